@@ -32,6 +32,7 @@ def _cuda_object_impl(ctx):
         args = ctx.actions.args()
         args.add_all(_NVCC_FLAGS)
         args.add_all(context.defines, before_each = "-D")
+        args.add("-I.")
         args.add_all(context.quote_includes, before_each = "-I")
         args.add_all(context.includes, before_each = "-I")
         args.add_all(context.system_includes, before_each = "-isystem")
