@@ -82,8 +82,7 @@ double RoundTo(DType dtype, double value) {
   const Format format = FormatOf(dtype);
   const int exponent = std::max(std::ilogb(value), format.min_exponent);
   const int ulp_exponent = exponent - format.precision + 1;
-  const double rounded =
-      std::ldexp(std::nearbyint(std::ldexp(value, -ulp_exponent)), ulp_exponent);
+  const double rounded = std::ldexp(std::nearbyint(std::ldexp(value, -ulp_exponent)), ulp_exponent);
   if (std::abs(rounded) <= MaxFinite(dtype)) return rounded;
   return std::copysign(std::numeric_limits<double>::infinity(), value);
 }
@@ -111,8 +110,8 @@ Half ToHalf(float value) {
     return Half{static_cast<uint16_t>(sign | static_cast<uint16_t>(std::ldexp(magnitude, 24)))};
   }
   const uint32_t narrow = std::bit_cast<uint32_t>(static_cast<float>(magnitude));
-  return Half{static_cast<uint16_t>(sign | (((narrow >> 23) - 112u) << 10) |
-                                    ((narrow >> 13) & 0x3ffu))};
+  return Half{
+      static_cast<uint16_t>(sign | (((narrow >> 23) - 112u) << 10) | ((narrow >> 13) & 0x3ffu))};
 }
 
 void EncodeFromDouble(DType dtype, std::span<const double> src, std::span<std::byte> dst) {

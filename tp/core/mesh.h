@@ -30,9 +30,7 @@ class Mesh {
   int world() const { return tp_ * dp_; }
 
   // Where `rank` stands on `axis`, in [0, Size(axis)).
-  int Coordinate(int rank, Axis axis) const {
-    return axis == Axis::kTp ? rank % tp_ : rank / tp_;
-  }
+  int Coordinate(int rank, Axis axis) const { return axis == Axis::kTp ? rank % tp_ : rank / tp_; }
 
   // The ranks that differ from `rank` in nothing but `axis`, itself included.
   std::vector<int> Group(int rank, Axis axis) const;

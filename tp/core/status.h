@@ -60,7 +60,8 @@ Status Internal(std::string message);
 template <typename T>
 class [[nodiscard]] StatusOr {
  public:
-  StatusOr(T value) : value_(std::move(value)) {}  // NOLINT: implicit, so that `return value;` works
+  StatusOr(T value)
+      : value_(std::move(value)) {}  // NOLINT: implicit, so that `return value;` works
   StatusOr(Status status) : status_(std::move(status)) {  // NOLINT: implicit likewise
     CHECK(!status_.ok()) << "a StatusOr made from OK needs a value";
   }
@@ -97,11 +98,11 @@ class [[nodiscard]] StatusOr {
 #define TP_CONCAT(a, b) TP_CONCAT_INNER(a, b)
 
 // Returns the error of `expression` from the enclosing function, if it has one.
-#define TP_RETURN_IF_ERROR(expression)                        \
-  do {                                                        \
+#define TP_RETURN_IF_ERROR(expression)                            \
+  do {                                                            \
     if (::tp::Status tp_status = (expression); !tp_status.ok()) { \
-      return tp_status;                                       \
-    }                                                         \
+      return tp_status;                                           \
+    }                                                             \
   } while (false)
 
 // Declares or assigns `lhs` from a StatusOr, or returns its error.

@@ -1,0 +1,26 @@
+// The reverse pass: appends to a Program the ops that compute gradients of its loss.
+//
+// One rule an op (reverse-mode differentiation; Griewank & Walther, "Evaluating Derivatives", 2nd
+// ed., ch. 3). Gradients have placements like every value, so the communication of the backward
+// pass follows from the rules: a redistribute's gradient is brought to the Dual (placement.h) of
+// what the redistribute started from. Where an all-gather's gradient is replicated that is a slice;
+// where it is partial it is a reduce-scatter; it is never guessed.
+#pragma once
+
+#include <vector>
+
+#include "tp/core/status.h"
+#include "tp/program/program.h"
+
+namespace tp {
+
+// Appends the reverse pass of `loss`, which must be the output of a kMseLoss, and returns the
+// gradient of each of `wrt`, placed as the Dual of its value. The gradient of "w" is named "dw"; a
+// gradient that a redistribute completes is named "dw.partial" (or ".shard") before it.
+// Redistributes of a parameter's gradient are of phase kGradientSync, all else is kBackward.
+// Errors: INVALID_ARGUMENT where an op on the way has no reverse rule, a value is used by more than
+// one op on the way (no op adds gradients), or `loss` does not depend on one of `wrt`.
+StatusOr<std::vector<ValueId>> AddBackward(Program& program, ValueId loss,
+                                           const std::vector<ValueId>& wrt);
+
+}  // namespace tp

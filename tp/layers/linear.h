@@ -1,0 +1,43 @@
+// The linear layer y = x w^T + b, with its weight split over the tp axis by rows or by columns.
+//
+// w is stored [out_features, in_features], as in PyTorch. A mode says which dimension of w is
+// sharded; x comes in replicated over tp and y goes out replicated over tp, so that the modes can
+// take each other's place:
+//
+//   mode    w         b          x        y                             elsewhere called
+//   row     Shard(0)  Shard(0)   as it is Shard(1), then all-gathered   Megatron-LM
+//   column-parallel,
+//                                                                       DTensor ColwiseParallel
+//   column  Shard(1)  Replicate  sliced   Partial, then all-reduced     Megatron-LM row-parallel,
+//                                                                       DTensor RowwiseParallel
+//
+// Source: Shoeybi et al., "Megatron-LM", 2019, section 3, whose A is w^T here.
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+#include "tp/core/status.h"
+#include "tp/program/program.h"
+
+namespace tp {
+
+enum class LinearMode { kRow, kColumn };
+
+// "row", "column".
+std::string_view Name(LinearMode mode);
+std::optional<LinearMode> ParseLinearMode(std::string_view name);
+
+// The values that a layer adds to its Program.
+struct Linear {
+  ValueId w;
+  ValueId b;
+  ValueId y;
+};
+
+// Appends parameters "w" [out_features, in_features] and "b" [out_features], and the forward ops on
+// `x` [tokens, in_features], which ends in "y" [tokens, out_features].
+// Errors: INVALID_ARGUMENT where x is no matrix or is not replicated over tp.
+StatusOr<Linear> AddLinear(Program& program, LinearMode mode, int64_t out_features, ValueId x);
+
+}  // namespace tp

@@ -1,0 +1,34 @@
+// Rewrites of a Program that keep what it computes and make it cheaper.
+//
+// Each is a function from a verified Program to one that still verifies, with the same results by
+// name (a result's placement may change from Replicate to Partial where it says so). A pass that
+// finds nothing to do changes nothing.
+#pragma once
+
+#include "tp/core/mesh.h"
+#include "tp/program/program.h"
+
+namespace tp {
+
+// A loss of an all-gathered value is the sum of the losses of its shards, and a slice of the loss's
+// gradient is the gradient at the slice. So both are computed on the shard: the loss becomes
+// Partial over that axis, and nothing waits for the all-gather.
+void ComputeLossOnShards(Program& program);
+
+// mse_loss and mse_grad of the same values become one mse_loss_grad, which reads them once.
+void FuseLossAndGradient(Program& program);
+
+// add_bias of a matrix product that nothing else reads becomes the product's bias operand.
+void FuseBias(Program& program);
+
+// Reorders the ops of each phase, as far as their dependencies allow, so that what feeds the most
+// communication on `mesh` runs first: the rest then runs while that communication is under way.
+void StartCommunicationEarly(Program& program, const Mesh& mesh);
+
+// Drops ops that no result and no parameter update depends on.
+void DropDeadOps(Program& program);
+
+// All of them, in the order that works.
+void Optimize(Program& program, const Mesh& mesh);
+
+}  // namespace tp

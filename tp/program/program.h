@@ -1,0 +1,105 @@
+// Program: a training step as a list of ops over sharded tensors.
+//
+// A value has a global shape, an element type and a placement on each mesh axis; it is written
+// once, by one op. Shapes never depend on the number of ranks. Placements follow from the ops'
+// rules (tp/program/rules.h), and the only op that changes one is kRedistribute, so the
+// communication of a program is the list of its redistributes and nothing else.
+//
+// A Program is built by appending ops (tp/program/ops.h), extended by the reverse pass, rewritten
+// by passes, checked by Verify, and lowered to one Schedule a rank. It owns no memory of tensors.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tp/core/dtype.h"
+#include "tp/core/shape.h"
+#include "tp/core/status.h"
+#include "tp/program/placement.h"
+
+namespace tp {
+
+enum class Phase { kForward, kBackward, kGradientSync, kOptimizer };
+inline constexpr Phase kAllPhases[] = {Phase::kForward, Phase::kBackward, Phase::kGradientSync,
+                                       Phase::kOptimizer};
+// "forward", "backward", "gradient_sync", "optimizer".
+std::string_view Name(Phase phase);
+
+// What an op computes from its inputs (matrices are [rows, columns]).
+enum class OpKind {
+  kInput,         // () -> value: fed by the caller before the first step
+  kParameter,     // () -> value: set by the caller, changed by kSgdUpdate
+  kMatMul,        // (a, b[, bias]) -> op(a) op(b) [+ bias on each row]; op transposes if asked
+  kAddBias,       // (y [M, N], b [N]) -> y + b on each row
+  kMseLoss,       // (y, t) -> scale * sum((y - t)^2), a scalar
+  kMseGrad,       // (y, t) -> 2 * scale * (y - t), the gradient of kMseLoss in y
+  kMseLossGrad,   // (y, t) -> both of the above in one pass: (loss, gradient)
+  kSumRows,       // (g [M, N]) -> [N], the sum over the rows
+  kRedistribute,  // (v) -> v with another placement on one axis
+  kSgdUpdate,     // (w, gradient) -> w - scale * gradient, in w's own memory
+};
+std::string_view Name(OpKind kind);
+
+using ValueId = int;
+
+struct Value {
+  std::string name;
+  Shape shape;  // global
+  DType dtype = DType::kFloat32;
+  Placements placements;
+};
+
+struct Op {
+  OpKind kind = OpKind::kInput;
+  Phase phase = Phase::kForward;
+  std::vector<ValueId> inputs;
+  std::vector<ValueId> outputs;
+  bool transpose_a = false;  // kMatMul
+  bool transpose_b = false;  // kMatMul
+  double scale = 0;          // kMse*: of the loss; kSgdUpdate: the learning rate
+};
+
+class Program {
+ public:
+  const std::vector<Value>& values() const { return values_; }
+  const std::vector<Op>& ops() const { return ops_; }
+  const Value& value(ValueId id) const { return values_.at(id); }
+
+  // What the step is for, in the caller's order: these values are readable after a step.
+  const std::vector<ValueId>& results() const { return results_; }
+
+  ValueId AddValue(Value value);
+  void AddOp(Op op) { ops_.push_back(std::move(op)); }
+  void AddResult(ValueId id) { results_.push_back(id); }
+
+  // For passes, which put a new list of ops (over the same values) in place of the old one.
+  void ReplaceOps(std::vector<Op> ops) { ops_ = std::move(ops); }
+  // For passes and for tests that plant a bug.
+  Value& mutable_value(ValueId id) { return values_.at(id); }
+  std::vector<Op>& mutable_ops() { return ops_; }
+
+  // The op that writes `id`, as an index into ops(); CHECKs that there is one.
+  int DefinitionOf(ValueId id) const;
+  // The op that updates parameter `id` in place, or -1.
+  int UpdateOf(ValueId id) const;
+  // How many inputs of ops, and results, are `id`.
+  int UsesOf(ValueId id) const;
+  // The value called `name`, or NOT_FOUND.
+  StatusOr<ValueId> Find(std::string_view name) const;
+
+ private:
+  std::vector<Value> values_;
+  std::vector<Op> ops_;
+  std::vector<ValueId> results_;
+};
+
+// Checks the whole program: every value is written exactly once and before it is read, every op's
+// output has the shape, type and placement that its rule gives, results exist, and a parameter's
+// update comes after every read of it. Errors: INVALID_ARGUMENT that names the op and the rule.
+Status Verify(const Program& program);
+
+// One op a line: "y: fp32 [20, 1000] {tp: Shard(1), dp: Replicate} = matmul(x, w^T)  # forward".
+std::string ToString(const Program& program);
+
+}  // namespace tp
