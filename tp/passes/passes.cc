@@ -42,6 +42,9 @@ bool OnlySliced(const Program& program, ValueId id, const Placements& placements
   });
 }
 
+// Gradients are synchronised while the backward pass still runs.
+int Stage(Phase phase) { return phase == Phase::kForward ? 0 : phase == Phase::kOptimizer ? 2 : 1; }
+
 bool Communicates(const Program& program, const Op& op, const Mesh& mesh) {
   if (op.kind != OpKind::kRedistribute) return false;
   const Placements from = program.value(op.inputs[0]).placements;
@@ -199,9 +202,9 @@ void StartCommunicationEarly(Program& program, const Mesh& mesh) {
     size_t best = n;
     for (size_t i = 0; i < n; ++i) {
       if (done[i] || !ready(i)) continue;
-      // Phases keep their order; within one, the most urgent first, then program order.
-      if (best == n || ops[i].phase < ops[best].phase ||
-          (ops[i].phase == ops[best].phase && urgency[i] > urgency[best])) {
+      // Forward, backward, optimizer; within each the most urgent first, then program order.
+      if (best == n || Stage(ops[i].phase) < Stage(ops[best].phase) ||
+          (Stage(ops[i].phase) == Stage(ops[best].phase) && urgency[i] > urgency[best])) {
         best = i;
       }
     }

@@ -21,8 +21,9 @@ void FuseLossAndGradient(Program& program);
 // add_bias of a matrix product that nothing else reads becomes the product's bias operand.
 void FuseBias(Program& program);
 
-// Reorders the ops of each phase, as far as their dependencies allow, so that what feeds the most
-// communication on `mesh` runs first: the rest then runs while that communication is under way.
+// Reorders the ops of each phase (backward and gradient_sync count as one), as far as their
+// dependencies allow, so that what feeds the most communication on `mesh` runs first: the rest then
+// runs while that communication is under way.
 void StartCommunicationEarly(Program& program, const Mesh& mesh);
 
 // Drops ops that no result and no parameter update depends on.

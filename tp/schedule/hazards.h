@@ -1,0 +1,23 @@
+// Data races in a Schedule: found before anything runs.
+//
+// Two ops conflict if they touch the same memory and at least one writes it. A Schedule is sound if
+// one of any two conflicting ops is ordered before the other, by their stream or by a chain of
+// waits (happens-before; Lamport, "Time, Clocks, and the Ordering of Events", CACM 1978).
+#pragma once
+
+#include "tp/core/status.h"
+#include "tp/schedule/schedule.h"
+
+namespace tp {
+
+// Whether two views share an element. Exact for rectangles of one matrix (same strides); otherwise
+// by the range from first to last element, which may see a conflict where there is none.
+bool Overlap(const View& a, const View& b);
+
+// Adds to each op the waits that its conflicts need and that are not implied by others.
+void OrderConflicts(Schedule& schedule);
+
+// Errors: INVALID_ARGUMENT that names the two ops, the buffer, and what is missing.
+Status CheckHazards(const Schedule& schedule);
+
+}  // namespace tp

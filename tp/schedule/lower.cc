@@ -1,0 +1,432 @@
+#include "tp/schedule/lower.h"
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "tp/core/shard_geometry.h"
+#include "tp/schedule/hazards.h"
+
+namespace tp {
+namespace {
+
+constexpr Order Outermost(int dim, size_t tensor_rank) {
+  return tensor_rank == 2 && dim == 1 ? Order::kColumnsOutermost : Order::kRowsOutermost;
+}
+
+class Lowering {
+ public:
+  Lowering(const Program& program, const Mesh& mesh, int rank)
+      : program_(program),
+        mesh_(mesh),
+        rank_(rank),
+        views_(program.values().size()),
+        orders_(program.values().size(), Order::kRowsOutermost),
+        gathered_(program.values().size(), -1) {
+    schedule_.rank = rank;
+  }
+
+  Schedule Run() {
+    ChooseOrders();
+    for (const Op& op : program_.ops()) LowerOp(op);
+    for (const Op& op : program_.ops()) {
+      if (op.kind == OpKind::kInput || op.kind == OpKind::kParameter) Bind(op.outputs[0]);
+    }
+    for (ValueId id : program_.results()) Bind(id);
+    OrderConflicts(schedule_);
+    return std::move(schedule_);
+  }
+
+ private:
+  // The axis on which a redistribute does something, given the mesh.
+  std::optional<Axis> ActiveAxis(const Op& op) const {
+    for (Axis axis : kAllAxes) {
+      if (mesh_.Size(axis) > 1 && program_.value(op.inputs[0]).placements[axis] !=
+                                      program_.value(op.outputs[0]).placements[axis]) {
+        return axis;
+      }
+    }
+    return std::nullopt;
+  }
+
+  Placement From(const Op& op, Axis axis) const {
+    return program_.value(op.inputs[0]).placements[axis];
+  }
+  Placement To(const Op& op, Axis axis) const {
+    return program_.value(op.outputs[0]).placements[axis];
+  }
+
+  // Stores both ends of a gather or scatter with its dimension outermost, and finds the shards that
+  // can be computed in their place in the whole. Where two redistributes of one value disagree, the
+  // first one wins and the other one copies.
+  void ChooseOrders() {
+    std::vector<bool> chosen(views_.size());
+    for (const Op& op : program_.ops()) {
+      const std::optional<Axis> axis =
+          op.kind == OpKind::kRedistribute ? ActiveAxis(op) : std::nullopt;
+      if (!axis) continue;
+      const ValueId in = op.inputs[0];
+      const ValueId out = op.outputs[0];
+      const Placement from = From(op, *axis);
+      const Placement to = To(op, *axis);
+      const bool gather = IsShard(from) && IsReplicate(to);
+      const bool scatter = IsPartial(from) && IsShard(to);
+      if (!gather && !scatter) continue;
+      const int dim = gather ? from.dim : to.dim;
+      for (ValueId id : {in, out}) {
+        if (!chosen[id]) orders_[id] = Outermost(dim, program_.value(id).shape.size());
+        chosen[id] = true;
+      }
+      const bool both_in_order = orders_[in] == orders_[out] &&
+                                 orders_[in] == Outermost(dim, program_.value(in).shape.size());
+      if (gather && both_in_order && gathered_[in] < 0 && OwnsMemory(in)) gathered_[in] = out;
+    }
+    SpreadOrders(chosen);
+  }
+
+  // Lets ops that go element by element, and those that hand on memory, keep the order of what was
+  // chosen: they then run through all their operands in one direction.
+  void SpreadOrders(std::vector<bool>& chosen) {
+    const auto keeps_order = [&](const Op& op) {
+      switch (op.kind) {
+        case OpKind::kAddBias:
+        case OpKind::kMseLoss:
+        case OpKind::kMseGrad:
+        case OpKind::kMseLossGrad:
+          return true;
+        case OpKind::kRedistribute: {
+          const std::optional<Axis> axis = ActiveAxis(op);
+          return !axis || IsReplicate(From(op, *axis)) ||
+                 (IsPartial(From(op, *axis)) && IsReplicate(To(op, *axis)));
+        }
+        default:
+          return false;
+      }
+    };
+    for (bool changed = true; changed;) {
+      changed = false;
+      for (const Op& op : program_.ops()) {
+        if (!keeps_order(op)) continue;
+        std::vector<ValueId> matrices = op.inputs;
+        matrices.insert(matrices.end(), op.outputs.begin(), op.outputs.end());
+        std::erase_if(matrices, [&](ValueId id) { return program_.value(id).shape.size() != 2; });
+        const auto known =
+            std::find_if(matrices.begin(), matrices.end(), [&](ValueId id) { return chosen[id]; });
+        if (known == matrices.end()) continue;
+        for (ValueId id : matrices) {
+          if (chosen[id]) continue;
+          orders_[id] = orders_[*known];
+          chosen[id] = changed = true;
+        }
+      }
+    }
+  }
+
+  // Whether the op that writes `id` chooses where: redistributes and updates hand on what they
+  // read.
+  bool OwnsMemory(ValueId id) const {
+    const OpKind kind = program_.ops()[program_.DefinitionOf(id)].kind;
+    return kind != OpKind::kRedistribute && kind != OpKind::kSgdUpdate;
+  }
+
+  // This rank's part of dimension `dim` of a value: where it begins, and its length.
+  std::pair<int64_t, int64_t> Extent(const Value& value, int dim) const {
+    for (Axis axis : kAllAxes) {
+      if (!IsShard(value.placements[axis], dim)) continue;
+      const ShardGeometry geometry(value.shape[dim], mesh_.Size(axis));
+      const int part = mesh_.Coordinate(rank_, axis);
+      return {geometry.Offset(part), geometry.Length(part)};
+    }
+    return {0, value.shape[dim]};
+  }
+
+  std::pair<int64_t, int64_t> Rows(const Value& value) const {
+    return value.shape.size() == 2 ? Extent(value, 0) : std::pair<int64_t, int64_t>{0, 1};
+  }
+  std::pair<int64_t, int64_t> Columns(const Value& value) const {
+    if (value.shape.empty()) return {0, 1};
+    return Extent(value, static_cast<int>(value.shape.size()) - 1);
+  }
+
+  View Allocate(const std::string& name, DType dtype, int64_t rows, int64_t columns, Order order) {
+    schedule_.buffers.push_back({name, dtype, rows * columns});
+    const auto buffer = static_cast<BufferId>(schedule_.buffers.size()) - 1;
+    if (order == Order::kRowsOutermost) return {buffer, 0, rows, columns, columns, 1};
+    return {buffer, 0, rows, columns, 1, rows};
+  }
+
+  View AllocateValue(ValueId id) {
+    const Value& value = program_.value(id);
+    return Allocate(value.name, value.dtype, Rows(value).second, Columns(value).second,
+                    orders_[id]);
+  }
+
+  // The part of `whole` that `member` of an axis owns along dimension `dim` of a tensor.
+  View Block(const View& whole, const Value& value, int dim, Axis axis, int member) const {
+    const ShardGeometry geometry(value.shape[dim], mesh_.Size(axis));
+    const int64_t begin = geometry.Offset(member);
+    const int64_t length = geometry.Length(member);
+    const bool rows = value.shape.size() == 2 && dim == 0;
+    return rows ? whole.Sub(begin, 0, length, whole.columns)
+                : whole.Sub(0, begin, whole.rows, length);
+  }
+
+  // The memory of a value that an op is about to write.
+  View Define(ValueId id) {
+    if (gathered_[id] >= 0) {
+      const Op& gather = program_.ops()[program_.DefinitionOf(gathered_[id])];
+      const Axis axis = *ActiveAxis(gather);
+      views_[gathered_[id]] = AllocateValue(gathered_[id]);
+      views_[id] = Block(*views_[gathered_[id]], program_.value(id), From(gather, axis).dim, axis,
+                         mesh_.Coordinate(rank_, axis));
+    } else {
+      views_[id] = AllocateValue(id);
+    }
+    return *views_[id];
+  }
+
+  const View& ViewOf(ValueId id) const {
+    CHECK(views_[id]) << program_.value(id).name;
+    return *views_[id];
+  }
+
+  ScheduledOp& Emit(Action action, const Op& op, std::vector<View> reads,
+                    std::vector<View> writes) {
+    ScheduledOp scheduled;
+    scheduled.action = action;
+    scheduled.name = program_.value(op.outputs[0]).name;
+    scheduled.phase = op.phase;
+    scheduled.reads = std::move(reads);
+    scheduled.writes = std::move(writes);
+    scheduled.scale = op.scale;
+    schedule_.ops.push_back(std::move(scheduled));
+    return schedule_.ops.back();
+  }
+
+  void LowerOp(const Op& op) {
+    switch (op.kind) {
+      case OpKind::kInput:
+      case OpKind::kParameter:
+        Define(op.outputs[0]);
+        return;
+      case OpKind::kMatMul: {
+        const View a = ViewOf(op.inputs[0]);
+        const View b = ViewOf(op.inputs[1]);
+        std::vector<View> reads = {op.transpose_a ? a.Transposed() : a,
+                                   op.transpose_b ? b.Transposed() : b};
+        if (op.inputs.size() == 3) reads.push_back(ViewOf(op.inputs[2]));
+        Emit(Action::kGemm, op, std::move(reads), {Define(op.outputs[0])});
+        return;
+      }
+      case OpKind::kAddBias:
+        return LowerSimple(Action::kAddBias, op);
+      case OpKind::kMseLoss:
+        return LowerSimple(Action::kMseLoss, op);
+      case OpKind::kMseGrad:
+        return LowerSimple(Action::kMseGrad, op);
+      case OpKind::kMseLossGrad:
+        return LowerSimple(Action::kMseLossGrad, op);
+      case OpKind::kSumRows:
+        return LowerSimple(Action::kSumRows, op);
+      case OpKind::kSgdUpdate: {
+        const View w = ViewOf(op.inputs[0]);
+        views_[op.outputs[0]] = w;
+        Emit(Action::kSgd, op, {w, ViewOf(op.inputs[1])}, {w});
+        return;
+      }
+      case OpKind::kRedistribute:
+        return LowerRedistribute(op);
+    }
+  }
+
+  void LowerSimple(Action action, const Op& op) {
+    std::vector<View> reads;
+    for (ValueId id : op.inputs) reads.push_back(ViewOf(id));
+    std::vector<View> writes;
+    for (ValueId id : op.outputs) writes.push_back(Define(id));
+    Emit(action, op, std::move(reads), std::move(writes));
+  }
+
+  void LowerRedistribute(const Op& op) {
+    const ValueId in = op.inputs[0];
+    const ValueId out = op.outputs[0];
+    const std::optional<Axis> axis = ActiveAxis(op);
+    if (!axis) {
+      views_[out] = ViewOf(in);
+      return;
+    }
+    const Placement from = From(op, *axis);
+    const Placement to = To(op, *axis);
+    if (IsReplicate(from)) {
+      views_[out] =
+          Block(ViewOf(in), program_.value(in), to.dim, *axis, mesh_.Coordinate(rank_, *axis));
+    } else if (IsPartial(from) && IsReplicate(to)) {
+      LowerAllReduce(op, *axis);
+    } else if (IsPartial(from)) {
+      LowerReduceScatter(op, *axis, to.dim);
+    } else if (IsReplicate(to)) {
+      LowerAllGather(op, *axis, from.dim);
+    } else {
+      LowerAllToAll(op, *axis, from.dim, to.dim);
+    }
+  }
+
+  ScheduledOp& EmitCollective(const Op& op, Axis axis, CollectiveKind kind, const View& send,
+                              const View& receive, std::vector<int64_t> counts) {
+    ScheduledOp& scheduled = Emit(Action::kCollective, op, {send}, {receive});
+    scheduled.stream = Stream::kCommunication;
+    scheduled.call.kind = kind;
+    scheduled.call.dtype = program_.value(op.outputs[0]).dtype;
+    scheduled.call.counts = std::move(counts);
+    scheduled.send = send;
+    scheduled.receive = receive;
+    scheduled.axis = axis;
+    scheduled.group = mesh_.Group(rank_, axis);
+    return scheduled;
+  }
+
+  // Whether a collective may overwrite what it reads.
+  bool MayOverwrite(ValueId id) const {
+    const OpKind kind = program_.ops()[program_.DefinitionOf(id)].kind;
+    return program_.UsesOf(id) == 1 && kind != OpKind::kInput && kind != OpKind::kParameter;
+  }
+
+  // `view`, or a copy of it that is packed in `order`.
+  View InOrder(const Op& op, const View& view, Order order, const std::string& name) {
+    if (IsPacked(view, order)) return view;
+    const View packed =
+        Allocate(name, program_.value(op.inputs[0]).dtype, view.rows, view.columns, order);
+    Emit(Action::kCopy, op, {view}, {packed});
+    return packed;
+  }
+
+  void LowerAllReduce(const Op& op, Axis axis) {
+    const ValueId in = op.inputs[0];
+    View send = ViewOf(in);
+    const bool packed =
+        IsPacked(send, Order::kRowsOutermost) || IsPacked(send, Order::kColumnsOutermost);
+    if (!packed) send = InOrder(op, send, orders_[in], program_.value(in).name + ".packed");
+    const bool in_place = !packed || MayOverwrite(in);
+    const ValueId out = op.outputs[0];
+    if (!in_place) orders_[out] = IsPacked(send, orders_[out]) ? orders_[out] : Flip(orders_[out]);
+    views_[out] = in_place ? send : AllocateValue(out);
+    EmitCollective(op, axis, CollectiveKind::kAllReduce, send, *views_[out], {send.size()});
+  }
+
+  static Order Flip(Order order) {
+    return order == Order::kRowsOutermost ? Order::kColumnsOutermost : Order::kRowsOutermost;
+  }
+
+  std::vector<int64_t> BlockCounts(const View& whole, const Value& value, int dim,
+                                   Axis axis) const {
+    std::vector<int64_t> counts;
+    for (int member = 0; member < mesh_.Size(axis); ++member) {
+      counts.push_back(Block(whole, value, dim, axis, member).size());
+    }
+    return counts;
+  }
+
+  void LowerAllGather(const Op& op, Axis axis, int dim) {
+    const ValueId in = op.inputs[0];
+    const ValueId out = op.outputs[0];
+    const Value& value = program_.value(out);
+    const Order order = Outermost(dim, value.shape.size());
+    const bool in_place = gathered_[in] == out;
+    const View send = InOrder(op, ViewOf(in), order, program_.value(in).name + ".packed");
+    if (!in_place) views_[out] = AllocateValue(out);
+    View whole = *views_[out];
+    if (!IsPacked(whole, order)) {
+      whole = Allocate(value.name + ".gathered", value.dtype, whole.rows, whole.columns, order);
+    }
+    ScheduledOp& gather = EmitCollective(op, axis, CollectiveKind::kAllGather, send, whole,
+                                         BlockCounts(whole, value, dim, axis));
+    if (in_place) {  // the other members' blocks are all that it writes
+      gather.writes.clear();
+      for (int member = 0; member < mesh_.Size(axis); ++member) {
+        if (member == mesh_.Coordinate(rank_, axis)) continue;
+        gather.writes.push_back(Block(whole, value, dim, axis, member));
+      }
+    }
+    if (!(whole == *views_[out])) Emit(Action::kCopy, op, {whole}, {*views_[out]});
+  }
+
+  void LowerReduceScatter(const Op& op, Axis axis, int dim) {
+    const ValueId in = op.inputs[0];
+    const ValueId out = op.outputs[0];
+    const Value& value = program_.value(in);
+    const Order order = Outermost(dim, value.shape.size());
+    const View whole = InOrder(op, ViewOf(in), order, value.name + ".packed");
+    const bool in_place = !(whole == ViewOf(in)) || MayOverwrite(in);
+    if (in_place) {
+      views_[out] = Block(whole, value, dim, axis, mesh_.Coordinate(rank_, axis));
+    } else {
+      orders_[out] = order;
+      views_[out] = AllocateValue(out);
+    }
+    ScheduledOp& scatter = EmitCollective(op, axis, CollectiveKind::kReduceScatter, whole,
+                                          *views_[out], BlockCounts(whole, value, dim, axis));
+    if (in_place) scatter.writes = {whole};  // the other blocks are its scratch
+  }
+
+  // Sends blocks of columns (say) of this rank's rows; what comes back are blocks of the others'
+  // rows, each with the sent dimension outermost, which are then copied into place.
+  void LowerAllToAll(const Op& op, Axis axis, int from, int to) {
+    const ValueId in = op.inputs[0];
+    const ValueId out = op.outputs[0];
+    const Value& value = program_.value(in);
+    const Order order = Outermost(to, value.shape.size());
+    const int members = mesh_.Size(axis);
+    const ShardGeometry rows(value.shape[from], members);
+    const ShardGeometry columns(value.shape[to], members);
+    const View send = InOrder(op, ViewOf(in), order, value.name + ".packed");
+    views_[out] = AllocateValue(out);
+    const View whole = *views_[out];
+    const View staging = Allocate(program_.value(out).name + ".blocks", value.dtype, 1,
+                                  whole.size(), Order::kRowsOutermost);
+    std::vector<int64_t> counts;
+    for (int i = 0; i < members; ++i) {
+      for (int j = 0; j < members; ++j) {
+        counts.push_back(rows.Length(i) * columns.Length(j));
+      }
+    }
+    EmitCollective(op, axis, CollectiveKind::kAllToAll, send, staging, std::move(counts));
+    int64_t offset = 0;
+    for (int i = 0; i < members; ++i) {
+      const View target = Block(whole, value, from, axis, i);
+      View block = target;
+      block.buffer = staging.buffer;
+      block.offset = offset;
+      block.row_stride = order == Order::kRowsOutermost ? target.columns : 1;
+      block.column_stride = order == Order::kRowsOutermost ? 1 : target.rows;
+      offset += target.size();
+      if (!target.empty()) Emit(Action::kCopy, op, {block}, {target});
+    }
+  }
+
+  void Bind(ValueId id) {
+    const Value& value = program_.value(id);
+    schedule_.bindings.push_back({value.name, id, value.shape, value.dtype, value.placements,
+                                  ViewOf(id), Rows(value).first, Columns(value).first});
+  }
+
+  const Program& program_;
+  const Mesh& mesh_;
+  const int rank_;
+  Schedule schedule_;
+  std::vector<std::optional<View>> views_;  // by value
+  std::vector<Order> orders_;
+  std::vector<ValueId> gathered_;  // by shard: the whole in whose memory it is computed, or -1
+};
+
+}  // namespace
+
+StatusOr<Schedule> Lower(const Program& program, const Mesh& mesh, int rank) {
+  TP_RETURN_IF_ERROR(Verify(program));
+  Schedule schedule = Lowering(program, mesh, rank).Run();
+  Status status = CheckHazards(schedule);
+  CHECK(status.ok()) << "lowering made a race: " << status.ToString();
+  return schedule;
+}
+
+}  // namespace tp

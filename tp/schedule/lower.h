@@ -1,0 +1,27 @@
+// Lowering: from a Program over global tensors to one rank's Schedule.
+//
+// Shards get their local shapes, values their buffers, redistributes their collectives:
+//
+//   Partial -> Replicate   all_reduce, in place where nothing else reads the partial value
+//   Partial -> Shard(d)    reduce_scatter, likewise
+//   Shard(d) -> Replicate  all_gather; where it can, the shard is computed in its place already
+//   Shard(a) -> Shard(b)   all_to_all, then one copy a block
+//   Replicate -> Shard(d)  a view
+//   anything, alone        a group of one rank has nothing to redistribute: the same memory
+//
+// Matrix products, losses and updates run on the compute stream, collectives on the communication
+// stream, and the waits between them are those that conflicting memory needs.
+#pragma once
+
+#include "tp/core/mesh.h"
+#include "tp/core/status.h"
+#include "tp/program/program.h"
+#include "tp/schedule/schedule.h"
+
+namespace tp {
+
+// The schedule of `rank`; every rank of a mesh lowers the same Program and so calls the same
+// collectives in the same order. The program must verify. Errors: INVALID_ARGUMENT from Verify.
+StatusOr<Schedule> Lower(const Program& program, const Mesh& mesh, int rank);
+
+}  // namespace tp

@@ -1,0 +1,80 @@
+#include "tp/schedule/schedule.h"
+
+#include <glog/logging.h>
+
+namespace tp {
+
+std::string_view Name(Stream stream) {
+  return stream == Stream::kCompute ? "compute" : "communication";
+}
+
+std::string_view Name(Action action) {
+  switch (action) {
+    case Action::kGemm:
+      return "gemm";
+    case Action::kAddBias:
+      return "add_bias";
+    case Action::kMseLoss:
+      return "mse_loss";
+    case Action::kMseGrad:
+      return "mse_grad";
+    case Action::kMseLossGrad:
+      return "mse_loss_grad";
+    case Action::kSumRows:
+      return "sum_rows";
+    case Action::kSgd:
+      return "sgd";
+    case Action::kCopy:
+      return "copy";
+    case Action::kCollective:
+      return "collective";
+  }
+  LOG(FATAL) << "no such action: " << static_cast<int>(action);
+}
+
+bool IsPacked(const View& view, Order order) {
+  if (view.empty()) return true;
+  const View v = order == Order::kRowsOutermost ? view : view.Transposed();
+  return (v.columns == 1 || v.column_stride == 1) && (v.rows == 1 || v.row_stride == v.columns);
+}
+
+const Binding& Schedule::BindingOf(std::string_view name) const {
+  for (const Binding& binding : bindings) {
+    if (binding.name == name) return binding;
+  }
+  LOG(FATAL) << "the schedule has no binding '" << name << "'";
+}
+
+namespace {
+
+std::string Describe(const Schedule& schedule, const View& view) {
+  return schedule.buffers[view.buffer].name + "[" + std::to_string(view.offset) + "+" +
+         std::to_string(view.rows) + "x" + std::to_string(view.columns) + " by " +
+         std::to_string(view.row_stride) + "," + std::to_string(view.column_stride) + "]";
+}
+
+std::string Describe(const Schedule& schedule, const std::vector<View>& views) {
+  std::string text;
+  for (const View& view : views) text += (text.empty() ? "" : ", ") + Describe(schedule, view);
+  return text;
+}
+
+}  // namespace
+
+std::string ToString(const Schedule& schedule) {
+  std::string text = "rank " + std::to_string(schedule.rank) + "\n";
+  for (size_t i = 0; i < schedule.ops.size(); ++i) {
+    const ScheduledOp& op = schedule.ops[i];
+    text += std::to_string(i) + " " + std::string(Name(op.stream)) + ": " + op.name + " = " +
+            (op.action == Action::kCollective ? ToString(op.call) : std::string(Name(op.action))) +
+            "(" + Describe(schedule, op.reads) + ") -> " + Describe(schedule, op.writes);
+    for (int wait : op.waits) text += " after " + std::to_string(wait);
+    text += "  # " + std::string(Name(op.phase)) + "\n";
+  }
+  for (const Buffer& buffer : schedule.buffers) {
+    text += "buffer " + buffer.name + ": " + std::to_string(buffer.bytes()) + " bytes\n";
+  }
+  return text;
+}
+
+}  // namespace tp

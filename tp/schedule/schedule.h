@@ -1,0 +1,133 @@
+// Schedule: one rank's training step, ready to run: buffers, ops on streams, and what waits for
+// what.
+//
+// Lowering (lower.h) makes it from a Program once; an Executor (tp/runtime/executor.h) allocates
+// the buffers once and replays the ops every step. A Schedule holds local shapes only. Each op
+// names the memory it reads and writes, so that hazards.h can prove that nothing races.
+//
+// Order: the ops of one stream run one after the other, in list order. Between streams only `waits`
+// order them. A step begins after every op of the step before has ended.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tp/core/collective.h"
+#include "tp/core/dtype.h"
+#include "tp/core/mesh.h"
+#include "tp/core/shape.h"
+#include "tp/program/program.h"
+
+namespace tp {
+
+enum class Stream { kCompute, kCommunication };
+inline constexpr int kNumStreams = 2;
+std::string_view Name(Stream stream);
+
+using BufferId = int;
+
+// `elements` of `dtype`, contiguous, owned by the executor.
+struct Buffer {
+  std::string name;
+  DType dtype = DType::kFloat32;
+  int64_t elements = 0;
+
+  int64_t bytes() const { return elements * SizeOf(dtype); }
+};
+
+// A strided matrix in a buffer: element (i, j) is at offset + i * row_stride + j * column_stride.
+// Vectors are 1 x n, scalars 1 x 1. Strides and offset count elements.
+struct View {
+  BufferId buffer = -1;
+  int64_t offset = 0;
+  int64_t rows = 0;
+  int64_t columns = 0;
+  int64_t row_stride = 0;
+  int64_t column_stride = 1;
+
+  int64_t size() const { return rows * columns; }
+  bool empty() const { return size() == 0; }
+  View Transposed() const { return {buffer, offset, columns, rows, column_stride, row_stride}; }
+  // The rectangle of `num_rows` x `num_columns` that begins at (row, column).
+  View Sub(int64_t row, int64_t column, int64_t num_rows, int64_t num_columns) const {
+    return {buffer,     offset + row * row_stride + column * column_stride,
+            num_rows,   num_columns,
+            row_stride, column_stride};
+  }
+  // One past the last element that it touches, from the buffer's start; offset where it is empty.
+  int64_t End() const {
+    return empty() ? offset : offset + (rows - 1) * row_stride + (columns - 1) * column_stride + 1;
+  }
+
+  bool operator==(const View&) const = default;
+};
+
+// Which index runs slowest in memory. A tensor that is gathered or scattered along dimension d is
+// stored with d outermost, so that every block is contiguous and a collective packs nothing.
+enum class Order { kRowsOutermost, kColumnsOutermost };
+bool IsPacked(const View& view, Order order);
+
+enum class Action {
+  kGemm,         // reads {a, b[, bias]}, writes {c}: c = a b [+ bias on each row]; a may have no
+                 // columns, and c is then zero [+ bias]
+  kAddBias,      // reads {y, b}, writes {out}: out = y + b on each row; out may be y
+  kMseLoss,      // reads {y, t}, writes {loss}: loss = scale * sum((y - t)^2)
+  kMseGrad,      // reads {y, t}, writes {dy}: dy = 2 * scale * (y - t)
+  kMseLossGrad,  // reads {y, t}, writes {loss, dy}
+  kSumRows,      // reads {g}, writes {out}: the sum of g's rows; zero where g has none
+  kSgd,          // reads {w, gradient}, writes {w}: w -= scale * gradient
+  kCopy,         // reads {in}, writes {out}
+  kCollective,   // reads {send}, writes {receive...}: see ScheduledOp::call
+};
+std::string_view Name(Action action);
+
+struct ScheduledOp {
+  Action action = Action::kCopy;
+  std::string name;  // of the value that it computes
+  Phase phase = Phase::kForward;
+  Stream stream = Stream::kCompute;
+  std::vector<View> reads;
+  std::vector<View> writes;
+  std::vector<int> waits;  // ops before this one, on other streams, that must have ended
+  double scale = 0;
+
+  // kCollective only. `send` and `receive` are contiguous. all_reduce: both of the call's length,
+  // the same memory if in place. all_gather: `send` is this rank's block, `receive` the whole; in
+  // place `send` lies in `receive` at its own block. reduce_scatter: the other way round. `reads`
+  // and `writes` say the memory that is touched: an all_gather in place writes the others' blocks.
+  CollectiveCall call;
+  View send;
+  View receive;
+  Axis axis = Axis::kTp;
+  std::vector<int> group;  // world ranks in member order
+};
+
+// Where a Program's value lies on this rank, for reading and writing whole tensors from outside.
+// The local part is global rows [row, row + view.rows) and columns alike.
+struct Binding {
+  std::string name;
+  ValueId value = -1;
+  Shape shape;  // global
+  DType dtype = DType::kFloat32;
+  Placements placements;
+  View view;
+  int64_t row = 0;
+  int64_t column = 0;
+};
+
+struct Schedule {
+  int rank = 0;
+  std::vector<Buffer> buffers;
+  std::vector<ScheduledOp> ops;
+  std::vector<Binding> bindings;  // inputs, parameters, results
+
+  // The binding called `name`; CHECKs that there is one.
+  const Binding& BindingOf(std::string_view name) const;
+};
+
+// One op a line, with stream, views and waits; then the buffers.
+std::string ToString(const Schedule& schedule);
+
+}  // namespace tp
