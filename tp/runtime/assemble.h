@@ -1,0 +1,30 @@
+// Between whole tensors and the parts of them that lie in a rank's buffers.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "tp/core/host_tensor.h"
+#include "tp/core/mesh.h"
+#include "tp/schedule/schedule.h"
+
+namespace tp {
+
+// Writes this rank's part of a tensor, whose global element i is source(i), into the bytes of the
+// buffer that `binding` views; the rest of them stays as it is.
+void FillLocal(const Binding& binding, const std::function<double(int64_t)>& source,
+               std::span<std::byte> buffer);
+
+// This rank's part, row-major and packed, out of the bytes of its buffer.
+std::vector<std::byte> ExtractLocal(const Binding& binding, std::span<const std::byte> buffer);
+
+// The whole tensor from every rank's part. Shards are put in place, partial values summed in double;
+// of replicas the first one counts, and each that differs from it in a bit adds a line to `defects`.
+HostTensor Assemble(const std::vector<const Binding*>& bindings,
+                    const std::vector<std::span<const std::byte>>& parts, const Mesh& mesh,
+                    std::vector<std::string>& defects);
+
+}  // namespace tp

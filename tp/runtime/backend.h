@@ -1,0 +1,56 @@
+// Backend: a place where ranks run. What a new one implements.
+//
+// Run starts the ranks that live in this process, one body each, and returns when all have ended.
+// Where the process is one of several (one process a rank), Run runs its own rank only, and results
+// meet on rank 0.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tp/core/dtype.h"
+#include "tp/core/status.h"
+#include "tp/runtime/executor.h"
+
+namespace tp {
+
+// One rank, as its body sees it. Every call is made by all ranks, in the same order.
+class RankContext {
+ public:
+  virtual ~RankContext() = default;
+
+  virtual int rank() const = 0;
+  virtual int world() const = 0;
+
+  virtual StatusOr<std::unique_ptr<Executor>> MakeExecutor(const Schedule& schedule) = 0;
+
+  // Nobody leaves before everybody came. Errors: deadline, abort.
+  virtual Status Barrier() = 0;
+  // Rank 0 gets everyone's bytes, in rank order; the others get nothing.
+  virtual StatusOr<std::vector<std::string>> GatherToRoot(std::string bytes) = 0;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  // "sim", "nccl".
+  virtual std::string name() const = 0;
+  // Facts of the machine for a report's head, as (what, value).
+  virtual std::vector<std::pair<std::string, std::string>> Describe() const = 0;
+
+  // Errors: what this backend or machine can't do, before anything is allocated.
+  virtual Status Check(int world, DType dtype) const = 0;
+
+  // Whether rank 0, which has the results and prints, lives in this process.
+  virtual bool IsRoot() const = 0;
+
+  // Runs `body` on each of this process's ranks at the same time. The first rank to fail aborts all
+  // the others; its error, naming the rank, is what Run returns.
+  virtual Status Run(int world, const std::function<Status(RankContext&)>& body) = 0;
+};
+
+}  // namespace tp

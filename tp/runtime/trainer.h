@@ -1,0 +1,58 @@
+// Trainer: runs a Program's training step on a Backend for some steps and brings back what happened.
+//
+// Inputs and parameters come from element sources, so that a rank makes just the part that it owns.
+// Results come back as whole tensors on rank 0, assembled from the ranks; replicas are compared bit
+// by bit on the way. Steps are timed one by one, after a barrier each.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "tp/core/host_tensor.h"
+#include "tp/core/mesh.h"
+#include "tp/core/status.h"
+#include "tp/program/program.h"
+#include "tp/runtime/backend.h"
+#include "tp/runtime/executor.h"
+#include "tp/schedule/schedule.h"
+
+namespace tp {
+
+// Element `index` (row-major, of the global tensor); it is rounded to the value's type.
+using ElementSource = std::function<double(int64_t index)>;
+
+struct TrainOptions {
+  int warmup = 2;
+  int steps = 10;
+  // Called on rank 0 after each step with the number of steps done.
+  std::function<void(int)> progress;
+};
+
+// What one rank did.
+struct RankRecord {
+  Schedule schedule;
+  std::vector<StepRecord> steps;        // the timed ones
+  std::vector<StepRecord> op_steps;     // those whose ops were timed: `steps` where that is free
+  std::vector<std::string> algorithms;  // of each op that is a collective; "" for the others
+  std::vector<int64_t> expected_bytes;  // all members together, by that algorithm; 0 for the others
+};
+
+struct TrainResult {
+  std::vector<double> losses;                // warm-up and timed steps
+  std::map<std::string, HostTensor> first;   // every matrix or vector result, after step 0
+  std::map<std::string, HostTensor> last;    // every parameter, after the last step
+  std::vector<std::string> replica_defects;  // where replicas differ: "y: rank 1 differs from ..."
+  std::vector<RankRecord> ranks;
+};
+
+// Trains `program`, whose inputs and parameters are fed from `sources` by name and whose result
+// "loss" is a scalar. Without progress on other processes than rank 0's, whose result is empty.
+// Errors: INVALID_ARGUMENT for a missing source or a program that does not verify; the backend's.
+StatusOr<TrainResult> Train(Backend& backend, const Mesh& mesh, const Program& program,
+                            const std::map<std::string, ElementSource>& sources,
+                            const TrainOptions& options);
+
+}  // namespace tp
