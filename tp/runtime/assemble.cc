@@ -62,8 +62,7 @@ void FillLocal(const Binding& binding, const std::function<double(int64_t)>& sou
   const int64_t width = SizeOf(binding.dtype);
   for (int64_t i = 0; i < view.rows; ++i) {
     for (int64_t j = 0; j < view.columns; ++j) {
-      const double value =
-          source((binding.row + i) * GlobalColumns(binding) + binding.column + j);
+      const double value = source((binding.row + i) * GlobalColumns(binding) + binding.column + j);
       const int64_t at = view.offset + i * view.row_stride + j * view.column_stride;
       EncodeFromDouble(binding.dtype, std::span(&value, 1), buffer.subspan(at * width, width));
     }

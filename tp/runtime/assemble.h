@@ -21,8 +21,9 @@ void FillLocal(const Binding& binding, const std::function<double(int64_t)>& sou
 // This rank's part, row-major and packed, out of the bytes of its buffer.
 std::vector<std::byte> ExtractLocal(const Binding& binding, std::span<const std::byte> buffer);
 
-// The whole tensor from every rank's part. Shards are put in place, partial values summed in double;
-// of replicas the first one counts, and each that differs from it in a bit adds a line to `defects`.
+// The whole tensor from every rank's part. Shards are put in place, partial values summed in
+// double; of replicas the first one counts, and each that differs from it in a bit adds a line to
+// `defects`.
 HostTensor Assemble(const std::vector<const Binding*>& bindings,
                     const std::vector<std::span<const std::byte>>& parts, const Mesh& mesh,
                     std::vector<std::string>& defects);

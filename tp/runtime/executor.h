@@ -1,10 +1,10 @@
 // Executor: runs one rank's Schedule on some backend.
 //
-// It owns the schedule's buffers, allocated once, zero at first. EnqueueStep hands the whole step to
-// the backend's streams and returns; only Synchronize tells that it has ended (enqueued is not
-// done). Steps run one after the other. Once warm, a step allocates nothing. All calls come from the
-// rank's own thread. Every wait has the backend's deadline; the first rank that fails aborts the
-// others, whose errors name it and its cause.
+// It owns the schedule's buffers, allocated once, zero at first. EnqueueStep hands the whole step
+// to the backend's streams and returns; only Synchronize tells that it has ended (enqueued is not
+// done). Steps run one after the other. Once warm, a step allocates nothing. All calls come from
+// the rank's own thread. Every wait has the backend's deadline; the first rank that fails aborts
+// the others, whose errors name it and its cause.
 #pragma once
 
 #include <cstddef>

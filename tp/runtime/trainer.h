@@ -1,4 +1,5 @@
-// Trainer: runs a Program's training step on a Backend for some steps and brings back what happened.
+// Trainer: runs a Program's training step on a Backend for some steps and brings back what
+// happened.
 //
 // Inputs and parameters come from element sources, so that a rank makes just the part that it owns.
 // Results come back as whole tensors on rank 0, assembled from the ranks; replicas are compared bit

@@ -1,0 +1,259 @@
+#include "tp/runtime/trainer.h"
+
+#include <memory>
+#include <utility>
+
+#include "tp/runtime/assemble.h"
+#include "tp/runtime/blob.h"
+#include "tp/schedule/lower.h"
+
+namespace tp {
+namespace {
+
+constexpr int kTimedOpSteps = 5;  // extra steps where timing the ops slows them down
+
+bool IsSource(const Program& program, const Binding& binding) {
+  const OpKind kind = program.ops()[program.DefinitionOf(binding.value)].kind;
+  return kind == OpKind::kInput || kind == OpKind::kParameter;
+}
+
+bool IsParameter(const Program& program, const Binding& binding) {
+  return program.ops()[program.DefinitionOf(binding.value)].kind == OpKind::kParameter;
+}
+
+// The training run of one rank, from its schedule to the blob that rank 0 reads.
+class RankRun {
+ public:
+  RankRun(const Program& program, const std::map<std::string, ElementSource>& sources,
+          const TrainOptions& options, const Schedule& schedule, RankContext& context)
+      : program_(program),
+        sources_(sources),
+        options_(options),
+        schedule_(schedule),
+        context_(context) {}
+
+  StatusOr<std::string> Run() {
+    TP_ASSIGN_OR_RETURN(executor_, context_.MakeExecutor(schedule_));
+    TP_RETURN_IF_ERROR(Feed());
+    for (int step = 0; step < options_.warmup + options_.steps; ++step) {
+      TP_RETURN_IF_ERROR(Step());
+      losses_.push_back(0);
+      TP_RETURN_IF_ERROR(ReadLoss());
+      if (step >= options_.warmup) steps_.push_back(executor_->LastStep());
+      if (step == 0) TP_RETURN_IF_ERROR(ReadParts(/*parameters=*/false, first_));
+      if (options_.progress && context_.rank() == 0) options_.progress(step + 1);
+    }
+    TP_RETURN_IF_ERROR(ReadParts(/*parameters=*/true, last_));
+    if (executor_->OpTimesAreFree()) {
+      op_steps_ = steps_;
+    } else {
+      executor_->TimeOps(true);
+      for (int step = 0; step <= kTimedOpSteps; ++step) {
+        TP_RETURN_IF_ERROR(Step());
+        if (step > 0) op_steps_.push_back(executor_->LastStep());
+      }
+    }
+    return Pack();
+  }
+
+ private:
+  Status Step() {
+    TP_RETURN_IF_ERROR(context_.Barrier());
+    TP_RETURN_IF_ERROR(executor_->EnqueueStep());
+    return executor_->Synchronize();
+  }
+
+  std::vector<std::byte> Image(const Binding& binding) const {
+    return std::vector<std::byte>(schedule_.buffers[binding.view.buffer].bytes());
+  }
+
+  Status Feed() {
+    for (const Binding& binding : schedule_.bindings) {
+      if (!IsSource(program_, binding)) continue;
+      std::vector<std::byte> image = Image(binding);
+      // Where the part shares a buffer, the other parts in it stay as they are.
+      TP_RETURN_IF_ERROR(executor_->Read(binding.view.buffer, image));
+      FillLocal(binding, sources_.at(binding.name), image);
+      TP_RETURN_IF_ERROR(executor_->Write(binding.view.buffer, image));
+    }
+    return OkStatus();
+  }
+
+  Status ReadLoss() {
+    const Binding& loss = schedule_.BindingOf("loss");
+    std::byte image[sizeof(double)] = {};
+    const std::span<std::byte> bytes(image, schedule_.buffers[loss.view.buffer].bytes());
+    TP_RETURN_IF_ERROR(executor_->Read(loss.view.buffer, bytes));
+    DecodeToDouble(loss.dtype, bytes, std::span(&losses_.back(), 1));
+    return OkStatus();
+  }
+
+  Status ReadParts(bool parameters, std::vector<std::vector<std::byte>>& parts) {
+    for (const Binding& binding : schedule_.bindings) {
+      const bool wanted = parameters ? IsParameter(program_, binding)
+                                     : !IsSource(program_, binding) && !binding.shape.empty();
+      parts.emplace_back();
+      if (!wanted) continue;
+      std::vector<std::byte> image = Image(binding);
+      TP_RETURN_IF_ERROR(executor_->Read(binding.view.buffer, image));
+      parts.back() = ExtractLocal(binding, image);
+    }
+    return OkStatus();
+  }
+
+  void PackSteps(const std::vector<StepRecord>& steps, BlobWriter& blob) const {
+    blob.Number(static_cast<int64_t>(steps.size()));
+    for (const StepRecord& step : steps) {
+      blob.Number(step.begin_ns);
+      blob.Number(step.end_ns);
+      blob.Number(static_cast<int64_t>(step.ops.size()));
+      for (const OpRecord& op : step.ops) {
+        blob.Number(op.begin_ns);
+        blob.Number(op.end_ns);
+        blob.Number(op.bytes_sent);
+      }
+    }
+  }
+
+  std::string Pack() const {
+    BlobWriter blob;
+    for (double loss : losses_) blob.Number(loss);
+    for (const auto& part : first_) blob.Bytes(part);
+    for (const auto& part : last_) blob.Bytes(part);
+    PackSteps(steps_, blob);
+    PackSteps(op_steps_, blob);
+    for (size_t i = 0; i < schedule_.ops.size(); ++i) {
+      const bool collective = schedule_.ops[i].action == Action::kCollective;
+      const int index = static_cast<int>(i);
+      blob.Text(collective ? executor_->AlgorithmOf(index) : std::string());
+      blob.Number(collective ? executor_->ExpectedBytes(index) : int64_t{0});
+    }
+    return blob.Take();
+  }
+
+  const Program& program_;
+  const std::map<std::string, ElementSource>& sources_;
+  const TrainOptions& options_;
+  const Schedule& schedule_;
+  RankContext& context_;
+  std::unique_ptr<Executor> executor_;
+  std::vector<double> losses_;
+  std::vector<std::vector<std::byte>> first_, last_;  // by binding; empty where not wanted
+  std::vector<StepRecord> steps_, op_steps_;
+};
+
+std::vector<StepRecord> UnpackSteps(BlobReader& blob) {
+  std::vector<StepRecord> steps(blob.Int());
+  for (StepRecord& step : steps) {
+    step.begin_ns = blob.Int();
+    step.end_ns = blob.Int();
+    step.ops.resize(blob.Int());
+    for (OpRecord& op : step.ops) {
+      op.begin_ns = blob.Int();
+      op.end_ns = blob.Int();
+      op.bytes_sent = blob.Int();
+    }
+  }
+  return steps;
+}
+
+// Assembles every binding whose parts are there.
+void AssembleAll(const std::vector<RankRecord>& ranks,
+                 const std::vector<std::vector<std::span<const std::byte>>>& parts,
+                 const Mesh& mesh, const std::function<bool(const Binding&)>& wanted,
+                 std::map<std::string, HostTensor>& tensors, std::vector<std::string>& defects) {
+  for (size_t i = 0; i < ranks[0].schedule.bindings.size(); ++i) {
+    if (!wanted(ranks[0].schedule.bindings[i])) continue;
+    std::vector<const Binding*> bindings;
+    std::vector<std::span<const std::byte>> of_binding;
+    for (size_t rank = 0; rank < ranks.size(); ++rank) {
+      bindings.push_back(&ranks[rank].schedule.bindings[i]);
+      of_binding.push_back(parts[rank][i]);
+    }
+    tensors[bindings[0]->name] = Assemble(bindings, of_binding, mesh, defects);
+  }
+}
+
+TrainResult Unpack(const std::vector<std::string>& blobs, const Program& program, const Mesh& mesh,
+                   int steps, std::vector<Schedule> schedules) {
+  TrainResult result;
+  result.losses.resize(steps);
+  std::vector<std::vector<std::span<const std::byte>>> first(blobs.size()), last(blobs.size());
+  for (size_t rank = 0; rank < blobs.size(); ++rank) {
+    BlobReader blob(blobs[rank]);
+    RankRecord record;
+    record.schedule = std::move(schedules[rank]);
+    const Binding& loss = record.schedule.BindingOf("loss");
+    bool counts = true;  // a replica's loss is the same number again
+    for (Axis axis : kAllAxes) {
+      const int coordinate = mesh.Coordinate(static_cast<int>(rank), axis);
+      if (IsReplicate(loss.placements[axis]) && coordinate > 0) counts = false;
+    }
+    for (double& total : result.losses) {
+      const double share = blob.Double();
+      if (counts) total += share;
+    }
+    for (auto* parts : {&first[rank], &last[rank]}) {
+      for (size_t i = 0; i < record.schedule.bindings.size(); ++i) parts->push_back(blob.Bytes());
+    }
+    record.steps = UnpackSteps(blob);
+    record.op_steps = UnpackSteps(blob);
+    for (size_t i = 0; i < record.schedule.ops.size(); ++i) {
+      record.algorithms.push_back(blob.Text());
+      record.expected_bytes.push_back(blob.Int());
+    }
+    result.ranks.push_back(std::move(record));
+  }
+  AssembleAll(
+      result.ranks, first, mesh,
+      [&](const Binding& b) { return !IsSource(program, b) && !b.shape.empty(); }, result.first,
+      result.replica_defects);
+  AssembleAll(
+      result.ranks, last, mesh, [&](const Binding& b) { return IsParameter(program, b); },
+      result.last, result.replica_defects);
+  return result;
+}
+
+Status CheckRequest(const Program& program, const std::map<std::string, ElementSource>& sources,
+                    const TrainOptions& options) {
+  TP_RETURN_IF_ERROR(Verify(program));
+  if (options.warmup < 0 || options.steps < 1) {
+    return InvalidArgument(
+        "training takes 0 or more warm-up steps and at least 1 timed step, not " +
+        std::to_string(options.warmup) + " and " + std::to_string(options.steps));
+  }
+  for (const Op& op : program.ops()) {
+    if (op.kind != OpKind::kInput && op.kind != OpKind::kParameter) continue;
+    const std::string& name = program.value(op.outputs[0]).name;
+    if (sources.count(name) == 0) return InvalidArgument("no source feeds '" + name + "'");
+  }
+  TP_ASSIGN_OR_RETURN(const ValueId loss, program.Find("loss"));
+  if (!program.value(loss).shape.empty()) return InvalidArgument("'loss' is no scalar");
+  return OkStatus();
+}
+
+}  // namespace
+
+StatusOr<TrainResult> Train(Backend& backend, const Mesh& mesh, const Program& program,
+                            const std::map<std::string, ElementSource>& sources,
+                            const TrainOptions& options) {
+  TP_RETURN_IF_ERROR(CheckRequest(program, sources, options));
+  TP_RETURN_IF_ERROR(backend.Check(mesh.world(), program.values()[0].dtype));
+  std::vector<Schedule> schedules;
+  for (int rank = 0; rank < mesh.world(); ++rank) {
+    TP_ASSIGN_OR_RETURN(Schedule schedule, Lower(program, mesh, rank));
+    schedules.push_back(std::move(schedule));
+  }
+  std::vector<std::string> blobs;  // rank 0's body alone writes it
+  TP_RETURN_IF_ERROR(backend.Run(mesh.world(), [&](RankContext& context) -> Status {
+    RankRun run(program, sources, options, schedules[context.rank()], context);
+    TP_ASSIGN_OR_RETURN(std::string blob, run.Run());
+    TP_ASSIGN_OR_RETURN(std::vector<std::string> gathered, context.GatherToRoot(std::move(blob)));
+    if (context.rank() == 0) blobs = std::move(gathered);
+    return OkStatus();
+  }));
+  if (!backend.IsRoot()) return TrainResult{};
+  return Unpack(blobs, program, mesh, options.warmup + options.steps, std::move(schedules));
+}
+
+}  // namespace tp
