@@ -13,10 +13,10 @@
 namespace tp::sim {
 namespace {
 
-// A hand-off between running threads costs a few hundred ns, a sleep and a wake-up tens of us. So a
-// wait first polls, then offers its core to others (there may be more agents than cores), and
-// sleeps only after that.
-constexpr int kPolls = 64;
+// A hand-off between running threads costs a few hundred ns, a sleep and its wake-up tens of us. So
+// a wait first polls, then offers its core to others, and only then sleeps. It polls briefly: where
+// there are more agents than cores, whoever is waited for may need this one.
+constexpr int kPolls = 8;
 constexpr int kYields = 200;
 
 void PollPause() {

@@ -151,28 +151,36 @@ Bytes Reference(const CollectiveCall& call, int member, int members, Values valu
 }
 
 Buffers::Buffers(const CollectiveCall& call, int member, int members, Place place)
-    : input_bytes_(InputElements(call, member, members) * SizeOf(call.dtype)),
-      output_bytes_(OutputElements(call, member, members) * SizeOf(call.dtype)) {
-  const size_t own =
-      call.kind == CollectiveKind::kAllGather || call.kind == CollectiveKind::kReduceScatter
-          ? Sum(call.counts, 0, member) * SizeOf(call.dtype)
-          : 0;
-  if (place == Place::kInPlace) {
-    memory_[0].resize(std::max(input_bytes_, output_bytes_));
-    in_ = out_ = memory_[0].data();
-    if (call.kind == CollectiveKind::kAllGather) in_ += own;
-    if (call.kind == CollectiveKind::kReduceScatter) out_ += own;
-  } else {
-    memory_[0].resize(input_bytes_);
-    memory_[1].resize(output_bytes_);
+    : result_(OutputElements(call, member, members) * SizeOf(call.dtype)) {
+  const size_t input_bytes = InputElements(call, member, members) * SizeOf(call.dtype);
+  if (place == Place::kOutOfPlace) {
+    memory_[0].resize(input_bytes);
+    memory_[1].resize(result_.size());
     in_ = memory_[0].data();
     out_ = memory_[1].data();
+    return;
+  }
+  memory_[0].resize(std::max(input_bytes, result_.size()));
+  in_ = out_ = memory_[0].data();
+  if (call.kind == CollectiveKind::kAllGather) {
+    in_ += Sum(call.counts, 0, member) * SizeOf(call.dtype);
+  } else if (call.kind == CollectiveKind::kReduceScatter) {
+    out_ += Sum(call.counts, 0, member) * SizeOf(call.dtype);
   }
 }
 
 void Buffers::Fill(const Bytes& input) {
-  for (Bytes& memory : memory_) std::fill(memory.begin(), memory.end(), std::byte{0xee});
+  Spoil();
   std::copy(input.begin(), input.end(), in_);
+}
+
+void Buffers::Take() {
+  std::copy(out_, out_ + result_.size(), result_.begin());
+  Spoil();
+}
+
+void Buffers::Spoil() {
+  for (Bytes& memory : memory_) std::fill(memory.begin(), memory.end(), std::byte{0xee});
 }
 
 std::vector<Status> RunRanks(Scheduler& scheduler, int world,

@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -45,22 +44,28 @@ Bytes Reference(const CollectiveCall& call, int member, int members, Values valu
 // Whether the member's memory is one buffer, as far as the kind allows.
 enum class Place { kOutOfPlace, kInPlace };
 
-// The memory of one member of one call, filled; `in` and `out` are what Run takes.
+// The memory of one member of one call; `in` and `out` are what Run takes.
 class Buffers {
  public:
   Buffers(const CollectiveCall& call, int member, int members, Place place);
+
   // Lays the input down and spoils the rest.
   void Fill(const Bytes& input);
+
+  // Keeps the output as the result and spoils all memory, so that whoever still reads it is caught.
+  void Take();
+
   const void* in() const { return in_; }
-  void* out() const { return out_; }
-  std::span<const std::byte> result() const { return {out_, output_bytes_}; }
+  void* out() { return out_; }
+  const Bytes& result() const { return result_; }
 
  private:
+  void Spoil();
+
   Bytes memory_[2];
   std::byte* in_ = nullptr;
   std::byte* out_ = nullptr;
-  size_t input_bytes_ = 0;
-  size_t output_bytes_ = 0;
+  Bytes result_;
 };
 
 // Runs `body` once for each rank of a world, as an agent of its name. Status of each, by rank.
