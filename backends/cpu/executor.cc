@@ -1,0 +1,284 @@
+#include "backends/cpu/executor.h"
+
+#include <array>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "backends/cpu/gemm.h"
+#include "backends/cpu/kernels.h"
+#include "sim/collectives/communicator.h"
+#include "tp/schedule/hazards.h"
+
+namespace tp::cpu {
+namespace {
+
+constexpr size_t kAlignment = 4096;  // a page: no two buffers share a cache line, and GEMM likes it
+constexpr uint64_t kStop = ~uint64_t{0};
+
+int64_t NowNs() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+struct Free {
+  void operator()(std::byte* memory) const { std::free(memory); }
+};
+using Memory = std::unique_ptr<std::byte[], Free>;
+
+StatusOr<Memory> Allocate(const std::string& name, int64_t bytes) {
+  const size_t rounded = (static_cast<size_t>(bytes) + kAlignment) / kAlignment * kAlignment;
+  Memory memory(static_cast<std::byte*>(std::aligned_alloc(kAlignment, rounded)));
+  if (memory == nullptr) {
+    return Unavailable("no memory for buffer '" + name + "' of " + std::to_string(bytes) +
+                       " bytes; take smaller sizes or more ranks");
+  }
+  std::memset(memory.get(), 0, rounded);  // also makes the system give the pages now
+  return memory;
+}
+
+}  // namespace
+
+class ExecutorState {
+ public:
+  ExecutorState(sim::Fabric& fabric, const Schedule& schedule, sim::Algorithm all_reduce)
+      : fabric_(fabric),
+        schedule_(schedule),
+        all_reduce_(all_reduce),
+        awaited_(schedule.ops.size()),
+        ended_(schedule.ops.size()) {
+    for (const ScheduledOp& op : schedule_.ops) {
+      used_[static_cast<int>(op.stream)] = true;
+      for (int wait : op.waits) awaited_[wait] = true;
+    }
+    record_.ops.resize(schedule_.ops.size());
+  }
+
+  Status Prepare(int index) {
+    int64_t scratch_floats = 0;
+    for (const Buffer& buffer : schedule_.buffers) {
+      TP_ASSIGN_OR_RETURN(Memory memory, Allocate(buffer.name, buffer.bytes()));
+      buffers_.push_back(std::move(memory));
+    }
+    for (const ScheduledOp& op : schedule_.ops) {
+      if (op.action == Action::kGemm) {
+        scratch_floats =
+            std::max(scratch_floats,
+                     GemmScratchFloats(schedule_.buffers[op.writes[0].buffer].dtype,
+                                       op.reads[0].rows, op.reads[1].columns, op.reads[0].columns));
+      }
+      if (op.action == Action::kCollective) TP_RETURN_IF_ERROR(PrepareCollective(op, index));
+    }
+    TP_ASSIGN_OR_RETURN(scratch_, Allocate("gemm scratch", scratch_floats * 4));
+    return OkStatus();
+  }
+
+  // The agent of one stream: runs its ops, step after step, until told to stop.
+  Status Work(Stream stream) {
+    for (uint64_t step = 1;; ++step) {
+      TP_RETURN_IF_ERROR(AwaitOrder(step));
+      if (stopping_) return OkStatus();
+      for (int other = 0; other < kNumStreams; ++other) {  // a step begins when the last has ended
+        if (used_[other]) TP_RETURN_IF_ERROR(Await(done_[other], step - 1, "the step before"));
+      }
+      for (size_t i = 0; i < schedule_.ops.size(); ++i) {
+        if (schedule_.ops[i].stream != stream) continue;
+        TP_RETURN_IF_ERROR(RunOp(i, step));
+      }
+      scheduler().Raise(done_[static_cast<int>(stream)], step);
+    }
+  }
+
+  Status Enqueue() {
+    record_.begin_ns = NowNs();
+    scheduler().Raise(ordered_, ++steps_);
+    return OkStatus();
+  }
+
+  Status Synchronize() {
+    for (int stream = 0; stream < kNumStreams; ++stream) {
+      if (used_[stream]) TP_RETURN_IF_ERROR(Await(done_[stream], steps_, "its streams to end"));
+    }
+    record_.end_ns = NowNs();
+    return OkStatus();
+  }
+
+  void Stop() {
+    stopping_ = true;
+    scheduler().Raise(ordered_, kStop);
+  }
+
+  StatusOr<std::span<std::byte>> Bytes(BufferId id, size_t size) {
+    const Buffer& buffer = schedule_.buffers.at(id);
+    if (static_cast<int64_t>(size) != buffer.bytes()) {
+      return InvalidArgument("buffer '" + buffer.name + "' holds " +
+                             std::to_string(buffer.bytes()) + " bytes, not " +
+                             std::to_string(size));
+    }
+    return std::span<std::byte>(buffers_[id].get(), size);
+  }
+
+  sim::Scheduler& scheduler() const { return fabric_.scheduler(); }
+  const Schedule& schedule() const { return schedule_; }
+  const StepRecord& record() const { return record_; }
+  bool Uses(Stream stream) const { return used_[static_cast<int>(stream)]; }
+
+  // --algorithm names the all_reduce; every other collective takes its own best form.
+  sim::Algorithm AlgorithmFor(const ScheduledOp& op) const {
+    const bool all_reduce = op.call.kind == CollectiveKind::kAllReduce;
+    return sim::Resolve(op.call, all_reduce ? all_reduce_ : sim::Algorithm::kAuto,
+                        static_cast<int>(op.group.size()));
+  }
+
+ private:
+  Status Await(sim::Signal& signal, uint64_t value, const char* what) {
+    return scheduler().Await(signal, value, {.what = what, .rank = schedule_.rank});
+  }
+
+  // A worker without work may wait for as long as its rank likes.
+  Status AwaitOrder(uint64_t step) {
+    while (true) {
+      Status status = Await(ordered_, step, "its next step");
+      if (status.code() != StatusCode::kDeadlineExceeded) return status;
+    }
+  }
+
+  Status PrepareCollective(const ScheduledOp& op, int index) {
+    std::unique_ptr<sim::Communicator>& communicator = communicators_[static_cast<int>(op.axis)];
+    if (communicator == nullptr) {
+      const uint64_t group_id = (static_cast<uint64_t>(index) + 1) << 32 |
+                                static_cast<uint64_t>(op.axis) << 24 |
+                                static_cast<uint64_t>(op.group[0]);
+      TP_ASSIGN_OR_RETURN(communicator,
+                          sim::Communicator::Create(fabric_, op.group, schedule_.rank, group_id));
+    }
+    return communicator->Prepare(op.call, AlgorithmFor(op));
+  }
+
+  void* AddressOf(const View& view) const {
+    return buffers_[view.buffer].get() + view.offset * SizeOf(schedule_.buffers[view.buffer].dtype);
+  }
+
+  Matrix MatrixOf(const View& view) const {
+    return {AddressOf(view), view.rows, view.columns, view.row_stride, view.column_stride};
+  }
+
+  Status RunOp(size_t index, uint64_t step) {
+    const ScheduledOp& op = schedule_.ops[index];
+    for (int wait : op.waits) {
+      TP_RETURN_IF_ERROR(Await(ended_[wait], step, "another stream's op"));
+    }
+    OpRecord& record = record_.ops[index];
+    record.begin_ns = NowNs();
+    if (op.action == Action::kCollective) {
+      sim::Communicator& communicator = *communicators_[static_cast<int>(op.axis)];
+      TP_RETURN_IF_ERROR(
+          communicator.Run(op.call, AlgorithmFor(op), AddressOf(op.send), AddressOf(op.receive)));
+      record.bytes_sent = communicator.last_bytes_sent();
+    } else {
+      Compute(op);
+    }
+    record.end_ns = NowNs();
+    if (awaited_[index]) scheduler().Raise(ended_[index], step);
+    return OkStatus();
+  }
+
+  void Compute(const ScheduledOp& op) {
+    std::array<Matrix, 3> in, out;
+    for (size_t i = 0; i < op.reads.size(); ++i) in.at(i) = MatrixOf(op.reads[i]);
+    for (size_t i = 0; i < op.writes.size(); ++i) out.at(i) = MatrixOf(op.writes[i]);
+    const DType dtype = schedule_.buffers[op.reads[0].buffer].dtype;
+    switch (op.action) {
+      case Action::kGemm:
+        return Gemm(dtype, in[0], in[1], op.reads.size() == 3 ? &in[2] : nullptr, out[0],
+                    reinterpret_cast<float*>(scratch_.get()));
+      case Action::kAddBias:
+        return AddBias(dtype, in[0], in[1], out[0]);
+      case Action::kMseLoss:
+        return MseLossGrad(dtype, op.scale, in[0], in[1], out[0].data, nullptr);
+      case Action::kMseGrad:
+        return MseLossGrad(dtype, op.scale, in[0], in[1], nullptr, &out[0]);
+      case Action::kMseLossGrad:
+        return MseLossGrad(dtype, op.scale, in[0], in[1], out[0].data, &out[1]);
+      case Action::kSumRows:
+        return SumRows(dtype, in[0], out[0]);
+      case Action::kSgd:
+        return Sgd(dtype, op.scale, in[0], in[1]);
+      case Action::kCopy:
+        return Copy(dtype, in[0], out[0]);
+      case Action::kCollective:
+        break;
+    }
+    LOG(FATAL) << "no compute kernel for " << Name(op.action);
+  }
+
+  sim::Fabric& fabric_;
+  const Schedule schedule_;
+  const sim::Algorithm all_reduce_;
+  std::vector<Memory> buffers_;
+  Memory scratch_;  // of the compute stream
+  std::array<std::unique_ptr<sim::Communicator>, kNumAxes> communicators_;
+
+  std::array<bool, kNumStreams> used_ = {};
+  std::vector<bool> awaited_;                  // by op: another stream waits for it
+  std::vector<sim::Signal> ended_;             // by op: the step in which it last ended
+  std::array<sim::Signal, kNumStreams> done_;  // the step whose ops of the stream have all ended
+  sim::Signal ordered_;                        // the last step that the rank asked for
+  uint64_t steps_ = 0;                         // the rank's own
+  std::atomic<bool> stopping_{false};
+  StepRecord record_;
+};
+
+StatusOr<std::unique_ptr<CpuExecutor>> CpuExecutor::Create(sim::Fabric& fabric,
+                                                           const Schedule& schedule,
+                                                           sim::Algorithm all_reduce, int index) {
+  TP_RETURN_IF_ERROR(CheckHazards(schedule));
+  auto state = std::make_shared<ExecutorState>(fabric, schedule, all_reduce);
+  TP_RETURN_IF_ERROR(state->Prepare(index));
+  for (Stream stream : {Stream::kCompute, Stream::kCommunication}) {
+    if (!state->Uses(stream)) continue;
+    fabric.scheduler().Spawn(
+        {"rank " + std::to_string(schedule.rank) + " " + std::string(Name(stream)), schedule.rank,
+         [state, stream] { return state->Work(stream); }});
+  }
+  return std::unique_ptr<CpuExecutor>(new CpuExecutor(std::move(state)));
+}
+
+CpuExecutor::CpuExecutor(std::shared_ptr<ExecutorState> state) : state_(std::move(state)) {}
+
+CpuExecutor::~CpuExecutor() { state_->Stop(); }
+
+Status CpuExecutor::Write(BufferId buffer, std::span<const std::byte> bytes) {
+  TP_RETURN_IF_ERROR(state_->Synchronize());
+  TP_ASSIGN_OR_RETURN(const std::span<std::byte> memory, state_->Bytes(buffer, bytes.size()));
+  std::copy(bytes.begin(), bytes.end(), memory.begin());
+  return OkStatus();
+}
+
+Status CpuExecutor::Read(BufferId buffer, std::span<std::byte> bytes) {
+  TP_RETURN_IF_ERROR(state_->Synchronize());
+  TP_ASSIGN_OR_RETURN(const std::span<std::byte> memory, state_->Bytes(buffer, bytes.size()));
+  std::copy(memory.begin(), memory.end(), bytes.begin());
+  return OkStatus();
+}
+
+Status CpuExecutor::EnqueueStep() { return state_->Enqueue(); }
+
+Status CpuExecutor::Synchronize() { return state_->Synchronize(); }
+
+const StepRecord& CpuExecutor::LastStep() const { return state_->record(); }
+
+std::string CpuExecutor::AlgorithmOf(int index) const {
+  return sim::Name(state_->AlgorithmFor(state_->schedule().ops.at(index)));
+}
+
+int64_t CpuExecutor::ExpectedBytes(int index) const {
+  const ScheduledOp& op = state_->schedule().ops.at(index);
+  return sim::Communicator::ExpectedBytesSent(op.call, state_->AlgorithmFor(op),
+                                static_cast<int>(op.group.size()));
+}
+
+}  // namespace tp::cpu

@@ -1,0 +1,51 @@
+// Executor on the CPU: one worker a stream, collectives through the simulator.
+//
+// Each stream that has ops gets an agent of the fabric's scheduler, which runs the stream's ops in
+// order and waits where the Schedule says; handing over a step is one Raise. Under the seeded
+// scheduler the same workers run one at a time, in an order that the seed picks.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "sim/collectives/algorithm.h"
+#include "sim/fabric/fabric.h"
+#include "tp/core/status.h"
+#include "tp/runtime/executor.h"
+#include "tp/schedule/schedule.h"
+
+namespace tp::cpu {
+
+// What an executor shares with its workers. Another rank may still read these buffers when this one
+// has already failed, so the Backend keeps every state until its run is over.
+class ExecutorState;
+
+class CpuExecutor final : public Executor {
+ public:
+  // `index` counts the executors that this rank has made: it tells their groups apart, and all
+  // ranks make them in the same order. Errors: a schedule that races, or too little memory.
+  static StatusOr<std::unique_ptr<CpuExecutor>> Create(sim::Fabric& fabric,
+                                                       const Schedule& schedule,
+                                                       sim::Algorithm all_reduce, int index);
+  ~CpuExecutor() override;
+
+  std::shared_ptr<ExecutorState> state() const { return state_; }
+
+  Status Write(BufferId buffer, std::span<const std::byte> bytes) override;
+  Status Read(BufferId buffer, std::span<std::byte> bytes) override;
+  Status EnqueueStep() override;
+  Status Synchronize() override;
+  void TimeOps(bool) override {}
+  bool OpTimesAreFree() const override { return true; }
+  const StepRecord& LastStep() const override;
+  std::string AlgorithmOf(int index) const override;
+  int64_t ExpectedBytes(int index) const override;
+
+ private:
+  explicit CpuExecutor(std::shared_ptr<ExecutorState> state);
+
+  std::shared_ptr<ExecutorState> state_;
+};
+
+}  // namespace tp::cpu
