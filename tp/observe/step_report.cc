@@ -1,0 +1,129 @@
+#include "tp/observe/step_report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+namespace tp {
+namespace {
+
+using Interval = std::pair<int64_t, int64_t>;
+
+// The part of `interval` that none of `covers`, which are sorted by their begin, covers.
+int64_t Uncovered(Interval interval, const std::vector<Interval>& covers) {
+  int64_t uncovered = 0;
+  int64_t at = interval.first;
+  for (const auto& [begin, end] : covers) {
+    if (begin >= interval.second) break;
+    if (begin > at) uncovered += begin - at;
+    at = std::max(at, end);
+    if (at >= interval.second) return uncovered;
+  }
+  return uncovered + interval.second - at;
+}
+
+void AddStep(const Schedule& schedule, const StepRecord& step, double weight,
+             std::vector<PhaseTime>& phases) {
+  std::vector<Interval> computing;
+  for (size_t i = 0; i < schedule.ops.size(); ++i) {
+    if (schedule.ops[i].action != Action::kCollective) {
+      computing.emplace_back(step.ops[i].begin_ns, step.ops[i].end_ns);
+    }
+  }
+  std::sort(computing.begin(), computing.end());
+  for (size_t i = 0; i < schedule.ops.size(); ++i) {
+    PhaseTime& phase = phases[static_cast<size_t>(schedule.ops[i].phase)];
+    const OpRecord& op = step.ops[i];
+    const double ms = weight * static_cast<double>(op.end_ns - op.begin_ns) / 1e6;
+    if (schedule.ops[i].action != Action::kCollective) {
+      phase.compute_ms += ms;
+      continue;
+    }
+    phase.communication_ms += ms;
+    phase.exposed_ms +=
+        weight * static_cast<double>(Uncovered({op.begin_ns, op.end_ns}, computing)) / 1e6;
+  }
+}
+
+// The op of a rank's schedule that does what a contract entry says.
+int FindOp(const Schedule& schedule, const ContractEntry& entry) {
+  for (size_t i = 0; i < schedule.ops.size(); ++i) {
+    const ScheduledOp& op = schedule.ops[i];
+    if (op.action == Action::kCollective && op.name == entry.name && op.axis == entry.axis) {
+      return static_cast<int>(i);
+    }
+  }
+  return -1;
+}
+
+CollectiveReport ReportCollective(const ContractEntry& entry, const TrainResult& result) {
+  CollectiveReport report;
+  report.contract = entry;
+  const size_t steps = result.ranks[0].op_steps.size();
+  std::vector<double> times_us(steps, std::numeric_limits<double>::infinity());
+  for (const RankRecord& rank : result.ranks) {
+    const int index = FindOp(rank.schedule, entry);
+    if (index < 0) continue;
+    const ScheduledOp& op = rank.schedule.ops[index];
+    report.algorithm = rank.algorithms[index];
+    report.members = static_cast<int>(op.group.size());
+    report.array_bytes =
+        std::max(report.array_bytes, TotalElements(op.call) * SizeOf(op.call.dtype));
+    report.bytes_sent += rank.op_steps.back().ops[index].bytes_sent;
+    if (op.group[0] == rank.schedule.rank) report.algorithm_bytes += rank.expected_bytes[index];
+    for (size_t step = 0; step < steps; ++step) {
+      const OpRecord& record = rank.op_steps[step].ops[index];
+      times_us[step] =
+          std::min(times_us[step], static_cast<double>(record.end_ns - record.begin_ns) / 1e3);
+    }
+  }
+  report.time_us = QuantilesOf(std::move(times_us)).median;
+  if (report.time_us > 0 && std::isfinite(report.time_us)) {
+    report.algbw_gbps = static_cast<double>(report.array_bytes) / (report.time_us * 1e3);
+    report.busbw_gbps = report.algbw_gbps * BusBandwidthFactor(entry.kind, report.members);
+  }
+  return report;
+}
+
+}  // namespace
+
+Quantiles QuantilesOf(std::vector<double> values) {
+  CHECK(!values.empty());
+  std::sort(values.begin(), values.end());
+  const size_t n = values.size();
+  const double median = n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+  const auto p99 = static_cast<size_t>(std::ceil(0.99 * static_cast<double>(n))) - 1;
+  return {median, values[0], values[p99]};
+}
+
+StatusOr<StepReport> MakeStepReport(const Program& program, const Mesh& mesh,
+                                    const TrainResult& result) {
+  if (result.ranks.empty() || result.ranks[0].steps.empty() || result.ranks[0].op_steps.empty()) {
+    return InvalidArgument("no step was timed");
+  }
+  StepReport report;
+  const size_t steps = result.ranks[0].steps.size();
+  for (size_t step = 0; step < steps; ++step) {
+    int64_t slowest = 0;
+    for (const RankRecord& rank : result.ranks) {
+      slowest = std::max(slowest, rank.steps[step].end_ns - rank.steps[step].begin_ns);
+    }
+    report.step_ms.push_back(static_cast<double>(slowest) / 1e6);
+  }
+  report.step = QuantilesOf(report.step_ms);
+  for (Phase phase : kAllPhases) report.phases.push_back({phase, 0, 0, 0});
+  for (const RankRecord& rank : result.ranks) {
+    const double weight = 1.0 / static_cast<double>(result.ranks.size() * rank.op_steps.size());
+    for (const StepRecord& step : rank.op_steps) {
+      AddStep(rank.schedule, step, weight, report.phases);
+    }
+  }
+  for (const ContractEntry& entry : ByteContract(program, mesh)) {
+    report.collectives.push_back(ReportCollective(entry, result));
+    report.bytes_ok = report.bytes_ok && report.collectives.back().ok();
+  }
+  return report;
+}
+
+}  // namespace tp

@@ -1,0 +1,66 @@
+// StepReport: where the time of a training step went, and what its collectives moved.
+//
+// All times are measured. A step's time is that of its slowest rank. Phase times are means over the
+// steps whose ops were timed and over the ranks: what an average rank did in an average step.
+// `exposed` is the part of the communication during which the rank computed nothing.
+//
+// algbw is the bytes of the whole array over the time of the last rank to come (whose duration
+// holds no waiting for others); busbw is algbw times the factor of nccl-tests
+// (tp/core/collective.h).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tp/core/mesh.h"
+#include "tp/core/status.h"
+#include "tp/program/program.h"
+#include "tp/runtime/trainer.h"
+#include "tp/schedule/byte_contract.h"
+
+namespace tp {
+
+struct Quantiles {
+  double median = 0;
+  double min = 0;
+  double p99 = 0;  // nearest rank: the largest of fewer than 100
+};
+// CHECKs that there is a value.
+Quantiles QuantilesOf(std::vector<double> values);
+
+struct PhaseTime {
+  Phase phase = Phase::kForward;
+  double compute_ms = 0;
+  double communication_ms = 0;
+  double exposed_ms = 0;
+};
+
+struct CollectiveReport {
+  ContractEntry contract;
+  std::string algorithm;
+  int members = 0;
+  int64_t array_bytes = 0;      // of one group's whole array, the largest of the groups
+  int64_t bytes_sent = 0;       // by all ranks together, in one step: measured
+  int64_t algorithm_bytes = 0;  // what the algorithm must send
+  double time_us = 0;           // median over the steps
+  double algbw_gbps = 0;        // 10^9 bytes a second
+  double busbw_gbps = 0;
+  // Moved what the contract and the algorithm say, no byte more or less.
+  bool ok() const { return bytes_sent == contract.bytes && bytes_sent == algorithm_bytes; }
+};
+
+struct StepReport {
+  std::vector<double> step_ms;  // of each timed step
+  Quantiles step;
+  std::vector<PhaseTime> phases;              // one for each of kAllPhases
+  std::vector<CollectiveReport> collectives;  // in program order
+  bool bytes_ok = true;
+};
+
+// From what Train brought back; `result` is rank 0's. Errors: INVALID_ARGUMENT where the result
+// holds no timed op.
+StatusOr<StepReport> MakeStepReport(const Program& program, const Mesh& mesh,
+                                    const TrainResult& result);
+
+}  // namespace tp
