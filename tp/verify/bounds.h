@@ -1,0 +1,106 @@
+// Error bounds of sums of products: how far any correct implementation can be from the exact value.
+//
+// Sources: N. J. Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., SIAM 2002,
+// chapters 2 (underflow) and 3 (gamma_n); N. J. Higham and T. Mary, "A new approach to
+// probabilistic rounding error analysis", SIAM J. Sci. Comput. 41(5), 2019 (the probabilistic
+// gamma). Nothing here is a tolerance: every number follows from the element type, the length of
+// the sum, the number of shards and the depth of the reduction.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "tp/core/dtype.h"
+#include "tp/core/status.h"
+
+namespace tp::verify {
+
+// n u / (1 - n u), the factor by which n roundings can be off; infinite where n u >= 1.
+double Gamma(double n, double u);
+
+// exp(lambda sqrt(n) u + n u^2 / (1 - u)) - 1: what n roundings with independent errors of mean
+// zero stay below, but for a chance that `lambda` sets.
+double ProbabilisticGamma(double n, double u, double lambda);
+
+// The lambda with which `roundings` roundings of a whole run all stay below, but for a chance of
+// `risk`: sqrt(2 ln(2 roundings / risk)) / (1 - u).
+double Lambda(double roundings, double risk, double u);
+
+// The chance that one verification of a correct run raises a false alarm. One in 10^9 means that
+// nobody sees one; a smaller risk costs next to nothing, because lambda grows with its logarithm.
+inline constexpr double kRisk = 1e-9;
+
+// Tensor cores truncate where IEEE arithmetic rounds to nearest, so an addition in fp32 can be off
+// by twice as much, always to the same side: no probabilistic bound then.
+inline constexpr double kTensorCoreRoundoff = 0x1p-23;
+
+// How W [out_features, in_features] lies on the tp axis.
+enum class Mode {
+  kRow,     // its rows are sharded: Y is gathered, dX is a sum over tp
+  kColumn,  // its columns are sharded: Y is a sum over tp, dX is gathered
+};
+std::string_view Name(Mode mode);  // "row", "column"
+
+// The arithmetic of the implementation that is verified.
+//
+// A depth is the number of additions that a partial sum goes through at most while the sums of P
+// ranks become one. P - 1, the default, holds for every order (and is a ring's or a direct
+// reduction's own); a balanced tree and recursive halving have ceil(log2 P).
+struct NumericModel {
+  DType dtype = DType::kFloat32;
+  Mode mode = Mode::kRow;
+  int tp = 1;
+  int dp = 1;
+  int tp_depth = 0;
+  int dp_depth = 0;
+  double accumulator_roundoff = 0x1p-24;
+  bool probabilistic = true;  // false: matrix products get the deterministic gamma alone, as on
+                              // tensor cores
+};
+
+// The model of `dtype` with IEEE accumulators (fp64 for fp64, else fp32) and depths P - 1.
+NumericModel MakeModel(DType dtype, Mode mode, int tp, int dp);
+
+// Errors: an axis below 1, a negative depth, a roundoff outside (0, 1).
+Status Validate(const NumericModel& model);
+
+// ceil(log2 parts).
+int BalancedDepth(int parts);
+
+// "column mode, bf16, tp 2 (depth 1), dp 1, accumulator 2^-24, probabilistic": for reports.
+std::string ToString(const NumericModel& model);
+
+// A sum of products that `parts` ranks accumulate a share each of, round to `dtype` (which costs
+// nothing where that is the accumulator's type) and reduce in `dtype`.
+struct Contraction {
+  int64_t terms = 0;  // the longest share
+  int parts = 1;
+  int depth = 0;  // additions between ranks
+  DType dtype = DType::kFloat32;
+  double accumulator_roundoff = 0x1p-24;
+};
+
+// |computed - exact| <= E + reduce (S + E) + absolute, where E = accumulate |A||B| + the error that
+// comes in with the operands, and S is the sum over the ranks of |their exact shares| <= |A||B|.
+struct ContractionError {
+  double accumulate = 0;  // gamma of the share, in the accumulator
+  double reduce = 0;      // gamma of the store and the reduction, in dtype
+  double absolute = 0;    // what underflow adds
+
+  // (1 + accumulate)(1 + reduce) - 1: the factor tau with which |computed - exact| <= tau |A||B|.
+  double Tau() const { return accumulate + reduce + accumulate * reduce; }
+};
+
+// The smaller of the deterministic and the probabilistic gamma, or the first alone where `lambda`
+// is not positive.
+ContractionError ErrorOf(const Contraction& contraction, double lambda);
+
+// The relative error of a result that is computed in the accumulator's type and stored in `dtype`:
+// two roundings where these differ.
+double StoreRoundoff(DType dtype);
+
+// Half the smallest subnormal: the absolute error of a rounding below the normal range.
+double UnderflowUnit(DType dtype);
+
+}  // namespace tp::verify

@@ -1,0 +1,76 @@
+// Observed results, and the report that comparing them gives.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tp/core/host_tensor.h"
+#include "tp/verify/bounds.h"
+#include "tp/verify/expectation.h"
+
+namespace tp::verify {
+
+// What a run gave: whole tensors, assembled from the ranks. A default-made tensor, or no losses,
+// means that the quantity is not there and is not checked.
+struct Observed {
+  HostTensor y, dx, dw, db;    // of the first step
+  HostTensor w, b;             // after the last step
+  std::vector<double> losses;  // of each step
+
+  // Of every quantity but the loss.
+  const HostTensor& Of(Quantity quantity) const;
+  bool Has(Quantity quantity) const;
+};
+
+enum class Lane {
+  kBounded,  // any inputs; errors up to the bound
+  kExact,    // inputs proven to leave no room for rounding; no error at all
+};
+std::string_view Name(Lane lane);  // "bounded", "exact"
+
+struct QuantityReport {
+  Quantity quantity = Quantity::kY;
+  Shape shape;
+  bool given = false;   // the run had it
+  int64_t checked = 0;  // elements; 0 where it could not be checked, and `notes` say why
+  int64_t total = 0;
+  int64_t failing = 0;
+  bool ok = true;
+
+  // The element with the largest error in units of its bound.
+  int64_t worst_index = 0;  // row-major
+  double observed = 0;
+  double expected = 0;
+  double error = 0;
+  double bound = 0;
+  double ratio = 0;         // error / bound; at most 1 passes
+  std::vector<int> owners;  // the ranks that make the worst element
+
+  std::optional<Quantity> follows_from;  // it fails because this one, which it is made of, does
+  std::vector<std::string> causes;       // of a failure, likeliest first
+  std::vector<std::string> notes;
+};
+
+struct Report {
+  std::string title;
+  Lane lane = Lane::kBounded;
+  std::vector<QuantityReport> quantities;  // in program order
+  bool ok = true;
+  std::optional<Quantity> first_divergence;  // in program order
+  std::string coverage;                      // "all of it", or which part was verified
+
+  const QuantityReport& Of(Quantity quantity) const {
+    return quantities[static_cast<size_t>(quantity)];
+  }
+};
+
+// An aligned table, a line a quantity, then the verdict, causes and notes; ends in a newline.
+std::string ToString(const Report& report);
+
+// "[3, 17]": where element `index` lies in `shape`.
+std::string ElementName(const Shape& shape, int64_t index);
+
+}  // namespace tp::verify
