@@ -28,7 +28,6 @@ constexpr std::string_view kMagic = "\x93NUMPY";
 constexpr int64_t kPreludeBytes = 8;  // the magic and two bytes of version
 // Version 1.0's own limit; numpy.load stops at 10,000. A header of floats has about 118.
 constexpr uint32_t kMaxHeaderBytes = 65535;
-constexpr size_t kMaxDims = 4;
 constexpr int64_t kAlignment = 64;  // of the data, when writing
 
 struct Header {

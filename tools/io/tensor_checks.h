@@ -3,6 +3,7 @@
 // `what` is the file, with the tensor's name where it has one; errors begin with it.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -13,6 +14,9 @@
 #include "tp/core/status.h"
 
 namespace tp::io {
+
+// Tensors with more dimensions are not read.
+inline constexpr size_t kMaxDims = 4;
 
 // Bytes of a tensor of `width` bytes an element; none where a size is negative, or where the sizes
 // other than 0 multiply beyond what an int64_t counts.

@@ -36,7 +36,7 @@ std::string Contents(const std::string& path) {
   return text.str();
 }
 
-// testdata/generate.py's values.
+// testdata/generate_npy.py's values.
 HostTensor Expected(const Shape& shape, DType dtype) {
   HostTensor tensor(shape, dtype);
   for (int64_t i = 0; i < tensor.size(); ++i) tensor.Set(i, (static_cast<double>(i) - 3) / 4);

@@ -1,4 +1,4 @@
-"""Writes the .npy files beside it, with NumPy itself: python3 generate.py (needs numpy).
+"""Writes the .npy files beside it, with NumPy itself: python3 generate_npy.py (needs numpy).
 
 Element i, counted row-major, is (i - 3) / 4 in every file.
 """
