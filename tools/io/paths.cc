@@ -1,0 +1,14 @@
+#include "tools/io/paths.h"
+
+#include <cstdlib>
+#include <filesystem>
+
+namespace tp::io {
+
+std::string ResolvePath(std::string_view path) {
+  const char* folder = std::getenv("BUILD_WORKING_DIRECTORY");
+  if (path.empty() || folder == nullptr) return std::string(path);
+  return (std::filesystem::path(folder) / path).string();  // an absolute path replaces the folder
+}
+
+}  // namespace tp::io
