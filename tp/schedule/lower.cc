@@ -1,19 +1,15 @@
 #include "tp/schedule/lower.h"
 
-#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include "tp/core/shard_geometry.h"
 #include "tp/schedule/hazards.h"
+#include "tp/schedule/layout.h"
 
 namespace tp {
 namespace {
-
-constexpr Order Outermost(int dim, size_t tensor_rank) {
-  return tensor_rank == 2 && dim == 1 ? Order::kColumnsOutermost : Order::kRowsOutermost;
-}
 
 class Lowering {
  public:
@@ -21,14 +17,12 @@ class Lowering {
       : program_(program),
         mesh_(mesh),
         rank_(rank),
-        views_(program.values().size()),
-        orders_(program.values().size(), Order::kRowsOutermost),
-        gathered_(program.values().size(), -1) {
+        layout_(ChooseLayout(program, mesh)),
+        views_(program.values().size()) {
     schedule_.rank = rank;
   }
 
   Schedule Run() {
-    ChooseOrders();
     for (const Op& op : program_.ops()) LowerOp(op);
     for (const Op& op : program_.ops()) {
       if (op.kind == OpKind::kInput || op.kind == OpKind::kParameter) Bind(op.outputs[0]);
@@ -39,95 +33,11 @@ class Lowering {
   }
 
  private:
-  // The axis on which a redistribute does something, given the mesh.
-  std::optional<Axis> ActiveAxis(const Op& op) const {
-    for (Axis axis : kAllAxes) {
-      if (mesh_.Size(axis) > 1 && program_.value(op.inputs[0]).placements[axis] !=
-                                      program_.value(op.outputs[0]).placements[axis]) {
-        return axis;
-      }
-    }
-    return std::nullopt;
-  }
-
   Placement From(const Op& op, Axis axis) const {
     return program_.value(op.inputs[0]).placements[axis];
   }
   Placement To(const Op& op, Axis axis) const {
     return program_.value(op.outputs[0]).placements[axis];
-  }
-
-  // Stores both ends of a gather or scatter with its dimension outermost, and finds the shards that
-  // can be computed in their place in the whole. Where two redistributes of one value disagree, the
-  // first one wins and the other one copies.
-  void ChooseOrders() {
-    std::vector<bool> chosen(views_.size());
-    for (const Op& op : program_.ops()) {
-      const std::optional<Axis> axis =
-          op.kind == OpKind::kRedistribute ? ActiveAxis(op) : std::nullopt;
-      if (!axis) continue;
-      const ValueId in = op.inputs[0];
-      const ValueId out = op.outputs[0];
-      const Placement from = From(op, *axis);
-      const Placement to = To(op, *axis);
-      const bool gather = IsShard(from) && IsReplicate(to);
-      const bool scatter = IsPartial(from) && IsShard(to);
-      if (!gather && !scatter) continue;
-      const int dim = gather ? from.dim : to.dim;
-      for (ValueId id : {in, out}) {
-        if (!chosen[id]) orders_[id] = Outermost(dim, program_.value(id).shape.size());
-        chosen[id] = true;
-      }
-      const bool both_in_order = orders_[in] == orders_[out] &&
-                                 orders_[in] == Outermost(dim, program_.value(in).shape.size());
-      if (gather && both_in_order && gathered_[in] < 0 && OwnsMemory(in)) gathered_[in] = out;
-    }
-    SpreadOrders(chosen);
-  }
-
-  // Lets ops that go element by element, and those that hand on memory, keep the order of what was
-  // chosen: they then run through all their operands in one direction.
-  void SpreadOrders(std::vector<bool>& chosen) {
-    const auto keeps_order = [&](const Op& op) {
-      switch (op.kind) {
-        case OpKind::kAddBias:
-        case OpKind::kMseLoss:
-        case OpKind::kMseGrad:
-        case OpKind::kMseLossGrad:
-          return true;
-        case OpKind::kRedistribute: {
-          const std::optional<Axis> axis = ActiveAxis(op);
-          return !axis || IsReplicate(From(op, *axis)) ||
-                 (IsPartial(From(op, *axis)) && IsReplicate(To(op, *axis)));
-        }
-        default:
-          return false;
-      }
-    };
-    for (bool changed = true; changed;) {
-      changed = false;
-      for (const Op& op : program_.ops()) {
-        if (!keeps_order(op)) continue;
-        std::vector<ValueId> matrices = op.inputs;
-        matrices.insert(matrices.end(), op.outputs.begin(), op.outputs.end());
-        std::erase_if(matrices, [&](ValueId id) { return program_.value(id).shape.size() != 2; });
-        const auto known =
-            std::find_if(matrices.begin(), matrices.end(), [&](ValueId id) { return chosen[id]; });
-        if (known == matrices.end()) continue;
-        for (ValueId id : matrices) {
-          if (chosen[id]) continue;
-          orders_[id] = orders_[*known];
-          chosen[id] = changed = true;
-        }
-      }
-    }
-  }
-
-  // Whether the op that writes `id` chooses where: redistributes and updates hand on what they
-  // read.
-  bool OwnsMemory(ValueId id) const {
-    const OpKind kind = program_.ops()[program_.DefinitionOf(id)].kind;
-    return kind != OpKind::kRedistribute && kind != OpKind::kSgdUpdate;
   }
 
   // This rank's part of dimension `dim` of a value: where it begins, and its length.
@@ -159,7 +69,7 @@ class Lowering {
   View AllocateValue(ValueId id) {
     const Value& value = program_.value(id);
     return Allocate(value.name, value.dtype, Rows(value).second, Columns(value).second,
-                    orders_[id]);
+                    layout_.orders[id]);
   }
 
   // The part of `whole` that `member` of an axis owns along dimension `dim` of a tensor.
@@ -174,12 +84,12 @@ class Lowering {
 
   // The memory of a value that an op is about to write.
   View Define(ValueId id) {
-    if (gathered_[id] >= 0) {
-      const Op& gather = program_.ops()[program_.DefinitionOf(gathered_[id])];
-      const Axis axis = *ActiveAxis(gather);
-      views_[gathered_[id]] = AllocateValue(gathered_[id]);
-      views_[id] = Block(*views_[gathered_[id]], program_.value(id), From(gather, axis).dim, axis,
-                         mesh_.Coordinate(rank_, axis));
+    if (layout_.whole_of[id] >= 0) {
+      const Op& gather = program_.ops()[program_.DefinitionOf(layout_.whole_of[id])];
+      const Axis axis = *ActiveAxis(program_, mesh_, gather);
+      views_[layout_.whole_of[id]] = AllocateValue(layout_.whole_of[id]);
+      views_[id] = Block(*views_[layout_.whole_of[id]], program_.value(id), From(gather, axis).dim,
+                         axis, mesh_.Coordinate(rank_, axis));
     } else {
       views_[id] = AllocateValue(id);
     }
@@ -251,7 +161,7 @@ class Lowering {
   void LowerRedistribute(const Op& op) {
     const ValueId in = op.inputs[0];
     const ValueId out = op.outputs[0];
-    const std::optional<Axis> axis = ActiveAxis(op);
+    const std::optional<Axis> axis = ActiveAxis(program_, mesh_, op);
     if (!axis) {
       views_[out] = ViewOf(in);
       return;
@@ -306,10 +216,12 @@ class Lowering {
     View send = ViewOf(in);
     const bool packed =
         IsPacked(send, Order::kRowsOutermost) || IsPacked(send, Order::kColumnsOutermost);
-    if (!packed) send = InOrder(op, send, orders_[in], program_.value(in).name + ".packed");
+    if (!packed) send = InOrder(op, send, layout_.orders[in], program_.value(in).name + ".packed");
     const bool in_place = !packed || MayOverwrite(in);
     const ValueId out = op.outputs[0];
-    if (!in_place) orders_[out] = IsPacked(send, orders_[out]) ? orders_[out] : Flip(orders_[out]);
+    if (!in_place)
+      layout_.orders[out] =
+          IsPacked(send, layout_.orders[out]) ? layout_.orders[out] : Flip(layout_.orders[out]);
     views_[out] = in_place ? send : AllocateValue(out);
     EmitCollective(op, axis, CollectiveKind::kAllReduce, send, *views_[out], {send.size()});
   }
@@ -332,7 +244,7 @@ class Lowering {
     const ValueId out = op.outputs[0];
     const Value& value = program_.value(out);
     const Order order = Outermost(dim, value.shape.size());
-    const bool in_place = gathered_[in] == out;
+    const bool in_place = layout_.whole_of[in] == out;
     const View send = InOrder(op, ViewOf(in), order, program_.value(in).name + ".packed");
     if (!in_place) views_[out] = AllocateValue(out);
     View whole = *views_[out];
@@ -361,7 +273,7 @@ class Lowering {
     if (in_place) {
       views_[out] = Block(whole, value, dim, axis, mesh_.Coordinate(rank_, axis));
     } else {
-      orders_[out] = order;
+      layout_.orders[out] = order;
       views_[out] = AllocateValue(out);
     }
     ScheduledOp& scatter = EmitCollective(op, axis, CollectiveKind::kReduceScatter, whole,
@@ -414,9 +326,8 @@ class Lowering {
   const Mesh& mesh_;
   const int rank_;
   Schedule schedule_;
+  Layout layout_;
   std::vector<std::optional<View>> views_;  // by value
-  std::vector<Order> orders_;
-  std::vector<ValueId> gathered_;  // by shard: the whole in whose memory it is computed, or -1
 };
 
 }  // namespace
