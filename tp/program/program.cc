@@ -74,9 +74,21 @@ int Program::UsesOf(ValueId id) const {
   return uses;
 }
 
+std::vector<ValueId> Program::SharersOf(ValueId id) const {
+  std::vector<ValueId> sharers = {id};
+  for (const Op& op : ops_) {
+    if (op.kind != OpKind::kRedistribute) continue;
+    const bool shares = std::find(sharers.begin(), sharers.end(), op.inputs[0]) != sharers.end();
+    if (shares) sharers.push_back(op.outputs[0]);
+  }
+  return sharers;
+}
+
 StatusOr<ValueId> Program::Find(std::string_view name) const {
-  for (size_t i = 0; i < values_.size(); ++i) {
-    if (values_[i].name == name) return static_cast<ValueId>(i);
+  for (const Op& op : ops_) {
+    for (ValueId id : op.outputs) {
+      if (value(id).name == name) return id;
+    }
   }
   return NotFound("the program has no value named '" + std::string(name) + "'");
 }
@@ -88,7 +100,9 @@ std::string Describe(const Program& program, const Op& op) {
   text += "(";
   for (size_t i = 0; i < op.inputs.size(); ++i) {
     if (i > 0) text += ", ";
-    text += program.value(op.inputs[i]).name;
+    const ValueId id = op.inputs[i];
+    const bool known = id >= 0 && id < static_cast<int>(program.values().size());
+    text += known ? program.value(id).name : "value " + std::to_string(id);
     const bool transposed = (i == 0 && op.transpose_a) || (i == 1 && op.transpose_b);
     if (op.kind == OpKind::kMatMul && transposed) text += "^T";
   }
@@ -102,7 +116,8 @@ Status VerifyOp(const Program& program, const Op& op, std::vector<bool>& written
     if (id < 0 || id >= num_values) return InvalidArgument("an input is no value of the program");
     if (!written[id]) return InvalidArgument("reads '" + program.value(id).name + "' too early");
     if (updated[id]) {
-      return InvalidArgument("reads '" + program.value(id).name + "' after its update");
+      return InvalidArgument("reads '" + program.value(id).name +
+                             "' after the update of its memory");
     }
   }
   for (ValueId id : op.outputs) {
@@ -115,7 +130,7 @@ Status VerifyOp(const Program& program, const Op& op, std::vector<bool>& written
     if (program.ops()[program.DefinitionOf(op.inputs[0])].kind != OpKind::kParameter) {
       return InvalidArgument("'" + program.value(op.inputs[0]).name + "' is no parameter");
     }
-    updated[op.inputs[0]] = true;
+    for (ValueId id : program.SharersOf(op.inputs[0])) updated[id] = true;
   }
   return OkStatus();
 }
@@ -132,6 +147,10 @@ Status Verify(const Program& program) {
   for (ValueId id : program.results()) {
     if (id < 0 || id >= static_cast<int>(written.size()) || !written[id]) {
       return InvalidArgument("result " + std::to_string(id) + " is written by no op");
+    }
+    if (updated[id]) {
+      return InvalidArgument("result '" + program.value(id).name +
+                             "' is overwritten by a parameter's update");
     }
   }
   return OkStatus();

@@ -85,7 +85,10 @@ class Program {
   int UpdateOf(ValueId id) const;
   // How many inputs of ops, and results, are `id`.
   int UsesOf(ValueId id) const;
-  // The value called `name`, or NOT_FOUND.
+  // `id` and what redistributes made of it, directly or not: these may lie in the same memory, so an
+  // update of one may change the others.
+  std::vector<ValueId> SharersOf(ValueId id) const;
+  // The value called `name` that an op writes, or NOT_FOUND.
   StatusOr<ValueId> Find(std::string_view name) const;
 
  private:
@@ -96,7 +99,8 @@ class Program {
 
 // Checks the whole program: every value is written exactly once and before it is read, every op's
 // output has the shape, type and placement that its rule gives, results exist, and a parameter's
-// update comes after every read of it. Errors: INVALID_ARGUMENT that names the op and the rule.
+// update comes after every read of it and of what may share its memory. Errors: INVALID_ARGUMENT
+// that names the op and the rule.
 Status Verify(const Program& program);
 
 // One op a line: "y: fp32 [20, 1000] {tp: Shard(1), dp: Replicate} = matmul(x, w^T)  # forward".
