@@ -3,21 +3,8 @@
 #include <algorithm>
 #include <optional>
 
-#include "tp/program/rules.h"
-
 namespace tp {
 namespace {
-
-void ReplaceUses(std::vector<Op>& ops, ValueId from, ValueId to) {
-  for (Op& op : ops) std::replace(op.inputs.begin(), op.inputs.end(), from, to);
-}
-
-const Op* DefiningOp(const std::vector<Op>& ops, ValueId id) {
-  for (const Op& op : ops) {
-    if (std::find(op.outputs.begin(), op.outputs.end(), id) != op.outputs.end()) return &op;
-  }
-  return nullptr;
-}
 
 // The axis on which `op` all-gathers, if it does.
 std::optional<Axis> GatheredAxis(const Program& program, const Op& op) {
@@ -31,16 +18,101 @@ std::optional<Axis> GatheredAxis(const Program& program, const Op& op) {
   return std::nullopt;
 }
 
-// Whether everything that reads `id` is a slice to `placements`.
-bool OnlySliced(const Program& program, ValueId id, const Placements& placements) {
-  const auto& results = program.results();
-  if (std::find(results.begin(), results.end(), id) != results.end()) return false;
-  return std::all_of(program.ops().begin(), program.ops().end(), [&](const Op& op) {
-    const bool reads = std::find(op.inputs.begin(), op.inputs.end(), id) != op.inputs.end();
-    return !reads || (op.kind == OpKind::kRedistribute &&
-                      program.value(op.outputs[0]).placements == placements);
-  });
+bool Reads(const Op& op, ValueId id) {
+  return std::find(op.inputs.begin(), op.inputs.end(), id) != op.inputs.end();
 }
+
+bool AnyReads(const std::vector<Op>& ops, ValueId id) {
+  return std::any_of(ops.begin(), ops.end(), [&](const Op& op) { return Reads(op, id); });
+}
+
+// The redistribute of `id` to `placements`, if nothing else reads `id`.
+const Op* OnlySlice(const Program& program, ValueId id, const Placements& placements) {
+  if (program.UsesOf(id) != 1) return nullptr;
+  for (const Op& op : program.ops()) {
+    if (op.kind == OpKind::kRedistribute && Reads(op, id) &&
+        program.value(op.outputs[0]).placements == placements) {
+      return &op;
+    }
+  }
+  return nullptr;
+}
+
+// Moves losses, and gradients of losses, from all-gathered values to the shards behind them.
+class LossOnShards {
+ public:
+  explicit LossOnShards(Program& program) : program_(program) {}
+
+  void Run() {
+    for (const Op& op : program_.ops()) {
+      if (op.kind == OpKind::kMseLoss) {
+        MoveLoss(op);
+      } else if (op.kind == OpKind::kMseGrad) {
+        MoveGradient(op);
+      } else {
+        ops_.push_back(op);
+      }
+    }
+    std::erase_if(ops_, [&](const Op& op) {
+      return op.kind == OpKind::kRedistribute &&
+             std::find(computed_.begin(), computed_.end(), op.outputs[0]) != computed_.end();
+    });
+    program_.ReplaceOps(std::move(ops_));
+  }
+
+ private:
+  const Op& GatherBehind(const Op& op) const {
+    return program_.ops()[program_.DefinitionOf(op.inputs[0])];
+  }
+
+  void MoveLoss(Op op) {
+    const Op& gather = GatherBehind(op);
+    const std::optional<Axis> axis = GatheredAxis(program_, gather);
+    // An op that reads the loss has a rule for how it lies now.
+    if (axis && !AnyReads(program_.ops(), op.outputs[0])) {
+      op.inputs = {gather.inputs[0], SliceLike(gather.inputs[0], op.inputs[1])};
+      program_.mutable_value(op.outputs[0]).placements[*axis] = Partial();
+    }
+    ops_.push_back(std::move(op));
+  }
+
+  void MoveGradient(Op op) {
+    const Op& gather = GatherBehind(op);
+    if (GatheredAxis(program_, gather)) {
+      const Placements on_shard = program_.value(gather.inputs[0]).placements;
+      if (const Op* slice = OnlySlice(program_, op.outputs[0], on_shard)) {
+        computed_.push_back(slice->outputs[0]);
+        op.outputs = slice->outputs;
+        op.inputs = {gather.inputs[0], SliceLike(gather.inputs[0], op.inputs[1])};
+      }
+    }
+    ops_.push_back(std::move(op));
+  }
+
+  // The slice of `targets` that lies as `shard` does; it is made where it is first needed.
+  ValueId SliceLike(ValueId shard, ValueId targets) {
+    const Placements placements = program_.value(shard).placements;
+    for (const auto& [whole, slice] : slices_) {
+      if (whole == targets && program_.value(slice).placements == placements) return slice;
+    }
+    Value value = program_.value(targets);
+    value.name += ".shard";
+    value.placements = placements;
+    Op op;
+    op.kind = OpKind::kRedistribute;
+    op.phase = Phase::kForward;
+    op.inputs = {targets};
+    op.outputs = {program_.AddValue(std::move(value))};
+    slices_.emplace_back(targets, op.outputs[0]);
+    ops_.push_back(op);
+    return op.outputs[0];
+  }
+
+  Program& program_;
+  std::vector<Op> ops_;
+  std::vector<std::pair<ValueId, ValueId>> slices_;  // (targets, their slice)
+  std::vector<ValueId> computed_;                    // shards of gradients that were slices
+};
 
 // Gradients are synchronised while the backward pass still runs.
 int Stage(Phase phase) { return phase == Phase::kForward ? 0 : phase == Phase::kOptimizer ? 2 : 1; }
@@ -56,63 +128,7 @@ bool Communicates(const Program& program, const Op& op, const Mesh& mesh) {
 
 }  // namespace
 
-void ComputeLossOnShards(Program& program) {
-  std::vector<Op> ops;
-  std::vector<std::pair<ValueId, ValueId>> slices;  // (targets, their slice), made once each
-  std::vector<ValueId> sliced;                      // gradients now computed on the shard
-  for (Op op : program.ops()) {
-    const bool loss = op.kind == OpKind::kMseLoss;
-    if (!loss && op.kind != OpKind::kMseGrad) {
-      ops.push_back(std::move(op));
-      continue;
-    }
-    const Op* gather = DefiningOp(program.ops(), op.inputs[0]);
-    const std::optional<Axis> axis = GatheredAxis(program, *gather);
-    const Placements on_shard = axis ? program.value(gather->inputs[0]).placements : Placements();
-    if (!axis || (!loss && !OnlySliced(program, op.outputs[0], on_shard))) {
-      ops.push_back(std::move(op));
-      continue;
-    }
-    const ValueId targets = op.inputs[1];
-    auto known = std::find_if(slices.begin(), slices.end(),
-                              [&](const auto& slice) { return slice.first == targets; });
-    if (known == slices.end()) {
-      Value value = program.value(targets);
-      value.name += ".shard";
-      value.placements = on_shard;
-      Op slice;
-      slice.kind = OpKind::kRedistribute;
-      slice.phase = Phase::kForward;
-      slice.inputs = {targets};
-      slice.outputs = {program.AddValue(std::move(value))};
-      slices.emplace_back(targets, slice.outputs[0]);
-      ops.push_back(std::move(slice));
-      known = std::prev(slices.end());
-    }
-    op.inputs = {gather->inputs[0], known->second};
-    if (loss) {
-      program.mutable_value(op.outputs[0]).placements[*axis] = Partial();
-    } else {
-      program.mutable_value(op.outputs[0]).placements = on_shard;
-      sliced.push_back(op.outputs[0]);
-    }
-    ops.push_back(std::move(op));
-  }
-  // The slices of a gradient that is computed sliced are now the gradient itself.
-  for (ValueId gradient : sliced) {
-    for (auto op = ops.begin(); op != ops.end();) {
-      if (op->kind == OpKind::kRedistribute && op->inputs[0] == gradient) {
-        const ValueId slice = op->outputs[0];
-        program.mutable_value(gradient).name = program.value(slice).name;
-        op = ops.erase(op);
-        ReplaceUses(ops, slice, gradient);
-      } else {
-        ++op;
-      }
-    }
-  }
-  program.ReplaceOps(std::move(ops));
-}
+void ComputeLossOnShards(Program& program) { LossOnShards(program).Run(); }
 
 void FuseLossAndGradient(Program& program) {
   std::vector<Op> ops = program.ops();
@@ -141,6 +157,11 @@ void FuseBias(Program& program) {
       return op.kind == OpKind::kMatMul && op.outputs[0] == product;
     });
     if (matmul == ops.end() || matmul->inputs.size() != 2 || program.UsesOf(product) != 1) continue;
+    // The product moves to where its bias is added, so its operands must still be there.
+    const auto bias = ops.begin() + static_cast<std::ptrdiff_t>(i);
+    if (std::any_of(matmul, bias, [](const Op& op) { return op.kind == OpKind::kSgdUpdate; })) {
+      continue;
+    }
     Op fused = *matmul;
     fused.inputs.push_back(ops[i].inputs[1]);
     fused.outputs = ops[i].outputs;
@@ -189,10 +210,10 @@ void StartCommunicationEarly(Program& program, const Mesh& mesh) {
   std::vector<Op> ordered;
   const auto ready = [&](size_t i) {
     if (ops[i].kind == OpKind::kSgdUpdate) {  // after every read of the parameter
-      for (size_t j = 0; j < n; ++j) {
-        const auto& in = ops[j].inputs;
-        const bool reads = std::find(in.begin(), in.end(), ops[i].inputs[0]) != in.end();
-        if (j != i && !done[j] && reads) return false;
+      for (ValueId id : program.SharersOf(ops[i].inputs[0])) {
+        for (size_t j = 0; j < n; ++j) {
+          if (j != i && !done[j] && Reads(ops[j], id)) return false;
+        }
       }
     }
     return std::all_of(ops[i].inputs.begin(), ops[i].inputs.end(),
