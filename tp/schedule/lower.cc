@@ -1,5 +1,6 @@
 #include "tp/schedule/lower.h"
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
@@ -196,10 +197,16 @@ class Lowering {
     return scheduled;
   }
 
-  // Whether a collective may overwrite what it reads.
+  // Whether a collective may overwrite what it reads: nobody else reads it, nor what it was handed
+  // on from in the same memory.
   bool MayOverwrite(ValueId id) const {
-    const OpKind kind = program_.ops()[program_.DefinitionOf(id)].kind;
-    return program_.UsesOf(id) == 1 && kind != OpKind::kInput && kind != OpKind::kParameter;
+    const Op& op = program_.ops()[program_.DefinitionOf(id)];
+    if (program_.UsesOf(id) != 1 || op.kind == OpKind::kInput || op.kind == OpKind::kParameter) {
+      return false;
+    }
+    return std::all_of(op.inputs.begin(), op.inputs.end(), [&](ValueId in) {
+      return ViewOf(in).buffer != ViewOf(id).buffer || MayOverwrite(in);
+    });
   }
 
   // `view`, or a copy of it that is packed in `order`.
