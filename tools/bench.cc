@@ -1,0 +1,47 @@
+// bench: trains one linear layer in row and column mode, times both, and proves that they agree.
+//
+// Exit status: 0 if every check held; 1 if one did not, or for input that can't be used, with one
+// line on stderr that says what and where.
+
+#include <glog/logging.h>
+
+#include <cstdio>
+
+#include "tools/benchmark/json.h"
+#include "tools/benchmark/options.h"
+#include "tools/benchmark/print.h"
+#include "tools/benchmark/run.h"
+#include "tools/io/atomic_file.h"
+
+namespace tp::bench {
+namespace {
+
+StatusOr<bool> Main(int argc, char** argv) {
+  TP_ASSIGN_OR_RETURN(const BenchOptions options, ParseCommandLine(argc, argv));
+  // Before the long work: what would be written must be writable.
+  if (!options.json.empty()) TP_RETURN_IF_ERROR(io::CheckWritable(options.json));
+  if (!options.dump.empty()) TP_RETURN_IF_ERROR(io::CreateDirectories(options.dump));
+  TP_ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend, MakeBackend(options));
+  TP_ASSIGN_OR_RETURN(const BenchResult result, RunBench(*backend, options));
+  if (!backend->IsRoot()) return true;
+  std::fputs(Render(options, result).c_str(), stdout);
+  if (!options.dump.empty()) TP_RETURN_IF_ERROR(DumpTensors(options, result));
+  if (!options.json.empty()) {
+    TP_RETURN_IF_ERROR(io::WriteFileAtomically(options.json, ToJson(options, result)));
+  }
+  return result.ok();
+}
+
+}  // namespace
+}  // namespace tp::bench
+
+int main(int argc, char** argv) {
+  google::InitGoogleLogging(argv[0]);
+  FLAGS_logtostderr = true;
+  const tp::StatusOr<bool> ok = tp::bench::Main(argc, argv);
+  if (!ok.ok()) {
+    std::fprintf(stderr, "bench: %s\n", ok.status().message().c_str());
+    return 1;
+  }
+  return *ok ? 0 : 1;
+}

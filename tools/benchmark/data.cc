@@ -1,0 +1,90 @@
+#include "tools/benchmark/data.h"
+
+#include <sys/stat.h>
+
+#include <cmath>
+#include <memory>
+#include <utility>
+
+#include "fmt/format.h"
+#include "tools/io/npy.h"
+#include "tools/io/tensor_checks.h"
+#include "tp/core/random.h"
+#include "tp/verify/report.h"
+
+namespace tp::bench {
+namespace {
+
+struct TensorSpec {
+  const char* name;
+  Shape shape;
+  double bound;  // of the generated elements
+};
+
+// The generated tensor `stream` of a seed.
+ElementSource Generate(uint64_t seed, uint64_t stream, double bound) {
+  return [random = RandomTensor(seed, stream), bound](int64_t index) {
+    return bound * random.Uniform(static_cast<uint64_t>(index));
+  };
+}
+
+StatusOr<ElementSource> Load(const std::string& path, const TensorSpec& spec, DType dtype) {
+  TP_ASSIGN_OR_RETURN(HostTensor tensor, io::ReadNpy(path, spec.shape));
+  TP_RETURN_IF_ERROR(io::CheckFinite(tensor, path));
+  for (int64_t i = 0; i < tensor.size(); ++i) {
+    if (std::isfinite(RoundTo(dtype, tensor.At(i)))) continue;
+    return InvalidArgument(fmt::format("{}: element {} is {}, too large for {}", path,
+                                       verify::ElementName(spec.shape, i), tensor.At(i),
+                                       Name(dtype)));
+  }
+  auto shared = std::make_shared<const HostTensor>(std::move(tensor));
+  return ElementSource([shared](int64_t index) { return shared->At(index); });
+}
+
+HostTensor Fill(const Shape& shape, DType dtype, const ElementSource& source) {
+  HostTensor tensor(shape, dtype);
+  for (int64_t i = 0; i < tensor.size(); ++i) tensor.Set(i, source(i));
+  return tensor;
+}
+
+bool Exists(const std::string& path) {
+  struct stat info;
+  return stat(path.c_str(), &info) == 0;
+}
+
+}  // namespace
+
+StatusOr<TrainingData> MakeData(const BenchOptions& options) {
+  const double fan_in = 1 / std::sqrt(static_cast<double>(options.in_features));
+  const TensorSpec specs[] = {
+      {"x", {options.tokens, options.in_features}, 1},
+      {"targets", {options.tokens, options.out_features}, 1},
+      {"w", {options.out_features, options.in_features}, fan_in},
+      {"b", {options.out_features}, fan_in},
+  };
+  if (!options.load.empty() && !Exists(options.load)) {
+    return NotFound(fmt::format("--load={}: there is no such folder", options.load));
+  }
+  TrainingData data;
+  uint64_t stream = 0;
+  for (const TensorSpec& spec : specs) {
+    const std::string path = fmt::format("{}/{}.npy", options.load, spec.name);
+    if (!options.load.empty() && Exists(path)) {
+      TP_ASSIGN_OR_RETURN(data.sources[spec.name], Load(path, spec, options.dtype));
+    } else {
+      data.sources[spec.name] = Generate(options.seed, stream, spec.bound);
+    }
+    ++stream;
+  }
+  if (options.verify == VerifyMode::kOff) return data;
+  HostTensor* const tensors[] = {&data.problem.x, &data.problem.targets, &data.problem.w,
+                                 &data.problem.b};
+  for (size_t i = 0; i < std::size(specs); ++i) {
+    *tensors[i] = Fill(specs[i].shape, options.dtype, data.sources[specs[i].name]);
+  }
+  data.problem.learning_rate = options.learning_rate;
+  data.problem.steps = options.warmup + options.steps;
+  return data;
+}
+
+}  // namespace tp::bench

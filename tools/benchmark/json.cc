@@ -1,0 +1,107 @@
+#include "tools/benchmark/json.h"
+
+#include <nlohmann/json.hpp>
+
+namespace tp::bench {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json ConfigOf(const BenchOptions& options) {
+  Json modes = Json::array();
+  for (LinearMode mode : options.modes) modes.push_back(Name(mode));
+  return {{"backend", options.backend},
+          {"modes", modes},
+          {"tp", options.tp},
+          {"dp", options.dp},
+          {"tokens", options.tokens},
+          {"in_features", options.in_features},
+          {"out_features", options.out_features},
+          {"dtype", Name(options.dtype)},
+          {"steps", options.steps},
+          {"warmup", options.warmup},
+          {"lr", options.learning_rate},
+          {"seed", options.seed},
+          {"algorithm", sim::Name(options.algorithm)},
+          {"scheduler", options.seeded ? "seeded" : "free"},
+          {"scheduler_seed", options.scheduler_seed}};
+}
+
+Json PhasesOf(const StepReport& steps) {
+  Json phases = Json::object();
+  for (const PhaseTime& phase : steps.phases) {
+    phases[std::string(Name(phase.phase))] = {{"compute_ms", phase.compute_ms},
+                                              {"communication_ms", phase.communication_ms},
+                                              {"exposed_communication_ms", phase.exposed_ms}};
+  }
+  return phases;
+}
+
+Json BytesOf(const StepReport& steps) {
+  Json collectives = Json::array();
+  for (const CollectiveReport& collective : steps.collectives) {
+    collectives.push_back({{"name", collective.contract.name},
+                           {"kind", Name(collective.contract.kind)},
+                           {"axis", Name(collective.contract.axis)},
+                           {"phase", Name(collective.contract.phase)},
+                           {"members", collective.members},
+                           {"algorithm", collective.algorithm},
+                           {"array_bytes", collective.array_bytes},
+                           {"moved_bytes", collective.bytes_sent},
+                           {"contract_bytes", collective.contract.bytes},
+                           {"time_us", collective.time_us},
+                           {"algbw_gbps", collective.algbw_gbps},
+                           {"busbw_gbps", collective.busbw_gbps},
+                           {"ok", collective.ok()}});
+  }
+  return {{"ok", steps.bytes_ok}, {"collectives", collectives}};
+}
+
+Json EquivalenceOf(const verify::Report& report) {
+  Json quantities = Json::object();
+  for (const verify::QuantityReport& quantity : report.quantities) {
+    if (!quantity.given) continue;
+    quantities[std::string(Name(quantity.quantity))] = {{"ok", quantity.ok},
+                                                        {"checked", quantity.checked},
+                                                        {"total", quantity.total},
+                                                        {"failing", quantity.failing},
+                                                        {"error", quantity.error},
+                                                        {"bound", quantity.bound},
+                                                        {"error_over_bound", quantity.ratio}};
+  }
+  Json json = {{"ok", report.ok},
+               {"lane", Name(report.lane)},
+               {"coverage", report.coverage},
+               {"quantities", quantities}};
+  if (report.first_divergence) json["first_divergence"] = Name(*report.first_divergence);
+  return json;
+}
+
+Json ResultOf(const ModeResult& mode) {
+  const Quantiles& step = mode.steps.step;
+  Json json = {{"mode", Name(mode.mode)},
+               {"step_ms", {{"median", step.median}, {"min", step.min}, {"p99", step.p99}}},
+               {"step_ms_all", mode.steps.step_ms},
+               {"losses", mode.observed.losses},
+               {"phases", PhasesOf(mode.steps)},
+               {"bytes", BytesOf(mode.steps)},
+               {"replica_defects", mode.replica_defects}};
+  json["equivalence"] = mode.equivalence ? EquivalenceOf(*mode.equivalence) : Json();
+  return json;
+}
+
+}  // namespace
+
+std::string ToJson(const BenchOptions& options, const BenchResult& result) {
+  Json host = Json::object();
+  for (const auto& [what, value] : result.host) host[what] = value;
+  Json results = Json::array();
+  for (const ModeResult& mode : result.modes) results.push_back(ResultOf(mode));
+  Json json = {{"config", ConfigOf(options)}, {"host", host}, {"results", results}};
+  if (result.between_modes) json["row_against_column"] = EquivalenceOf(*result.between_modes);
+  json["ok"] = result.ok();
+  // Text from outside (a host's name, say) may hold bytes that are no UTF-8: those are replaced.
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace tp::bench

@@ -1,0 +1,49 @@
+// What the bench is asked to do, and the flags that ask it.
+//
+// The flags live in options.cc; everything behind it takes BenchOptions.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "sim/collectives/algorithm.h"
+#include "tp/core/dtype.h"
+#include "tp/core/mesh.h"
+#include "tp/core/status.h"
+#include "tp/layers/linear.h"
+
+namespace tp::bench {
+
+enum class VerifyMode { kAuto, kFull, kOff };
+
+struct BenchOptions {
+  std::string backend = "sim";  // sim, nccl
+  std::vector<LinearMode> modes = {LinearMode::kRow, LinearMode::kColumn};
+  int tp = 2;
+  int dp = 1;
+  int64_t tokens = 20;
+  int64_t in_features = 1000;
+  int64_t out_features = 1000;
+  DType dtype = DType::kFloat32;
+  int steps = 10;
+  int warmup = 2;
+  double learning_rate = 0.01;
+  uint64_t seed = 0;
+  sim::Algorithm algorithm = sim::Algorithm::kAuto;
+  bool seeded = false;  // the simulator's scheduler
+  uint64_t scheduler_seed = 0;
+  std::chrono::milliseconds deadline{30000};
+  VerifyMode verify = VerifyMode::kAuto;
+  std::string json;  // paths: "" where not asked for
+  std::string load;
+  std::string dump;
+};
+
+// Parses the command line. Prints the help and exits with 0 where that is asked for; gflags itself
+// exits with 1 and one line for an unknown flag or a value of the wrong type.
+// Errors: INVALID_ARGUMENT that names the flag, its value, and what it may be.
+StatusOr<BenchOptions> ParseCommandLine(int argc, char** argv);
+
+}  // namespace tp::bench

@@ -1,0 +1,136 @@
+#include "tools/benchmark/run.h"
+
+#include <algorithm>
+
+#include "backends/cpu/backend.h"
+#include "fmt/format.h"
+#include "tools/io/atomic_file.h"
+#include "tools/io/npy.h"
+#include "tools/io/progress.h"
+#include "tp/model/linear_step.h"
+#include "tp/verify/compare.h"
+
+namespace tp::bench {
+namespace {
+
+// What auto spends on the reference, in multiply-adds: a second or two.
+constexpr double kAutoMultiplyAdds = 3e9;
+
+verify::Mode VerifyModeOf(LinearMode mode) {
+  return mode == LinearMode::kRow ? verify::Mode::kRow : verify::Mode::kColumn;
+}
+
+verify::VerifyOptions VerifyOptionsOf(const BenchOptions& options) {
+  verify::VerifyOptions verify_options;
+  verify_options.sample.full = options.verify == VerifyMode::kFull;
+  verify_options.sample.max_multiply_adds = kAutoMultiplyAdds;
+  verify_options.sample.seed = options.seed;
+  return verify_options;
+}
+
+verify::NumericModel ModelOf(const BenchOptions& options, LinearMode mode) {
+  return verify::MakeModel(options.dtype, VerifyModeOf(mode), options.tp, options.dp);
+}
+
+StatusOr<ModeResult> RunMode(Backend& backend, const Mesh& mesh, const BenchOptions& options,
+                             const TrainingData& data, LinearMode mode) {
+  LinearStepOptions step;
+  step.mode = mode;
+  step.tokens = options.tokens;
+  step.in_features = options.in_features;
+  step.out_features = options.out_features;
+  step.dtype = options.dtype;
+  step.learning_rate = options.learning_rate;
+  TP_ASSIGN_OR_RETURN(const Program program, MakeLinearStep(step, mesh));
+
+  TrainOptions train;
+  train.warmup = options.warmup;
+  train.steps = options.steps;
+  io::ProgressBar bar(std::string(Name(mode)), options.warmup + options.steps);
+  train.progress = [&bar](int done) { bar.Update(done); };
+  TP_ASSIGN_OR_RETURN(TrainResult trained, Train(backend, mesh, program, data.sources, train));
+
+  ModeResult result;
+  result.mode = mode;
+  if (!backend.IsRoot()) return result;
+  TP_ASSIGN_OR_RETURN(result.steps, MakeStepReport(program, mesh, trained));
+  result.replica_defects = std::move(trained.replica_defects);
+  result.observed.y = std::move(trained.first.at("y"));
+  result.observed.dx = std::move(trained.first.at("dx"));
+  result.observed.dw = std::move(trained.first.at("dw"));
+  result.observed.db = std::move(trained.first.at("db"));
+  result.observed.w = std::move(trained.last.at("w"));
+  result.observed.b = std::move(trained.last.at("b"));
+  result.observed.losses = std::move(trained.losses);
+  if (options.verify == VerifyMode::kOff) return result;
+  TP_ASSIGN_OR_RETURN(result.equivalence,
+                      verify::VerifyLinear(data.problem, result.observed, ModelOf(options, mode),
+                                           VerifyOptionsOf(options)));
+  return result;
+}
+
+}  // namespace
+
+bool BenchResult::ok() const {
+  const bool modes_ok = std::all_of(modes.begin(), modes.end(), [](const ModeResult& mode) {
+    return mode.steps.bytes_ok && mode.replica_defects.empty() &&
+           (!mode.equivalence || mode.equivalence->ok);
+  });
+  return modes_ok && (!between_modes || between_modes->ok);
+}
+
+double FlopsPerStep(const BenchOptions& options) {
+  return 6.0 * static_cast<double>(options.tokens) * static_cast<double>(options.in_features) *
+         static_cast<double>(options.out_features);
+}
+
+StatusOr<std::unique_ptr<Backend>> MakeBackend(const BenchOptions& options) {
+  cpu::CpuBackendOptions cpu_options;
+  cpu_options.deadline = options.deadline;
+  cpu_options.scheduler = options.seeded ? cpu::SchedulerKind::kSeeded : cpu::SchedulerKind::kFree;
+  cpu_options.scheduler_seed = options.scheduler_seed;
+  cpu_options.all_reduce = options.algorithm;
+  return cpu::MakeCpuBackend(cpu_options);
+}
+
+StatusOr<BenchResult> RunBench(Backend& backend, const BenchOptions& options) {
+  TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(options.tp, options.dp));
+  TP_RETURN_IF_ERROR(backend.Check(mesh.world(), options.dtype));
+  TP_ASSIGN_OR_RETURN(const TrainingData data, MakeData(options));
+  BenchResult result;
+  result.host = backend.Describe();
+  for (LinearMode mode : options.modes) {
+    TP_ASSIGN_OR_RETURN(ModeResult mode_result, RunMode(backend, mesh, options, data, mode));
+    if (backend.IsRoot()) result.modes.push_back(std::move(mode_result));
+  }
+  if (result.modes.size() == 2 && options.verify != VerifyMode::kOff) {
+    const auto named = [&](const ModeResult& mode) {
+      return verify::NamedRun{std::string(Name(mode.mode)), &mode.observed,
+                              ModelOf(options, mode.mode)};
+    };
+    TP_ASSIGN_OR_RETURN(
+        result.between_modes,
+        verify::CompareRuns(data.problem, named(result.modes[0]), named(result.modes[1]),
+                            VerifyOptionsOf(options).sample));
+  }
+  return result;
+}
+
+Status DumpTensors(const BenchOptions& options, const BenchResult& result) {
+  for (const ModeResult& mode : result.modes) {
+    const std::string folder = fmt::format("{}/{}", options.dump, Name(mode.mode));
+    TP_RETURN_IF_ERROR(io::CreateDirectories(folder));
+    const verify::Observed& observed = mode.observed;
+    HostTensor losses({static_cast<int64_t>(observed.losses.size())}, DType::kFloat64);
+    EncodeFromDouble(DType::kFloat64, observed.losses, losses.bytes());
+    const std::pair<const char*, const HostTensor*> tensors[] = {
+        {"y", &observed.y}, {"dx", &observed.dx}, {"dw", &observed.dw}, {"db", &observed.db},
+        {"w", &observed.w}, {"b", &observed.b},   {"losses", &losses}};
+    for (const auto& [name, tensor] : tensors) {
+      TP_RETURN_IF_ERROR(io::WriteNpy(fmt::format("{}/{}.npy", folder, name), *tensor));
+    }
+  }
+  return OkStatus();
+}
+
+}  // namespace tp::bench

@@ -1,0 +1,47 @@
+// One bench run: trains in each mode, reports times and bytes, and verifies what came out.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tools/benchmark/data.h"
+#include "tools/benchmark/options.h"
+#include "tp/core/status.h"
+#include "tp/observe/step_report.h"
+#include "tp/runtime/backend.h"
+#include "tp/verify/report.h"
+
+namespace tp::bench {
+
+struct ModeResult {
+  LinearMode mode = LinearMode::kRow;
+  StepReport steps;
+  verify::Observed observed;
+  std::vector<std::string> replica_defects;
+  std::optional<verify::Report> equivalence;  // against the reference; none where not verified
+};
+
+struct BenchResult {
+  std::vector<std::pair<std::string, std::string>> host;
+  std::vector<ModeResult> modes;
+  std::optional<verify::Report> between_modes;  // row against column
+
+  // Whether every byte count and every comparison held.
+  bool ok() const;
+};
+
+// Floating-point operations of a step: three products of tokens x in x out.
+double FlopsPerStep(const BenchOptions& options);
+
+StatusOr<std::unique_ptr<Backend>> MakeBackend(const BenchOptions& options);
+
+// Trains and verifies. Where another process has rank 0, the result is empty (and ok).
+// Errors: the backend's, or input that can't be read.
+StatusOr<BenchResult> RunBench(Backend& backend, const BenchOptions& options);
+
+// Writes the tensors that --dump asks for. Errors: a folder or file that can't be written.
+Status DumpTensors(const BenchOptions& options, const BenchResult& result);
+
+}  // namespace tp::bench
