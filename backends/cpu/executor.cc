@@ -85,14 +85,18 @@ class ExecutorState {
         if (used_[other]) TP_RETURN_IF_ERROR(Await(done_[other], step - 1, "the step before"));
       }
       for (size_t i = 0; i < schedule_.ops.size(); ++i) {
-        if (schedule_.ops[i].stream != stream) continue;
+        const ScheduledOp& op = schedule_.ops[i];
+        if (op.stream != stream) continue;
+        if (kind_ == StepKind::kProductsOnly && op.action != Action::kGemm) continue;
         TP_RETURN_IF_ERROR(RunOp(i, step));
       }
       scheduler().Raise(done_[static_cast<int>(stream)], step);
     }
   }
 
-  Status Enqueue() {
+  Status Enqueue(StepKind kind) {
+    if (kind != kind_) TP_RETURN_IF_ERROR(Synchronize());  // the workers read kind_ until then
+    kind_ = kind;
     record_.begin_ns = NowNs();
     scheduler().Raise(ordered_, ++steps_);
     return OkStatus();
@@ -168,8 +172,11 @@ class ExecutorState {
 
   Status RunOp(size_t index, uint64_t step) {
     const ScheduledOp& op = schedule_.ops[index];
-    for (int wait : op.waits) {
-      TP_RETURN_IF_ERROR(Await(ended_[wait], step, "another stream's op"));
+    // Products wait for nothing but each other, and those are on one stream.
+    if (kind_ == StepKind::kWhole) {
+      for (int wait : op.waits) {
+        TP_RETURN_IF_ERROR(Await(ended_[wait], step, "another stream's op"));
+      }
     }
     OpRecord& record = record_.ops[index];
     record.begin_ns = NowNs();
@@ -228,6 +235,7 @@ class ExecutorState {
   std::array<sim::Signal, kNumStreams> done_;  // the step whose ops of the stream have all ended
   sim::Signal ordered_;                        // the last step that the rank asked for
   uint64_t steps_ = 0;                         // the rank's own
+  StepKind kind_ = StepKind::kWhole;           // of the steps under way
   std::atomic<bool> stopping_{false};
   StepRecord record_;
 };
@@ -265,7 +273,7 @@ Status CpuExecutor::Read(BufferId buffer, std::span<std::byte> bytes) {
   return OkStatus();
 }
 
-Status CpuExecutor::EnqueueStep() { return state_->Enqueue(); }
+Status CpuExecutor::EnqueueStep(StepKind kind) { return state_->Enqueue(kind); }
 
 Status CpuExecutor::Synchronize() { return state_->Synchronize(); }
 
@@ -278,7 +286,7 @@ std::string CpuExecutor::AlgorithmOf(int index) const {
 int64_t CpuExecutor::ExpectedBytes(int index) const {
   const ScheduledOp& op = state_->schedule().ops.at(index);
   return sim::Communicator::ExpectedBytesSent(op.call, state_->AlgorithmFor(op),
-                                static_cast<int>(op.group.size()));
+                                              static_cast<int>(op.group.size()));
 }
 
 }  // namespace tp::cpu

@@ -34,7 +34,7 @@ class CpuExecutor final : public Executor {
 
   Status Write(BufferId buffer, std::span<const std::byte> bytes) override;
   Status Read(BufferId buffer, std::span<std::byte> bytes) override;
-  Status EnqueueStep() override;
+  Status EnqueueStep(StepKind kind) override;
   Status Synchronize() override;
   void TimeOps(bool) override {}
   bool OpTimesAreFree() const override { return true; }

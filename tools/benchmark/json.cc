@@ -82,6 +82,7 @@ Json ResultOf(const ModeResult& mode) {
   Json json = {{"mode", Name(mode.mode)},
                {"step_ms", {{"median", step.median}, {"min", step.min}, {"p99", step.p99}}},
                {"step_ms_all", mode.steps.step_ms},
+               {"products_ms", mode.steps.products ? Json(mode.steps.products->median) : Json()},
                {"losses", mode.observed.losses},
                {"phases", PhasesOf(mode.steps)},
                {"bytes", BytesOf(mode.steps)},

@@ -23,6 +23,7 @@ DEFINE_string(dtype, "fp32", "element type: fp64, fp32, bf16 or fp16");
 DEFINE_int32(steps, 10, "timed steps");
 DEFINE_int32(warmup, 2, "steps before the timed ones; they train, too");
 DEFINE_double(lr, 0.01, "learning rate of SGD");
+DEFINE_bool(floor, true, "also time the matrix products alone: the floor under the step");
 DEFINE_uint64(seed, 0, "of the generated tensors");
 DEFINE_string(algorithm, "auto",
               "of all_reduce in the simulator: auto, ring, tree, halving_doubling or direct; other "
@@ -55,7 +56,7 @@ const std::vector<Topic>& Topics() {
   static const auto& topics = *new std::vector<Topic>{
       {"What runs", {"backend", "mode", "tp", "dp"}},
       {"The layer", {"tokens", "in_features", "out_features", "dtype"}},
-      {"Training", {"steps", "warmup", "lr", "seed"}},
+      {"Training", {"steps", "warmup", "floor", "lr", "seed"}},
       {"Simulated communication", {"algorithm", "scheduler", "scheduler_seed", "deadline"}},
       {"Files and checks", {"load", "dump", "json", "verify"}},
   };
@@ -176,6 +177,7 @@ StatusOr<BenchOptions> ParseCommandLine(int argc, char** argv) {
   options.warmup = FLAGS_warmup;
   options.learning_rate = FLAGS_lr;
   options.seed = FLAGS_seed;
+  options.floor = FLAGS_floor;
   options.scheduler_seed = FLAGS_scheduler_seed;
   options.deadline = std::chrono::milliseconds(std::llround(std::ceil(FLAGS_deadline * 1000)));
   options.json = io::ResolvePath(FLAGS_json);

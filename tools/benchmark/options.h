@@ -35,6 +35,7 @@ struct BenchOptions {
   bool seeded = false;  // the simulator's scheduler
   uint64_t scheduler_seed = 0;
   std::chrono::milliseconds deadline{30000};
+  bool floor = true;  // also time the matrix products alone
   VerifyMode verify = VerifyMode::kAuto;
   std::string json;  // paths: "" where not asked for
   std::string load;

@@ -43,13 +43,19 @@ std::string RenderLosses(const ModeResult& mode) {
 std::string RenderStep(const BenchOptions& options, const ModeResult& mode) {
   const Quantiles& step = mode.steps.step;
   const double per_second = 1000 / step.median;
-  return fmt::format(
+  std::string text = fmt::format(
       "  step         median {}, min {}, p99 {} (measured)\n"
       "               {} steps/s, {} tokens/s, {}\n",
       Milliseconds(step.median), Milliseconds(step.min), Milliseconds(step.p99),
       io::FormatCount(per_second),
       io::FormatCount(per_second * static_cast<double>(options.tokens)),
       io::FormatRate(per_second * FlopsPerStep(options), "FLOP/s"));
+  if (mode.steps.products) {
+    const double products = mode.steps.products->median;
+    text += fmt::format("               {:.2f} times its matrix products alone, which take {}\n",
+                        step.median / products, Milliseconds(products));
+  }
+  return text;
 }
 
 std::string Indent(const std::string& text) {

@@ -46,6 +46,7 @@ StatusOr<ModeResult> RunMode(Backend& backend, const Mesh& mesh, const BenchOpti
   TrainOptions train;
   train.warmup = options.warmup;
   train.steps = options.steps;
+  train.time_products = options.floor;
   io::ProgressBar bar(std::string(Name(mode)), options.warmup + options.steps);
   train.progress = [&bar](int done) { bar.Update(done); };
   TP_ASSIGN_OR_RETURN(TrainResult trained, Train(backend, mesh, program, data.sources, train));

@@ -86,6 +86,19 @@ CollectiveReport ReportCollective(const ContractEntry& entry, const TrainResult&
   return report;
 }
 
+// Of each step, how long its slowest rank took.
+std::vector<double> SlowestMs(const TrainResult& result,
+                              std::vector<StepRecord> RankRecord::*steps) {
+  std::vector<double> slowest((result.ranks[0].*steps).size());
+  for (const RankRecord& rank : result.ranks) {
+    for (size_t i = 0; i < slowest.size(); ++i) {
+      const StepRecord& step = (rank.*steps)[i];
+      slowest[i] = std::max(slowest[i], static_cast<double>(step.end_ns - step.begin_ns) / 1e6);
+    }
+  }
+  return slowest;
+}
+
 }  // namespace
 
 Quantiles QuantilesOf(std::vector<double> values) {
@@ -103,15 +116,11 @@ StatusOr<StepReport> MakeStepReport(const Program& program, const Mesh& mesh,
     return InvalidArgument("no step was timed");
   }
   StepReport report;
-  const size_t steps = result.ranks[0].steps.size();
-  for (size_t step = 0; step < steps; ++step) {
-    int64_t slowest = 0;
-    for (const RankRecord& rank : result.ranks) {
-      slowest = std::max(slowest, rank.steps[step].end_ns - rank.steps[step].begin_ns);
-    }
-    report.step_ms.push_back(static_cast<double>(slowest) / 1e6);
-  }
+  report.step_ms = SlowestMs(result, &RankRecord::steps);
   report.step = QuantilesOf(report.step_ms);
+  if (!result.ranks[0].products.empty()) {
+    report.products = QuantilesOf(SlowestMs(result, &RankRecord::products));
+  }
   for (Phase phase : kAllPhases) report.phases.push_back({phase, 0, 0, 0});
   for (const RankRecord& rank : result.ranks) {
     const double weight = 1.0 / static_cast<double>(result.ranks.size() * rank.op_steps.size());

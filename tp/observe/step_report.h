@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -53,6 +54,7 @@ struct CollectiveReport {
 struct StepReport {
   std::vector<double> step_ms;  // of each timed step
   Quantiles step;
+  std::optional<Quantiles> products;          // of the matrix products alone, where they were timed
   std::vector<PhaseTime> phases;              // one for each of kAllPhases
   std::vector<CollectiveReport> collectives;  // in program order
   bool bytes_ok = true;

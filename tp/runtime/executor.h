@@ -31,6 +31,10 @@ struct StepRecord {
   std::vector<OpRecord> ops;  // one for each op of the schedule, or none where ops were not timed
 };
 
+// What of a schedule a step runs: everything, or its matrix products alone, over the same memory
+// and with nothing else, which is the floor under the whole step's time.
+enum class StepKind { kWhole, kProductsOnly };
+
 class Executor {
  public:
   virtual ~Executor() = default;
@@ -40,7 +44,7 @@ class Executor {
   virtual Status Write(BufferId buffer, std::span<const std::byte> bytes) = 0;
   virtual Status Read(BufferId buffer, std::span<std::byte> bytes) = 0;
 
-  virtual Status EnqueueStep() = 0;
+  virtual Status EnqueueStep(StepKind kind) = 0;
   virtual Status Synchronize() = 0;
 
   // Whether ops are to be timed from the next step on. Where that costs nothing the backend always

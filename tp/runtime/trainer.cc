@@ -52,14 +52,19 @@ class RankRun {
         TP_RETURN_IF_ERROR(Step());
         if (step > 0) op_steps_.push_back(executor_->LastStep());
       }
+      executor_->TimeOps(false);
+    }
+    for (int step = 0; options_.time_products && step < options_.warmup + options_.steps; ++step) {
+      TP_RETURN_IF_ERROR(Step(StepKind::kProductsOnly));
+      if (step >= options_.warmup) products_.push_back(executor_->LastStep());
     }
     return Pack();
   }
 
  private:
-  Status Step() {
+  Status Step(StepKind kind = StepKind::kWhole) {
     TP_RETURN_IF_ERROR(context_.Barrier());
-    TP_RETURN_IF_ERROR(executor_->EnqueueStep());
+    TP_RETURN_IF_ERROR(executor_->EnqueueStep(kind));
     return executor_->Synchronize();
   }
 
@@ -122,6 +127,7 @@ class RankRun {
     for (const auto& part : last_) blob.Bytes(part);
     PackSteps(steps_, blob);
     PackSteps(op_steps_, blob);
+    PackSteps(products_, blob);
     for (size_t i = 0; i < schedule_.ops.size(); ++i) {
       const bool collective = schedule_.ops[i].action == Action::kCollective;
       const int index = static_cast<int>(i);
@@ -139,7 +145,7 @@ class RankRun {
   std::unique_ptr<Executor> executor_;
   std::vector<double> losses_;
   std::vector<std::vector<std::byte>> first_, last_;  // by binding; empty where not wanted
-  std::vector<StepRecord> steps_, op_steps_;
+  std::vector<StepRecord> steps_, op_steps_, products_;
 };
 
 std::vector<StepRecord> UnpackSteps(BlobReader& blob) {
@@ -198,6 +204,7 @@ TrainResult Unpack(const std::vector<std::string>& blobs, const Program& program
     }
     record.steps = UnpackSteps(blob);
     record.op_steps = UnpackSteps(blob);
+    record.products = UnpackSteps(blob);
     for (size_t i = 0; i < record.schedule.ops.size(); ++i) {
       record.algorithms.push_back(blob.Text());
       record.expected_bytes.push_back(blob.Int());

@@ -28,6 +28,8 @@ using ElementSource = std::function<double(int64_t index)>;
 struct TrainOptions {
   int warmup = 2;
   int steps = 10;
+  // Also time the matrix products alone, for as many steps.
+  bool time_products = false;
   // Called on rank 0 after each step with the number of steps done.
   std::function<void(int)> progress;
 };
@@ -36,6 +38,7 @@ struct TrainOptions {
 struct RankRecord {
   Schedule schedule;
   std::vector<StepRecord> steps;        // the timed ones
+  std::vector<StepRecord> products;     // steps of the matrix products alone, if asked for
   std::vector<StepRecord> op_steps;     // those whose ops were timed: `steps` where that is free
   std::vector<std::string> algorithms;  // of each op that is a collective; "" for the others
   std::vector<int64_t> expected_bytes;  // all members together, by that algorithm; 0 for the others
