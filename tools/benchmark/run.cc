@@ -1,12 +1,14 @@
 #include "tools/benchmark/run.h"
 
 #include <algorithm>
+#include <fstream>
 
 #include "backends/cpu/backend.h"
 #include "fmt/format.h"
 #include "tools/io/atomic_file.h"
 #include "tools/io/npy.h"
 #include "tools/io/progress.h"
+#include "tools/io/table.h"
 #include "tp/model/linear_step.h"
 #include "tp/verify/compare.h"
 
@@ -32,8 +34,7 @@ verify::NumericModel ModelOf(const BenchOptions& options, LinearMode mode) {
   return verify::MakeModel(options.dtype, VerifyModeOf(mode), options.tp, options.dp);
 }
 
-StatusOr<ModeResult> RunMode(Backend& backend, const Mesh& mesh, const BenchOptions& options,
-                             const TrainingData& data, LinearMode mode) {
+LinearStepOptions StepOf(const BenchOptions& options, LinearMode mode) {
   LinearStepOptions step;
   step.mode = mode;
   step.tokens = options.tokens;
@@ -41,7 +42,44 @@ StatusOr<ModeResult> RunMode(Backend& backend, const Mesh& mesh, const BenchOpti
   step.out_features = options.out_features;
   step.dtype = options.dtype;
   step.learning_rate = options.learning_rate;
-  TP_ASSIGN_OR_RETURN(const Program program, MakeLinearStep(step, mesh));
+  return step;
+}
+
+// Memory that the system could give now; none where it does not say.
+std::optional<double> AvailableBytes() {
+  std::ifstream file("/proc/meminfo");
+  std::string word;
+  double kilobytes = 0;
+  while (file >> word) {
+    if (word == "MemAvailable:" && file >> kilobytes) return kilobytes * 1024;
+  }
+  return std::nullopt;
+}
+
+// Refuses what cannot fit, because the system would rather kill the process than refuse itself.
+Status CheckMemory(const BenchOptions& options) {
+  const auto tokens = static_cast<double>(options.tokens);
+  const auto in = static_cast<double>(options.in_features);
+  const auto out = static_cast<double>(options.out_features);
+  const double elements = tokens * in + tokens * out + in * out;
+  // At the least: the inputs and the results as whole tensors, the ranks' parts of both on their
+  // way to rank 0, and the reference's inputs in fp64.
+  const double width = static_cast<double>(SizeOf(options.dtype));
+  const double needed = elements * (4 * width + (options.verify == VerifyMode::kOff ? 0 : 8));
+  const std::optional<double> available = AvailableBytes();
+  if (!available || needed <= *available) return OkStatus();
+  return Unavailable(fmt::format(
+      "{} tokens x {} -> {} features in {} need {} of memory at the least, and {} are available; "
+      "take smaller sizes{}",
+      options.tokens, options.in_features, options.out_features, Name(options.dtype),
+      io::FormatBytes(static_cast<int64_t>(needed)),
+      io::FormatBytes(static_cast<int64_t>(*available)),
+      options.verify == VerifyMode::kOff ? "" : ", or --verify=off"));
+}
+
+StatusOr<ModeResult> RunMode(Backend& backend, const Mesh& mesh, const BenchOptions& options,
+                             const TrainingData& data, LinearMode mode) {
+  TP_ASSIGN_OR_RETURN(const Program program, MakeLinearStep(StepOf(options, mode), mesh));
 
   TrainOptions train;
   train.warmup = options.warmup;
@@ -97,6 +135,12 @@ StatusOr<std::unique_ptr<Backend>> MakeBackend(const BenchOptions& options) {
 StatusOr<BenchResult> RunBench(Backend& backend, const BenchOptions& options) {
   TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(options.tp, options.dp));
   TP_RETURN_IF_ERROR(backend.Check(mesh.world(), options.dtype));
+  for (LinearMode mode : options.modes) {  // sizes that no step can have
+    if (auto program = MakeLinearStep(StepOf(options, mode), mesh); !program.ok()) {
+      return program.status();
+    }
+  }
+  TP_RETURN_IF_ERROR(CheckMemory(options));
   TP_ASSIGN_OR_RETURN(const TrainingData data, MakeData(options));
   BenchResult result;
   result.host = backend.Describe();

@@ -1,0 +1,199 @@
+// The bench as a user runs it: its output, its files, and what it says to bad input.
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "fmt/format.h"
+#include "tests/tools/command.h"
+#include "tools/io/atomic_file.h"
+#include "tools/io/npy.h"
+#include "tp/core/host_tensor.h"
+
+namespace tp {
+namespace {
+
+constexpr char kBench[] = "tools/bench";
+constexpr char kSmall[] = "--tokens=6 --in_features=7 --out_features=5 --steps=3 --warmup=1 ";
+
+CommandResult Bench(const std::string& arguments) { return RunCommand(kBench, arguments); }
+
+bool Exists(const std::string& path) {
+  struct stat info;
+  return stat(path.c_str(), &info) == 0;
+}
+
+// One line that says what is wrong, a failing exit, nothing on stdout.
+void ExpectRefusal(const std::string& arguments, const std::string& words) {
+  const CommandResult result = Bench(arguments);
+  EXPECT_EQ(result.exit_code, 1) << arguments << "\n" << result.err;
+  EXPECT_NE(result.err.find(words), std::string::npos) << arguments << "\n" << result.err;
+  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+  EXPECT_EQ(result.out, "") << arguments;
+}
+
+TEST(BenchTest, PrintsBothModesAndTheVerdict) {
+  const CommandResult result = Bench(kSmall);
+  ASSERT_EQ(result.exit_code, 0) << result.out << result.err;
+  for (const char* words :
+       {"row mode", "column mode", "loss by step", "median", "tokens/s", "FLOP/s", "gradient_sync",
+        "dp 1: nothing to do", "all_gather of y over tp", "all_reduce of dx over tp",
+        "all_reduce of xw over tp", "all_gather of dx over tp", "side by side",
+        "against the reference", "row against column", "Verdict: the sharded steps agree"}) {
+    EXPECT_NE(result.out.find(words), std::string::npos) << words << "\n" << result.out;
+  }
+  EXPECT_EQ(result.err, "");
+}
+
+TEST(BenchTest, EveryDtypeMeshAndAlgorithm) {
+  for (const char* dtype : {"fp64", "fp32", "bf16", "fp16"}) {
+    for (const char* mesh : {"--tp=1 --dp=1", "--tp=3 --dp=2", "--tp=8 --dp=1"}) {
+      const CommandResult result = Bench(fmt::format("{} --dtype={} {}", kSmall, dtype, mesh));
+      EXPECT_EQ(result.exit_code, 0) << dtype << " " << mesh << "\n" << result.out << result.err;
+    }
+  }
+  for (const char* algorithm : {"ring", "tree", "halving_doubling", "direct"}) {
+    const CommandResult result =
+        Bench(fmt::format("{} --tp=3 --mode=column --algorithm={}", kSmall, algorithm));
+    EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
+    EXPECT_NE(result.out.find(algorithm), std::string::npos) << result.out;
+  }
+}
+
+TEST(BenchTest, SeededSchedulerGivesTheBitsOfTheFreeOne) {
+  const std::string folder = MakeScratchFolder();
+  ASSERT_EQ(Bench(fmt::format("{} --tp=3 --dump={}/free", kSmall, folder)).exit_code, 0);
+  ASSERT_EQ(Bench(fmt::format("{} --tp=3 --scheduler=seeded --scheduler_seed=7 --dump={}/seeded",
+                              kSmall, folder))
+                .exit_code,
+            0);
+  for (const char* mode : {"row", "column"}) {
+    for (const char* name : {"y", "dx", "dw", "db", "w", "b", "losses"}) {
+      const std::string file = fmt::format("{}/{}.npy", mode, name);
+      const std::string contents = ReadWholeFile(folder + "/free/" + file);
+      EXPECT_FALSE(contents.empty()) << file;
+      EXPECT_EQ(contents, ReadWholeFile(folder + "/seeded/" + file)) << file;
+    }
+  }
+}
+
+TEST(BenchTest, JsonHoldsConfigHostAndResults) {
+  const std::string path = MakeScratchFolder() + "/result.json";
+  ASSERT_EQ(Bench(fmt::format("{} --dp=2 --json={}", kSmall, path)).exit_code, 0);
+  const nlohmann::json json = nlohmann::json::parse(ReadWholeFile(path));
+  EXPECT_EQ(json.at("config").at("dp"), 2);
+  EXPECT_TRUE(json.at("host").contains("gemm"));
+  ASSERT_EQ(json.at("results").size(), 2u);
+  for (const nlohmann::json& result : json.at("results")) {
+    for (const char* key : {"median", "min", "p99"}) {
+      EXPECT_GT(result.at("step_ms").at(key).get<double>(), 0);
+    }
+    EXPECT_EQ(result.at("losses").size(), 4u);
+    EXPECT_GT(result.at("phases").at("gradient_sync").at("communication_ms").get<double>(), 0);
+    EXPECT_TRUE(result.at("bytes").at("ok").get<bool>());
+    EXPECT_EQ(result.at("bytes").at("collectives").size(), 4u);  // y or xw, dx, dw, db
+    EXPECT_TRUE(result.at("equivalence").at("ok").get<bool>());
+    EXPECT_TRUE(result.at("equivalence").at("quantities").contains("dX"));
+  }
+}
+
+// What is dumped is loaded again: the run goes on from the same weights and gives the same numbers.
+TEST(BenchTest, LoadReadsWhatItIsGiven) {
+  const std::string folder = MakeScratchFolder();
+  HostTensor w({5, 7}, DType::kFloat64);
+  for (int64_t i = 0; i < w.size(); ++i) w.Set(i, 0.25 * static_cast<double>(i % 9) - 1);
+  ASSERT_TRUE(io::WriteNpy(folder + "/w.npy", w).ok());
+  // With a learning rate of zero the weights stay what was loaded.
+  const CommandResult result =
+      Bench(fmt::format("{} --lr=0 --load={} --dump={}/out", kSmall, folder, folder));
+  ASSERT_EQ(result.exit_code, 0) << result.out << result.err;
+  for (const char* mode : {"row", "column"}) {
+    const StatusOr<HostTensor> back = io::ReadNpy(fmt::format("{}/out/{}/w.npy", folder, mode));
+    ASSERT_TRUE(back.ok()) << back.status().ToString();
+    EXPECT_EQ(back->ToDoubles(), w.ToDoubles());
+  }
+}
+
+TEST(BenchTest, RefusesWrongFlags) {
+  ExpectRefusal("--no_such_flag=1", "no_such_flag");
+  ExpectRefusal("--tp=two", "tp");
+  ExpectRefusal("--tp=0", "--tp=0: it must be at least 1");
+  ExpectRefusal("--dp=-1", "--dp=-1");
+  ExpectRefusal("--tokens=0", "--tokens=0");
+  ExpectRefusal("--in_features=-5", "--in_features=-5");
+  ExpectRefusal("--out_features=9223372036854775807", "out_features");
+  ExpectRefusal("--steps=0", "--steps=0");
+  ExpectRefusal("--lr=nan", "--lr=nan");
+  ExpectRefusal("--deadline=0", "--deadline=0");
+  ExpectRefusal("--mode=diagonal", "row, column or both");
+  ExpectRefusal("--dtype=fp8", "--dtype=fp8");
+  ExpectRefusal("--algorithm=magic", "halving_doubling");
+  ExpectRefusal("--scheduler=slow", "free or seeded");
+  ExpectRefusal("--backend=gpu", "sim or nccl");
+  ExpectRefusal("stray", "'stray' is no flag");
+  ExpectRefusal("--tp=70000 --dp=70000", "ranks");
+  ExpectRefusal("--in_features=4000000 --out_features=4000000", "of memory at the least");
+}
+
+TEST(BenchTest, RefusesWhatItCannotWrite) {
+  const std::string folder = MakeScratchFolder();
+  ExpectRefusal(fmt::format("{} --json={}/none/result.json", kSmall, folder), folder + "/none");
+  ExpectRefusal(fmt::format("{} --json={}", kSmall, folder), folder);
+  ASSERT_TRUE(io::WriteFileAtomically(folder + "/file", "x").ok());
+  ExpectRefusal(fmt::format("{} --dump={}/file", kSmall, folder), folder + "/file");
+}
+
+TEST(BenchTest, RefusesBadTensors) {
+  const std::string folder = MakeScratchFolder();
+  const std::string load = fmt::format("{} --load={} --json={}/r.json", kSmall, folder, folder);
+  const std::string path = folder + "/w.npy";
+  ExpectRefusal(fmt::format("{} --load={}/none", kSmall, folder), "no such folder");
+
+  ASSERT_TRUE(io::WriteNpy(path, HostTensor({7, 5}, DType::kFloat32)).ok());
+  ExpectRefusal(load, "[7, 5]");
+
+  const std::string whole = io::EncodeNpy(HostTensor({5, 7}, DType::kFloat32));
+  std::ofstream(path, std::ios::binary) << whole.substr(0, whole.size() - 3);
+  ExpectRefusal(load, path);
+
+  std::string huge = whole;
+  huge.replace(huge.find("(5, 7)"), 6, "(9223372036854775807, 9223372036854775807)");
+  std::ofstream(path, std::ios::binary) << huge;
+  ExpectRefusal(load, path);
+
+  std::string integers = whole;
+  integers.replace(integers.find("<f4"), 3, "<i4");
+  std::ofstream(path, std::ios::binary) << integers;
+  ExpectRefusal(load, "i4");
+
+  HostTensor with_nan({5, 7}, DType::kFloat32);
+  with_nan.Set(9, std::nan(""));
+  ASSERT_TRUE(io::WriteNpy(path, with_nan).ok());
+  ExpectRefusal(load, "[1, 2]");
+
+  HostTensor large({5, 7}, DType::kFloat64);
+  large.Set(3, 1e39);
+  ASSERT_TRUE(io::WriteNpy(path, large).ok());
+  ExpectRefusal(load, "too large for fp32");
+
+  EXPECT_FALSE(Exists(folder + "/r.json"));
+}
+
+TEST(BenchTest, SaysWhenTrainingDiverges) {
+  const CommandResult result = Bench(fmt::format("{} --lr=1e30 --steps=8", kSmall));
+  EXPECT_EQ(result.exit_code, 1) << result.out;
+}
+
+TEST(BenchTest, HelpIsGroupedAndNamesTheModes) {
+  const CommandResult result = Bench("--help");
+  EXPECT_EQ(result.exit_code, 0);
+  for (const char* words : {"What runs", "--tp=2", "--algorithm=auto", "ColwiseParallel"}) {
+    EXPECT_NE(result.out.find(words), std::string::npos) << words;
+  }
+}
+
+}  // namespace
+}  // namespace tp

@@ -1,0 +1,23 @@
+// Runs a program as a user would, and keeps what it says.
+#pragma once
+
+#include <string>
+
+namespace tp {
+
+struct CommandResult {
+  int exit_code = -1;  // -1: it did not exit by itself (a signal, a core dump)
+  std::string out;
+  std::string err;
+};
+
+// Runs `program` (a path among the test's runfiles) with `arguments`, quoted as for a shell.
+CommandResult RunCommand(const std::string& program, const std::string& arguments);
+
+// A new, empty folder of this test's own.
+std::string MakeScratchFolder();
+
+// The whole file; "" where there is none.
+std::string ReadWholeFile(const std::string& path);
+
+}  // namespace tp
