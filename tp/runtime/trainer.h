@@ -31,7 +31,7 @@ struct TrainOptions {
   // Also time the matrix products alone, for as many steps.
   bool time_products = false;
   // Called on rank 0 after each step with the number of steps done.
-  std::function<void(int)> progress;
+  std::function<void(int)> progress = nullptr;
 };
 
 // What one rank did.
