@@ -195,6 +195,22 @@ std::vector<Status> RunRanks(Scheduler& scheduler, int world,
   return statuses;
 }
 
+std::vector<Status> RunOnce(Fabric& fabric, const CollectiveCall& call, Algorithm algorithm) {
+  const int world = fabric.world();
+  return RunRanks(fabric.scheduler(), world, [&](int rank) -> Status {
+    TP_ASSIGN_OR_RETURN(const auto communicator,
+                        Communicator::Create(fabric, Ranks(world), rank, 1));
+    Buffers buffers(call, rank, world, Place::kOutOfPlace);
+    buffers.Fill(MakeInput(call, rank, world, Values::kIntegers));
+    TP_RETURN_IF_ERROR(communicator->Run(call, algorithm, buffers.in(), buffers.out()));
+    buffers.Take();
+    if (buffers.result() != Reference(call, rank, world, Values::kIntegers)) {
+      return Internal("wrong result");
+    }
+    return OkStatus();
+  });
+}
+
 std::vector<int> Ranks(int count) {
   std::vector<int> ranks(count);
   std::iota(ranks.begin(), ranks.end(), 0);

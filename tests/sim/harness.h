@@ -72,6 +72,10 @@ class Buffers {
 std::vector<Status> RunRanks(Scheduler& scheduler, int world,
                              const std::function<Status(int rank)>& body);
 
+// Runs `call` once among all ranks of the fabric's world, each of which compares its result on
+// integers with the reference: INTERNAL, "wrong result". Status of each, by rank.
+std::vector<Status> RunOnce(Fabric& fabric, const CollectiveCall& call, Algorithm algorithm);
+
 // 0, 1, .., count - 1.
 std::vector<int> Ranks(int count);
 
