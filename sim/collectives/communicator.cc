@@ -201,7 +201,7 @@ Status Communicator::Handshake(const CollectiveCall& call, Algorithm algorithm) 
       const WaitReason reason = {
           .what = "its arrival", .rank = rank_, .peer = group_->ranks[other], .call = &call};
       if (Status status = scheduler.Await(seat.calls, number, reason); !status.ok()) {
-        // Two who did come may have failed because they differ; then that is everybody's error.
+        // Where those who did come differ already, that is the better explanation.
         TP_RETURN_IF_ERROR(FindMismatch(number));
         return status;
       }

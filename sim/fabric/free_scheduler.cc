@@ -111,8 +111,9 @@ class FreeScheduler final : public Scheduler {
     bed.sleepers.fetch_sub(1);
     if (signal.value() >= at_least) return OkStatus();
     if (aborted()) return AbortedStatus();
-    return DeadlineExceeded(ToString(reason) + "; it did not come within " +
-                            std::to_string(deadline_.count()) + " ms");
+    const std::string who = reason.rank < 0 ? "an agent" : "rank " + std::to_string(reason.rank);
+    return DeadlineExceeded(who + " waited " + std::to_string(deadline_.count()) + " ms for " +
+                            ToString(reason));
   }
 
   static constexpr int kBedBits = 6;

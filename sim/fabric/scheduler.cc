@@ -5,9 +5,7 @@
 namespace tp::sim {
 
 std::string ToString(const WaitReason& reason) {
-  std::string text = reason.rank >= 0 ? "rank " + std::to_string(reason.rank) : "an agent";
-  text += " waits for ";
-  if (reason.peer >= 0) text += "rank " + std::to_string(reason.peer) + ": ";
+  std::string text = reason.peer < 0 ? "" : "rank " + std::to_string(reason.peer) + ": ";
   text += reason.what;
   if (reason.call != nullptr) text += " in " + ToString(*reason.call);
   return text;

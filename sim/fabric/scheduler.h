@@ -35,7 +35,7 @@ struct WaitReason {
   const CollectiveCall* call = nullptr;  // in which collective, where one is known
 };
 
-// "rank 0 waits for rank 1: a message in all_reduce(sum, fp32, 10 elements)".
+// "rank 1: a message in all_reduce(sum, fp32, 10 elements)": what is waited for.
 std::string ToString(const WaitReason& reason);
 
 struct Agent {

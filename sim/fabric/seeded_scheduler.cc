@@ -159,7 +159,7 @@ class Seeded final : public SeededScheduler {
   std::string DescribeDeadlock() const {
     std::string text = "deadlock, nobody can run:";
     for (const Task* task : blocked_) {
-      text += "\n  " + task->agent.name + ": " + ToString(*task->reason);
+      text += "\n  " + task->agent.name + " waits for " + ToString(*task->reason);
     }
     return text;
   }

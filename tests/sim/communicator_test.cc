@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <functional>
 #include <memory>
@@ -16,7 +17,6 @@
 namespace tp::sim {
 namespace {
 
-using testing::AllOf;
 using testing::HasSubstr;
 
 constexpr int64_t kCount = 37;
@@ -158,7 +158,27 @@ TEST(CommunicatorTest, TheMemberThatNeverComesIsNamedWithTheCall) {
     for (int rank : {0, 2}) {
       EXPECT_FALSE(statuses[rank].ok());
       EXPECT_THAT(statuses[rank].message(),
-                  HasSubstr("waits for rank 1: its arrival in " + ToString(call)));
+                  HasSubstr(" for rank 1: its arrival in " + ToString(call)));
+    }
+  }
+}
+
+TEST(CommunicatorTest, DifferentCallsAreNamedEvenIfSomebodyElseNeverComes) {
+  constexpr int kWorld = 4;
+  const SchedulerOptions soon = {.deadline = std::chrono::milliseconds(30), .seed = 0};
+  for (const auto& scheduler : {MakeFreeScheduler(soon), Seeded(1)}) {
+    Fabric fabric(*scheduler, kWorld);
+    const auto statuses = RunRanks(*scheduler, kWorld, [&](int rank) -> Status {
+      TP_ASSIGN_OR_RETURN(const auto communicator,
+                          Communicator::Create(fabric, Ranks(kWorld), rank, 1));
+      if (rank == 3) return OkStatus();
+      std::vector<float> data(kCount + 1);
+      return communicator->Run(AllReduce(kCount + rank / 2), Algorithm::kRing, data.data(),
+                               data.data());
+    });
+    for (int rank : {0, 1, 2}) {
+      EXPECT_EQ(statuses[rank].code(), StatusCode::kInvalidArgument);
+      EXPECT_THAT(statuses[rank].message(), HasSubstr("rank 2 calls all_reduce(sum, fp32, 38"));
     }
   }
 }

@@ -144,8 +144,8 @@ TEST(FreeSchedulerTest, DeadlineNamesWhoWaitsForWhomAndWhat) {
                          return scheduler->Await(never, 1, {"its arrival", 0, 3, &call});
                        }}});
   EXPECT_EQ(status.ToString(),
-            "DEADLINE_EXCEEDED: rank 0: rank 0 waits for rank 3: its arrival in all_reduce(sum, "
-            "fp32, 10 elements); it did not come within 20 ms");
+            "DEADLINE_EXCEEDED: rank 0: rank 0 waited 20 ms for rank 3: its arrival in "
+            "all_reduce(sum, fp32, 10 elements)");
 }
 
 // Every agent takes two steps and notes its letter at each: the order in which it got its turns.
@@ -205,8 +205,8 @@ TEST(SeededSchedulerTest, ReportsADeadlockWithWhoWaitsForWhom) {
                       {"rank 2", 2, [&] { return scheduler->Raise(b, 1), OkStatus(); }}});
   EXPECT_EQ(status.code(), StatusCode::kDeadlineExceeded);
   EXPECT_THAT(status.message(), HasSubstr("deadlock, nobody can run:"));
-  EXPECT_THAT(status.message(), HasSubstr("\n  rank 0: rank 0 waits for rank 1: a message"));
-  EXPECT_THAT(status.message(), HasSubstr("\n  rank 1: rank 1 waits for rank 0: a message"));
+  EXPECT_THAT(status.message(), HasSubstr("\n  rank 0 waits for rank 1: a message"));
+  EXPECT_THAT(status.message(), HasSubstr("\n  rank 1 waits for rank 0: a message"));
   for (const Status& each : statuses) {
     EXPECT_EQ(each.code(), StatusCode::kAborted);
     EXPECT_THAT(each.message(), HasSubstr("deadlock"));
