@@ -50,10 +50,9 @@ bool Explains(const DiagnosisInput& input, const Hypothesis& hypothesis,
               const std::vector<size_t>& places) {
   bool any = false;
   for (size_t place : places) {
-    const std::optional<double> value = hypothesis.value(place);
-    if (!value) continue;
-    const double error = std::abs(ObservedAt(input, place) - *value);
-    if (!(error <= hypothesis.stretch * input.elements.bound[place])) return false;
+    const std::optional<Guess> guess = hypothesis.guess(place);
+    if (!guess) continue;
+    if (!(std::abs(ObservedAt(input, place) - guess->value) <= guess->bound)) return false;
     any = true;
   }
   return any;

@@ -38,10 +38,33 @@ std::map<double, std::string> Factors(const NumericModel& model) {
   return factors;
 }
 
+// What hypotheses read, small enough for each to hold a copy.
+struct View {
+  const DiagnosisInput* input;
+  Shape shape;
+
+  int64_t Index(size_t place) const { return input->elements.index[place]; }
+  double Expected(size_t place) const { return input->elements.value[place]; }
+  // This value, with the bound of the element at `place`; `factor` is what multiplies the error.
+  Guess Near(size_t place, double value, double factor = 1) const {
+    return {value, std::max(1.0, std::abs(factor)) * input->elements.bound[place]};
+  }
+  // What belongs at another place of the whole tensor, if that is among the expected elements.
+  std::optional<Guess> Moved(int64_t from_index) const {
+    const std::optional<size_t> from = input->elements.Find(from_index);
+    if (!from) return std::nullopt;
+    return Near(*from, Expected(*from));
+  }
+  // Of the bias, where the quantity has one in it.
+  double Bias(size_t place) const {
+    return input->quantity == Quantity::kY ? input->problem.b.At(Index(place) % shape[1]) : 0.0;
+  }
+};
+
 class Builder {
  public:
   explicit Builder(const DiagnosisInput& input)
-      : input_(input), shape_(ShapeOf(input.quantity, input.problem)) {}
+      : input_(input), view_{&input, ShapeOf(input.quantity, input.problem)} {}
 
   std::vector<Hypothesis> Build() {
     Nothing();
@@ -49,60 +72,52 @@ class Builder {
     if (!input_.elements.previous.empty()) Updates();
     Shares();
     Scale();
-    if (shape_.size() == 2) Layout();
+    if (view_.shape.size() == 2) Layout();
     for (Axis axis : kAllAxes) SwappedShards(axis);
     return std::move(all_);
   }
 
  private:
-  double Expected(size_t place) const { return input_.elements.value[place]; }
-  int64_t Index(size_t place) const { return input_.elements.index[place]; }
-  std::optional<double> ExpectedAt(int64_t index) const {
-    const std::optional<size_t> place = input_.elements.Find(index);
-    if (!place) return std::nullopt;
-    return Expected(*place);
-  }
-
-  void Add(std::string cause, std::function<std::optional<double>(size_t)> value,
-           double stretch = 1) {
-    all_.push_back({std::move(cause), std::move(value), std::max(1.0, std::abs(stretch))});
+  void Add(std::string cause, std::function<std::optional<Guess>(size_t)> guess) {
+    all_.push_back({std::move(cause), std::move(guess)});
   }
 
   void Nothing() {
-    Add("all zeros: nothing was computed or received there", [](size_t) { return 0.0; });
+    Add("all zeros: nothing was computed or received there", [](size_t) { return Guess{0, 0}; });
   }
 
   void Bias() {
-    const auto bias = [this](size_t place) {
-      return input_.problem.b.At(Index(place) % shape_[1]);
-    };
+    const View view = view_;
     const int tp = input_.model.tp;
     if (tp > 1) {
       Add(fmt::format("off by (tp - 1) b: the bias is added on every one of the {} tp ranks", tp),
-          [=, this](size_t place) { return Expected(place) + (tp - 1) * bias(place); });
+          [=](size_t place) {
+            return view.Near(place, view.Expected(place) + (tp - 1) * view.Bias(place));
+          });
     }
     Add("off by -b: the bias is missing",
-        [=, this](size_t place) { return Expected(place) - bias(place); });
+        [=](size_t place) { return view.Near(place, view.Expected(place) - view.Bias(place)); });
   }
 
   void Updates() {
-    const bool matrix = input_.quantity == Quantity::kW;
-    const HostTensor& initial = matrix ? input_.problem.w : input_.problem.b;
-    const auto start = [this, &initial](size_t place) { return initial.At(Index(place)); };
+    const View view = view_;
+    const HostTensor* initial =
+        input_.quantity == Quantity::kW ? &input_.problem.w : &input_.problem.b;
+    const auto start = [=](size_t place) { return initial->At(view.Index(place)); };
     Add(fmt::format("unchanged from the start: no gradient reaches {}", Name(input_.quantity)),
-        start);
+        [=](size_t place) {
+          return Guess{start(place), 0};
+        });
     if (input_.problem.steps > 1) {
       Add("one step behind: the last update is missing",
-          [this](size_t place) { return input_.elements.previous[place]; });
+          [=](size_t place) { return view.Near(place, view.input->elements.previous[place]); });
       return;
     }
     const auto scaled = [&](const std::string& cause, double factor) {
-      Add(
-          cause,
-          [=, this](size_t place) {
-            return start(place) + factor * (Expected(place) - start(place));
-          },
-          factor);
+      Add(cause, [=](size_t place) {
+        const double change = view.Expected(place) - start(place);
+        return view.Near(place, start(place) + factor * change, factor);
+      });
     };
     scaled("the update has the wrong sign", -1);
     for (const auto& [factor, names] : Factors(input_.model)) {
@@ -115,20 +130,19 @@ class Builder {
     const std::optional<Axis> axis = SummedOver(input_);
     if (!axis) return;
     const int parts = SizeOfAxis(input_.model, *axis);
-    const auto bias = [this](size_t place) {
-      return input_.quantity == Quantity::kY ? input_.problem.b.At(Index(place) % shape_[1]) : 0.0;
-    };
+    const View view = view_;
     for (int part = 0; part < parts; ++part) {
-      const auto share = [this, part](size_t place) { return ShareOf(input_, Index(place), part); };
+      const auto share = [=](size_t place) {
+        return ShareOf(*view.input, view.Index(place), part);
+      };
       const auto add = [&](const std::string& cause, double of_sum, double of_share) {
-        Add(
-            cause,
-            [=, this](size_t place) -> std::optional<double> {
-              const std::optional<double> value = share(place);
-              if (!value) return std::nullopt;
-              return bias(place) + of_sum * (Expected(place) - bias(place)) + of_share * *value;
-            },
-            2);
+        Add(cause, [=](size_t place) -> std::optional<Guess> {
+          const std::optional<double> value = share(place);
+          if (!value) return std::nullopt;
+          const double bias = view.Bias(place);
+          const double sum = view.Expected(place) - bias;
+          return view.Near(place, bias + of_sum * sum + of_share * *value, of_sum + of_share);
+        });
       };
       const std::string rank = fmt::format("{} rank {}", Name(*axis), part);
       add(fmt::format("the share of {} alone: the reduction over {} is missing", rank, Name(*axis)),
@@ -136,45 +150,57 @@ class Builder {
       add(fmt::format("the sum without the share of {}: its contribution is lost", rank), 1, -1);
       add(fmt::format("the share of {} is counted twice", rank), 1, 1);
     }
+    if (input_.quantity == Quantity::kY) {  // of the others, Scale() tells
+      Add(fmt::format("averaged over {}, where a sum was meant", Name(*axis)), [=](size_t place) {
+        const double bias = view.Bias(place);
+        return view.Near(place, bias + (view.Expected(place) - bias) / parts);
+      });
+    }
     Add(fmt::format("the largest of the shares over {}: maximum where a sum was meant",
                     Name(*axis)),
-        [=, this](size_t place) -> std::optional<double> {
+        [=](size_t place) -> std::optional<Guess> {
           std::optional<double> largest;
           for (int part = 0; part < parts; ++part) {
-            const std::optional<double> share = ShareOf(input_, Index(place), part);
+            const std::optional<double> share = ShareOf(*view.input, view.Index(place), part);
             if (!share) return std::nullopt;
             largest = std::max(largest.value_or(*share), *share);
           }
-          return *largest + bias(place);
+          return view.Near(place, *largest + view.Bias(place));
         });
   }
 
   void Scale() {
+    const View view = view_;
     for (const auto& [factor, names] : Factors(input_.model)) {
-      Add(
-          fmt::format("scaled by {} ({:g}): summed where it was already a sum, or averaged where a "
+      Add(fmt::format("scaled by {} ({:g}): summed where it was already a sum, or averaged where a "
                       "sum was meant",
                       names, factor),
-          [this, factor = factor](size_t place) { return factor * Expected(place); }, factor);
+          [view, factor = factor](size_t place) {
+            return view.Near(place, factor * view.Expected(place), factor);
+          });
     }
-    Add("has the wrong sign", [this](size_t place) { return -Expected(place); });
+    Add("has the wrong sign",
+        [view](size_t place) { return view.Near(place, -view.Expected(place)); });
   }
 
   void Layout() {
-    Add(fmt::format("laid out transposed: [{}, {}] in memory", shape_[1], shape_[0]),
-        [this](size_t place) {
-          const int64_t index = Index(place);
-          return ExpectedAt((index % shape_[0]) * shape_[1] + index / shape_[0]);
+    const View view = view_;
+    const Shape& shape = view_.shape;
+    Add(fmt::format("laid out transposed: [{}, {}] in memory", shape[1], shape[0]),
+        [view](size_t place) {
+          const int64_t index = view.Index(place);
+          return view.Moved((index % view.shape[0]) * view.shape[1] + index / view.shape[0]);
         });
     if (ShardedDimension(input_.quantity, input_.model.mode, Axis::kTp) != 1) return;
     Add("laid out rank-major: the gathered shards lie one after the other, not side by side",
-        [this](size_t place) -> std::optional<double> {
-          const ShardGeometry geometry(shape_[1], input_.model.tp);
+        [view](size_t place) -> std::optional<Guess> {
+          const ShardGeometry geometry(view.shape[1], view.input->model.tp);
           int part = 0;
-          while (Index(place) >= shape_[0] * geometry.Offset(part + 1)) ++part;
-          const int64_t within = Index(place) - shape_[0] * geometry.Offset(part);
+          while (view.Index(place) >= view.shape[0] * geometry.Offset(part + 1)) ++part;
+          const int64_t within = view.Index(place) - view.shape[0] * geometry.Offset(part);
           const int64_t length = geometry.Length(part);
-          return ExpectedAt(within / length * shape_[1] + geometry.Offset(part) + within % length);
+          return view.Moved(within / length * view.shape[1] + geometry.Offset(part) +
+                            within % length);
         });
   }
 
@@ -183,18 +209,20 @@ class Builder {
     const std::optional<int> dimension = ShardedDimension(input_.quantity, input_.model.mode, axis);
     const int parts = SizeOfAxis(input_.model, axis);
     if (!dimension || parts < 2) return;
-    const ShardGeometry geometry(shape_[*dimension], parts);
-    const int64_t stride = shape_.size() == 2 && *dimension == 0 ? shape_[1] : 1;
+    const View view = view_;
+    const ShardGeometry geometry(view.shape[*dimension], parts);
+    const int64_t stride = view.shape.size() == 2 && *dimension == 0 ? view.shape[1] : 1;
     for (int shift = 1; shift < parts; ++shift) {
       Add(fmt::format("each shard along dimension {} holds that of the {} rank {} further on",
                       *dimension, Name(axis), shift),
-          [=, this](size_t place) -> std::optional<double> {
-            const int64_t position = PositionAlong(shape_, *dimension, Index(place));
+          [=](size_t place) -> std::optional<Guess> {
+            const int64_t position = PositionAlong(view.shape, *dimension, view.Index(place));
             const int part = geometry.OwnerOf(position);
             const int other = (part + shift) % parts;
             const int64_t local = position - geometry.Offset(part);
             if (local >= geometry.Length(other)) return std::nullopt;
-            return ExpectedAt(Index(place) + (geometry.Offset(other) + local - position) * stride);
+            return view.Moved(view.Index(place) +
+                              (geometry.Offset(other) + local - position) * stride);
           });
     }
     for (int a = 0; parts > 2 && a < parts; ++a) {
@@ -204,21 +232,23 @@ class Builder {
 
   void AddSwap(Axis axis, int dimension, const ShardGeometry& geometry, int64_t stride, int a,
                int b) {
+    const View view = view_;
     Add(fmt::format("the shards of {} ranks {} and {} are swapped along dimension {}", Name(axis),
                     a, b, dimension),
-        [=, this](size_t place) -> std::optional<double> {
-          const int64_t position = PositionAlong(shape_, dimension, Index(place));
+        [=](size_t place) -> std::optional<Guess> {
+          const int64_t position = PositionAlong(view.shape, dimension, view.Index(place));
           const int part = geometry.OwnerOf(position);
-          if (part != a && part != b) return Expected(place);
+          if (part != a && part != b) return view.Near(place, view.Expected(place));
           const int other = part == a ? b : a;
           const int64_t local = position - geometry.Offset(part);
           if (local >= geometry.Length(other)) return std::nullopt;
-          return ExpectedAt(Index(place) + (geometry.Offset(other) + local - position) * stride);
+          return view.Moved(view.Index(place) +
+                            (geometry.Offset(other) + local - position) * stride);
         });
   }
 
   const DiagnosisInput& input_;
-  Shape shape_;
+  View view_;
   std::vector<Hypothesis> all_;
 };
 
@@ -283,24 +313,30 @@ std::vector<Hypothesis> TensorHypotheses(const DiagnosisInput& input) {
 }
 
 std::vector<Hypothesis> LossHypotheses(const DiagnosisInput& input) {
-  const ExpectedElements& elements = input.elements;
+  const View view{&input, ShapeOf(Quantity::kLoss, input.problem)};
   std::vector<Hypothesis> all;
-  if (elements.value.size() > 1) {
+  if (input.elements.value.size() > 1) {
     all.push_back({"the loss never changes: no gradient reaches the weights",
-                   [&](size_t) { return elements.value[0]; }});
-    all.push_back({"each loss is that of the step before",
-                   [&](size_t place) { return elements.value[place > 0 ? place - 1 : 0]; }});
+                   [=](size_t) { return view.Near(0, view.Expected(0)); }});
+    all.push_back({"each loss is that of the step before", [=](size_t place) {
+                     const size_t before = place > 0 ? place - 1 : 0;
+                     return view.Near(before, view.Expected(before));
+                   }});
   }
   std::map<double, std::string> factors = Factors(input.model);
   const auto m = static_cast<double>(input.problem.tokens());
   const auto n = static_cast<double>(input.problem.out_features());
-  factors.emplace(m * n, "the number of elements of Y (a sum where a mean was meant)");
-  factors.emplace(n, "out_features (averaged over tokens alone)");
-  factors.emplace(m, "the number of tokens (averaged over features alone)");
+  const std::pair<double, const char*> counts[] = {
+      {m * n, "the number of elements of Y"}, {m, "the number of tokens"}, {n, "out_features"}};
+  for (const auto& [count, name] : counts) {
+    factors.emplace(count, fmt::format("{}: a sum over them where a mean was meant", name));
+    factors.emplace(1 / count, fmt::format("1 / {}: averaged once too often", name));
+  }
   for (const auto& [factor, names] : factors) {
-    all.push_back({fmt::format("scaled by {} ({:g})", names, factor),
-                   [&, factor = factor](size_t place) { return factor * elements.value[place]; },
-                   std::max(1.0, factor)});
+    all.push_back(
+        {fmt::format("scaled by {} ({:g})", names, factor), [view, factor = factor](size_t place) {
+           return view.Near(place, factor * view.Expected(place), factor);
+         }});
   }
   return all;
 }

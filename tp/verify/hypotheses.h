@@ -11,12 +11,16 @@
 
 namespace tp::verify {
 
+// What an element would be, and how near the observed one must then be to it.
+struct Guess {
+  double value;
+  double bound;
+};
+
 struct Hypothesis {
   std::string cause;
-  // What the element at this place of the expected elements would be; none where that can't be
-  // told.
-  std::function<std::optional<double>(size_t place)> value;
-  double stretch = 1;  // of the bound, where the mistake multiplies the error as well
+  // Of the element at this place of the expected elements; none where it can't be told.
+  std::function<std::optional<Guess>(size_t place)> guess;
 };
 
 // Of a tensor, likeliest first.
