@@ -1,12 +1,12 @@
 #include "tools/io/tensor_checks.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <new>
 #include <nlohmann/json.hpp>
-#include <stdexcept>
 #include <vector>
 
 namespace tp::io {
@@ -19,6 +19,10 @@ Shape IndexOf(int64_t element, const Shape& shape) {
     element /= shape[dim];
   }
   return index;
+}
+
+int64_t PhysicalMemory() {
+  return static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
 }
 
 }  // namespace
@@ -41,10 +45,13 @@ Status CheckShape(std::string_view what, const Shape& shape, const std::optional
 }
 
 StatusOr<HostTensor> Allocate(std::string_view what, const Shape& shape, DType dtype) {
-  try {
-    return HostTensor(shape, dtype);
-  } catch (const std::bad_alloc&) {
-  } catch (const std::length_error&) {
+  // Asked first, since Linux grants more memory than there is and kills who then uses it.
+  const std::optional<int64_t> bytes = ByteSize(shape, SizeOf(dtype));
+  if (bytes.has_value() && *bytes <= PhysicalMemory()) {
+    try {
+      return HostTensor(shape, dtype);
+    } catch (const std::bad_alloc&) {
+    }
   }
   return Unavailable(fmt::format("{}: shape {} of {} does not fit in this machine's memory", what,
                                  ToString(shape), Name(dtype)));

@@ -25,7 +25,7 @@ std::optional<int64_t> ByteSize(const Shape& shape, int64_t width);
 // OK without an expectation, or where both shapes are the same.
 Status CheckShape(std::string_view what, const Shape& shape, const std::optional<Shape>& expected);
 
-// A tensor of zeros, or an error where memory for it cannot be had.
+// A tensor of zeros, or an error where it is larger than memory.
 StatusOr<HostTensor> Allocate(std::string_view what, const Shape& shape, DType dtype);
 
 // An error that names the first NaN or infinity, in row-major order.

@@ -136,11 +136,13 @@ TEST(ReadSafetensorsTest, ReadsOnlyTheAskedTensor) {
   const std::string path = testing::TempDir() + "/sparse.safetensors";
   const std::string header =
       "{\"w\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,24]},"
-      "\"big\":{\"dtype\":\"U8\",\"shape\":[8796093022208],\"data_offsets\":[24,8796093022232]}}";
+      "\"big\":{\"dtype\":\"F32\",\"shape\":[2199023255552],\"data_offsets\":[24,8796093022232]}}";
   std::ofstream(path, std::ios::binary) << File(header, 24);
   std::filesystem::resize_file(path, 8 + header.size() + (int64_t{1} << 43) + 24);
   const StatusOr<HostTensor> tensor = ReadSafetensors(path, "w");
   EXPECT_TRUE(tensor.ok()) << tensor.status().ToString();
+  EXPECT_THAT(ReadSafetensors(path, "big").status().message(),
+              HasSubstr("tensor \"big\": shape [2199023255552] of fp32 does not fit"));
   std::remove(path.c_str());
 }
 
