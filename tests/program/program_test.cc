@@ -1,0 +1,77 @@
+#include "tp/program/program.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/program/programs.h"
+#include "tp/program/ops.h"
+
+namespace tp {
+namespace {
+
+TEST(Program, PrintsOneOpALine) {
+  Program program;
+  const ValueId x = Input(program, "x", {20, 30}, On(Axis::kDp, Shard(0)), DType::kBFloat16);
+  const ValueId w = Parameter(program, "w", {10, 30}, On(Axis::kTp, Shard(0)), DType::kBFloat16);
+  const ValueId y = AddMatMul(program, Phase::kForward, "y", x, w, {.transpose_b = true}).value();
+  const ValueId whole =
+      AddRedistribute(program, Phase::kForward, "whole", y, Axis::kTp, Replicate()).value();
+  const ValueId dy = AddMseGrad(program, Phase::kBackward, "dy", whole, whole, 1).value();
+  const ValueId db = AddSumRows(program, Phase::kBackward, "db", dy).value();
+  static_cast<void>(
+      AddRedistribute(program, Phase::kGradientSync, "db.sum", db, Axis::kDp, Replicate()).value());
+  EXPECT_EQ(ToString(program),
+            "x: bf16 [20, 30] {tp: Replicate, dp: Shard(0)} = input()  # forward\n"
+            "w: bf16 [10, 30] {tp: Shard(0), dp: Replicate} = parameter()  # forward\n"
+            "y: bf16 [20, 10] {tp: Shard(1), dp: Shard(0)} = matmul(x, w^T)  # forward\n"
+            "whole: bf16 [20, 10] {tp: Replicate, dp: Shard(0)} = redistribute(y)  # forward\n"
+            "dy: bf16 [20, 10] {tp: Replicate, dp: Shard(0)} = mse_grad(whole, whole)  # backward\n"
+            "db: bf16 [10] {tp: Replicate, dp: Partial} = sum_rows(dy)  # backward\n"
+            "db.sum: bf16 [10] {tp: Replicate, dp: Replicate} = redistribute(db)"
+            "  # gradient_sync\n");
+}
+
+TEST(Program, AnswersWhoWritesReadsAndUpdates) {
+  Program program;
+  const ValueId w = Parameter(program, "w", {4, 6});
+  const ValueId g = Input(program, "g", {4, 6});
+  const ValueId t = AddMatMul(program, Phase::kForward, "t", w, g, {.transpose_b = true}).value();
+  EXPECT_EQ(program.UpdateOf(w), -1);
+  const ValueId v = AddSgdUpdate(program, Phase::kOptimizer, "w.updated", w, g, 1).value();
+  program.AddResult(t);
+  EXPECT_EQ(program.DefinitionOf(t), 2);
+  EXPECT_EQ(program.UpdateOf(w), 3);
+  EXPECT_EQ(program.UpdateOf(g), -1);
+  EXPECT_EQ(program.UsesOf(w), 2);
+  EXPECT_EQ(program.UsesOf(t), 1);  // as a result
+  EXPECT_EQ(program.UsesOf(v), 0);
+  EXPECT_EQ(program.Find("t").value(), t);
+  EXPECT_EQ(program.Find("u").status().ToString(), "NOT_FOUND: the program has no value named 'u'");
+}
+
+TEST(Program, FindsOnlyWhatAnOpWrites) {
+  Program program;
+  program.AddValue(Value{"ghost", {}, DType::kFloat32, {}});
+  EXPECT_FALSE(program.Find("ghost").ok());
+}
+
+TEST(Program, SharersAreAChainOfRedistributes) {
+  Program program;
+  const ValueId w = Parameter(program, "w", {4, 6}, On(Axis::kTp, Shard(0)));
+  const auto f = Phase::kForward;
+  const ValueId a = AddRedistribute(program, f, "a", w, Axis::kTp, Replicate()).value();
+  const ValueId b = AddRedistribute(program, f, "b", a, Axis::kDp, Shard(1)).value();
+  const ValueId c = AddRedistribute(program, f, "c", w, Axis::kDp, Shard(1)).value();
+  const ValueId sum = AddSumRows(program, f, "sum", a).value();
+  static_cast<void>(AddRedistribute(program, f, "d", sum, Axis::kTp, Shard(0)).value());
+  EXPECT_EQ(program.SharersOf(w), (std::vector<ValueId>{w, a, b, c}));
+  EXPECT_EQ(program.SharersOf(b), std::vector<ValueId>{b});
+}
+
+TEST(ProgramDeathTest, AValueThatNoOpWritesHasNoDefinition) {
+  Program program;
+  const ValueId ghost = program.AddValue(Value{"ghost", {}, DType::kFloat32, {}});
+  EXPECT_DEATH(program.DefinitionOf(ghost), "no op writes value 0 \\(ghost\\)");
+}
+
+}  // namespace
+}  // namespace tp
