@@ -50,9 +50,11 @@ struct View {
   int64_t size() const { return rows * columns; }
   bool empty() const { return size() == 0; }
   View Transposed() const { return {buffer, offset, columns, rows, column_stride, row_stride}; }
-  // The rectangle of `num_rows` x `num_columns` that begins at (row, column).
+  // The rectangle of `num_rows` x `num_columns` that begins at (row, column). An empty one begins
+  // where this view does, and so lies in the buffer wherever its edge would be.
   View Sub(int64_t row, int64_t column, int64_t num_rows, int64_t num_columns) const {
-    return {buffer,     offset + row * row_stride + column * column_stride,
+    const bool none = num_rows == 0 || num_columns == 0;
+    return {buffer,     none ? offset : offset + row * row_stride + column * column_stride,
             num_rows,   num_columns,
             row_stride, column_stride};
   }
