@@ -1,0 +1,207 @@
+#include "backends/nccl/element.cuh"
+#include "backends/nccl/kernels.h"
+
+namespace tp::nccl {
+namespace {
+
+constexpr int64_t kMostBlocks = 132 * 16;
+
+// out = f(a, b), element by element; b is not read where it has no data.
+template <typename T, int kVector, typename F>
+__global__ void __launch_bounds__(kThreads) MapKernel(Grid grid, F f) {
+  ForEachVector<kVector>(grid.outer, grid.inner, [&](int64_t outer, int64_t inner) {
+    Accumulator<T> a[kVector], b[kVector] = {};
+    LoadLane<T, kVector>(grid.lanes[0], outer, inner, a);
+    if (grid.lanes[1].data != nullptr) LoadLane<T, kVector>(grid.lanes[1], outer, inner, b);
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) a[k] = f(a[k], b[k]);
+    StoreLane<T, kVector>(grid.lanes[2], outer, inner, a);
+  });
+}
+
+template <typename T, typename F>
+cudaError_t LaunchMap(const Grid& grid, cudaStream_t stream, const F& f) {
+  constexpr int kVector = 16 / sizeof(T);
+  const int64_t elements = grid.outer * grid.inner;
+  if (elements == 0) return cudaSuccess;
+  if (grid.vectorised) {
+    const unsigned blocks = BlocksFor(elements / kVector, kMostBlocks);
+    MapKernel<T, kVector><<<blocks, kThreads, 0, stream>>>(grid, f);
+  } else {
+    MapKernel<T, 1><<<BlocksFor(elements, kMostBlocks), kThreads, 0, stream>>>(grid, f);
+  }
+  return cudaGetLastError();
+}
+
+struct Sum {
+  template <typename A>
+  __device__ A operator()(A a, A b) const {
+    return a + b;
+  }
+};
+struct First {
+  template <typename A>
+  __device__ A operator()(A a, A) const {
+    return a;
+  }
+};
+struct Nothing {
+  template <typename A>
+  __device__ A operator()(A, A) const {
+    return A(0);
+  }
+};
+template <typename A>
+struct ScaledDifference {
+  A factor;
+  __device__ A operator()(A a, A b) const { return factor * (a - b); }
+};
+template <typename A>
+struct Descend {
+  A rate;
+  __device__ A operator()(A w, A gradient) const { return w - rate * gradient; }
+};
+
+// The bias as a matrix of y's shape, the same in each row.
+DeviceMatrix OnEachRow(const DeviceMatrix& bias, int64_t rows) {
+  DeviceMatrix m = bias;
+  m.rows = rows;
+  m.row_stride = 0;
+  return m;
+}
+
+Grid WithoutSecond(const DeviceMatrix& in, const DeviceMatrix& out) {
+  Grid grid = MakeGrid({in, out});
+  grid.lanes[2] = grid.lanes[1];
+  grid.lanes[1] = {};
+  return grid;
+}
+
+constexpr int kTile = 32;
+constexpr int kTileRows = 8;
+
+// Copies between matrices that run in different directions, a tile at a time, so that both are
+// read and written along the direction in which they lie. `in` runs along columns.
+template <typename Bits>
+__global__ void __launch_bounds__(kTile* kTileRows)
+    TransposeKernel(DeviceMatrix in, DeviceMatrix out, int64_t tiles_across, int64_t tiles) {
+  __shared__ Bits tile[kTile][kTile + 1];
+  const auto* from = static_cast<const Bits*>(in.data);
+  auto* to = static_cast<Bits*>(out.data);
+  for (int64_t t = blockIdx.x; t < tiles; t += gridDim.x) {
+    const int64_t row = t / tiles_across * kTile;
+    const int64_t column = t % tiles_across * kTile;
+    for (int r = threadIdx.y; r < kTile; r += kTileRows) {
+      const int64_t i = row + r, j = column + threadIdx.x;
+      if (i < in.rows && j < in.columns) {
+        tile[r][threadIdx.x] = from[i * in.row_stride + j * in.column_stride];
+      }
+    }
+    __syncthreads();
+    for (int r = threadIdx.y; r < kTile; r += kTileRows) {
+      const int64_t i = row + threadIdx.x, j = column + r;
+      if (i < in.rows && j < in.columns) {
+        to[i * out.row_stride + j * out.column_stride] = tile[threadIdx.x][r];
+      }
+    }
+    __syncthreads();
+  }
+}
+
+template <typename Bits>
+cudaError_t LaunchTranspose(const DeviceMatrix& in, const DeviceMatrix& out, cudaStream_t stream) {
+  const int64_t across = (in.columns + kTile - 1) / kTile;
+  const int64_t tiles = (in.rows + kTile - 1) / kTile * across;
+  const auto blocks = static_cast<unsigned>(std::min<int64_t>(tiles, kMostBlocks));
+  TransposeKernel<Bits><<<blocks, dim3(kTile, kTileRows), 0, stream>>>(in, out, across, tiles);
+  return cudaGetLastError();
+}
+
+__device__ inline uint32_t Mix(uint64_t x) {
+  x ^= x >> 33;
+  x *= 0xff51afd7ed558ccdull;
+  x ^= x >> 33;
+  x *= 0xc4ceb9fe1a85ec53ull;
+  return static_cast<uint32_t>(x >> 32);
+}
+
+template <typename T>
+__global__ void __launch_bounds__(kThreads) NoiseKernel(T* data, int64_t count) {
+  const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count;
+       i += step) {
+    const float value = static_cast<float>(static_cast<int32_t>(Mix(i + 1))) * 0x1p-31f;
+    data[i] = Round<T>(value);
+  }
+}
+
+}  // namespace
+
+cudaError_t AddBias(const DeviceMatrix& y, const DeviceMatrix& bias, const DeviceMatrix& out,
+                    cudaStream_t stream) {
+  const Grid grid = MakeGrid({y, OnEachRow(bias, out.rows), out});
+  return Dispatch(out.dtype,
+                  [&](auto type) { return LaunchMap<decltype(type)>(grid, stream, Sum{}); });
+}
+
+cudaError_t BroadcastBias(const DeviceMatrix& bias, const DeviceMatrix& out, cudaStream_t stream) {
+  const Grid grid = WithoutSecond(OnEachRow(bias, out.rows), out);
+  return Dispatch(out.dtype,
+                  [&](auto type) { return LaunchMap<decltype(type)>(grid, stream, First{}); });
+}
+
+cudaError_t Zero(const DeviceMatrix& out, cudaStream_t stream) {
+  const Grid grid = WithoutSecond(out, out);
+  return Dispatch(out.dtype,
+                  [&](auto type) { return LaunchMap<decltype(type)>(grid, stream, Nothing{}); });
+}
+
+cudaError_t Copy(const DeviceMatrix& in, const DeviceMatrix& out, cudaStream_t stream) {
+  if (out.empty()) return cudaSuccess;
+  const bool across = in.rows > 1 && in.columns > 1;
+  if (across && RunsDownRows(in) != RunsDownRows(out)) {
+    const DeviceMatrix from = RunsDownRows(in) ? in.Transposed() : in;
+    const DeviceMatrix to = RunsDownRows(in) ? out.Transposed() : out;
+    switch (SizeOf(in.dtype)) {
+      case 8:
+        return LaunchTranspose<uint64_t>(from, to, stream);
+      case 4:
+        return LaunchTranspose<uint32_t>(from, to, stream);
+      default:
+        return LaunchTranspose<uint16_t>(from, to, stream);
+    }
+  }
+  const Grid grid = WithoutSecond(in, out);
+  return Dispatch(out.dtype,
+                  [&](auto type) { return LaunchMap<decltype(type)>(grid, stream, First{}); });
+}
+
+cudaError_t MseGrad(const DeviceMatrix& y, const DeviceMatrix& t, double scale,
+                    const DeviceMatrix& dy, cudaStream_t stream) {
+  const Grid grid = MakeGrid({y, t, dy});
+  return Dispatch(dy.dtype, [&](auto type) {
+    using A = Accumulator<decltype(type)>;
+    return LaunchMap<decltype(type)>(grid, stream, ScaledDifference<A>{static_cast<A>(2 * scale)});
+  });
+}
+
+cudaError_t Sgd(const DeviceMatrix& w, const DeviceMatrix& gradient, double scale,
+                cudaStream_t stream) {
+  const Grid grid = MakeGrid({w, gradient, w});
+  return Dispatch(w.dtype, [&](auto type) {
+    using A = Accumulator<decltype(type)>;
+    return LaunchMap<decltype(type)>(grid, stream, Descend<A>{static_cast<A>(scale)});
+  });
+}
+
+cudaError_t FillNoise(void* data, DType dtype, int64_t count, cudaStream_t stream) {
+  if (count == 0) return cudaSuccess;
+  return Dispatch(dtype, [&](auto type) {
+    using T = decltype(type);
+    NoiseKernel<<<BlocksFor(count, kMostBlocks), kThreads, 0, stream>>>(static_cast<T*>(data),
+                                                                        count);
+    return cudaGetLastError();
+  });
+}
+
+}  // namespace tp::nccl

@@ -1,0 +1,245 @@
+#include "backends/nccl/executor.h"
+
+#include <fmt/format.h>
+#include <glog/logging.h>
+
+#include <atomic>
+#include <chrono>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "backends/nccl/collectives.h"
+#include "backends/nccl/error.h"
+#include "backends/nccl/step_plan.h"
+#include "tp/core/collective.h"
+
+namespace tp::nccl {
+namespace {
+
+int64_t HostNow() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+// Holds a stream from when it is closed until it is opened, at the latest when it is destroyed.
+class Gate {
+ public:
+  ~Gate() { Open(); }
+
+  Status CloseOn(cudaStream_t stream) {
+    open_ = false;
+    TP_CUDA(cudaLaunchHostFunc(
+        stream, [](void* gate) { static_cast<Gate*>(gate)->open_.wait(false); }, this));
+    return OkStatus();
+  }
+  void Open() {
+    open_ = true;
+    open_.notify_all();
+  }
+
+ private:
+  std::atomic<bool> open_{true};
+};
+
+class NcclExecutor : public Executor {
+ public:
+  NcclExecutor(Rank& rank, const Schedule& schedule) : rank_(rank), schedule_(schedule) {
+    rank_.Hold(&graph_);
+  }
+
+  Status Init() {
+    TP_ASSIGN_OR_RETURN(plan_, StepPlan::Build(rank_, schedule_));
+    TP_CUDA(cudaEventCreate(&begin_));
+    TP_CUDA(cudaEventCreate(&end_));
+    // A step on zeros leaves zeros. It connects NCCL's peers and loads what is loaded on first use,
+    // neither of which can happen in a capture.
+    TP_RETURN_IF_ERROR(plan_->Enqueue(nullptr));
+    TP_RETURN_IF_ERROR(rank_.WaitForStreams("the first step"));
+    TP_RETURN_IF_ERROR(plan_->arena().FillWithZeros());
+    if (rank_.options().graph) TP_RETURN_IF_ERROR(Capture());
+    return rank_.control().Gather("", Receivers::kEveryone, rank_.options().deadline).status();
+  }
+
+  ~NcclExecutor() override {
+    // What goes wrong here is known to the world (Rank::Wait) and changes nothing any more.
+    [[maybe_unused]] const Status idle = rank_.WaitForStreams("the last step");
+    rank_.Drop(&graph_);
+    for (const StepPlan::OpEvents& events : op_events_) {
+      cudaEventDestroy(events.begin);
+      cudaEventDestroy(events.end);
+    }
+    for (cudaEvent_t event : {begin_, end_}) {
+      if (event != nullptr) cudaEventDestroy(event);
+    }
+  }
+
+  Status Write(BufferId buffer, std::span<const std::byte> bytes) override {
+    TP_RETURN_IF_ERROR(PrepareCopy(buffer, bytes.size()));
+    TP_CUDA(
+        cudaMemcpy(plan_->arena().At(buffer), bytes.data(), bytes.size(), cudaMemcpyHostToDevice));
+    return FromCuda(cudaStreamSynchronize(nullptr), "cudaStreamSynchronize");
+  }
+
+  Status Read(BufferId buffer, std::span<std::byte> bytes) override {
+    TP_RETURN_IF_ERROR(PrepareCopy(buffer, bytes.size()));
+    TP_CUDA(
+        cudaMemcpy(bytes.data(), plan_->arena().At(buffer), bytes.size(), cudaMemcpyDeviceToHost));
+    return OkStatus();
+  }
+
+  Status EnqueueStep() override {
+    if (rank_.failed()) return rank_.control().Failure();
+    const Status status = EnqueueTimedStep();
+    return status.ok() ? status : rank_.Fail(status);
+  }
+
+  Status Synchronize() override {
+    if (!pending_) return OkStatus();
+    TP_RETURN_IF_ERROR(rank_.Wait("the step", [this]() -> StatusOr<bool> {
+      const cudaError_t state = cudaEventQuery(end_);
+      if (state == cudaErrorNotReady) return false;
+      TP_RETURN_IF_ERROR(FromCuda(state, "cudaEventQuery"));
+      return true;
+    }));
+    pending_ = false;
+    return CollectTimes();
+  }
+
+  void TimeOps(bool on) override { time_ops_ = on; }
+  bool OpTimesAreFree() const override { return false; }
+  const StepRecord& LastStep() const override { return last_; }
+
+  std::string AlgorithmOf(int index) const override {
+    return plan_->UsesWindows(index) ? "nccl symmetric" : "nccl";
+  }
+
+  int64_t ExpectedBytes(int index) const override {
+    const ScheduledOp& op = schedule_.ops[index];
+    return MinimalElementsSent(op.call, static_cast<int>(op.group.size())) * SizeOf(op.call.dtype);
+  }
+
+ private:
+  Status Capture() {
+    const cudaStream_t stream = rank_.stream(Stream::kCompute);
+    // Other ranks' threads, and NCCL's own, go on calling CUDA meanwhile.
+    TP_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+    const Status enqueued = plan_->Enqueue(nullptr);
+    cudaGraph_t graph = nullptr;
+    const Status ended = FromCuda(cudaStreamEndCapture(stream, &graph), "cudaStreamEndCapture");
+    Status status = enqueued.ok() ? ended : enqueued;
+    if (status.ok()) {
+      status = FromCuda(cudaGraphInstantiate(&graph_, graph, 0), "cudaGraphInstantiate");
+    }
+    if (graph != nullptr) cudaGraphDestroy(graph);
+    TP_RETURN_IF_ERROR(status.WithContext("capturing the step as a CUDA graph"));
+    TP_CUDA(cudaGraphUpload(graph_, stream));
+    return rank_.WaitForStreams("uploading the graph");
+  }
+
+  Status PrepareCopy(BufferId buffer, size_t size) {
+    const auto buffers = static_cast<BufferId>(schedule_.buffers.size());
+    if (buffer < 0 || buffer >= buffers) {
+      return InvalidArgument(fmt::format("there is no buffer {} of {}", buffer, buffers));
+    }
+    const Buffer& meant = schedule_.buffers[buffer];
+    if (static_cast<int64_t>(size) != meant.bytes()) {
+      return InvalidArgument(
+          fmt::format("buffer '{}' has {} bytes, not {}", meant.name, meant.bytes(), size));
+    }
+    return Synchronize();  // with a deadline, which a copy behind a stuck step would not have
+  }
+
+  Status MakeOpEvents() {
+    while (op_events_.size() < schedule_.ops.size()) {
+      StepPlan::OpEvents events;
+      TP_CUDA(cudaEventCreate(&events.begin));
+      op_events_.push_back(events);
+      TP_CUDA(cudaEventCreate(&op_events_.back().end));
+    }
+    return OkStatus();
+  }
+
+  Status EnqueueTimedStep() {
+    const cudaStream_t stream = rank_.stream(Stream::kCompute);
+    if (time_ops_) {
+      TP_RETURN_IF_ERROR(Synchronize());  // the gate and the events are one step's
+      TP_RETURN_IF_ERROR(MakeOpEvents());
+      TP_RETURN_IF_ERROR(gate_.CloseOn(stream));
+    }
+    pending_ = true;
+    ops_timed_ = time_ops_;
+    handed_over_ns_ = HostNow();
+    const Status status = EnqueueBetweenEvents(stream);
+    gate_.Open();
+    return status;
+  }
+
+  Status EnqueueBetweenEvents(cudaStream_t stream) {
+    TP_CUDA(cudaEventRecord(begin_, stream));
+    if (time_ops_) {
+      TP_RETURN_IF_ERROR(plan_->Enqueue(&op_events_));
+    } else if (graph_ != nullptr) {
+      TP_CUDA(cudaGraphLaunch(graph_, stream));
+    } else {
+      TP_RETURN_IF_ERROR(plan_->Enqueue(nullptr));
+    }
+    TP_CUDA(cudaEventRecord(end_, stream));
+    return OkStatus();
+  }
+
+  // Nanoseconds after the step's beginning.
+  StatusOr<int64_t> SinceBegin(cudaEvent_t event) const {
+    float milliseconds = 0;
+    TP_CUDA(cudaEventElapsedTime(&milliseconds, begin_, event));
+    return static_cast<int64_t>(static_cast<double>(milliseconds) * 1e6);
+  }
+
+  Status CollectTimes() {
+    last_.begin_ns = handed_over_ns_;
+    TP_ASSIGN_OR_RETURN(const int64_t duration, SinceBegin(end_));
+    last_.end_ns = handed_over_ns_ + duration;
+    last_.ops.clear();
+    if (!ops_timed_) return OkStatus();
+    last_.ops.resize(schedule_.ops.size());
+    for (size_t i = 0; i < schedule_.ops.size(); ++i) {
+      TP_ASSIGN_OR_RETURN(const int64_t begin, SinceBegin(op_events_[i].begin));
+      TP_ASSIGN_OR_RETURN(const int64_t end, SinceBegin(op_events_[i].end));
+      last_.ops[i] = {handed_over_ns_ + begin, handed_over_ns_ + end, SentBy(schedule_.ops[i])};
+    }
+    return OkStatus();
+  }
+
+  int64_t SentBy(const ScheduledOp& op) const {
+    if (op.action != Action::kCollective) return 0;
+    int me = 0;
+    while (op.group[me] != rank_.control().rank()) ++me;
+    return BytesSent(op.call, static_cast<int>(op.group.size()), me);
+  }
+
+  Rank& rank_;
+  const Schedule schedule_;
+  std::unique_ptr<StepPlan> plan_;
+  cudaGraphExec_t graph_ = nullptr;
+  cudaEvent_t begin_ = nullptr;
+  cudaEvent_t end_ = nullptr;
+  std::vector<StepPlan::OpEvents> op_events_;  // by op, once ops were timed
+  Gate gate_;
+  bool time_ops_ = false;
+  bool ops_timed_ = false;  // in the step under way
+  bool pending_ = false;
+  int64_t handed_over_ns_ = 0;
+  StepRecord last_;
+};
+
+}  // namespace
+
+StatusOr<std::unique_ptr<Executor>> MakeExecutor(Rank& rank, const Schedule& schedule) {
+  auto executor = std::make_unique<NcclExecutor>(rank, schedule);
+  const Status status = executor->Init();
+  if (!status.ok()) return rank.Fail(status);
+  return std::unique_ptr<Executor>(std::move(executor));
+}
+
+}  // namespace tp::nccl

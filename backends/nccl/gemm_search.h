@@ -1,0 +1,29 @@
+// Chooses the fastest algorithm for each matrix product by measuring, alike on all ranks.
+//
+// Every candidate is timed in a CUDA graph of several runs, as it will run in the step. Ranks add
+// up what they measured for equal products, so that equal products run the same algorithm
+// everywhere and replicas keep the same bits. The products write their outputs.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <chrono>
+#include <functional>
+#include <vector>
+
+#include "backends/nccl/control.h"
+#include "backends/nccl/gemm.h"
+#include "tp/core/status.h"
+
+namespace tp::nccl {
+
+// Seconds that one `enqueue` takes on `stream`, once warm: the mean over a graph of several.
+StatusOr<double> TimeInGraph(cudaStream_t stream,
+                             const std::function<Status(cudaStream_t)>& enqueue);
+
+// To be called by all ranks, each with its products in the same order. Nothing else should run on
+// the device meanwhile. Errors: a launch's; another rank's.
+Status ChooseAlgorithms(const std::vector<Gemm*>& gemms, cudaStream_t stream, Control& control,
+                        std::chrono::milliseconds deadline);
+
+}  // namespace tp::nccl

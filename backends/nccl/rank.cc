@@ -1,0 +1,134 @@
+#include "backends/nccl/rank.h"
+
+#include <glog/logging.h>
+
+#include <chrono>
+#include <numeric>
+#include <thread>
+
+#include "backends/nccl/error.h"
+#include "backends/nccl/wait.h"
+
+namespace tp::nccl {
+namespace {
+
+constexpr size_t kWorkspaceBytes = size_t{32} << 20;  // what cuBLAS' manual asks for on Hopper
+constexpr std::chrono::seconds kDrain(10);
+constexpr int kPollsPerErrorCheck = 64;
+
+}  // namespace
+
+StatusOr<std::unique_ptr<Rank>> Rank::Create(int device, Control& control, const Options& options) {
+  std::unique_ptr<Rank> rank(new Rank(control, options));
+  TP_RETURN_IF_ERROR(rank->Init(device));
+  return rank;
+}
+
+Status Rank::Init(int device) {
+  TP_CUDA(cudaSetDevice(device));
+  TP_CUDA(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, device));
+  int least = 0, greatest = 0;
+  TP_CUDA(cudaDeviceGetStreamPriorityRange(&least, &greatest));
+  TP_CUDA(cudaStreamCreateWithPriority(&streams_[static_cast<int>(Stream::kCompute)],
+                                       cudaStreamNonBlocking, least));
+  TP_CUDA(cudaStreamCreateWithPriority(&streams_[static_cast<int>(Stream::kCommunication)],
+                                       cudaStreamNonBlocking, greatest));
+  TP_CUBLAS(cublasLtCreate(&gemm_context_.handle));
+  TP_CUDA(cudaMalloc(&gemm_context_.workspace, kWorkspaceBytes));
+  gemm_context_.workspace_bytes = kWorkspaceBytes;
+  if (control_.world() == 1) return OkStatus();
+  TP_ASSIGN_OR_RETURN(world_, Communicator::OfWorld(control_, options_.deadline));
+  return OkStatus();
+}
+
+Rank::~Rank() {
+  groups_.clear();
+  world_.reset();
+  // Freeing waits for the device, and a device that does not come to rest would hold us here.
+  if (!idle_) return;
+  if (gemm_context_.workspace != nullptr) cudaFree(gemm_context_.workspace);
+  if (gemm_context_.handle != nullptr) cublasLtDestroy(gemm_context_.handle);
+  for (cudaStream_t stream : streams_) {
+    if (stream != nullptr) cudaStreamDestroy(stream);
+  }
+}
+
+StatusOr<Communicator*> Rank::CommunicatorOf(const std::vector<int>& group, bool windows) {
+  for (const Group& known : groups_) {
+    if (known.members == group && known.windows == windows) return known.communicator;
+  }
+  std::vector<int> everyone(control_.world());
+  std::iota(everyone.begin(), everyone.end(), 0);
+  Group made{group, windows, nullptr, world_.get()};
+  if (windows || group != everyone) {
+    int key = 0;
+    while (group[key] != control_.rank()) ++key;
+    TP_ASSIGN_OR_RETURN(made.own, world_->Split(group[0], key));
+    made.communicator = made.own.get();
+  }
+  groups_.push_back(std::move(made));
+  return groups_.back().communicator;
+}
+
+StatusOr<bool> Rank::StreamsIdle() const {
+  for (cudaStream_t stream : streams_) {
+    const cudaError_t state = cudaStreamQuery(stream);
+    if (state == cudaErrorNotReady) return false;
+    TP_RETURN_IF_ERROR(FromCuda(state, "cudaStreamQuery"));
+  }
+  return true;
+}
+
+Status Rank::Wait(std::string_view what, const std::function<StatusOr<bool>()>& done) {
+  if (failed_) return control_.Failure();
+  int polls = 0;
+  const Status status = WaitUntil(control_, options_.deadline, what, [&]() -> StatusOr<bool> {
+    StatusOr<bool> is_done = done();
+    if (!is_done.ok() || *is_done) return is_done;
+    if (++polls % kPollsPerErrorCheck == 0) {
+      if (world_ != nullptr) TP_RETURN_IF_ERROR(world_->AsyncError());
+      for (const Group& group : groups_) {
+        TP_RETURN_IF_ERROR(group.communicator->AsyncError());
+      }
+    }
+    return false;
+  });
+  return status.ok() ? status : Fail(status);
+}
+
+Status Rank::WaitForStreams(std::string_view what) {
+  return Wait(what, [this] { return StreamsIdle(); });
+}
+
+Status Rank::Fail(const Status& error) {
+  if (error.code() == StatusCode::kInternal && control_.world() > 1) AwaitEarlierFailure(control_);
+  control_.Fail(error);
+  if (failed_) return control_.Failure();
+  failed_ = true;
+  // NCCL's abort waits until no graph refers to the communicator. A graph that runs is destroyed
+  // once it has ended, and the abort makes it end.
+  for (cudaGraphExec_t* graph : graphs_) {
+    if (*graph != nullptr) cudaGraphExecDestroy(std::exchange(*graph, nullptr));
+  }
+  for (Group& group : groups_) {
+    if (group.own != nullptr) group.own->Abort();
+  }
+  if (world_ != nullptr) world_->Abort();
+  const auto until = std::chrono::steady_clock::now() + kDrain;
+  idle_ = false;
+  while (!idle_ && std::chrono::steady_clock::now() < until) {
+    const StatusOr<bool> idle = StreamsIdle();
+    idle_ = !idle.ok() || *idle;  // after an error nothing runs any more
+    if (!idle_) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  LOG_IF(ERROR, !idle_) << "rank " << control_.rank() << ": the GPU did not stop within "
+                        << kDrain.count() << " s of the abort; its memory is left behind";
+  return control_.Failure();
+}
+
+void Rank::Drop(cudaGraphExec_t* graph) {
+  if (*graph != nullptr) cudaGraphExecDestroy(std::exchange(*graph, nullptr));
+  graphs_.erase(graph);
+}
+
+}  // namespace tp::nccl

@@ -1,0 +1,87 @@
+// Rank: what one rank owns on its GPU besides the buffers: streams, cuBLASLt, communicators.
+//
+// All calls come from the rank's own thread, with its device current. Those that talk to other
+// ranks are made by all ranks in the same order.
+#pragma once
+
+#include <cublasLt.h>
+#include <cuda_runtime_api.h>
+
+#include <functional>
+#include <memory>
+#include <set>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "backends/nccl/backend.h"
+#include "backends/nccl/communicator.h"
+#include "backends/nccl/control.h"
+#include "backends/nccl/gemm.h"
+#include "tp/core/status.h"
+#include "tp/schedule/schedule.h"
+
+namespace tp::nccl {
+
+class Rank {
+ public:
+  // Makes `device` current and connects all ranks of `control`.
+  static StatusOr<std::unique_ptr<Rank>> Create(int device, Control& control,
+                                                const Options& options);
+  ~Rank();
+  Rank(const Rank&) = delete;
+  Rank& operator=(const Rank&) = delete;
+
+  Control& control() { return control_; }
+  const Options& options() const { return options_; }
+  cudaStream_t stream(Stream stream) const { return streams_[static_cast<int>(stream)]; }
+  const GemmContext& gemm_context() const { return gemm_context_; }
+  int multiprocessors() const { return multiprocessors_; }
+
+  // The communicator of `group` (world ranks in member order, this one among them), made on first
+  // use: one over which windows are registered, or one over which they never are.
+  StatusOr<Communicator*> CommunicatorOf(const std::vector<int>& group, bool windows);
+
+  // Polls `done` as WaitUntil does, and asks NCCL for errors meanwhile. What goes wrong fails the
+  // world: see Fail.
+  Status Wait(std::string_view what, const std::function<StatusOr<bool>()>& done);
+  // Until both streams are idle.
+  Status WaitForStreams(std::string_view what);
+
+  // Tells the other ranks of `error`, ends what runs here, and returns the error as this rank
+  // should report it: its own, or the first one's.
+  Status Fail(const Status& error);
+  bool failed() const { return failed_; }
+  // Whether nothing runs on the device any more; memory may be freed only then.
+  bool idle() const { return idle_; }
+
+  // Graphs that hold collectives: they must go before a communicator can be aborted. A graph that
+  // is dropped by Fail is null afterwards.
+  void Hold(cudaGraphExec_t* graph) { graphs_.insert(graph); }
+  void Drop(cudaGraphExec_t* graph);
+
+ private:
+  struct Group {
+    std::vector<int> members;
+    bool windows = false;
+    std::unique_ptr<Communicator> own;  // null where it is the world's
+    Communicator* communicator = nullptr;
+  };
+
+  Rank(Control& control, const Options& options) : control_(control), options_(options) {}
+  Status Init(int device);
+  StatusOr<bool> StreamsIdle() const;
+
+  Control& control_;
+  const Options options_;
+  cudaStream_t streams_[kNumStreams] = {};
+  GemmContext gemm_context_;
+  int multiprocessors_ = 0;
+  std::unique_ptr<Communicator> world_;
+  std::vector<Group> groups_;
+  std::set<cudaGraphExec_t*> graphs_;
+  bool failed_ = false;
+  bool idle_ = true;
+};
+
+}  // namespace tp::nccl

@@ -1,0 +1,294 @@
+#include "backends/nccl/step_plan.h"
+
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <string>
+
+#include "backends/nccl/error.h"
+#include "backends/nccl/gemm_search.h"
+
+namespace tp::nccl {
+namespace {
+
+constexpr Stream kCompute = Stream::kCompute;
+constexpr Stream kCommunication = Stream::kCommunication;
+
+// The buffers' names and sizes, as they travel between ranks.
+std::string DescribeBuffers(const Schedule& schedule) {
+  std::string bytes;
+  for (const Buffer& buffer : schedule.buffers) {
+    const int64_t size = buffer.bytes();
+    bytes.append(reinterpret_cast<const char*>(&size), sizeof(size));
+  }
+  return bytes;
+}
+
+}  // namespace
+
+StatusOr<std::unique_ptr<StepPlan>> StepPlan::Build(Rank& rank, const Schedule& schedule) {
+  std::unique_ptr<StepPlan> plan(new StepPlan(rank, schedule));
+  TP_RETURN_IF_ERROR(plan->MakeArena());
+  TP_RETURN_IF_ERROR(plan->MakeScratch());
+  TP_RETURN_IF_ERROR(plan->MakeCommunicators());
+  TP_RETURN_IF_ERROR(plan->MakeEvents());
+  TP_RETURN_IF_ERROR(plan->MakeLaunches());
+  if (rank.options().gemm_search) TP_RETURN_IF_ERROR(plan->SearchGemms());
+  TP_RETURN_IF_ERROR(plan->arena_->FillWithZeros());
+  return plan;
+}
+
+StepPlan::~StepPlan() {
+  if (!rank_.failed()) {
+    for (const auto& [communicator, window] : windows_) communicator->DeregisterWindow(window);
+  }
+  for (cudaEvent_t event : ended_) {
+    if (event != nullptr) cudaEventDestroy(event);
+  }
+  if (fork_ != nullptr) cudaEventDestroy(fork_);
+  if (join_ != nullptr) cudaEventDestroy(join_);
+  if (!rank_.idle()) {
+    arena_->Abandon();
+    return;
+  }
+  if (scratch_.partials != nullptr) cudaFree(scratch_.partials);
+  if (scratch_.counters != nullptr) cudaFree(scratch_.counters);
+}
+
+// Windows need a buffer at the same place on every rank, so each gets the room of the largest.
+// Where the ranks' buffers are not the same list, there are none.
+Status StepPlan::MakeArena() {
+  std::vector<int64_t> bytes;
+  for (const Buffer& buffer : schedule_.buffers) bytes.push_back(buffer.bytes());
+  bool wanted = false;
+  for (const ScheduledOp& op : schedule_.ops) {
+    wanted = wanted || (op.action == Action::kCollective &&
+                        nccl::UsesWindows(op.call, rank_.options().symmetric));
+  }
+  if (wanted) {
+    TP_ASSIGN_OR_RETURN(const std::vector<std::string> all,
+                        rank_.control().Gather(DescribeBuffers(schedule_), Receivers::kEveryone,
+                                               rank_.options().deadline));
+    can_use_windows_ = std::all_of(all.begin(), all.end(), [&](const std::string& other) {
+      return other.size() == bytes.size() * sizeof(int64_t);
+    });
+    for (const std::string& other : all) {
+      for (size_t i = 0; can_use_windows_ && i < bytes.size(); ++i) {
+        int64_t size = 0;
+        std::memcpy(&size, other.data() + i * sizeof(size), sizeof(size));
+        bytes[i] = std::max(bytes[i], size);
+      }
+    }
+  }
+  TP_ASSIGN_OR_RETURN(
+      arena_, Arena::Create(bytes, can_use_windows_ ? ArenaKind::kForWindows : ArenaKind::kPlain));
+  return OkStatus();
+}
+
+Status StepPlan::MakeScratch() {
+  ScratchSize most;
+  for (const ScheduledOp& op : schedule_.ops) {
+    ScratchSize size;
+    if (op.action == Action::kSumRows) {
+      size = SumRowsScratch(At(op.reads[0]));
+    } else if (op.action == Action::kMseLoss || op.action == Action::kMseLossGrad) {
+      size = MseLossScratch();
+    }
+    most.partial_bytes = std::max(most.partial_bytes, size.partial_bytes);
+    most.counters = std::max(most.counters, size.counters);
+  }
+  if (most.counters == 0) return OkStatus();
+  void* counters = nullptr;
+  TP_CUDA(cudaMalloc(&scratch_.partials, most.partial_bytes));
+  TP_CUDA(cudaMalloc(&counters, most.counters * sizeof(unsigned)));
+  scratch_.counters = static_cast<unsigned*>(counters);
+  TP_CUDA(cudaMemset(counters, 0, most.counters * sizeof(unsigned)));
+  return OkStatus();
+}
+
+Status StepPlan::MakeCommunicators() {
+  for (const ScheduledOp& op : schedule_.ops) {
+    const bool windows = op.action == Action::kCollective && can_use_windows_ &&
+                         nccl::UsesWindows(op.call, rank_.options().symmetric);
+    uses_windows_.push_back(windows);
+    communicators_.push_back(nullptr);
+    if (op.action != Action::kCollective) continue;
+    TP_ASSIGN_OR_RETURN(communicators_.back(), rank_.CommunicatorOf(op.group, windows));
+    Communicator* communicator = communicators_.back();
+    const bool known = std::any_of(windows_.begin(), windows_.end(),
+                                   [&](const auto& w) { return w.first == communicator; });
+    if (!windows || known) continue;
+    TP_ASSIGN_OR_RETURN(ncclWindow_t window,
+                        communicator->RegisterWindow(arena_->base(), arena_->bytes()));
+    windows_.emplace_back(communicator, window);
+  }
+  return OkStatus();
+}
+
+Status StepPlan::MakeEvents() {
+  ended_.resize(schedule_.ops.size());
+  for (const ScheduledOp& op : schedule_.ops) {
+    for (int wait : op.waits) {
+      if (ended_[wait] != nullptr) continue;
+      TP_CUDA(cudaEventCreateWithFlags(&ended_[wait], cudaEventDisableTiming));
+    }
+  }
+  TP_CUDA(cudaEventCreateWithFlags(&fork_, cudaEventDisableTiming));
+  TP_CUDA(cudaEventCreateWithFlags(&join_, cudaEventDisableTiming));
+  return OkStatus();
+}
+
+Status StepPlan::MakeLaunches() {
+  for (size_t i = 0; i < schedule_.ops.size(); ++i) {
+    StatusOr<Launch> launch = MakeLaunch(static_cast<int>(i));
+    if (!launch.ok())
+      return launch.status().WithContext("planning '" + schedule_.ops[i].name + "'");
+    launches_.push_back(*std::move(launch));
+  }
+  return OkStatus();
+}
+
+StatusOr<StepPlan::Launch> StepPlan::MakeLaunch(int index) {
+  const ScheduledOp& op = schedule_.ops[index];
+  const auto read = [&](int i) { return At(op.reads[i]); };
+  const auto write = [&](int i) { return At(op.writes[i]); };
+  const auto kernel = [&](auto enqueue) -> Launch {
+    const std::string name(Name(op.action));
+    return [=](cudaStream_t stream) { return FromCuda(enqueue(stream), name.c_str()); };
+  };
+  const double scale = op.scale;
+  const Scratch scratch = scratch_;
+  switch (op.action) {
+    case Action::kGemm:
+      return MakeGemm(index);
+    case Action::kAddBias:
+      return kernel([y = read(0), b = read(1), out = write(0)](cudaStream_t stream) {
+        return AddBias(y, b, out, stream);
+      });
+    case Action::kMseLoss:
+      return kernel([=, y = read(0), t = read(1), loss = write(0)](cudaStream_t stream) {
+        return MseLoss(y, t, scale, loss, nullptr, scratch, stream);
+      });
+    case Action::kMseGrad:
+      return kernel([=, y = read(0), t = read(1), dy = write(0)](cudaStream_t stream) {
+        return MseGrad(y, t, scale, dy, stream);
+      });
+    case Action::kMseLossGrad:
+      return kernel(
+          [=, y = read(0), t = read(1), loss = write(0), dy = write(1)](cudaStream_t stream) {
+            return MseLoss(y, t, scale, loss, &dy, scratch, stream);
+          });
+    case Action::kSumRows:
+      return kernel([=, g = read(0), out = write(0)](cudaStream_t stream) {
+        return SumRows(g, out, scratch, stream);
+      });
+    case Action::kSgd:
+      return kernel([=, w = read(0), gradient = read(1)](cudaStream_t stream) {
+        return Sgd(w, gradient, scale, stream);
+      });
+    case Action::kCopy:
+      return kernel(
+          [in = read(0), out = write(0)](cudaStream_t stream) { return Copy(in, out, stream); });
+    case Action::kCollective:
+      return MakeCollective(index);
+  }
+  LOG(FATAL) << "no such action: " << static_cast<int>(op.action);
+}
+
+StatusOr<StepPlan::Launch> StepPlan::MakeGemm(int index) {
+  const ScheduledOp& op = schedule_.ops[index];
+  std::optional<DeviceMatrix> bias;
+  if (op.reads.size() == 3) bias = At(op.reads[2]);
+  GemmOptions options;
+  options.tf32 = rank_.options().tf32;
+  const int reserved = rank_.options().reserved_sms;
+  if (reserved > 0 && RunsBesideCollective(index)) {
+    options.multiprocessors = std::max(1, rank_.multiprocessors() - reserved);
+  }
+  TP_ASSIGN_OR_RETURN(std::unique_ptr<Gemm> gemm,
+                      Gemm::Plan(rank_.gemm_context(), At(op.reads[0]), At(op.reads[1]),
+                                 At(op.writes[0]), bias, options));
+  gemms_.push_back(std::move(gemm));
+  return Launch([gemm = gemms_.back().get()](cudaStream_t stream) { return gemm->Run(stream); });
+}
+
+StepPlan::Launch StepPlan::MakeCollective(int index) {
+  const ScheduledOp& op = schedule_.ops[index];
+  return [&op, communicator = communicators_[index], send = AddressOf(op.send),
+          receive = AddressOf(op.receive)](cudaStream_t stream) {
+    return EnqueueCollective(*communicator, op.call, send, receive, stream);
+  };
+}
+
+// Whether a collective is under way when `op` may run: one that `op` does not wait for and that
+// does not wait for it, directly or through others.
+bool StepPlan::RunsBesideCollective(int op) const {
+  const auto& ops = schedule_.ops;
+  const auto before = [&](int first, int second) {  // `first` is ordered before `second`
+    std::vector<bool> reaches(ops.size());
+    reaches[first] = true;
+    for (int i = first + 1; i <= second; ++i) {
+      for (int j = first; j < i; ++j) {
+        const bool waits = std::count(ops[i].waits.begin(), ops[i].waits.end(), j) > 0;
+        if (reaches[j] && (ops[i].stream == ops[j].stream || waits)) reaches[i] = true;
+      }
+    }
+    return static_cast<bool>(reaches[second]);
+  };
+  for (int i = 0; i < static_cast<int>(ops.size()); ++i) {
+    if (ops[i].action != Action::kCollective) continue;
+    if (!before(std::min(i, op), std::max(i, op))) return true;
+  }
+  return false;
+}
+
+// Every candidate runs on the step's own buffers, filled with what looks like data: a GPU is faster
+// on zeros.
+Status StepPlan::SearchGemms() {
+  const cudaStream_t stream = rank_.stream(kCompute);
+  for (size_t i = 0; i < schedule_.buffers.size(); ++i) {
+    const Buffer& buffer = schedule_.buffers[i];
+    TP_CUDA(FillNoise(arena_->At(static_cast<int>(i)), buffer.dtype, buffer.elements, stream));
+  }
+  std::vector<Gemm*> gemms;
+  for (const std::unique_ptr<Gemm>& gemm : gemms_) gemms.push_back(gemm.get());
+  TP_RETURN_IF_ERROR(ChooseAlgorithms(gemms, stream, rank_.control(), rank_.options().deadline));
+  TP_CUDA(cudaStreamSynchronize(stream));
+  return OkStatus();
+}
+
+Status StepPlan::Enqueue(const std::vector<OpEvents>* events) {
+  const cudaStream_t compute = rank_.stream(kCompute);
+  const cudaStream_t communication = rank_.stream(kCommunication);
+  TP_CUDA(cudaEventRecord(fork_, compute));
+  TP_CUDA(cudaStreamWaitEvent(communication, fork_, 0));
+  for (size_t i = 0; i < schedule_.ops.size(); ++i) {
+    const ScheduledOp& op = schedule_.ops[i];
+    const cudaStream_t stream = rank_.stream(op.stream);
+    for (int wait : op.waits) TP_CUDA(cudaStreamWaitEvent(stream, ended_[wait], 0));
+    if (events != nullptr) TP_CUDA(cudaEventRecord((*events)[i].begin, stream));
+    const Status launched = launches_[i](stream);
+    if (!launched.ok()) return launched.WithContext("'" + op.name + "'");
+    if (events != nullptr) TP_CUDA(cudaEventRecord((*events)[i].end, stream));
+    if (ended_[i] != nullptr) TP_CUDA(cudaEventRecord(ended_[i], stream));
+  }
+  TP_CUDA(cudaEventRecord(join_, communication));
+  TP_CUDA(cudaStreamWaitEvent(compute, join_, 0));
+  return OkStatus();
+}
+
+char* StepPlan::AddressOf(const View& view) const {
+  char* base = arena_->At(view.buffer);
+  if (base == nullptr) return nullptr;
+  return base + view.offset * SizeOf(schedule_.buffers[view.buffer].dtype);
+}
+
+DeviceMatrix StepPlan::At(const View& view) const {
+  return {AddressOf(view), schedule_.buffers[view.buffer].dtype,
+          view.rows,       view.columns,
+          view.row_stride, view.column_stride};
+}
+
+}  // namespace tp::nccl

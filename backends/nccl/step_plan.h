@@ -1,0 +1,75 @@
+// StepPlan: the ops of a Schedule as launches on streams, and everything these need.
+//
+// Built once: addresses, matrix products with the algorithm chosen, scratch memory, communicators
+// and windows. Enqueue then puts the whole step on the rank's two streams, forked from the compute
+// stream and joined to it again, so that it can be captured.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <functional>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "backends/nccl/arena.h"
+#include "backends/nccl/collectives.h"
+#include "backends/nccl/gemm.h"
+#include "backends/nccl/kernels.h"
+#include "backends/nccl/rank.h"
+#include "tp/core/status.h"
+#include "tp/schedule/schedule.h"
+
+namespace tp::nccl {
+
+class StepPlan {
+ public:
+  // Called by all ranks alike. Buffers are zero afterwards. Both arguments outlive the plan.
+  static StatusOr<std::unique_ptr<StepPlan>> Build(Rank& rank, const Schedule& schedule);
+  ~StepPlan();
+  StepPlan(const StepPlan&) = delete;
+  StepPlan& operator=(const StepPlan&) = delete;
+
+  Arena& arena() { return *arena_; }
+  bool UsesWindows(int op) const { return uses_windows_[op]; }
+
+  // Events around each op, on its stream; absent, ops are not timed.
+  struct OpEvents {
+    cudaEvent_t begin = nullptr;
+    cudaEvent_t end = nullptr;
+  };
+  Status Enqueue(const std::vector<OpEvents>* events);
+
+ private:
+  using Launch = std::function<Status(cudaStream_t)>;
+
+  StepPlan(Rank& rank, const Schedule& schedule) : rank_(rank), schedule_(schedule) {}
+  Status MakeArena();
+  Status MakeScratch();
+  Status MakeCommunicators();
+  Status MakeEvents();
+  Status MakeLaunches();
+  Status SearchGemms();
+  StatusOr<Launch> MakeLaunch(int op);
+  StatusOr<Launch> MakeGemm(int op);
+  Launch MakeCollective(int op);
+  bool RunsBesideCollective(int op) const;
+  DeviceMatrix At(const View& view) const;
+  char* AddressOf(const View& view) const;
+
+  Rank& rank_;
+  const Schedule& schedule_;
+  std::unique_ptr<Arena> arena_;
+  bool can_use_windows_ = false;
+  std::vector<bool> uses_windows_;            // by op
+  std::vector<Communicator*> communicators_;  // by op; null but for collectives
+  std::vector<std::pair<Communicator*, ncclWindow_t>> windows_;
+  Scratch scratch_;
+  std::vector<std::unique_ptr<Gemm>> gemms_;
+  std::vector<Launch> launches_;
+  std::vector<cudaEvent_t> ended_;  // by op; null where no op of another stream waits for it
+  cudaEvent_t fork_ = nullptr;
+  cudaEvent_t join_ = nullptr;
+};
+
+}  // namespace tp::nccl

@@ -1,0 +1,188 @@
+// Both ways for ranks to meet, held to the same contract; ranks are threads here.
+#include "backends/nccl/control.h"
+
+#include <arpa/inet.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "backends/nccl/local_control.h"
+#include "backends/nccl/tcp_control.h"
+#include "backends/nccl/tcp_socket.h"
+
+namespace tp::nccl {
+namespace {
+
+constexpr std::chrono::milliseconds kLong(30000);
+constexpr std::chrono::milliseconds kShort(200);
+
+// A port that was free a moment ago.
+int FreePort() {
+  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  socklen_t size = sizeof(address);
+  CHECK_EQ(bind(fd, reinterpret_cast<sockaddr*>(&address), size), 0);
+  CHECK_EQ(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size), 0);
+  close(fd);
+  return ntohs(address.sin_port);
+}
+
+std::vector<std::unique_ptr<Control>> MakeTcpControls(int world) {
+  const int port = FreePort();
+  std::vector<std::unique_ptr<Control>> controls(world);
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < world; ++rank) {
+    threads.emplace_back([&, rank] {
+      auto control = ConnectTcpControl({rank, world, "127.0.0.1", port, kLong});
+      CHECK(control.ok()) << control.status().ToString();
+      controls[rank] = *std::move(control);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  return controls;
+}
+
+using Make = std::vector<std::unique_ptr<Control>> (*)(int world);
+
+class ControlTest : public testing::TestWithParam<Make> {
+ protected:
+  void OnEachRank(int world, const std::function<void(int, std::unique_ptr<Control>)>& body) {
+    std::vector<std::unique_ptr<Control>> controls = GetParam()(world);
+    std::vector<std::thread> threads;
+    for (int rank = 0; rank < world; ++rank) {
+      threads.emplace_back([&, rank] { body(rank, std::move(controls[rank])); });
+    }
+    for (std::thread& thread : threads) thread.join();
+  }
+};
+
+TEST_P(ControlTest, GathersInRankOrderRoundAfterRound) {
+  constexpr int kWorld = 5;
+  OnEachRank(kWorld, [&](int rank, std::unique_ptr<Control> control) {
+    EXPECT_EQ(control->rank(), rank);
+    EXPECT_EQ(control->world(), kWorld);
+    for (int round = 0; round < 50; ++round) {
+      const bool everyone = round % 3 != 0;
+      // Of all lengths, none included, and with zero bytes in them.
+      const auto part = [&](int r) { return std::string((r * 7 + round) % 11, char(r)); };
+      const auto all =
+          control->Gather(part(rank), everyone ? Receivers::kEveryone : Receivers::kRoot, kLong);
+      ASSERT_TRUE(all.ok()) << all.status().ToString();
+      if (!everyone && rank != 0) {
+        EXPECT_TRUE(all->empty());
+        continue;
+      }
+      ASSERT_EQ(all->size(), size_t{kWorld});
+      for (int r = 0; r < kWorld; ++r) EXPECT_EQ((*all)[r], part(r)) << round;
+    }
+  });
+}
+
+TEST_P(ControlTest, CarriesManyBytes) {
+  OnEachRank(3, [&](int rank, std::unique_ptr<Control> control) {
+    const auto all =
+        control->Gather(std::string(20'000'000 + rank, 'a' + rank), Receivers::kRoot, kLong);
+    ASSERT_TRUE(all.ok()) << all.status().ToString();
+    if (rank == 0) EXPECT_EQ((*all)[2], std::string(20'000'002, 'c'));
+    // Nobody leaves while rank 0 still reads.
+    EXPECT_TRUE(control->Gather("", Receivers::kEveryone, kLong).ok());
+  });
+}
+
+TEST_P(ControlTest, EveryoneHearsOfTheFirstFailure) {
+  OnEachRank(4, [&](int rank, std::unique_ptr<Control> control) {
+    if (rank == 2) control->Fail(InvalidArgument("a bad day"));
+    // The others are waiting, or come later.
+    const Status status = control->Gather("", Receivers::kEveryone, kLong).status();
+    EXPECT_EQ(status.code(), rank == 2 ? StatusCode::kInvalidArgument : StatusCode::kAborted);
+    EXPECT_THAT(status.message(), testing::HasSubstr("rank 2"));
+    EXPECT_THAT(status.message(), testing::HasSubstr("a bad day"));
+    EXPECT_EQ(control->NamedFailure().ToString(), "INVALID_ARGUMENT: rank 2: a bad day");
+    EXPECT_EQ(control->Failure().code(), status.code());
+  });
+}
+
+TEST_P(ControlTest, TheDeadlineNamesWhoIsMissing) {
+  std::vector<std::unique_ptr<Control>> controls = GetParam()(3);
+  std::thread other([&] {
+    [[maybe_unused]] const auto gathered = controls[2]->Gather("", Receivers::kRoot, kShort);
+  });
+  const Status status = controls[0]->Gather("", Receivers::kRoot, kShort).status();
+  other.join();
+  EXPECT_EQ(status.code(), StatusCode::kDeadlineExceeded);
+  EXPECT_THAT(status.message(), testing::HasSubstr("rank(s) 1 to come"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Local, ControlTest, testing::Values(&MakeLocalControls));
+INSTANTIATE_TEST_SUITE_P(Tcp, ControlTest, testing::Values(&MakeTcpControls));
+
+// A process that dies says nothing: its connection just closes.
+TEST(TcpControl, NamesARankThatDied) {
+  const int port = FreePort();
+  const auto until = std::chrono::steady_clock::now() + kLong;
+  std::unique_ptr<Control> survivors[2];
+  std::thread root([&] {
+    auto control = ConnectTcpControl({0, 3, "127.0.0.1", port, kLong});
+    CHECK(control.ok()) << control.status().ToString();
+    survivors[0] = *std::move(control);
+  });
+  std::thread other([&] {
+    auto control = ConnectTcpControl({2, 3, "127.0.0.1", port, kLong});
+    CHECK(control.ok()) << control.status().ToString();
+    survivors[1] = *std::move(control);
+  });
+  auto dying = TcpConnect("127.0.0.1", port, until);
+  ASSERT_TRUE(dying.ok()) << dying.status().ToString();
+  ASSERT_TRUE((*dying)->Send({MessageType::kHello, 1, "3"}).ok());
+  root.join();
+  other.join();
+  dying->reset();
+  for (const auto& control : survivors) {
+    const Status status = control->Gather("", Receivers::kEveryone, kLong).status();
+    EXPECT_EQ(status.code(), StatusCode::kAborted);
+    EXPECT_THAT(status.message(), testing::HasSubstr("rank 1 failed first"));
+  }
+}
+
+TEST(TcpControl, AStrangerIsIgnored) {
+  const int port = FreePort();
+  const auto until = std::chrono::steady_clock::now() + kLong;
+  StatusOr<std::unique_ptr<Control>> root = Internal("not connected");
+  std::thread thread([&] { root = ConnectTcpControl({0, 2, "127.0.0.1", port, kLong}); });
+  const auto stranger = TcpConnect("127.0.0.1", port, until);
+  ASSERT_TRUE(stranger.ok());
+  (*stranger)->Shutdown();
+  const auto control = ConnectTcpControl({1, 2, "127.0.0.1", port, kLong});
+  thread.join();
+  EXPECT_TRUE(control.ok() && root.ok()) << root.status().ToString();
+}
+
+TEST(TcpControl, AnotherWorldIsAnError) {
+  const int port = FreePort();
+  StatusOr<std::unique_ptr<Control>> root = Internal("not connected");
+  std::thread thread([&] { root = ConnectTcpControl({0, 3, "127.0.0.1", port, kLong}); });
+  const auto control = ConnectTcpControl({1, 2, "127.0.0.1", port, kLong});
+  thread.join();
+  EXPECT_THAT(root.status().message(), testing::HasSubstr("came as rank 1 of 2"));
+}
+
+TEST(TcpControl, NobodyComes) {
+  const auto root = ConnectTcpControl({0, 3, "127.0.0.1", FreePort(), kShort});
+  EXPECT_EQ(root.status().code(), StatusCode::kDeadlineExceeded);
+  EXPECT_THAT(root.status().message(), testing::HasSubstr("rank(s) 1 2"));
+  const auto other = ConnectTcpControl({1, 3, "127.0.0.1", FreePort(), kShort});
+  EXPECT_EQ(other.status().code(), StatusCode::kDeadlineExceeded);
+  EXPECT_THAT(other.status().message(), testing::HasSubstr("rank 0 does not listen"));
+}
+
+}  // namespace
+}  // namespace tp::nccl

@@ -1,0 +1,155 @@
+// Matrix products in every pair of layouts against plain loops, on integers small enough that any
+// order of summation is exact. Every candidate that may be chosen is held to it.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <optional>
+#include <vector>
+
+#include "backends/nccl/gemm.h"
+#include "backends/nccl/gemm_search.h"
+#include "backends/nccl/local_control.h"
+#include "tests/backends/nccl/device_tensor.h"
+
+namespace tp::nccl {
+namespace {
+
+struct Sizes {
+  int64_t m, k, n;
+};
+constexpr Sizes kSizes[] = {{20, 100, 50}, {1, 64, 33}, {33, 64, 1},   {7, 1, 9},     {5, 0, 6},
+                            {0, 4, 5},     {4, 5, 0},   {64, 96, 128}, {20, 333, 500}};
+
+class GpuGemm : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_EQ(cublasLtCreate(&context_.handle), CUBLAS_STATUS_SUCCESS);
+    context_.workspace_bytes = size_t{32} << 20;
+    ASSERT_EQ(cudaMalloc(&context_.workspace, context_.workspace_bytes), cudaSuccess);
+    ASSERT_EQ(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), cudaSuccess);
+  }
+  void TearDown() override {
+    cudaStreamDestroy(stream_);
+    cudaFree(context_.workspace);
+    cublasLtDestroy(context_.handle);
+  }
+
+  void Check(DType dtype, const Sizes& sizes, Layout la, Layout lb, Layout lc, bool with_bias,
+             const GemmOptions& options) {
+    SCOPED_TRACE(fmt::format("{} {}x{}x{} layouts {} {} {}{}", Name(dtype), sizes.m, sizes.k,
+                             sizes.n, static_cast<int>(la), static_cast<int>(lb),
+                             static_cast<int>(lc), with_bias ? " with bias" : ""));
+    DeviceTensor a(dtype, sizes.m, sizes.k, la), b(dtype, sizes.k, sizes.n, lb);
+    DeviceTensor c(dtype, sizes.m, sizes.n, lc), bias(dtype, 1, sizes.n, Layout::kAcross);
+    a.FillIntegers(3, 1);
+    b.FillIntegers(3, 2);
+    bias.FillIntegers(50, 3);
+    const auto gemm =
+        Gemm::Plan(context_, a.matrix(), b.matrix(), c.matrix(),
+                   with_bias ? std::optional<DeviceMatrix>(bias.matrix()) : std::nullopt, options);
+    ASSERT_TRUE(gemm.ok()) << gemm.status().ToString();
+    for (int i = 0; i == 0 || i < (*gemm)->candidates(); ++i) {
+      (*gemm)->Choose(i);
+      c.Upload();
+      const Status status = (*gemm)->Run(stream_);
+      ASSERT_TRUE(status.ok()) << status.ToString();
+      c.ExpectExactly(
+          [&](int64_t row, int64_t column) {
+            double sum = with_bias ? bias.At(0, column) : 0;
+            for (int64_t k = 0; k < sizes.k; ++k) sum += a.At(row, k) * b.At(k, column);
+            return sum;
+          },
+          fmt::format("candidate {} of {}", i, (*gemm)->signature()));
+    }
+  }
+
+  GemmContext context_;
+  cudaStream_t stream_ = nullptr;
+};
+
+TEST_F(GpuGemm, EveryLayout) {
+  for (DType dtype : kAllDTypes) {
+    for (Layout a : kProductLayouts) {
+      for (Layout b : kProductLayouts) {
+        for (Layout c : kProductLayouts) {
+          for (bool bias : {false, true}) Check(dtype, {20, 40, 24}, a, b, c, bias, {});
+        }
+      }
+    }
+  }
+}
+
+TEST_F(GpuGemm, EverySize) {
+  for (DType dtype : kAllDTypes) {
+    for (const Sizes& sizes : kSizes) {
+      for (Layout c : {Layout::kAcross, Layout::kDown}) {
+        for (bool bias : {false, true}) {
+          Check(dtype, sizes, Layout::kAcross, Layout::kDown, c, bias, {});
+          Check(dtype, sizes, Layout::kDown, Layout::kAcross, c, bias, {});
+        }
+      }
+    }
+  }
+}
+
+TEST_F(GpuGemm, Tf32AndFewerMultiprocessors) {
+  for (const Sizes& sizes : kSizes) {
+    Check(DType::kFloat32, sizes, Layout::kAcross, Layout::kDown, Layout::kDown, true,
+          {.tf32 = true});
+    Check(DType::kBFloat16, sizes, Layout::kAcross, Layout::kDown, Layout::kDown, true,
+          {.multiprocessors = 100});
+  }
+}
+
+// fp32 products must not lose bits that tf32 would: 1 + 2^-20 survives.
+TEST_F(GpuGemm, Fp32IsNotTf32) {
+  DeviceTensor a(DType::kFloat32, 64, 64, Layout::kAcross);
+  DeviceTensor b(DType::kFloat32, 64, 64, Layout::kAcross);
+  DeviceTensor c(DType::kFloat32, 64, 64, Layout::kAcross);
+  std::vector<float> fine(64 * 64, 1 + 0x1p-20f), unit(64 * 64, 0);
+  for (int i = 0; i < 64; ++i) unit[i * 65] = 1;
+  ASSERT_EQ(cudaMemcpy(a.matrix().data, fine.data(), fine.size() * 4, cudaMemcpyHostToDevice),
+            cudaSuccess);
+  ASSERT_EQ(cudaMemcpy(b.matrix().data, unit.data(), unit.size() * 4, cudaMemcpyHostToDevice),
+            cudaSuccess);
+  const auto gemm = Gemm::Plan(context_, a.matrix(), b.matrix(), c.matrix(), std::nullopt, {});
+  ASSERT_TRUE(gemm.ok()) << gemm.status().ToString();
+  for (int i = 0; i < (*gemm)->candidates(); ++i) {
+    (*gemm)->Choose(i);
+    c.Upload();
+    ASSERT_TRUE((*gemm)->Run(stream_).ok());
+    c.ExpectExactly([](int64_t, int64_t) { return 1 + 0x1p-20; }, "c");
+  }
+}
+
+TEST_F(GpuGemm, RefusesAMatrixThatLiesNeitherWay) {
+  DeviceTensor a(DType::kFloat32, 4, 4, Layout::kScattered);
+  const auto gemm = Gemm::Plan(context_, a.matrix(), a.matrix(), a.matrix(), std::nullopt, {});
+  EXPECT_EQ(gemm.status().code(), StatusCode::kInvalidArgument);
+}
+
+TEST_F(GpuGemm, TheChosenAlgorithmIsStillRight) {
+  DeviceTensor a(DType::kBFloat16, 128, 512, Layout::kAcross);
+  DeviceTensor b(DType::kBFloat16, 512, 256, Layout::kDown);
+  DeviceTensor c(DType::kBFloat16, 128, 256, Layout::kDown);
+  a.FillIntegers(2, 1);
+  b.FillIntegers(2, 2);
+  const auto gemm = Gemm::Plan(context_, a.matrix(), b.matrix(), c.matrix(), std::nullopt, {});
+  ASSERT_TRUE(gemm.ok()) << gemm.status().ToString();
+  const auto controls = MakeLocalControls(1);
+  const Status chosen =
+      ChooseAlgorithms({gemm->get()}, stream_, *controls[0], std::chrono::seconds(30));
+  ASSERT_TRUE(chosen.ok()) << chosen.ToString();
+  c.Upload();
+  ASSERT_TRUE((*gemm)->Run(stream_).ok());
+  c.ExpectExactly(
+      [&](int64_t i, int64_t j) {
+        double sum = 0;
+        for (int64_t k = 0; k < 512; ++k) sum += a.At(i, k) * b.At(k, j);
+        return sum;
+      },
+      "c");
+}
+
+}  // namespace
+}  // namespace tp::nccl

@@ -1,0 +1,60 @@
+#!/bin/bash
+# Makes one relocatable tarball of programs: tools/bundle.sh OUT.tar.gz PROGRAM...
+#
+#   NAME/bin/PROGRAM      starts libexec/PROGRAM with lib/ on the library path
+#   NAME/libexec/PROGRAM  the program, stripped
+#   NAME/lib/             every shared library that it needs, but for those that come with the
+#                         system (glibc, libstdc++) and with CUDA (cudart, cuBLAS, NCCL, CUPTI,
+#                         the driver), which must match the machine
+set -euo pipefail
+
+out=$1
+shift
+name=$(basename "$out" .tar.gz)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+root=$work/$name
+mkdir -p "$root"/{bin,libexec,lib}
+
+of_the_machine='^(linux-vdso|ld-linux.*|libc|libm|libdl|librt|libpthread|libresolv|libutil'
+of_the_machine+='|libgcc_s|libstdc\+\+|libcuda|libcudart|libcublas|libcublasLt|libnccl|libcupti'
+of_the_machine+='|libnvidia-.*)\.so'
+
+for program in "$@"; do
+  base=$(basename "$program")
+  install -m 755 "$program" "$root/libexec/$base"
+  strip "$root/libexec/$base"
+  cat > "$root/bin/$base" <<'WRAPPER'
+#!/bin/sh
+here=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
+LD_LIBRARY_PATH="$here/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+export LD_LIBRARY_PATH
+exec "$here/libexec/$(basename -- "$0")" "$@"
+WRAPPER
+  chmod 755 "$root/bin/$base"
+  # "name => path (address)"; a library that is found nowhere has no path.
+  while read -r library path; do
+    [[ $library =~ $of_the_machine ]] && continue
+    if [[ $path != /* ]]; then
+      echo "$base needs $library, which is not on this machine" >&2
+      exit 1
+    fi
+    install -m 755 "$path" "$root/lib/$library"
+    strip --strip-unneeded "$root/lib/$library"
+  done < <(ldd "$program" | awk '$2 == "=>" {print $1, $3}')
+done
+
+cat > "$root/README.txt" <<'README'
+bin/bench --help says what there is. Nothing needs to be installed where there are
+
+- glibc 2.36 or newer with its libstdc++ (Debian 12, Ubuntu 24.04, Fedora 37, ...);
+- for GPUs, NVIDIA's driver, and of CUDA 13 libcudart.so.13, libcublas.so.13, libcublasLt.so.13 and
+  libnccl.so.2 (2.28 or newer), in /usr/local/cuda/lib64, in the system's folders or on
+  LD_LIBRARY_PATH.
+
+To run a program under a tool, name the program itself:
+  LD_LIBRARY_PATH=lib compute-sanitizer libexec/gpu_selftest
+README
+
+tar --create --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner \
+  --directory="$work" "$name" | gzip --no-name > "$out"
