@@ -151,6 +151,30 @@ TEST(ExactTest, LargeProblemsAreSparseInNarrowTypes) {
   }
 }
 
+// bf16 holds 256 and not 257.
+TEST(ExactTest, KnowsTheLastInteger) {
+  LinearProblem problem;
+  problem.x = HostTensor({1, 4}, DType::kBFloat16);
+  problem.w = HostTensor({1, 4}, DType::kBFloat16);
+  problem.b = HostTensor({1}, DType::kBFloat16);
+  problem.targets = HostTensor({1, 1}, DType::kBFloat16);
+  problem.targets.Set(0, 256);
+  problem.loss_scale = 1;
+  problem.learning_rate = 0.5;
+  for (int64_t k = 0; k < 4; ++k) problem.x.Set(k, 64);
+  for (int64_t k = 0; k < 4; ++k) problem.w.Set(k, 1);
+  const Sample all = ChooseSample(problem, 1, 1, kAll);
+  EXPECT_TRUE(CheckExact(problem, all).ok());
+  problem.b.Set(0, 1);
+  EXPECT_THAT(CheckExact(problem, all).message(), testing::HasSubstr("Y of step 0"));
+  problem.b.Set(0, 0);
+  problem.w.Set(0, 4);  // 64 * 4 + 192 - 192: the sum fits, its parts don't
+  problem.w.Set(1, -1);
+  problem.w.Set(2, -1);
+  problem.w.Set(3, -1);
+  EXPECT_FALSE(CheckExact(problem, all).ok());
+}
+
 TEST(ExactTest, TooManyStepsAreAnError) {
   const StatusOr<LinearProblem> problem = MakeExactProblem(
       {.tokens = 50, .in_features = 50, .out_features = 50, .dtype = DType::kBFloat16, .steps = 20},

@@ -64,8 +64,6 @@ RC_GTEST_PROP(Soundness, CorrectStepsStayWithinTheBounds, ()) {
   RC_ASSERT(report->ok);
 }
 
-// The largest error in units of its bound, over many runs: a bound that is never approached would
-// not find much.
 RC_GTEST_PROP(Soundness, RowAgreesWithColumn, ()) {
   Configuration drawn = DrawConfiguration();
   const LinearProblem problem = RandomProblem(drawn.spec);
@@ -79,6 +77,37 @@ RC_GTEST_PROP(Soundness, RowAgreesWithColumn, ()) {
   RC_ASSERT(report.ok());
   if (!report->ok) RC_LOG(ToString(*report));
   RC_ASSERT(report->ok);
+}
+
+// Each of 64 gradients is 0.4 of the smallest subnormal and becomes 0, so dX loses 26 of them.
+TEST(SoundnessTest, GradientsMayUnderflow) {
+  LinearProblem problem;
+  problem.x = HostTensor({1, 1}, DType::kFloat16);
+  problem.x.Set(0, 13 * 0x1p-24);
+  problem.w = HostTensor({64, 1}, DType::kFloat16);
+  for (int64_t n = 0; n < 64; ++n) problem.w.Set(n, 1);
+  problem.b = HostTensor({64}, DType::kFloat16);
+  problem.targets = HostTensor({1, 64}, DType::kFloat16);
+  const NumericModel model = MakeModel(DType::kFloat16, Mode::kRow, 1, 1);
+  const Observed observed = Simulate(problem, model, {});
+  ASSERT_EQ(observed.dx.At(0), 0);
+  const Report report = VerifyLinear(problem, observed, model, {}).value();
+  EXPECT_TRUE(report.ok) << ToString(report);
+  EXPECT_EQ(report.Of(Quantity::kDx).expected, 26 * 0x1p-24);
+}
+
+// Sums so long that only the probabilistic bound says anything, in a type whose own error shows.
+TEST(SoundnessTest, LongSums) {
+  for (Mode mode : {Mode::kRow, Mode::kColumn}) {
+    const LinearProblem problem = RandomProblem(
+        {.tokens = 3, .in_features = 30000, .out_features = 5, .learning_rate = 1, .seed = 3});
+    const NumericModel model = MakeModel(DType::kFloat32, mode, 3, 2);
+    for (uint64_t seed = 0; seed < 8; ++seed) {
+      const Observed observed = Simulate(problem, model, {.seed = seed});
+      const Report report = VerifyLinear(problem, observed, model, {}).value();
+      EXPECT_TRUE(report.ok) << ToString(report);
+    }
+  }
 }
 
 }  // namespace
