@@ -4,12 +4,12 @@
 // sharded; x comes in replicated over tp and y goes out replicated over tp, so that the modes can
 // take each other's place:
 //
-//   mode    w         b          x        y                             elsewhere called
-//   row     Shard(0)  Shard(0)   as it is Shard(1), then all-gathered   Megatron-LM
-//   column-parallel,
-//                                                                       DTensor ColwiseParallel
-//   column  Shard(1)  Replicate  sliced   Partial, then all-reduced     Megatron-LM row-parallel,
-//                                                                       DTensor RowwiseParallel
+//   mode    w         b          x         y
+//   row     Shard(0)  Shard(0)   as it is  Shard(1), then all-gathered
+//   column  Shard(1)  Replicate  sliced    Partial, then all-reduced
+//
+// Other systems have the names the other way round (docs/naming.md): row is Megatron-LM's
+// column-parallel and DTensor's ColwiseParallel, column their row-parallel and RowwiseParallel.
 //
 // Source: Shoeybi et al., "Megatron-LM", 2019, section 3, whose A is w^T here.
 #pragma once
