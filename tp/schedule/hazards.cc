@@ -16,6 +16,11 @@ bool Meet(int64_t a, int64_t a_length, int64_t b, int64_t b_length) {
   return a < b + b_length && b < a + a_length;
 }
 
+// The same elements, by rows if these run slowest.
+View RowsOutermost(const View& view) {
+  return view.column_stride > view.row_stride ? view.Transposed() : view;
+}
+
 Rectangle RectangleOf(const View& view) {
   // Offsets count from the buffer's start, so the matrix is taken to begin there.
   return {view.offset / view.row_stride, view.offset % view.row_stride, view.rows, view.columns};
@@ -60,12 +65,8 @@ void InheritStreamAndWaits(const Schedule& schedule, Reach& before, size_t i) {
 bool Overlap(const View& a, const View& b) {
   if (a.buffer != b.buffer || a.empty() || b.empty()) return false;
   if (a.offset >= b.End() || b.offset >= a.End()) return false;
-  // Transpose both where the columns run slowest, so that rows do.
-  const bool columns_outermost = a.column_stride > a.row_stride;
-  const View u = columns_outermost ? a.Transposed() : a;
-  const View v = columns_outermost == (b.column_stride > b.row_stride)
-                     ? (columns_outermost ? b.Transposed() : b)
-                     : b;
+  const View u = RowsOutermost(a);
+  const View v = RowsOutermost(b);
   const bool same_matrix = u.row_stride == v.row_stride && u.column_stride == 1 &&
                            v.column_stride == 1 && u.row_stride > 0;
   if (!same_matrix) return true;

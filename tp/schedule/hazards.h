@@ -10,8 +10,9 @@
 
 namespace tp {
 
-// Whether two views share an element. Exact for rectangles of one matrix (same strides); otherwise
-// by the range from first to last element, which may see a conflict where there is none.
+// Whether two views share an element. Exact for rectangles of one matrix (same strides, either way
+// round); otherwise by the range from first to last element, which may see a conflict where there
+// is none.
 bool Overlap(const View& a, const View& b);
 
 // Adds to each op the waits that its conflicts need and that are not implied by others.
