@@ -15,8 +15,9 @@
 namespace tp {
 
 // Appends the reverse pass of `loss`, which must be the output of a kMseLoss, and returns the
-// gradient of each of `wrt`, placed as the Dual of its value. The gradient of "w" is named "dw"; a
-// gradient that a redistribute completes is named "dw.partial" (or ".shard") before it.
+// gradient of each of `wrt`, placed as the Dual of its value. The gradient of "w" is named "dw",
+// unless it is that of another value too (for y = x + b that of x is "dy"); a gradient that a
+// redistribute completes is named "dw.partial" (or ".shard") before it.
 // Redistributes of a parameter's gradient are of phase kGradientSync, all else is kBackward.
 // Errors: INVALID_ARGUMENT where an op on the way has no reverse rule, a value is used by more than
 // one op on the way (no op adds gradients), or `loss` does not depend on one of `wrt`.
