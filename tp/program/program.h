@@ -85,8 +85,8 @@ class Program {
   int UpdateOf(ValueId id) const;
   // How many inputs of ops, and results, are `id`.
   int UsesOf(ValueId id) const;
-  // `id` and what redistributes made of it, directly or not: these may lie in the same memory, so an
-  // update of one may change the others.
+  // `id` and what redistributes made of it, directly or not: these may lie in the same memory, so
+  // an update of one may change the others.
   std::vector<ValueId> SharersOf(ValueId id) const;
   // The value called `name` that an op writes, or NOT_FOUND.
   StatusOr<ValueId> Find(std::string_view name) const;
