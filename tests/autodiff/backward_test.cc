@@ -1,0 +1,247 @@
+#include "tp/autodiff/backward.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/program/programs.h"
+#include "tests/schedule/interpreter.h"
+#include "tp/model/linear_step.h"
+#include "tp/program/ops.h"
+
+namespace tp {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+constexpr Phase kForward = Phase::kForward;
+
+Source Integers(int64_t salt) {
+  return [salt](int64_t i) { return static_cast<double>((i * 5 + salt) % 7 - 3); };
+}
+
+// Appends an mse_loss of y against an input "t" that lies as y does.
+ValueId AddLoss(Program& program, ValueId y) {
+  const Value& value = program.value(y);
+  const ValueId t = Input(program, "t", value.shape, value.placements, value.dtype);
+  return AddMseLoss(program, kForward, "loss", y, t, 0.5).value();
+}
+
+TEST(Collectives, OfTheStepsAreThoseOfTheirModes) {
+  const Mesh mesh = Mesh::Create(2, 2).value();
+  LinearStepOptions options;
+  options.optimize = false;
+  options.mode = LinearMode::kRow;
+  EXPECT_THAT(Redistributes(MakeLinearStep(options, mesh).value()),
+              ElementsAre("forward y: tp Shard(1) -> Replicate",          // all-gather
+                          "backward dy.shard: tp Replicate -> Shard(1)",  // slice
+                          "gradient_sync db: dp Partial -> Replicate",    // all-reduce
+                          "backward dx: tp Partial -> Replicate",         // all-reduce
+                          "gradient_sync dw: dp Partial -> Replicate"));  // all-reduce
+  options.mode = LinearMode::kColumn;
+  EXPECT_THAT(Redistributes(MakeLinearStep(options, mesh).value()),
+              ElementsAre("forward x.shard: tp Replicate -> Shard(1)",  // slice
+                          "forward xw: tp Partial -> Replicate",        // all-reduce
+                          "gradient_sync db: dp Partial -> Replicate",  // all-reduce
+                          "gradient_sync dw: dp Partial -> Replicate",  // all-reduce
+                          "backward dx: tp Shard(1) -> Replicate"));    // all-gather
+}
+
+// The redistributes that the reverse pass adds to x -> redistribute -> x w -> loss, for one way to
+// redistribute and to place w; dx is asked for.
+std::vector<std::string> ReverseOf(Placement from, Placement to, Placement on_w) {
+  Program program;
+  const ValueId x = Input(program, "x", {6, 4}, On(Axis::kTp, from));
+  const ValueId w = Parameter(program, "w", {4, 5}, On(Axis::kTp, on_w));
+  const ValueId moved = AddRedistribute(program, kForward, "moved", x, Axis::kTp, to).value();
+  ValueId y = AddMatMul(program, kForward, "y", moved, w, {}).value();
+  if (IsPartial(program.value(y).placements[Axis::kTp])) {
+    y = AddRedistribute(program, kForward, "whole", y, Axis::kTp, Replicate()).value();
+  }
+  const ValueId loss = AddLoss(program, y);
+  const size_t forward = Redistributes(program).size();
+  const std::vector<ValueId> gradients = AddBackward(program, loss, {x}).value();
+  EXPECT_EQ(program.value(gradients[0]).placements, On(Axis::kTp, Dual(from)));
+  EXPECT_TRUE(Verify(program).ok());
+  const auto all = Redistributes(program);
+  return {all.begin() + static_cast<std::ptrdiff_t>(forward), all.end()};
+}
+
+// The placement of the cotangent picks the reverse rule of an all-gather.
+TEST(Redistribute, AnAllGatherIsReversedByASliceWhereRanksWorkAlike) {
+  EXPECT_THAT(ReverseOf(Shard(0), Replicate(), Replicate()),
+              ElementsAre("backward dx: tp Replicate -> Shard(0)"));
+}
+
+TEST(Redistribute, AnAllGatherIsReversedByAReduceScatterWhereRanksWorkApart) {
+  EXPECT_THAT(ReverseOf(Shard(0), Replicate(), Shard(1)),
+              ElementsAre("backward dx: tp Partial -> Shard(0)"));
+}
+
+TEST(Redistribute, ASliceIsReversedByAnAllGather) {
+  EXPECT_THAT(ReverseOf(Replicate(), Shard(0), Replicate()),
+              ElementsAre("backward dx: tp Shard(0) -> Replicate"));
+  EXPECT_THAT(ReverseOf(Replicate(), Shard(1), Shard(0)),
+              ElementsAre("backward dx: tp Shard(1) -> Replicate"));
+}
+
+TEST(Redistribute, AnAllToAllIsReversedByOne) {
+  EXPECT_THAT(ReverseOf(Shard(1), Shard(0), Replicate()),
+              ElementsAre("backward dx: tp Shard(0) -> Shard(1)"));
+}
+
+TEST(Redistribute, AReduceScatterIsReversedByAnAllGather) {
+  EXPECT_THAT(ReverseOf(Partial(), Shard(0), Replicate()),
+              ElementsAre("backward dx: tp Shard(0) -> Replicate"));
+}
+
+TEST(Redistribute, AnAllReduceIsReversedByNothingOrAnAllReduce) {
+  EXPECT_THAT(ReverseOf(Partial(), Replicate(), Replicate()), ElementsAre());
+  EXPECT_THAT(ReverseOf(Partial(), Replicate(), Shard(1)),
+              ElementsAre("backward dx: tp Partial -> Replicate"));
+}
+
+// The whole gradient is asked for where the value is; where it is not, nothing is completed.
+TEST(Backward, CompletesOnlyTheGradientsThatAreAskedFor) {
+  Program program;
+  const ValueId x = Input(program, "x", {6, 4}, On(Axis::kDp, Shard(0)));
+  const ValueId v = Parameter(program, "v", {4, 4});
+  const ValueId w = Parameter(program, "w", {4, 5}, On(Axis::kTp, Shard(1)));
+  const ValueId h = AddMatMul(program, kForward, "h", x, v, {}).value();
+  const ValueId y = AddMatMul(program, kForward, "y", h, w, {}).value();
+  const ValueId loss = AddLoss(program, y);
+  Program only_x = program;
+  ASSERT_TRUE(AddBackward(only_x, loss, {x}).ok());
+  EXPECT_THAT(Redistributes(only_x), ElementsAre("backward dx: tp Partial -> Replicate"));
+  EXPECT_FALSE(only_x.Find("dw").ok());
+  ASSERT_TRUE(AddBackward(program, loss, {v, w}).ok());
+  EXPECT_THAT(Redistributes(program),
+              ElementsAre("gradient_sync dw: dp Partial -> Replicate",
+                          "gradient_sync dv.partial: tp Partial -> Replicate",
+                          "gradient_sync dv: dp Partial -> Replicate"));
+  EXPECT_FALSE(program.Find("dx").ok());
+}
+
+TEST(Backward, LeavesTheForwardAsItWas) {
+  Program program;
+  const ValueId x = Input(program, "x", {6, 4});
+  const ValueId w = Parameter(program, "w", {4, 5});
+  const ValueId y = AddMatMul(program, kForward, "y", x, w, {}).value();
+  const ValueId loss = AddLoss(program, y);
+  const std::string forward = ToString(program);
+  ASSERT_TRUE(AddBackward(program, loss, {w, x}).ok());
+  EXPECT_EQ(ToString(program).substr(0, forward.size()), forward);
+  for (size_t i = 5; i < program.ops().size(); ++i) {
+    EXPECT_EQ(program.ops()[i].phase, Phase::kBackward);
+  }
+}
+
+TEST(Backward, SaysWhatItCannotDo) {
+  Program program;
+  const ValueId x = Input(program, "x", {4, 4});
+  const ValueId w = Parameter(program, "w", {4, 4});
+  const ValueId unused = Parameter(program, "unused", {4, 4});
+  const ValueId y = AddMatMul(program, kForward, "y", x, w, {}).value();
+  const ValueId loss = AddLoss(program, y);
+
+  Program trial = program;
+  EXPECT_EQ(AddBackward(trial, loss, {unused}).status().ToString(),
+            "INVALID_ARGUMENT: the loss does not depend on 'unused'");
+  EXPECT_EQ(AddBackward(trial, y, {w}).status().ToString(),
+            "INVALID_ARGUMENT: the gradient starts at an mse_loss, not at a matmul");
+
+  const ValueId twice = AddMatMul(program, kForward, "twice", y, y, {}).value();
+  const ValueId other =
+      AddMseLoss(program, kForward, "other", twice, program.Find("t").value(), 1).value();
+  EXPECT_THAT(AddBackward(program, other, {w}).status().message(),
+              HasSubstr("'y' is used by more than one op"));
+}
+
+TEST(Backward, HasNoRuleForSums) {
+  Program other;
+  const ValueId z = Input(other, "z", {4, 5});
+  const ValueId rows = AddSumRows(other, kForward, "rows", z).value();
+  const ValueId base = Input(other, "base", {4, 5});
+  const ValueId shifted = AddBias(other, kForward, "shifted", base, rows).value();
+  const ValueId end = AddLoss(other, shifted);
+  EXPECT_THAT(AddBackward(other, end, {z}).status().message(),
+              HasSubstr("no reverse rule for sum_rows"));
+}
+
+// y = op(a) op(b) + bias, for each way to transpose and to lie, on three ranks.
+struct MatMulCase {
+  bool transpose_a, transpose_b;
+  Placement on_a, on_b;  // of op(a) and op(b)
+};
+
+class Gradients : public testing::TestWithParam<MatMulCase> {
+ protected:
+  static Placement Stored(Placement p, bool transpose) {
+    return IsShard(p) && transpose ? Shard(1 - p.dim) : p;
+  }
+
+  // The forward, up to a loss of the whole product.
+  static ValueId AddForward(Program& program, const MatMulCase& c) {
+    const ValueId a = Input(program, "a", c.transpose_a ? Shape{3, 4} : Shape{4, 3},
+                            On(Axis::kTp, Stored(c.on_a, c.transpose_a)));
+    const ValueId b = Parameter(program, "b", c.transpose_b ? Shape{5, 3} : Shape{3, 5},
+                                On(Axis::kTp, Stored(c.on_b, c.transpose_b)));
+    const ValueId product =
+        AddMatMul(program, kForward, "product", a, b, {c.transpose_a, c.transpose_b}).value();
+    const ValueId whole =
+        AddRedistribute(program, kForward, "whole", product, Axis::kTp, Replicate()).value();
+    const ValueId bias = Parameter(program, "bias", {5});
+    return AddLoss(program, AddBias(program, kForward, "y", whole, bias).value());
+  }
+};
+
+// A quadratic's central difference is its derivative, and these are exact in double.
+TEST_P(Gradients, AreCentralDifferencesOfTheLoss) {
+  Program program;
+  const ValueId loss = AddForward(program, GetParam());
+  const Program forward = program;
+  const std::vector<std::string> names = {"a", "b", "bias"};
+  std::vector<ValueId> wrt;
+  for (const std::string& name : names) wrt.push_back(program.Find(name).value());
+  const std::vector<ValueId> gradients = AddBackward(program, loss, wrt).value();
+  for (ValueId id : gradients) program.AddResult(id);
+  ASSERT_TRUE(Verify(program).ok()) << Verify(program).ToString();
+
+  const Sources sources = {
+      {"a", Integers(0)}, {"b", Integers(2)}, {"bias", Integers(4)}, {"t", Integers(5)}};
+  Interpreter interpreter(program, Mesh::Create(3, 1).value());
+  interpreter.Fill(sources);
+  ASSERT_EQ(interpreter.Step(1).ToString(), "OK");
+  for (size_t n = 0; n < names.size(); ++n) {
+    const auto gradient = interpreter.Read("d" + names[n]);
+    ASSERT_TRUE(gradient.ok()) << gradient.status().ToString();
+    for (int64_t at = 0; at < static_cast<int64_t>(gradient->size()); ++at) {
+      const auto loss_with = [&](double step) {
+        Sources moved = sources;
+        moved[names[n]] = [&, step](int64_t i) {
+          return sources.at(names[n])(i) + (i == at ? step : 0);
+        };
+        return Evaluate(forward, moved)[loss][0];
+      };
+      EXPECT_EQ((*gradient)[at], (loss_with(1) - loss_with(-1)) / 2) << names[n] << " at " << at;
+    }
+  }
+}
+
+std::vector<MatMulCase> AllMatMuls() {
+  std::vector<MatMulCase> cases;
+  for (bool a : {false, true}) {
+    for (bool b : {false, true}) {
+      cases.push_back({a, b, Replicate(), Replicate()});
+      cases.push_back({a, b, Shard(0), Replicate()});
+      cases.push_back({a, b, Replicate(), Shard(1)});
+      cases.push_back({a, b, Shard(1), Shard(0)});
+    }
+  }
+  return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(MatMuls, Gradients, testing::ValuesIn(AllMatMuls()));
+
+}  // namespace
+}  // namespace tp

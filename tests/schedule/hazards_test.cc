@@ -1,0 +1,217 @@
+#include "tp/schedule/hazards.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <set>
+
+namespace tp {
+namespace {
+
+using testing::HasSubstr;
+
+std::set<int64_t> Elements(const View& view) {
+  std::set<int64_t> elements;
+  for (int64_t i = 0; i < view.rows; ++i) {
+    for (int64_t j = 0; j < view.columns; ++j) {
+      elements.insert(view.offset + i * view.row_stride + j * view.column_stride);
+    }
+  }
+  return elements;
+}
+
+bool ShareAnElement(const View& a, const View& b) {
+  if (a.buffer != b.buffer) return false;
+  const std::set<int64_t> elements = Elements(a);
+  for (int64_t element : Elements(b)) {
+    if (elements.contains(element)) return true;
+  }
+  return false;
+}
+
+View Whole(int64_t rows, int64_t columns, Order order) {
+  return order == Order::kRowsOutermost ? View{0, 0, rows, columns, columns, 1}
+                                        : View{0, 0, rows, columns, 1, rows};
+}
+
+View DrawRectangle(const View& whole) {
+  const auto row = *rc::gen::inRange<int64_t>(0, whole.rows + 1);
+  const auto column = *rc::gen::inRange<int64_t>(0, whole.columns + 1);
+  const auto rows = *rc::gen::inRange<int64_t>(0, whole.rows - row + 1);
+  const auto columns = *rc::gen::inRange<int64_t>(0, whole.columns - column + 1);
+  const View view = whole.Sub(row, column, rows, columns);
+  return *rc::gen::arbitrary<bool>() ? view.Transposed() : view;
+}
+
+RC_GTEST_PROP(Overlap, IsExactForRectanglesOfOneMatrix, ()) {
+  const auto order = *rc::gen::element(Order::kRowsOutermost, Order::kColumnsOutermost);
+  const View whole =
+      Whole(*rc::gen::inRange<int64_t>(2, 7), *rc::gen::inRange<int64_t>(2, 7), order);
+  const View a = DrawRectangle(whole);
+  const View b = DrawRectangle(whole);
+  RC_CLASSIFY(ShareAnElement(a, b));
+  RC_ASSERT(Overlap(a, b) == ShareAnElement(a, b));
+  RC_ASSERT(Overlap(b, a) == ShareAnElement(a, b));
+}
+
+RC_GTEST_PROP(Overlap, NeverMissesOneWhateverTheStrides, ()) {
+  const auto draw = [] {
+    View view;
+    view.buffer = *rc::gen::inRange(0, 2);
+    view.offset = *rc::gen::inRange<int64_t>(0, 12);
+    view.rows = *rc::gen::inRange<int64_t>(0, 5);
+    view.columns = *rc::gen::inRange<int64_t>(0, 5);
+    view.row_stride = *rc::gen::inRange<int64_t>(0, 8);
+    view.column_stride = *rc::gen::inRange<int64_t>(0, 8);
+    return view;
+  };
+  const View a = draw();
+  const View b = draw();
+  const bool share = ShareAnElement(a, b);
+  RC_CLASSIFY(share);
+  if (share) RC_ASSERT(Overlap(a, b));
+}
+
+TEST(Overlap, KnowsBlocksOfAMatrixApart) {
+  const View whole = Whole(4, 6, Order::kRowsOutermost);
+  EXPECT_FALSE(Overlap(whole.Sub(0, 0, 4, 3), whole.Sub(0, 3, 4, 3)));
+  EXPECT_FALSE(Overlap(whole.Sub(0, 0, 2, 6), whole.Sub(2, 0, 2, 6)));
+  EXPECT_TRUE(Overlap(whole.Sub(0, 0, 4, 4), whole.Sub(3, 3, 1, 1)));
+  EXPECT_FALSE(Overlap(whole.Sub(0, 0, 4, 0), whole));
+  View elsewhere = whole;
+  elsewhere.buffer = 1;
+  EXPECT_FALSE(Overlap(whole, elsewhere));
+}
+
+ScheduledOp Touch(Stream stream, std::vector<View> reads, std::vector<View> writes,
+                  std::string name) {
+  ScheduledOp op;
+  op.stream = stream;
+  op.reads = std::move(reads);
+  op.writes = std::move(writes);
+  op.name = std::move(name);
+  return op;
+}
+
+Schedule WithOps(std::vector<ScheduledOp> ops) {
+  Schedule schedule;
+  schedule.rank = 3;
+  schedule.buffers = {{"y", DType::kFloat32, 24}, {"z", DType::kFloat32, 24}};
+  schedule.ops = std::move(ops);
+  return schedule;
+}
+
+const View kY = Whole(4, 6, Order::kRowsOutermost);
+View Z() {
+  View z = kY;
+  z.buffer = 1;
+  return z;
+}
+
+TEST(CheckHazards, NamesTheOpsTheBufferAndTheRank) {
+  const Schedule schedule = WithOps({Touch(Stream::kCompute, {}, {kY}, "first"),
+                                     Touch(Stream::kCommunication, {kY}, {Z()}, "second")});
+  EXPECT_EQ(CheckHazards(schedule).ToString(),
+            "INVALID_ARGUMENT: race on rank 3: op 0 (copy 'first' on compute) and op 1 (copy "
+            "'second' on communication) touch buffer 'y', one of them writing, and no wait orders "
+            "them");
+}
+
+TEST(CheckHazards, SeesEachKindOfConflict) {
+  const Stream a = Stream::kCompute;
+  const Stream b = Stream::kCommunication;
+  EXPECT_FALSE(CheckHazards(WithOps({Touch(a, {}, {kY}, ""), Touch(b, {kY}, {}, "")})).ok());
+  EXPECT_FALSE(CheckHazards(WithOps({Touch(a, {kY}, {}, ""), Touch(b, {}, {kY}, "")})).ok());
+  EXPECT_FALSE(CheckHazards(WithOps({Touch(a, {}, {kY}, ""), Touch(b, {}, {kY}, "")})).ok());
+  EXPECT_TRUE(CheckHazards(WithOps({Touch(a, {kY}, {}, ""), Touch(b, {kY}, {}, "")})).ok());
+  EXPECT_TRUE(CheckHazards(WithOps({Touch(a, {}, {kY}, ""), Touch(a, {kY}, {}, "")})).ok());
+}
+
+TEST(CheckHazards, FollowsWaitsThroughOtherOps) {
+  Schedule schedule = WithOps({Touch(Stream::kCompute, {}, {kY}, "write"),
+                               Touch(Stream::kCommunication, {}, {}, "between"),
+                               Touch(Stream::kCommunication, {kY}, {}, "read")});
+  EXPECT_FALSE(CheckHazards(schedule).ok());
+  schedule.ops[1].waits = {0};
+  EXPECT_TRUE(CheckHazards(schedule).ok());
+}
+
+TEST(CheckHazards, RefusesWaitsForWhatComesLater) {
+  for (int wait : {-1, 0, 1}) {
+    Schedule schedule = WithOps({Touch(Stream::kCompute, {}, {kY}, "op")});
+    schedule.ops[0].waits = {wait};
+    EXPECT_THAT(CheckHazards(schedule).message(), HasSubstr("which is not before it"));
+  }
+}
+
+TEST(OrderConflicts, AddsOneWaitForAChain) {
+  Schedule schedule = WithOps(
+      {Touch(Stream::kCompute, {}, {kY}, "a"), Touch(Stream::kCompute, {kY}, {Z()}, "b"),
+       Touch(Stream::kCommunication, {kY, Z()}, {}, "c"),
+       Touch(Stream::kCommunication, {kY}, {}, "d"), Touch(Stream::kCompute, {}, {kY}, "e")});
+  OrderConflicts(schedule);
+  EXPECT_TRUE(schedule.ops[1].waits.empty());
+  EXPECT_EQ(schedule.ops[2].waits, std::vector<int>{1});  // which is after a
+  EXPECT_TRUE(schedule.ops[3].waits.empty());             // behind c
+  EXPECT_EQ(schedule.ops[4].waits, std::vector<int>{3});  // which is after c
+}
+
+Schedule DrawSchedule() {
+  std::vector<ScheduledOp> ops;
+  const int count = *rc::gen::inRange(1, 9);
+  for (int i = 0; i < count; ++i) {
+    const auto stream = *rc::gen::element(Stream::kCompute, Stream::kCommunication);
+    ops.push_back(Touch(stream, {DrawRectangle(kY)}, {DrawRectangle(kY)}, ""));
+  }
+  return WithOps(std::move(ops));
+}
+
+RC_GTEST_PROP(OrderConflicts, MakesASoundScheduleThatNeedsEachOfItsWaits, ()) {
+  Schedule schedule = DrawSchedule();
+  OrderConflicts(schedule);
+  RC_ASSERT(CheckHazards(schedule).ok());
+  for (size_t i = 0; i < schedule.ops.size(); ++i) {
+    for (size_t k = 0; k < schedule.ops[i].waits.size(); ++k) {
+      Schedule without = schedule;
+      auto& waits = without.ops[i].waits;
+      waits.erase(waits.begin() + static_cast<std::ptrdiff_t>(k));
+      RC_ASSERT(!CheckHazards(without).ok());
+    }
+  }
+}
+
+// Against the definition: two conflicting ops race unless a path leads from one to the other.
+RC_GTEST_PROP(CheckHazards, FindsARaceExactlyWhereThereIsOne, ()) {
+  Schedule schedule = DrawSchedule();
+  const int n = static_cast<int>(schedule.ops.size());
+  std::vector<std::vector<bool>> path(n, std::vector<bool>(n));
+  for (int i = 0; i < n; ++i) {
+    if (i > 0 && *rc::gen::arbitrary<bool>()) {
+      schedule.ops[i].waits = {*rc::gen::inRange(0, i)};
+    }
+    for (int j = 0; j < i; ++j) path[j][i] = schedule.ops[j].stream == schedule.ops[i].stream;
+    for (int wait : schedule.ops[i].waits) path[wait][i] = true;
+  }
+  for (int k = 0; k < n; ++k) {
+    for (int i = 0; i < n; ++i) {
+      for (int j = 0; j < n; ++j) path[i][j] = path[i][j] || (path[i][k] && path[k][j]);
+    }
+  }
+  bool race = false;
+  for (int i = 0; i < n; ++i) {
+    for (int j = 0; j < i; ++j) {
+      const ScheduledOp& a = schedule.ops[j];
+      const ScheduledOp& b = schedule.ops[i];
+      const bool conflict = ShareAnElement(a.writes[0], b.writes[0]) ||
+                            ShareAnElement(a.writes[0], b.reads[0]) ||
+                            ShareAnElement(a.reads[0], b.writes[0]);
+      race = race || (conflict && !path[j][i]);
+    }
+  }
+  RC_CLASSIFY(race);
+  RC_ASSERT(CheckHazards(schedule).ok() == !race);
+}
+
+}  // namespace
+}  // namespace tp

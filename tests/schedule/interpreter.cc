@@ -1,0 +1,343 @@
+#include "tests/schedule/interpreter.h"
+
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+#include <random>
+
+#include "tp/schedule/lower.h"
+
+namespace tp {
+namespace {
+
+constexpr double kPoison = std::numeric_limits<double>::quiet_NaN();
+
+std::vector<Schedule> LowerAll(const Program& program, const Mesh& mesh) {
+  std::vector<Schedule> schedules;
+  for (int rank = 0; rank < mesh.world(); ++rank) {
+    schedules.push_back(Lower(program, mesh, rank).value());
+  }
+  return schedules;
+}
+
+// A sum of `parts` numbers that is `whole`, cut so that no part is like another.
+double PartOf(double whole, int64_t index, int part, int parts) {
+  const auto cut = [&](int p) { return static_cast<double>((index * 7 + p * 3) % 11 - 5); };
+  if (part + 1 < parts) return cut(part);
+  for (int p = 0; p + 1 < parts; ++p) whole -= cut(p);
+  return whole;
+}
+
+// The place of a rank among those whose partial values are summed, and their number.
+std::pair<int, int> PartialPlace(const Placements& placements, const Mesh& mesh, int rank) {
+  std::pair<int, int> place = {0, 1};
+  for (Axis axis : kAllAxes) {
+    if (!IsPartial(placements[axis])) continue;
+    place.first += place.second * mesh.Coordinate(rank, axis);
+    place.second *= mesh.Size(axis);
+  }
+  return place;
+}
+
+int64_t GlobalIndex(const Binding& binding, int64_t i, int64_t j) {
+  const int64_t columns = binding.shape.empty() ? 1 : binding.shape.back();
+  return (binding.row + i) * columns + binding.column + j;
+}
+
+template <typename Body>
+void ForEach(const View& view, const Body& body) {
+  for (int64_t i = 0; i < view.rows; ++i) {
+    for (int64_t j = 0; j < view.columns; ++j) body(i, j);
+  }
+}
+
+// What a collective leaves with member `me`, given what each member sends.
+std::vector<double> ReceivedBy(size_t me, const CollectiveCall& call,
+                               const std::vector<std::vector<double>>& sent) {
+  std::vector<double> received;
+  const auto sum = [&](int64_t begin, int64_t count) {
+    for (int64_t k = begin; k < begin + count; ++k) {
+      received.push_back(0);
+      for (const auto& block : sent) received.back() += block.at(k);
+    }
+  };
+  const auto before = [&](size_t first, size_t last) {  // elements in blocks [first, last)
+    return std::accumulate(call.counts.begin() + static_cast<std::ptrdiff_t>(first),
+                           call.counts.begin() + static_cast<std::ptrdiff_t>(last), int64_t{0});
+  };
+  switch (call.kind) {
+    case CollectiveKind::kAllReduce:
+      sum(0, call.counts[0]);
+      return received;
+    case CollectiveKind::kAllGather:
+      for (const auto& block : sent) received.insert(received.end(), block.begin(), block.end());
+      return received;
+    case CollectiveKind::kReduceScatter:
+      sum(before(0, me), call.counts[me]);
+      return received;
+    case CollectiveKind::kAllToAll:
+      for (size_t from = 0; from < sent.size(); ++from) {
+        const size_t row = from * sent.size();
+        const int64_t begin = before(row, row + me);
+        for (int64_t k = 0; k < call.counts[row + me]; ++k) {
+          received.push_back(sent[from].at(begin + k));
+        }
+      }
+      return received;
+    case CollectiveKind::kBroadcast:
+    case CollectiveKind::kBarrier:
+      break;
+  }
+  LOG(FATAL) << "no redistribute is a " << Name(call.kind);
+}
+
+}  // namespace
+
+Interpreter::Interpreter(const Program& program, const Mesh& mesh)
+    : Interpreter(LowerAll(program, mesh), mesh) {}
+
+Interpreter::Interpreter(std::vector<Schedule> schedules, const Mesh& mesh)
+    : mesh_(mesh), schedules_(std::move(schedules)) {
+  for (const Schedule& schedule : schedules_) {
+    Memory memory;
+    for (const Buffer& buffer : schedule.buffers) memory.emplace_back(buffer.elements, kPoison);
+    memory_.push_back(std::move(memory));
+  }
+}
+
+double& Interpreter::At(int rank, const View& view, int64_t i, int64_t j) {
+  return memory_[rank][view.buffer].at(view.offset + i * view.row_stride + j * view.column_stride);
+}
+
+void Interpreter::Fill(const Sources& sources) {
+  for (const auto& [name, source] : sources) filled_.insert(name);
+  for (int rank = 0; rank < mesh_.world(); ++rank) {
+    for (const Binding& binding : schedules_[rank].bindings) {
+      const auto source = sources.find(binding.name);
+      if (source == sources.end()) continue;
+      const auto [part, parts] = PartialPlace(binding.placements, mesh_, rank);
+      ForEach(binding.view, [&](int64_t i, int64_t j) {
+        const int64_t index = GlobalIndex(binding, i, j);
+        At(rank, binding.view, i, j) = PartOf(source->second(index), index, part, parts);
+      });
+    }
+  }
+}
+
+void Interpreter::PoisonAllButSources() {
+  for (int rank = 0; rank < mesh_.world(); ++rank) {
+    Memory before = memory_[rank];
+    for (auto& buffer : memory_[rank]) std::fill(buffer.begin(), buffer.end(), kPoison);
+    for (const Binding& binding : schedules_[rank].bindings) {
+      if (!filled_.contains(binding.name)) continue;
+      ForEach(binding.view, [&](int64_t i, int64_t j) {
+        const View& v = binding.view;
+        At(rank, v, i, j) = before[v.buffer][v.offset + i * v.row_stride + j * v.column_stride];
+      });
+    }
+  }
+}
+
+void Interpreter::Compute(int rank, const ScheduledOp& op) {
+  const auto read = [&](size_t k, int64_t i, int64_t j) { return At(rank, op.reads[k], i, j); };
+  const auto write = [&](size_t k, const auto& value) {
+    ForEach(op.writes[k],
+            [&](int64_t i, int64_t j) { At(rank, op.writes[k], i, j) = value(i, j); });
+  };
+  const auto error = [&](int64_t i, int64_t j) { return read(0, i, j) - read(1, i, j); };
+  const auto gradient = [&](int64_t i, int64_t j) { return 2 * op.scale * error(i, j); };
+  const auto loss = [&](int64_t, int64_t) {
+    double sum = 0;
+    ForEach(op.reads[0], [&](int64_t i, int64_t j) { sum += error(i, j) * error(i, j); });
+    return op.scale * sum;
+  };
+  switch (op.action) {
+    case Action::kGemm:
+      return write(0, [&](int64_t i, int64_t j) {
+        double sum = op.reads.size() == 3 ? read(2, 0, j) : 0;
+        for (int64_t k = 0; k < op.reads[0].columns; ++k) sum += read(0, i, k) * read(1, k, j);
+        return sum;
+      });
+    case Action::kAddBias:
+      return write(0, [&](int64_t i, int64_t j) { return read(0, i, j) + read(1, 0, j); });
+    case Action::kMseLoss:
+      return write(0, loss);
+    case Action::kMseGrad:
+      return write(0, gradient);
+    case Action::kMseLossGrad:
+      write(0, loss);
+      return write(1, gradient);
+    case Action::kSumRows:
+      return write(0, [&](int64_t, int64_t j) {
+        double sum = 0;
+        for (int64_t i = 0; i < op.reads[0].rows; ++i) sum += read(0, i, j);
+        return sum;
+      });
+    case Action::kSgd:
+      return write(0,
+                   [&](int64_t i, int64_t j) { return read(0, i, j) - op.scale * read(1, i, j); });
+    case Action::kCopy:
+      return write(0, [&](int64_t i, int64_t j) { return read(0, i, j); });
+    case Action::kCollective:
+      break;
+  }
+  LOG(FATAL) << Name(op.action) << " is no op of one rank";
+}
+
+void Interpreter::Collective(const std::vector<int>& group,
+                             const std::vector<const ScheduledOp*>& ops) {
+  std::vector<std::vector<double>> sent;
+  for (size_t i = 0; i < group.size(); ++i) {
+    const View& send = ops[i]->send;
+    const auto& buffer = memory_[group[i]][send.buffer];
+    sent.emplace_back();
+    for (int64_t k = 0; k < send.size(); ++k) sent.back().push_back(buffer.at(send.offset + k));
+  }
+  for (size_t i = 0; i < group.size(); ++i) {
+    // What it writes beside the result is scratch.
+    for (const View& view : ops[i]->writes) {
+      ForEach(view, [&](int64_t r, int64_t c) { At(group[i], view, r, c) = kPoison; });
+    }
+    const View& receive = ops[i]->receive;
+    const std::vector<double> received = ReceivedBy(i, ops[i]->call, sent);
+    CHECK_EQ(static_cast<int64_t>(received.size()), receive.size()) << ops[i]->name;
+    for (int64_t k = 0; k < receive.size(); ++k) {
+      memory_[group[i]][receive.buffer].at(receive.offset + k) = received[k];
+    }
+  }
+}
+
+const ScheduledOp* Interpreter::ReadyOp(int rank, Stream stream) const {
+  const Progress& progress = progress_[rank];
+  const auto s = static_cast<size_t>(stream);
+  if (progress.next[s] == progress.queue[s].size()) return nullptr;
+  const ScheduledOp& op = schedules_[rank].ops[progress.queue[s][progress.next[s]]];
+  for (int wait : op.waits) {
+    if (!progress.done[wait]) return nullptr;
+  }
+  return &op;
+}
+
+StatusOr<bool> Interpreter::GroupIsReady(int rank, const ScheduledOp& op) const {
+  for (int member : mesh_.Group(rank, op.axis)) {
+    const ScheduledOp* other = ReadyOp(member, op.stream);
+    if (other == nullptr) return false;
+    if (other->action != Action::kCollective || other->axis != op.axis) return false;
+    if (!(other->call == op.call) || other->group != op.group) {
+      return Internal("rank " + std::to_string(rank) + " calls " + ToString(op.call) +
+                      " and rank " + std::to_string(member) + " " + ToString(other->call));
+    }
+  }
+  return true;
+}
+
+void Interpreter::Finish(int rank, Stream stream) {
+  Progress& progress = progress_[rank];
+  const auto s = static_cast<size_t>(stream);
+  progress.done[progress.queue[s][progress.next[s]++]] = true;
+}
+
+size_t Interpreter::Begin() {
+  PoisonAllButSources();
+  progress_.assign(mesh_.world(), {});
+  size_t total = 0;
+  for (int rank = 0; rank < mesh_.world(); ++rank) {
+    const auto& ops = schedules_[rank].ops;
+    progress_[rank].done.resize(ops.size());
+    for (size_t i = 0; i < ops.size(); ++i) {
+      progress_[rank].queue[static_cast<size_t>(ops[i].stream)].push_back(static_cast<int>(i));
+    }
+    total += ops.size();
+  }
+  return total;
+}
+
+StatusOr<Interpreter::Choices> Interpreter::ReadyOps(std::optional<Stream> favoured) const {
+  Choices preferred;
+  Choices others;
+  for (int rank = 0; rank < mesh_.world(); ++rank) {
+    for (Stream stream : {Stream::kCompute, Stream::kCommunication}) {
+      const ScheduledOp* op = ReadyOp(rank, stream);
+      if (op == nullptr) continue;
+      if (op->action == Action::kCollective) {
+        TP_ASSIGN_OR_RETURN(const bool all, GroupIsReady(rank, *op));
+        if (!all) continue;
+      }
+      (stream == favoured.value_or(stream) ? preferred : others).emplace_back(rank, stream);
+    }
+  }
+  return preferred.empty() ? others : preferred;
+}
+
+Status Interpreter::Step(uint64_t seed) {
+  constexpr std::optional<Stream> kFavours[] = {std::nullopt, Stream::kCompute,
+                                                Stream::kCommunication};
+  std::mt19937_64 random(seed);
+  for (size_t left = Begin(); left > 0;) {
+    TP_ASSIGN_OR_RETURN(const Choices choices, ReadyOps(kFavours[seed % 3]));
+    if (choices.empty()) return Internal("deadlock: no op may run");
+    const auto [rank, stream] = choices[random() % choices.size()];
+    const ScheduledOp* op = ReadyOp(rank, stream);
+    std::vector<int> ranks = {rank};
+    if (op->action == Action::kCollective) {
+      ranks = op->group;
+      std::vector<const ScheduledOp*> ops;
+      for (int member : ranks) ops.push_back(ReadyOp(member, stream));
+      Collective(ranks, ops);
+    } else {
+      Compute(rank, *op);
+    }
+    for (int member : ranks) Finish(member, stream);
+    left -= ranks.size();
+  }
+  return OkStatus();
+}
+
+int Interpreter::OriginalOf(const Binding& binding, int rank) const {
+  for (Axis axis : kAllAxes) {
+    if (IsReplicate(binding.placements[axis])) rank = mesh_.Group(rank, axis)[0];
+  }
+  return rank;
+}
+
+std::vector<double> Interpreter::Local(std::string_view name, int rank) const {
+  const View& view = schedules_[rank].BindingOf(name).view;
+  std::vector<double> part;
+  ForEach(view, [&](int64_t i, int64_t j) {
+    part.push_back(
+        memory_[rank][view.buffer].at(view.offset + i * view.row_stride + j * view.column_stride));
+  });
+  return part;
+}
+
+StatusOr<std::vector<double>> Interpreter::Read(std::string_view name) const {
+  const Binding& first = schedules_[0].BindingOf(name);
+  std::vector<double> whole(NumElements(first.shape));
+  std::vector<int> holders(whole.size());
+  for (int rank = 0; rank < mesh_.world(); ++rank) {
+    const Binding& binding = schedules_[rank].BindingOf(name);
+    const std::vector<double> part = Local(name, rank);
+    const int original = OriginalOf(binding, rank);
+    if (original != rank) {
+      if (part == Local(name, original)) continue;  // which NaNs never are
+      return Internal(binding.name + " on rank " + std::to_string(rank) +
+                      " is no replica of rank " + std::to_string(original) + "'s");
+    }
+    ForEach(binding.view, [&](int64_t i, int64_t j) {
+      const int64_t index = GlobalIndex(binding, i, j);
+      whole.at(index) += part[i * binding.view.columns + j];
+      ++holders.at(index);
+    });
+  }
+  const int expected = PartialPlace(first.placements, mesh_, 0).second;
+  for (size_t i = 0; i < whole.size(); ++i) {
+    if (holders[i] == expected) continue;
+    return Internal("element " + std::to_string(i) + " of " + first.name + " is held " +
+                    std::to_string(holders[i]) + " times, not " + std::to_string(expected));
+  }
+  return whole;
+}
+
+}  // namespace tp

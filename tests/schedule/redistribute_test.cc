@@ -1,0 +1,232 @@
+// Every redistribute there is, alone: from and to any placement, of matrices and vectors, on both
+// axes, whatever the other axis does, for values that are fed and values that are computed, used
+// once or once more.
+#include <gtest/gtest.h>
+
+#include <optional>
+
+#include "tests/program/programs.h"
+#include "tests/schedule/interpreter.h"
+#include "tests/schedule/soundness.h"
+#include "tp/core/collective.h"
+#include "tp/program/ops.h"
+#include "tp/program/rules.h"
+
+namespace tp {
+namespace {
+
+enum class Origin { kInput, kComputed };
+enum class OtherUse { kNone, kResult, kReadBefore, kReadAfter };
+
+struct Case {
+  Axis axis;
+  Placement from;
+  Placement to;
+  Placement on_other_axis;
+  Shape shape;
+  Origin origin;
+  OtherUse other_use;
+};
+
+std::string Describe(const Case& c) {
+  return std::string(Name(c.axis)) + " " + ToString(c.from) + " -> " + ToString(c.to) + ", other " +
+         ToString(c.on_other_axis) + ", " + ToString(c.shape) + ", origin " +
+         std::to_string(static_cast<int>(c.origin)) + ", other use " +
+         std::to_string(static_cast<int>(c.other_use));
+}
+
+Sources MakeSources() {
+  const auto source = [](int64_t salt) {
+    return [salt](int64_t i) { return static_cast<double>((i * 7 + salt) % 13 - 6); };
+  };
+  return {{"v", source(1)}, {"before", source(1)}, {"bias", source(4)}};
+}
+
+// "v" with the case's placements: fed, or the output of an op that keeps placements.
+StatusOr<ValueId> AddOrigin(Program& program, const Case& c) {
+  Placements placements = On(c.axis, c.from);
+  placements[c.axis == Axis::kTp ? Axis::kDp : Axis::kTp] = c.on_other_axis;
+  if (c.origin == Origin::kInput) {
+    return AddInput(program, Value{"v", c.shape, DType::kFloat32, placements});
+  }
+  if (c.shape.size() == 1) {  // the sum of a matrix's rows
+    Placements on_matrix = placements;
+    for (Axis axis : kAllAxes) {
+      if (IsShard(placements[axis])) on_matrix[axis] = Shard(1);
+    }
+    TP_ASSIGN_OR_RETURN(
+        const ValueId before,
+        AddInput(program, Value{"before", {3, c.shape[0]}, DType::kFloat32, on_matrix}));
+    return AddSumRows(program, Phase::kForward, "v", before);
+  }
+  Placements on_bias;  // as the matrix' columns lie
+  for (Axis axis : kAllAxes) {
+    if (IsShard(placements[axis], 1)) on_bias[axis] = Shard(0);
+    if (IsPartial(placements[axis])) on_bias[axis] = Partial();
+  }
+  TP_ASSIGN_OR_RETURN(const ValueId before,
+                      AddInput(program, Value{"before", c.shape, DType::kFloat32, placements}));
+  TP_ASSIGN_OR_RETURN(const ValueId bias,
+                      AddInput(program, Value{"bias", {c.shape[1]}, DType::kFloat32, on_bias}));
+  return AddBias(program, Phase::kForward, "v", before, bias);
+}
+
+// Reads `v` once more; its result is called "read". Vectors are read by a redistribute, which may
+// be a view of them.
+StatusOr<ValueId> AddRead(Program& program, const Case& c, ValueId v) {
+  if (c.shape.size() == 2) return AddSumRows(program, Phase::kForward, "read", v);
+  const Axis other = c.axis == Axis::kTp ? Axis::kDp : Axis::kTp;
+  const Placement to = IsReplicate(c.on_other_axis) ? Shard(0) : Replicate();
+  return AddRedistribute(program, Phase::kForward, "read", v, other, to);
+}
+
+// The case's program; nothing where placements rule it out.
+std::optional<Program> MakeProgram(const Case& c) {
+  Program program;
+  const StatusOr<ValueId> v = AddOrigin(program, c);
+  if (!v.ok()) return std::nullopt;
+  if (c.other_use == OtherUse::kReadBefore) {
+    const auto read = AddRead(program, c, *v);
+    if (!read.ok()) return std::nullopt;
+    program.AddResult(*read);
+  }
+  const auto out = AddRedistribute(program, Phase::kForward, "out", *v, c.axis, c.to);
+  if (!out.ok()) return std::nullopt;
+  program.AddResult(*out);
+  if (c.other_use == OtherUse::kReadAfter) {
+    const auto read = AddRead(program, c, *v);
+    if (!read.ok()) return std::nullopt;
+    program.AddResult(*read);
+  }
+  if (c.other_use == OtherUse::kResult) program.AddResult(*v);
+  return program;
+}
+
+std::vector<Case> AllCases() {
+  std::vector<Case> cases;
+  const Shape shapes[] = {{5, 7}, {2, 9}, {1, 1}, {4, 6}, {7}, {2}};
+  for (Axis axis : kAllAxes) {
+    for (Placement from : AllPlacements()) {
+      for (Placement to : AllPlacements()) {
+        if (from == to || !CheckRedistribute(from, to).ok()) continue;
+        for (Placement other : AllPlacements()) {
+          for (const Shape& shape : shapes) {
+            for (Origin origin : {Origin::kInput, Origin::kComputed}) {
+              for (OtherUse use : {OtherUse::kNone, OtherUse::kResult, OtherUse::kReadBefore,
+                                   OtherUse::kReadAfter}) {
+                cases.push_back({axis, from, to, other, shape, origin, use});
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+  return cases;
+}
+
+class Redistribute : public testing::TestWithParam<std::pair<int, int>> {
+ protected:
+  Mesh mesh_ = Mesh::Create(GetParam().first, GetParam().second).value();
+};
+
+TEST_P(Redistribute, GivesEveryRankItsPart) {
+  const Sources sources = MakeSources();
+  int programs = 0;
+  uint64_t seed = 0;
+  for (const Case& c : AllCases()) {
+    const std::optional<Program> program = MakeProgram(c);
+    if (!program) continue;
+    SCOPED_TRACE(Describe(c) + "\n" + ToString(*program));
+    ++programs;
+    Interpreter interpreter(*program, mesh_);
+    ASSERT_EQ(DefectOf(*program, mesh_, interpreter.schedules()), "");
+    interpreter.Fill(sources);
+    ASSERT_EQ(interpreter.Step(++seed).ToString(), "OK");
+    const auto truth = Evaluate(*program, sources);
+    for (ValueId id : program->results()) {
+      const auto actual = interpreter.Read(program->value(id).name);
+      ASSERT_TRUE(actual.ok()) << actual.status().ToString();
+      ASSERT_EQ(*actual, truth[id]) << program->value(id).name;
+    }
+  }
+  EXPECT_GT(programs, 1000);
+}
+
+INSTANTIATE_TEST_SUITE_P(Meshes, Redistribute,
+                         testing::Values(std::pair(1, 1), std::pair(2, 1), std::pair(1, 3),
+                                         std::pair(3, 2), std::pair(4, 3), std::pair(8, 1)),
+                         [](const auto& param) {
+                           return "tp" + std::to_string(param.param.first) + "_dp" +
+                                  std::to_string(param.param.second);
+                         });
+
+// The table of placements and collectives.
+TEST(RedistributeTable, LowersToTheCollectiveThatItSays) {
+  const struct {
+    Placement from, to;
+    std::optional<CollectiveKind> kind;
+  } table[] = {
+      {Partial(), Replicate(), CollectiveKind::kAllReduce},
+      {Partial(), Shard(0), CollectiveKind::kReduceScatter},
+      {Partial(), Shard(1), CollectiveKind::kReduceScatter},
+      {Shard(0), Replicate(), CollectiveKind::kAllGather},
+      {Shard(1), Replicate(), CollectiveKind::kAllGather},
+      {Shard(0), Shard(1), CollectiveKind::kAllToAll},
+      {Shard(1), Shard(0), CollectiveKind::kAllToAll},
+      {Replicate(), Shard(0), std::nullopt},
+      {Replicate(), Shard(1), std::nullopt},
+  };
+  for (Axis axis : kAllAxes) {
+    for (int members : {1, 3}) {
+      const Mesh mesh =
+          Mesh::Create(axis == Axis::kTp ? members : 1, axis == Axis::kDp ? members : 1).value();
+      for (const auto& row : table) {
+        const Case c = {axis,   row.from,          row.to,         Replicate(),
+                        {5, 7}, Origin::kComputed, OtherUse::kNone};
+        SCOPED_TRACE(Describe(c));
+        const Interpreter interpreter(*MakeProgram(c), mesh);
+        std::vector<CollectiveKind> kinds;
+        for (const ScheduledOp& op : interpreter.schedules()[0].ops) {
+          if (op.action == Action::kCollective) kinds.push_back(op.call.kind);
+        }
+        std::vector<CollectiveKind> expected;
+        if (row.kind && members > 1) expected = {*row.kind};
+        EXPECT_EQ(kinds, expected);
+      }
+    }
+  }
+}
+
+// What a computed value costs beside its collective: memory and copies.
+TEST(RedistributeTable, GathersAndReducesInPlaceWhereItCan) {
+  const struct {
+    Placement from, to;
+    OtherUse other_use;
+    size_t buffers;  // beside "before" and "bias"
+    size_t ops;      // the add_bias, the collective, copies
+  } table[] = {
+      {Partial(), Replicate(), OtherUse::kNone, 1, 2},
+      {Partial(), Replicate(), OtherUse::kResult, 2, 2},
+      {Partial(), Shard(0), OtherUse::kNone, 1, 2},
+      {Partial(), Shard(1), OtherUse::kNone, 1, 2},
+      {Partial(), Shard(1), OtherUse::kResult, 2, 2},
+      {Shard(0), Replicate(), OtherUse::kNone, 1, 2},
+      {Shard(1), Replicate(), OtherUse::kNone, 1, 2},
+      {Shard(1), Replicate(), OtherUse::kResult, 1, 2},
+      {Replicate(), Shard(1), OtherUse::kResult, 1, 1},
+  };
+  for (const auto& row : table) {
+    const Case c = {Axis::kTp, row.from,          row.to,       Replicate(),
+                    {5, 7},    Origin::kComputed, row.other_use};
+    SCOPED_TRACE(Describe(c));
+    const Interpreter interpreter(*MakeProgram(c), Mesh::Create(3, 1).value());
+    for (const Schedule& schedule : interpreter.schedules()) {
+      EXPECT_EQ(schedule.buffers.size(), 2 + row.buffers) << ToString(schedule);
+      EXPECT_EQ(schedule.ops.size(), row.ops) << ToString(schedule);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tp
