@@ -17,11 +17,12 @@ namespace tp::bench {
 namespace {
 
 StatusOr<bool> Main(int argc, char** argv) {
-  TP_ASSIGN_OR_RETURN(const BenchOptions options, ParseCommandLine(argc, argv));
+  TP_ASSIGN_OR_RETURN(BenchOptions options, ParseCommandLine(argc, argv));
   // Before the long work: what would be written must be writable.
   if (!options.json.empty()) TP_RETURN_IF_ERROR(io::CheckWritable(options.json));
   if (!options.dump.empty()) TP_RETURN_IF_ERROR(io::CreateDirectories(options.dump));
   TP_ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend, MakeBackend(options));
+  FillDefaults(*backend, options);
   TP_ASSIGN_OR_RETURN(const BenchResult result, RunBench(*backend, options));
   if (!backend->IsRoot()) return true;
   std::fputs(Render(options, result).c_str(), stdout);

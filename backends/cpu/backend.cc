@@ -92,6 +92,8 @@ class CpuBackend final : public Backend {
                               : "seeded, seed " + std::to_string(options_.scheduler_seed)}};
   }
 
+  int DefaultWorld() const override { return 2; }
+
   Status Check(int, DType) const override { return OkStatus(); }
 
   bool IsRoot() const override { return true; }

@@ -114,6 +114,12 @@ class NcclBackend : public Backend {
     return facts;
   }
 
+  int DefaultWorld() const override {
+    if (launch_) return launch_->world;
+    const StatusOr<int> devices = CountDevices();
+    return devices.ok() && *devices > 0 ? *devices : 1;
+  }
+
   Status Check(int world, DType dtype) const override {
     if (options_.tf32 && dtype != DType::kFloat32) {
       return InvalidArgument(fmt::format("tf32 is a way to multiply fp32, not {}", Name(dtype)));

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <glog/logging.h>
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <string>
@@ -46,7 +47,7 @@ class Gate {
 class NcclExecutor : public Executor {
  public:
   NcclExecutor(Rank& rank, const Schedule& schedule) : rank_(rank), schedule_(schedule) {
-    rank_.Hold(&graph_);
+    for (cudaGraphExec_t& graph : graphs_) rank_.Hold(&graph);
   }
 
   Status Init() {
@@ -55,17 +56,19 @@ class NcclExecutor : public Executor {
     TP_CUDA(cudaEventCreate(&end_));
     // A step on zeros leaves zeros. It connects NCCL's peers and loads what is loaded on first use,
     // neither of which can happen in a capture.
-    TP_RETURN_IF_ERROR(plan_->Enqueue(nullptr));
+    TP_RETURN_IF_ERROR(plan_->Enqueue(StepKind::kWhole, nullptr));
     TP_RETURN_IF_ERROR(rank_.WaitForStreams("the first step"));
     TP_RETURN_IF_ERROR(plan_->arena().FillWithZeros());
-    if (rank_.options().graph) TP_RETURN_IF_ERROR(Capture());
+    for (StepKind kind : {StepKind::kWhole, StepKind::kProductsOnly}) {
+      if (rank_.options().graph) TP_RETURN_IF_ERROR(Capture(kind));
+    }
     return rank_.control().Gather("", Receivers::kEveryone, rank_.options().deadline).status();
   }
 
   ~NcclExecutor() override {
     // What goes wrong here is known to the world (Rank::Wait) and changes nothing any more.
     [[maybe_unused]] const Status idle = rank_.WaitForStreams("the last step");
-    rank_.Drop(&graph_);
+    for (cudaGraphExec_t& graph : graphs_) rank_.Drop(&graph);
     for (const StepPlan::OpEvents& events : op_events_) {
       cudaEventDestroy(events.begin);
       cudaEventDestroy(events.end);
@@ -89,9 +92,9 @@ class NcclExecutor : public Executor {
     return OkStatus();
   }
 
-  Status EnqueueStep() override {
+  Status EnqueueStep(StepKind kind) override {
     if (rank_.failed()) return rank_.control().Failure();
-    const Status status = EnqueueTimedStep();
+    const Status status = EnqueueTimedStep(kind);
     return status.ok() ? status : rank_.Fail(status);
   }
 
@@ -121,20 +124,23 @@ class NcclExecutor : public Executor {
   }
 
  private:
-  Status Capture() {
+  cudaGraphExec_t& GraphOf(StepKind kind) { return graphs_[static_cast<int>(kind)]; }
+
+  Status Capture(StepKind kind) {
+    cudaGraphExec_t& executable = GraphOf(kind);
     const cudaStream_t stream = rank_.stream(Stream::kCompute);
     // Other ranks' threads, and NCCL's own, go on calling CUDA meanwhile.
     TP_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-    const Status enqueued = plan_->Enqueue(nullptr);
+    const Status enqueued = plan_->Enqueue(kind, nullptr);
     cudaGraph_t graph = nullptr;
     const Status ended = FromCuda(cudaStreamEndCapture(stream, &graph), "cudaStreamEndCapture");
     Status status = enqueued.ok() ? ended : enqueued;
     if (status.ok()) {
-      status = FromCuda(cudaGraphInstantiate(&graph_, graph, 0), "cudaGraphInstantiate");
+      status = FromCuda(cudaGraphInstantiate(&executable, graph, 0), "cudaGraphInstantiate");
     }
     if (graph != nullptr) cudaGraphDestroy(graph);
     TP_RETURN_IF_ERROR(status.WithContext("capturing the step as a CUDA graph"));
-    TP_CUDA(cudaGraphUpload(graph_, stream));
+    TP_CUDA(cudaGraphUpload(executable, stream));
     return rank_.WaitForStreams("uploading the graph");
   }
 
@@ -161,7 +167,7 @@ class NcclExecutor : public Executor {
     return OkStatus();
   }
 
-  Status EnqueueTimedStep() {
+  Status EnqueueTimedStep(StepKind kind) {
     const cudaStream_t stream = rank_.stream(Stream::kCompute);
     if (time_ops_) {
       TP_RETURN_IF_ERROR(Synchronize());  // the gate and the events are one step's
@@ -171,19 +177,19 @@ class NcclExecutor : public Executor {
     pending_ = true;
     ops_timed_ = time_ops_;
     handed_over_ns_ = HostNow();
-    const Status status = EnqueueBetweenEvents(stream);
+    const Status status = EnqueueBetweenEvents(kind, stream);
     gate_.Open();
     return status;
   }
 
-  Status EnqueueBetweenEvents(cudaStream_t stream) {
+  Status EnqueueBetweenEvents(StepKind kind, cudaStream_t stream) {
     TP_CUDA(cudaEventRecord(begin_, stream));
     if (time_ops_) {
-      TP_RETURN_IF_ERROR(plan_->Enqueue(&op_events_));
-    } else if (graph_ != nullptr) {
-      TP_CUDA(cudaGraphLaunch(graph_, stream));
+      TP_RETURN_IF_ERROR(plan_->Enqueue(kind, &op_events_));
+    } else if (GraphOf(kind) != nullptr) {
+      TP_CUDA(cudaGraphLaunch(GraphOf(kind), stream));
     } else {
-      TP_RETURN_IF_ERROR(plan_->Enqueue(nullptr));
+      TP_RETURN_IF_ERROR(plan_->Enqueue(kind, nullptr));
     }
     TP_CUDA(cudaEventRecord(end_, stream));
     return OkStatus();
@@ -221,7 +227,8 @@ class NcclExecutor : public Executor {
   Rank& rank_;
   const Schedule schedule_;
   std::unique_ptr<StepPlan> plan_;
-  cudaGraphExec_t graph_ = nullptr;
+  std::array<cudaGraphExec_t, 2> graphs_ =
+      {};  // by StepKind; null where ops are launched one by one
   cudaEvent_t begin_ = nullptr;
   cudaEvent_t end_ = nullptr;
   std::vector<StepPlan::OpEvents> op_events_;  // by op, once ops were timed

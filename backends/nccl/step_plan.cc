@@ -259,7 +259,7 @@ Status StepPlan::SearchGemms() {
   return OkStatus();
 }
 
-Status StepPlan::Enqueue(const std::vector<OpEvents>* events) {
+Status StepPlan::Enqueue(StepKind kind, const std::vector<OpEvents>* events) {
   const cudaStream_t compute = rank_.stream(kCompute);
   const cudaStream_t communication = rank_.stream(kCommunication);
   TP_CUDA(cudaEventRecord(fork_, compute));
@@ -267,7 +267,12 @@ Status StepPlan::Enqueue(const std::vector<OpEvents>* events) {
   for (size_t i = 0; i < schedule_.ops.size(); ++i) {
     const ScheduledOp& op = schedule_.ops[i];
     const cudaStream_t stream = rank_.stream(op.stream);
-    for (int wait : op.waits) TP_CUDA(cudaStreamWaitEvent(stream, ended_[wait], 0));
+    const bool whole = kind == StepKind::kWhole;
+    if (!whole && op.action != Action::kGemm) continue;
+    // Products wait for nothing but each other, and those are on one stream.
+    for (int wait : op.waits) {
+      if (whole) TP_CUDA(cudaStreamWaitEvent(stream, ended_[wait], 0));
+    }
     if (events != nullptr) TP_CUDA(cudaEventRecord((*events)[i].begin, stream));
     const Status launched = launches_[i](stream);
     if (!launched.ok()) return launched.WithContext("'" + op.name + "'");

@@ -18,6 +18,7 @@
 #include "backends/nccl/kernels.h"
 #include "backends/nccl/rank.h"
 #include "tp/core/status.h"
+#include "tp/runtime/executor.h"
 #include "tp/schedule/schedule.h"
 
 namespace tp::nccl {
@@ -38,7 +39,7 @@ class StepPlan {
     cudaEvent_t begin = nullptr;
     cudaEvent_t end = nullptr;
   };
-  Status Enqueue(const std::vector<OpEvents>* events);
+  Status Enqueue(StepKind kind, const std::vector<OpEvents>* events);
 
  private:
   using Launch = std::function<Status(cudaStream_t)>;

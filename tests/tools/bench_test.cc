@@ -133,6 +133,7 @@ TEST(BenchTest, RefusesWrongFlags) {
   ExpectRefusal("--algorithm=magic", "halving_doubling");
   ExpectRefusal("--scheduler=slow", "free or seeded");
   ExpectRefusal("--backend=gpu", "sim or nccl");
+  ExpectRefusal("--dtype=tf32", "tf32 is a mode of GPUs");
   ExpectRefusal("stray", "'stray' is no flag");
   ExpectRefusal("--tp=70000 --dp=70000", "ranks");
   ExpectRefusal("--in_features=4000000 --out_features=4000000", "of memory at the least");
@@ -190,7 +191,7 @@ TEST(BenchTest, SaysWhenTrainingDiverges) {
 TEST(BenchTest, HelpIsGroupedAndNamesTheModes) {
   const CommandResult result = Bench("--help");
   EXPECT_EQ(result.exit_code, 0);
-  for (const char* words : {"What runs", "--tp=2", "--algorithm=auto", "ColwiseParallel"}) {
+  for (const char* words : {"What runs", "--tp=0", "--algorithm=auto", "ColwiseParallel"}) {
     EXPECT_NE(result.out.find(words), std::string::npos) << words;
   }
 }

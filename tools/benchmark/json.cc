@@ -17,14 +17,16 @@ Json ConfigOf(const BenchOptions& options) {
           {"tokens", options.tokens},
           {"in_features", options.in_features},
           {"out_features", options.out_features},
-          {"dtype", Name(options.dtype)},
+          {"dtype", DTypeName(options)},
           {"steps", options.steps},
           {"warmup", options.warmup},
           {"lr", options.learning_rate},
           {"seed", options.seed},
           {"algorithm", sim::Name(options.algorithm)},
           {"scheduler", options.seeded ? "seeded" : "free"},
-          {"scheduler_seed", options.scheduler_seed}};
+          {"scheduler_seed", options.scheduler_seed},
+          {"graph", options.graph},
+          {"gemm_search", options.gemm_search}};
 }
 
 Json PhasesOf(const StepReport& steps) {

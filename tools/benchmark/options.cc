@@ -14,12 +14,16 @@
 
 DEFINE_string(backend, "sim", "where the ranks run: sim (threads on this CPU) or nccl (GPUs)");
 DEFINE_string(mode, "both", "how W is split over tp: row, column or both");
-DEFINE_int32(tp, 2, "ranks over which the layer is split");
+DEFINE_int32(
+    tp, 0,
+    "ranks over which the layer is split; 0: 2 for sim, and for nccl all GPUs, divided by dp");
 DEFINE_int32(dp, 1, "ranks over which the batch is split; the world is tp x dp");
 DEFINE_int64(tokens, 20, "rows of X and Y: the global batch");
 DEFINE_int64(in_features, 1000, "columns of X and of W");
 DEFINE_int64(out_features, 1000, "rows of W, columns of Y");
-DEFINE_string(dtype, "fp32", "element type: fp64, fp32, bf16 or fp16");
+DEFINE_string(
+    dtype, "fp32",
+    "element type: fp64, fp32, bf16, fp16, or tf32 (fp32 whose products round to tf32; nccl)");
 DEFINE_int32(steps, 10, "timed steps");
 DEFINE_int32(warmup, 2, "steps before the timed ones; they train, too");
 DEFINE_double(lr, 0.01, "learning rate of SGD");
@@ -32,6 +36,9 @@ DEFINE_string(scheduler, "free",
               "of the simulator: free (threads at full speed) or seeded (one agent at a time, "
               "replayable)");
 DEFINE_uint64(scheduler_seed, 0, "which order the seeded scheduler takes");
+DEFINE_bool(graph, true, "run the step as one CUDA graph, rather than launch it op by op");
+DEFINE_bool(gemm_search, true,
+            "choose the algorithm of each product by measuring; without, take cuBLASLt's first");
 DEFINE_double(deadline, 30, "seconds after which a wait for another rank is an error");
 DEFINE_string(verify, "auto",
               "hold the results against an independent fp64 reference: auto (all of it, or a "
@@ -54,10 +61,11 @@ struct Topic {
 
 const std::vector<Topic>& Topics() {
   static const auto& topics = *new std::vector<Topic>{
-      {"What runs", {"backend", "mode", "tp", "dp"}},
+      {"What runs", {"backend", "mode", "tp", "dp", "deadline"}},
       {"The layer", {"tokens", "in_features", "out_features", "dtype"}},
       {"Training", {"steps", "warmup", "floor", "lr", "seed"}},
-      {"Simulated communication", {"algorithm", "scheduler", "scheduler_seed", "deadline"}},
+      {"Simulated communication", {"algorithm", "scheduler", "scheduler_seed"}},
+      {"GPUs", {"graph", "gemm_search"}},
       {"Files and checks", {"load", "dump", "json", "verify"}},
   };
   return topics;
@@ -95,14 +103,16 @@ Status BadValue(const char* flag, const std::string& value, const char* allowed)
 }
 
 Status CheckRanges() {
-  const std::pair<const char*, int64_t> positive[] = {{"tp", FLAGS_tp},
-                                                      {"dp", FLAGS_dp},
+  const std::pair<const char*, int64_t> positive[] = {{"dp", FLAGS_dp},
                                                       {"tokens", FLAGS_tokens},
                                                       {"in_features", FLAGS_in_features},
                                                       {"out_features", FLAGS_out_features},
                                                       {"steps", FLAGS_steps}};
   for (const auto& [name, value] : positive) {
     if (value < 1) return BadValue(name, std::to_string(value), "at least 1");
+  }
+  if (FLAGS_tp < (gflags::GetCommandLineFlagInfoOrDie("tp").is_default ? 0 : 1)) {
+    return BadValue("tp", std::to_string(FLAGS_tp), "at least 1");
   }
   if (FLAGS_warmup < 0) return BadValue("warmup", std::to_string(FLAGS_warmup), "at least 0");
   if (!std::isfinite(FLAGS_lr)) return BadValue("lr", std::to_string(FLAGS_lr), "a finite number");
@@ -124,8 +134,13 @@ Status ParseNames(BenchOptions& options) {
     if (!mode) return BadValue("mode", FLAGS_mode, "row, column or both");
     options.modes = {*mode};
   }
-  const std::optional<DType> dtype = ParseDType(FLAGS_dtype);
-  if (!dtype) return BadValue("dtype", FLAGS_dtype, "fp64, fp32, bf16 or fp16");
+  options.tf32 = FLAGS_dtype == "tf32";
+  const std::optional<DType> dtype = options.tf32 ? DType::kFloat32 : ParseDType(FLAGS_dtype);
+  if (!dtype) return BadValue("dtype", FLAGS_dtype, "fp64, fp32, bf16, fp16 or tf32");
+  if (options.tf32 && FLAGS_backend == "sim") {
+    return BadValue("dtype", FLAGS_dtype,
+                    "another one here: tf32 is a mode of GPUs (--backend=nccl)");
+  }
   options.dtype = *dtype;
   const std::optional<sim::Algorithm> algorithm = sim::ParseAlgorithm(FLAGS_algorithm);
   if (!algorithm) {
@@ -158,6 +173,10 @@ void AnswerHelp(int argc, char** argv) {
 
 }  // namespace
 
+std::string DTypeName(const BenchOptions& options) {
+  return options.tf32 ? "tf32" : std::string(Name(options.dtype));
+}
+
 StatusOr<BenchOptions> ParseCommandLine(int argc, char** argv) {
   AnswerHelp(argc, argv);
   gflags::ParseCommandLineFlags(&argc, &argv, /*remove_flags=*/true);
@@ -176,6 +195,8 @@ StatusOr<BenchOptions> ParseCommandLine(int argc, char** argv) {
   options.steps = FLAGS_steps;
   options.warmup = FLAGS_warmup;
   options.learning_rate = FLAGS_lr;
+  options.graph = FLAGS_graph;
+  options.gemm_search = FLAGS_gemm_search;
   options.seed = FLAGS_seed;
   options.floor = FLAGS_floor;
   options.scheduler_seed = FLAGS_scheduler_seed;

@@ -21,12 +21,13 @@ enum class VerifyMode { kAuto, kFull, kOff };
 struct BenchOptions {
   std::string backend = "sim";  // sim, nccl
   std::vector<LinearMode> modes = {LinearMode::kRow, LinearMode::kColumn};
-  int tp = 2;
+  int tp = 0;  // 0: what the backend has, over dp
   int dp = 1;
   int64_t tokens = 20;
   int64_t in_features = 1000;
   int64_t out_features = 1000;
   DType dtype = DType::kFloat32;
+  bool tf32 = false;  // fp32 tensors whose products round their operands to tf32
   int steps = 10;
   int warmup = 2;
   double learning_rate = 0.01;
@@ -34,6 +35,8 @@ struct BenchOptions {
   sim::Algorithm algorithm = sim::Algorithm::kAuto;
   bool seeded = false;  // the simulator's scheduler
   uint64_t scheduler_seed = 0;
+  bool graph = true;        // nccl: the step as one CUDA graph
+  bool gemm_search = true;  // nccl: measure the candidates for each product
   std::chrono::milliseconds deadline{30000};
   bool floor = true;  // also time the matrix products alone
   VerifyMode verify = VerifyMode::kAuto;
@@ -41,6 +44,9 @@ struct BenchOptions {
   std::string load;
   std::string dump;
 };
+
+// "fp32", or "tf32": the spelling of --dtype.
+std::string DTypeName(const BenchOptions& options);
 
 // Parses the command line. Prints the help and exits with 0 where that is asked for; gflags itself
 // exits with 1 and one line for an unknown flag or a value of the wrong type.

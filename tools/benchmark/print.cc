@@ -17,7 +17,7 @@ std::string RenderHead(const BenchOptions& options, const BenchResult& result) {
   std::string text = fmt::format(
       "{} tokens x {} -> {} features, {}, tp {} x dp {}, {} warm-up and {} timed steps, lr {}, "
       "seed {}\n",
-      options.tokens, options.in_features, options.out_features, Name(options.dtype), options.tp,
+      options.tokens, options.in_features, options.out_features, DTypeName(options), options.tp,
       options.dp, options.warmup, options.steps, options.learning_rate, options.seed);
   text += fmt::format("backend {}", options.backend);
   for (const auto& [what, value] : result.host) text += fmt::format(", {} {}", what, value);

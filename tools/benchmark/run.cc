@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include "backends/cpu/backend.h"
+#include "backends/nccl/backend.h"
 #include "fmt/format.h"
 #include "tools/io/atomic_file.h"
 #include "tools/io/npy.h"
@@ -31,7 +32,17 @@ verify::VerifyOptions VerifyOptionsOf(const BenchOptions& options) {
 }
 
 verify::NumericModel ModelOf(const BenchOptions& options, LinearMode mode) {
-  return verify::MakeModel(options.dtype, VerifyModeOf(mode), options.tp, options.dp);
+  verify::NumericModel model =
+      verify::MakeModel(options.dtype, VerifyModeOf(mode), options.tp, options.dp);
+  const bool matrix_units =
+      options.backend == "nccl" &&
+      (options.tf32 || (options.dtype != DType::kFloat64 && options.dtype != DType::kFloat32));
+  if (matrix_units) {
+    model.accumulator_roundoff = verify::kTensorCoreRoundoff;
+    model.probabilistic = false;
+  }
+  if (options.tf32) model.operand_roundoff = verify::kTf32Roundoff;
+  return model;
 }
 
 LinearStepOptions StepOf(const BenchOptions& options, LinearMode mode) {
@@ -124,12 +135,24 @@ double FlopsPerStep(const BenchOptions& options) {
 }
 
 StatusOr<std::unique_ptr<Backend>> MakeBackend(const BenchOptions& options) {
+  if (options.backend == "nccl") {
+    nccl::Options nccl_options;
+    nccl_options.deadline = options.deadline;
+    nccl_options.graph = options.graph;
+    nccl_options.gemm_search = options.gemm_search;
+    nccl_options.tf32 = options.tf32;
+    return nccl::MakeBackend(nccl_options);
+  }
   cpu::CpuBackendOptions cpu_options;
   cpu_options.deadline = options.deadline;
   cpu_options.scheduler = options.seeded ? cpu::SchedulerKind::kSeeded : cpu::SchedulerKind::kFree;
   cpu_options.scheduler_seed = options.scheduler_seed;
   cpu_options.all_reduce = options.algorithm;
   return cpu::MakeCpuBackend(cpu_options);
+}
+
+void FillDefaults(const Backend& backend, BenchOptions& options) {
+  if (options.tp == 0) options.tp = std::max(1, backend.DefaultWorld() / options.dp);
 }
 
 StatusOr<BenchResult> RunBench(Backend& backend, const BenchOptions& options) {

@@ -37,6 +37,9 @@ double FlopsPerStep(const BenchOptions& options);
 
 StatusOr<std::unique_ptr<Backend>> MakeBackend(const BenchOptions& options);
 
+// Fills in what the backend decides: the tp of a run that names none.
+void FillDefaults(const Backend& backend, BenchOptions& options);
+
 // Trains and verifies. Where another process has rank 0, the result is empty (and ok).
 // Errors: the backend's, or input that can't be read.
 StatusOr<BenchResult> RunBench(Backend& backend, const BenchOptions& options);

@@ -42,10 +42,11 @@ Status Validate(const NumericModel& model) {
     return InvalidArgument(fmt::format("tp {} and dp {} must be at least 1", model.tp, model.dp));
   }
   if (model.tp_depth < 0 || model.dp_depth < 0 || !(model.accumulator_roundoff > 0) ||
-      !(model.accumulator_roundoff < 1)) {
+      !(model.accumulator_roundoff < 1) || !(model.operand_roundoff >= 0) ||
+      !(model.operand_roundoff < 1)) {
     return InvalidArgument(fmt::format(
-        "reduction depths {} and {} must not be negative, accumulator roundoff {} in (0, 1)",
-        model.tp_depth, model.dp_depth, model.accumulator_roundoff));
+        "reduction depths {} and {} must not be negative, roundoffs {} and {} in (0, 1)",
+        model.tp_depth, model.dp_depth, model.accumulator_roundoff, model.operand_roundoff));
   }
   return OkStatus();
 }
@@ -57,9 +58,12 @@ int BalancedDepth(int parts) {
 
 std::string ToString(const NumericModel& model) {
   return fmt::format(
-      "{} mode, {}, tp {} (depth {}), dp {} (depth {}), accumulator roundoff 2^{}, {}",
+      "{} mode, {}, tp {} (depth {}), dp {} (depth {}), accumulator roundoff 2^{}{}, {}",
       Name(model.mode), Name(model.dtype), model.tp, model.tp_depth, model.dp, model.dp_depth,
       std::ilogb(model.accumulator_roundoff),
+      model.operand_roundoff > 0
+          ? fmt::format(", operands to 2^{}", std::ilogb(model.operand_roundoff))
+          : "",
       model.probabilistic ? fmt::format("probabilistic gamma where smaller (risk {:g})", kRisk)
                           : "deterministic gamma");
 }
@@ -73,6 +77,9 @@ ContractionError ErrorOf(const Contraction& contraction, double lambda) {
     error.accumulate = std::min(
         error.accumulate, ProbabilisticGamma(terms, contraction.accumulator_roundoff, lambda));
   }
+  const double operands = 2 * contraction.operand_roundoff +
+                          contraction.operand_roundoff * contraction.operand_roundoff;
+  error.accumulate += operands * (1 + error.accumulate);
   const int stores = contraction.dtype == accumulator ? 0 : 1;
   error.reduce = Gamma(contraction.depth + stores, StoreRoundoff(contraction.dtype));
   // A product of each term and a store of each part can underflow; an addition cannot.

@@ -35,6 +35,10 @@ inline constexpr double kRisk = 1e-9;
 // by twice as much, always to the same side: no probabilistic bound then.
 inline constexpr double kTensorCoreRoundoff = 0x1p-23;
 
+// tf32 keeps 10 bits of an fp32 operand's fraction, and matrix units drop the others rather than
+// round them.
+inline constexpr double kTf32Roundoff = 0x1p-10;
+
 // How W [out_features, in_features] lies on the tp axis.
 enum class Mode {
   kRow,     // its rows are sharded: Y is gathered, dX is a sum over tp
@@ -55,14 +59,15 @@ struct NumericModel {
   int tp_depth = 0;
   int dp_depth = 0;
   double accumulator_roundoff = 0x1p-24;
-  bool probabilistic = true;  // false: matrix products get the deterministic gamma alone, as on
-                              // tensor cores
+  double operand_roundoff = 0;  // of what a matrix unit does to each operand (kTf32Roundoff), or 0
+  bool probabilistic = true;    // false: matrix products get the deterministic gamma alone, as on
+                                // tensor cores
 };
 
 // The model of `dtype` with IEEE accumulators (fp64 for fp64, else fp32) and depths P - 1.
 NumericModel MakeModel(DType dtype, Mode mode, int tp, int dp);
 
-// Errors: an axis below 1, a negative depth, a roundoff outside (0, 1).
+// Errors: an axis below 1, a negative depth, a roundoff outside (0, 1) (the operands' may be 0).
 Status Validate(const NumericModel& model);
 
 // ceil(log2 parts).
@@ -79,6 +84,7 @@ struct Contraction {
   int depth = 0;  // additions between ranks
   DType dtype = DType::kFloat32;
   double accumulator_roundoff = 0x1p-24;
+  double operand_roundoff = 0;
 };
 
 // |computed - exact| <= E + reduce (S + E) + absolute, where E = accumulate |A||B| + the error that

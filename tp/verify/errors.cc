@@ -23,7 +23,8 @@ Contraction Share(const NumericModel& model, int64_t size, int parts, int depth,
                      .parts = parts,
                      .depth = parts > 1 ? depth : 0,
                      .dtype = model.dtype,
-                     .accumulator_roundoff = model.accumulator_roundoff};
+                     .accumulator_roundoff = model.accumulator_roundoff,
+                     .operand_roundoff = model.operand_roundoff};
 }
 
 }  // namespace

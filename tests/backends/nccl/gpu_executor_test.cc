@@ -172,7 +172,7 @@ TEST(GpuExecutor, AStalledRankMeetsTheDeadline) {
       TP_ASSIGN_OR_RETURN(const auto executor, context.MakeExecutor(schedule));
       TP_RETURN_IF_ERROR(context.Barrier());
       if (context.rank() == 1) std::this_thread::sleep_for(seconds(6));
-      seen[context.rank()] = executor->EnqueueStep();
+      seen[context.rank()] = executor->EnqueueStep(StepKind::kWhole);
       if (seen[context.rank()].ok()) seen[context.rank()] = executor->Synchronize();
       return seen[context.rank()];
     });
@@ -192,7 +192,7 @@ TEST(GpuExecutor, AFailingBodyEndsTheOthers) {
     TP_ASSIGN_OR_RETURN(const Schedule schedule, Lower(program, mesh, context.rank()));
     TP_ASSIGN_OR_RETURN(const auto executor, context.MakeExecutor(schedule));
     if (context.rank() == 1) return InvalidArgument("no more");
-    TP_RETURN_IF_ERROR(executor->EnqueueStep());
+    TP_RETURN_IF_ERROR(executor->EnqueueStep(StepKind::kWhole));
     return executor->Synchronize();
   });
   EXPECT_EQ(status.ToString(), "INVALID_ARGUMENT: rank 1: no more");
@@ -274,7 +274,7 @@ TEST(GpuWorker, DISABLED_TrainsUntilItIsKilled) {
     TP_ASSIGN_OR_RETURN(const auto executor, context.MakeExecutor(schedule));
     for (int step = 0; step < 50; ++step) {
       if (step == 20 && context.rank() == victim) kill(getpid(), SIGKILL);
-      TP_RETURN_IF_ERROR(executor->EnqueueStep());
+      TP_RETURN_IF_ERROR(executor->EnqueueStep(StepKind::kWhole));
       TP_RETURN_IF_ERROR(executor->Synchronize());
       ++steps;
     }
