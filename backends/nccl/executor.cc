@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <glog/logging.h>
 
-#include <array>
 #include <atomic>
 #include <chrono>
 #include <string>
@@ -59,8 +58,9 @@ class NcclExecutor : public Executor {
     TP_RETURN_IF_ERROR(plan_->Enqueue(StepKind::kWhole, nullptr));
     TP_RETURN_IF_ERROR(rank_.WaitForStreams("the first step"));
     TP_RETURN_IF_ERROR(plan_->arena().FillWithZeros());
-    for (StepKind kind : {StepKind::kWhole, StepKind::kProductsOnly}) {
-      if (rank_.options().graph) TP_RETURN_IF_ERROR(Capture(kind));
+    if (rank_.options().graph) {
+      TP_RETURN_IF_ERROR(Capture(StepKind::kWhole));
+      TP_RETURN_IF_ERROR(Capture(StepKind::kProductsOnly));
     }
     return rank_.control().Gather("", Receivers::kEveryone, rank_.options().deadline).status();
   }
@@ -127,7 +127,6 @@ class NcclExecutor : public Executor {
   cudaGraphExec_t& GraphOf(StepKind kind) { return graphs_[static_cast<int>(kind)]; }
 
   Status Capture(StepKind kind) {
-    cudaGraphExec_t& executable = GraphOf(kind);
     const cudaStream_t stream = rank_.stream(Stream::kCompute);
     // Other ranks' threads, and NCCL's own, go on calling CUDA meanwhile.
     TP_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
@@ -136,11 +135,11 @@ class NcclExecutor : public Executor {
     const Status ended = FromCuda(cudaStreamEndCapture(stream, &graph), "cudaStreamEndCapture");
     Status status = enqueued.ok() ? ended : enqueued;
     if (status.ok()) {
-      status = FromCuda(cudaGraphInstantiate(&executable, graph, 0), "cudaGraphInstantiate");
+      status = FromCuda(cudaGraphInstantiate(&GraphOf(kind), graph, 0), "cudaGraphInstantiate");
     }
     if (graph != nullptr) cudaGraphDestroy(graph);
     TP_RETURN_IF_ERROR(status.WithContext("capturing the step as a CUDA graph"));
-    TP_CUDA(cudaGraphUpload(executable, stream));
+    TP_CUDA(cudaGraphUpload(GraphOf(kind), stream));
     return rank_.WaitForStreams("uploading the graph");
   }
 
@@ -169,13 +168,14 @@ class NcclExecutor : public Executor {
 
   Status EnqueueTimedStep(StepKind kind) {
     const cudaStream_t stream = rank_.stream(Stream::kCompute);
-    if (time_ops_) {
+    const bool time_ops = time_ops_ && kind == StepKind::kWhole;
+    if (time_ops) {
       TP_RETURN_IF_ERROR(Synchronize());  // the gate and the events are one step's
       TP_RETURN_IF_ERROR(MakeOpEvents());
       TP_RETURN_IF_ERROR(gate_.CloseOn(stream));
     }
     pending_ = true;
-    ops_timed_ = time_ops_;
+    ops_timed_ = time_ops;
     handed_over_ns_ = HostNow();
     const Status status = EnqueueBetweenEvents(kind, stream);
     gate_.Open();
@@ -184,7 +184,7 @@ class NcclExecutor : public Executor {
 
   Status EnqueueBetweenEvents(StepKind kind, cudaStream_t stream) {
     TP_CUDA(cudaEventRecord(begin_, stream));
-    if (time_ops_) {
+    if (ops_timed_) {
       TP_RETURN_IF_ERROR(plan_->Enqueue(kind, &op_events_));
     } else if (GraphOf(kind) != nullptr) {
       TP_CUDA(cudaGraphLaunch(GraphOf(kind), stream));
@@ -227,8 +227,7 @@ class NcclExecutor : public Executor {
   Rank& rank_;
   const Schedule schedule_;
   std::unique_ptr<StepPlan> plan_;
-  std::array<cudaGraphExec_t, 2> graphs_ =
-      {};  // by StepKind; null where ops are launched one by one
+  cudaGraphExec_t graphs_[2] = {};  // by StepKind; null where steps are launched op by op
   cudaEvent_t begin_ = nullptr;
   cudaEvent_t end_ = nullptr;
   std::vector<StepPlan::OpEvents> op_events_;  // by op, once ops were timed

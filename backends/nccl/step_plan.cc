@@ -264,14 +264,12 @@ Status StepPlan::Enqueue(StepKind kind, const std::vector<OpEvents>* events) {
   const cudaStream_t communication = rank_.stream(kCommunication);
   TP_CUDA(cudaEventRecord(fork_, compute));
   TP_CUDA(cudaStreamWaitEvent(communication, fork_, 0));
-  for (size_t i = 0; i < schedule_.ops.size(); ++i) {
+  for (int i = 0; i < static_cast<int>(schedule_.ops.size()); ++i) {
+    if (!Runs(kind, i)) continue;
     const ScheduledOp& op = schedule_.ops[i];
     const cudaStream_t stream = rank_.stream(op.stream);
-    const bool whole = kind == StepKind::kWhole;
-    if (!whole && op.action != Action::kGemm) continue;
-    // Products wait for nothing but each other, and those are on one stream.
     for (int wait : op.waits) {
-      if (whole) TP_CUDA(cudaStreamWaitEvent(stream, ended_[wait], 0));
+      if (Runs(kind, wait)) TP_CUDA(cudaStreamWaitEvent(stream, ended_[wait], 0));
     }
     if (events != nullptr) TP_CUDA(cudaEventRecord((*events)[i].begin, stream));
     const Status launched = launches_[i](stream);

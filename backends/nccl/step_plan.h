@@ -1,7 +1,7 @@
 // StepPlan: the ops of a Schedule as launches on streams, and everything these need.
 //
 // Built once: addresses, matrix products with the algorithm chosen, scratch memory, communicators
-// and windows. Enqueue then puts the whole step on the rank's two streams, forked from the compute
+// and windows. Enqueue then puts a step on the rank's two streams, forked from the compute
 // stream and joined to it again, so that it can be captured.
 #pragma once
 
@@ -57,6 +57,9 @@ class StepPlan {
   bool RunsBesideCollective(int op) const;
   DeviceMatrix At(const View& view) const;
   char* AddressOf(const View& view) const;
+  bool Runs(StepKind kind, int op) const {
+    return kind == StepKind::kWhole || schedule_.ops[op].action == Action::kGemm;
+  }
 
   Rank& rank_;
   const Schedule& schedule_;

@@ -92,7 +92,9 @@ TEST_P(ControlTest, CarriesManyBytes) {
     const auto all =
         control->Gather(std::string(20'000'000 + rank, 'a' + rank), Receivers::kRoot, kLong);
     ASSERT_TRUE(all.ok()) << all.status().ToString();
-    if (rank == 0) EXPECT_EQ((*all)[2], std::string(20'000'002, 'c'));
+    if (rank == 0) {
+      EXPECT_EQ((*all)[2], std::string(20'000'002, 'c'));
+    }
     // Nobody leaves while rank 0 still reads.
     EXPECT_TRUE(control->Gather("", Receivers::kEveryone, kLong).ok());
   });

@@ -68,11 +68,18 @@ std::map<std::string, ElementSource> Sources() {
   return sources;
 }
 
+TrainOptions Short() {
+  TrainOptions options;
+  options.warmup = 1;
+  options.steps = 3;
+  options.time_products = true;
+  return options;
+}
+
 TrainResult MustTrain(const Options& options, int tp, int dp, const LinearStepOptions& step) {
   const auto backend = MustMakeBackend(options);
   const Mesh mesh = *Mesh::Create(tp, dp);
-  auto result =
-      Train(*backend, mesh, MustMakeStep(step, mesh), Sources(), {.warmup = 1, .steps = 3});
+  auto result = Train(*backend, mesh, MustMakeStep(step, mesh), Sources(), Short());
   CHECK(result.ok()) << result.status().ToString();
   return *std::move(result);
 }
@@ -128,7 +135,10 @@ TEST(GpuExecutor, SearchedProductsAgreeBetweenReplicas) {
 TEST(GpuExecutor, TimesOpsInOrder) {
   const TrainResult result = MustTrain({}, 2, 1, Small(LinearMode::kRow, DType::kFloat32));
   for (const RankRecord& rank : result.ranks) {
-    for (const StepRecord& step : rank.steps) EXPECT_GT(step.end_ns, step.begin_ns);
+    for (const auto* steps : {&rank.steps, &rank.products}) {
+      EXPECT_EQ(steps->size(), 3u);
+      for (const StepRecord& step : *steps) EXPECT_GT(step.end_ns, step.begin_ns);
+    }
     ASSERT_FALSE(rank.op_steps.empty());
     for (const StepRecord& step : rank.op_steps) {
       ASSERT_EQ(step.ops.size(), rank.schedule.ops.size());
@@ -279,7 +289,9 @@ TEST(GpuWorker, DISABLED_TrainsUntilItIsKilled) {
       ++steps;
     }
     TP_ASSIGN_OR_RETURN(const auto all, context.GatherToRoot(std::to_string(context.rank())));
-    if (context.rank() == 0) EXPECT_THAT(all, testing::ElementsAre("0", "1"));
+    if (context.rank() == 0) {
+      EXPECT_THAT(all, testing::ElementsAre("0", "1"));
+    }
     return OkStatus();
   });
   EXPECT_EQ(steps, victim < 0 ? 50 : 20);
