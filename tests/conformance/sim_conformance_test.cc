@@ -1,0 +1,63 @@
+// The CPU backend: every all_reduce algorithm, on threads at full speed and on seeded schedules.
+#include <chrono>
+#include <iterator>
+
+#include "backends/cpu/backend.h"
+#include "sim/collectives/algorithm.h"
+#include "tests/conformance/conformance.h"
+
+namespace tp::conformance {
+namespace {
+
+constexpr int kSeeds = 5;
+
+MakeBackend Make(cpu::SchedulerKind scheduler, uint64_t seed, sim::Algorithm algorithm) {
+  return [=] {
+    cpu::CpuBackendOptions options;
+    options.scheduler = scheduler;
+    options.scheduler_seed = seed;
+    options.all_reduce = algorithm;
+    return cpu::MakeCpuBackend(options);
+  };
+}
+
+Subject SimSubject(const std::string& name, const MakeBackend& make) {
+  return {name, make, /*max_world=*/24, {std::begin(kAllDTypes), std::end(kAllDTypes)}, {}};
+}
+
+Subject Free() {
+  return SimSubject("free", Make(cpu::SchedulerKind::kFree, 0, sim::Algorithm::kAuto));
+}
+
+// On the seeded scheduler; the free one and other seeds must give the same bits.
+Subject Seeded(sim::Algorithm algorithm) {
+  Subject subject =
+      SimSubject(sim::Name(algorithm), Make(cpu::SchedulerKind::kSeeded, 0, algorithm));
+  subject.twins.push_back(Make(cpu::SchedulerKind::kFree, 0, algorithm));
+  for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
+    subject.twins.push_back(Make(cpu::SchedulerKind::kSeeded, seed, algorithm));
+  }
+  return subject;
+}
+
+// How a sum is rounded has little to do with how it travels: two types for each algorithm, and all
+// of them for the default one.
+std::vector<Param> SeededParams() {
+  std::vector<Param> params;
+  for (sim::Algorithm algorithm : sim::kAllAlgorithms) {
+    Subject subject = Seeded(algorithm);
+    if (algorithm != sim::Algorithm::kAuto) subject.dtypes = {DType::kFloat32, DType::kBFloat16};
+    for (const Param& param : AllParams(subject)) params.push_back(param);
+  }
+  return params;
+}
+
+INSTANTIATE_TEST_SUITE_P(Free, LinearStepTest, testing::ValuesIn(AllParams(Free())), ParamName);
+INSTANTIATE_TEST_SUITE_P(Seeded, LinearStepTest, testing::ValuesIn(SeededParams()), ParamName);
+INSTANTIATE_TEST_SUITE_P(Free, RedistributeTest,
+                         testing::ValuesIn(ParamsOf(Free(), DType::kFloat32)), ParamName);
+INSTANTIATE_TEST_SUITE_P(Seeded, RedistributeTest,
+                         testing::ValuesIn(AllParams(Seeded(sim::Algorithm::kAuto))), ParamName);
+
+}  // namespace
+}  // namespace tp::conformance
