@@ -106,6 +106,7 @@ class CpuBackend final : public Backend {
     } else {
       scheduler = sim::MakeSeededScheduler(scheduler_options);
     }
+    ReserveGemms(world);  // a rank has one product under way
     Shared shared(*scheduler, world, options_);
     std::vector<sim::Agent> agents;
     for (int rank = 0; rank < world; ++rank) {

@@ -24,6 +24,10 @@ void Gemm(DType dtype, const Matrix& a, const Matrix& b, const Matrix* bias, con
 // Makes the library use one thread a call; before the first Gemm.
 void UseOneThreadPerGemm();
 
+// Lets the library take now the memory that `count` products at the same time need, and no product
+// later. Eigen alone takes and returns its memory in each product, and this does nothing.
+void ReserveGemms(int count);
+
 // "OpenBLAS 0.3.21 SkylakeX, called by Eigen 3.4.0".
 std::string GemmLibrary();
 
