@@ -95,8 +95,10 @@ class ExecutorState {
   }
 
   Status Enqueue(StepKind kind) {
-    if (kind != kind_) TP_RETURN_IF_ERROR(Synchronize());  // the workers read kind_ until then
-    kind_ = kind;
+    if (kind != kind_) {
+      TP_RETURN_IF_ERROR(Synchronize());  // the workers read kind_ until then
+      kind_ = kind;
+    }
     record_.begin_ns = NowNs();
     scheduler().Raise(ordered_, ++steps_);
     return OkStatus();

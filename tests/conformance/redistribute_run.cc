@@ -82,7 +82,7 @@ class RankBody {
       TP_RETURN_IF_ERROR(executor_->Write(binding.view.buffer, image));
     }
     for (int step = 0; step < steps; ++step) {
-      TP_RETURN_IF_ERROR(executor_->EnqueueStep());
+      TP_RETURN_IF_ERROR(executor_->EnqueueStep(StepKind::kWhole));
       TP_RETURN_IF_ERROR(executor_->Synchronize());
       for (const Binding& binding : schedule_.bindings) TP_RETURN_IF_ERROR(Check(binding, step));
     }
