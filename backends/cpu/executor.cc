@@ -108,7 +108,8 @@ class ExecutorState {
     for (int stream = 0; stream < kNumStreams; ++stream) {
       if (used_[stream]) TP_RETURN_IF_ERROR(Await(done_[stream], steps_, "its streams to end"));
     }
-    record_.end_ns = NowNs();
+    if (synchronized_ < steps_) record_.end_ns = NowNs();
+    synchronized_ = steps_;
     return OkStatus();
   }
 
@@ -237,6 +238,7 @@ class ExecutorState {
   std::array<sim::Signal, kNumStreams> done_;  // the step whose ops of the stream have all ended
   sim::Signal ordered_;                        // the last step that the rank asked for
   uint64_t steps_ = 0;                         // the rank's own
+  uint64_t synchronized_ = 0;                  // the rank's own: the last step that it saw end
   StepKind kind_ = StepKind::kWhole;           // of the steps under way
   std::atomic<bool> stopping_{false};
   StepRecord record_;
