@@ -80,7 +80,7 @@ class ExecutorState {
   Status Work(Stream stream) {
     for (uint64_t step = 1;; ++step) {
       TP_RETURN_IF_ERROR(AwaitOrder(step));
-      if (stopping_) return OkStatus();
+      if (step > last_step_) return OkStatus();
       for (int other = 0; other < kNumStreams; ++other) {  // a step begins when the last has ended
         if (used_[other]) TP_RETURN_IF_ERROR(Await(done_[other], step - 1, "the step before"));
       }
@@ -114,7 +114,7 @@ class ExecutorState {
   }
 
   void Stop() {
-    stopping_ = true;
+    last_step_ = steps_;
     scheduler().Raise(ordered_, kStop);
   }
 
@@ -240,7 +240,7 @@ class ExecutorState {
   uint64_t steps_ = 0;                         // the rank's own
   uint64_t synchronized_ = 0;                  // the rank's own: the last step that it saw end
   StepKind kind_ = StepKind::kWhole;           // of the steps under way
-  std::atomic<bool> stopping_{false};
+  std::atomic<uint64_t> last_step_{kStop};     // after which the workers end
   StepRecord record_;
 };
 

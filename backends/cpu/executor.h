@@ -28,6 +28,7 @@ class CpuExecutor final : public Executor {
   static StatusOr<std::unique_ptr<CpuExecutor>> Create(sim::Fabric& fabric,
                                                        const Schedule& schedule,
                                                        sim::Algorithm all_reduce, int index);
+  // Waits for nothing: steps that were enqueued still run to their end, then the workers stop.
   ~CpuExecutor() override;
 
   std::shared_ptr<ExecutorState> state() const { return state_; }
