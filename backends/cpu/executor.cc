@@ -79,10 +79,10 @@ class ExecutorState {
   // The agent of one stream: runs its ops, step after step, until told to stop.
   Status Work(Stream stream) {
     for (uint64_t step = 1;; ++step) {
-      TP_RETURN_IF_ERROR(AwaitOrder(step));
+      TP_RETURN_IF_ERROR(AwaitOwn(ordered_, step, "its next step"));
       if (step > last_step_) return OkStatus();
       for (int other = 0; other < kNumStreams; ++other) {  // a step begins when the last has ended
-        if (used_[other]) TP_RETURN_IF_ERROR(Await(done_[other], step - 1, "the step before"));
+        if (used_[other]) TP_RETURN_IF_ERROR(AwaitOwn(done_[other], step - 1, "the step before"));
       }
       for (size_t i = 0; i < schedule_.ops.size(); ++i) {
         const ScheduledOp& op = schedule_.ops[i];
@@ -106,7 +106,7 @@ class ExecutorState {
 
   Status Synchronize() {
     for (int stream = 0; stream < kNumStreams; ++stream) {
-      if (used_[stream]) TP_RETURN_IF_ERROR(Await(done_[stream], steps_, "its streams to end"));
+      if (used_[stream]) TP_RETURN_IF_ERROR(AwaitOwn(done_[stream], steps_, "its streams to end"));
     }
     if (synchronized_ < steps_) record_.end_ns = NowNs();
     synchronized_ = steps_;
@@ -141,14 +141,12 @@ class ExecutorState {
   }
 
  private:
-  Status Await(sim::Signal& signal, uint64_t value, const char* what) {
-    return scheduler().Await(signal, value, {.what = what, .rank = schedule_.rank});
-  }
-
-  // A worker without work may wait for as long as its rank likes.
-  Status AwaitOrder(uint64_t step) {
+  // Waits for this rank's own host or streams, however long they take: what can fail to come is
+  // another rank, and whoever waits for that one has the deadline and names it. Were there two
+  // deadlines, the one of a rank that waits for its stream would run out first and hide the cause.
+  Status AwaitOwn(sim::Signal& signal, uint64_t value, const char* what) {
     while (true) {
-      Status status = Await(ordered_, step, "its next step");
+      Status status = scheduler().Await(signal, value, {.what = what, .rank = schedule_.rank});
       if (status.code() != StatusCode::kDeadlineExceeded) return status;
     }
   }
@@ -178,7 +176,7 @@ class ExecutorState {
     // Products wait for nothing but each other, and those are on one stream.
     if (kind_ == StepKind::kWhole) {
       for (int wait : op.waits) {
-        TP_RETURN_IF_ERROR(Await(ended_[wait], step, "another stream's op"));
+        TP_RETURN_IF_ERROR(AwaitOwn(ended_[wait], step, "another stream's op"));
       }
     }
     OpRecord& record = record_.ops[index];
