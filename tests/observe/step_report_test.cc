@@ -1,0 +1,193 @@
+// Reports from records made by hand: two ranks, one all_reduce of ten fp32 elements.
+#include "tp/observe/step_report.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tp/program/ops.h"
+
+namespace tp {
+namespace {
+
+constexpr int64_t kMs = 1000000;
+
+TEST(QuantilesTest, AreThoseOfSortedValues) {
+  const Quantiles one = QuantilesOf({3});
+  EXPECT_EQ(one.median, 3);
+  EXPECT_EQ(one.min, 3);
+  EXPECT_EQ(one.p99, 3);
+  const Quantiles even = QuantilesOf({4, 1, 3, 2});
+  EXPECT_EQ(even.median, 2.5);
+  EXPECT_EQ(even.min, 1);
+  EXPECT_EQ(even.p99, 4);
+  EXPECT_EQ(QuantilesOf({5, 1, 9}).median, 5);
+}
+
+// The nearest rank: the 99th of 100 values, the 100th of 101, the 198th of 200.
+TEST(QuantilesTest, P99IsTheNearestRank) {
+  for (const auto& [count, expected] : {std::pair{99, 99}, {100, 99}, {101, 100}, {200, 198}}) {
+    std::vector<double> values;
+    for (int i = count; i > 0; --i) values.push_back(i);
+    EXPECT_EQ(QuantilesOf(values).p99, expected) << count;
+  }
+}
+
+TEST(QuantilesDeathTest, NeedAValue) { EXPECT_DEATH(QuantilesOf({}), "Check failed"); }
+
+Program MakeProgram() {
+  Program program;
+  const ValueId v = *AddInput(program, Value{"v", {10}, DType::kFloat32, {Partial(), Replicate()}});
+  program.AddResult(*AddRedistribute(program, Phase::kForward, "y", v, Axis::kTp, Replicate()));
+  return program;
+}
+
+ScheduledOp Compute(Phase phase) {
+  ScheduledOp op;
+  op.action = Action::kGemm;
+  op.phase = phase;
+  return op;
+}
+
+// Two products of the forward pass, the all_reduce, and an update.
+Schedule MakeSchedule(int rank) {
+  ScheduledOp collective;
+  collective.action = Action::kCollective;
+  collective.name = "y";
+  collective.phase = Phase::kForward;
+  collective.stream = Stream::kCommunication;
+  collective.call = {CollectiveKind::kAllReduce, DType::kFloat32, Reduction::kSum, 0, {10}};
+  collective.group = {0, 1};
+  Schedule schedule;
+  schedule.rank = rank;
+  schedule.ops = {Compute(Phase::kForward), collective, Compute(Phase::kForward),
+                  Compute(Phase::kOptimizer)};
+  return schedule;
+}
+
+// `collective` is when the all_reduce ran, in ms; it sent `bytes`.
+StepRecord MakeStep(std::pair<int64_t, int64_t> collective, int64_t end_ms, int64_t bytes) {
+  StepRecord step;
+  step.begin_ns = 1000 * kMs;
+  step.end_ns = (1000 + end_ms) * kMs;
+  const auto op = [](int64_t begin_ms, int64_t end_ms, int64_t sent) {
+    return OpRecord{(1000 + begin_ms) * kMs, (1000 + end_ms) * kMs, sent};
+  };
+  step.ops = {op(0, 10, 0), op(collective.first, collective.second, bytes), op(12, 15, 0),
+              op(20, 22, 0)};
+  return step;
+}
+
+// An all_reduce of 10 fp32 over 2 ranks sends 2 * (2 - 1) * 40 bytes in all.
+TrainResult MakeResult(int64_t bytes_of_rank_1 = 40, int64_t algorithm_bytes = 80) {
+  TrainResult result;
+  for (int rank = 0; rank < 2; ++rank) {
+    RankRecord record;
+    record.schedule = MakeSchedule(rank);
+    record.algorithms = {"", "ring", "", ""};
+    record.expected_bytes = {0, algorithm_bytes, 0, 0};
+    const int64_t bytes = rank == 0 ? 40 : bytes_of_rank_1;
+    // Rank 1 comes later to the first one: it waits for nobody.
+    record.steps = {MakeStep({rank == 0 ? 5 : 11, 19}, rank == 0 ? 25 : 30, bytes),
+                    MakeStep({11, rank == 0 ? 17 : 19}, 40, bytes)};
+    record.op_steps = record.steps;
+    result.ranks.push_back(std::move(record));
+  }
+  return result;
+}
+
+StepReport Report(const TrainResult& result) {
+  const StatusOr<StepReport> report = MakeStepReport(MakeProgram(), *Mesh::Create(2, 1), result);
+  EXPECT_TRUE(report.ok()) << report.status().ToString();
+  return *report;
+}
+
+TEST(StepReportTest, AStepTakesAsLongAsItsSlowestRank) {
+  const StepReport report = Report(MakeResult());
+  EXPECT_EQ(report.step_ms, (std::vector<double>{30, 40}));
+  EXPECT_EQ(report.step.median, 35);
+  EXPECT_EQ(report.step.min, 30);
+}
+
+TEST(StepReportTest, ExposedIsWhatNoComputationCovers) {
+  const StepReport report = Report(MakeResult());
+  ASSERT_EQ(report.phases.size(), 4u);
+  const PhaseTime& forward = report.phases[0];
+  EXPECT_EQ(forward.phase, Phase::kForward);
+  // Every rank and step computes 10 + 3 ms.
+  EXPECT_DOUBLE_EQ(forward.compute_ms, 13);
+  // Rank 0: 5..19 and 11..17; rank 1: 11..19 twice. Of these 0..10 and 12..15 are covered.
+  EXPECT_DOUBLE_EQ(forward.communication_ms, (14 + 6 + 8 + 8) / 4.0);
+  EXPECT_DOUBLE_EQ(forward.exposed_ms, (6 + 3 + 5 + 5) / 4.0);
+  const PhaseTime& optimizer = report.phases[3];
+  EXPECT_EQ(optimizer.phase, Phase::kOptimizer);
+  EXPECT_DOUBLE_EQ(optimizer.compute_ms, 2);
+  EXPECT_DOUBLE_EQ(optimizer.communication_ms, 0);
+  EXPECT_DOUBLE_EQ(optimizer.exposed_ms, 0);
+}
+
+// Communication within a computation, at its edges, and where computations touch or overlap.
+TEST(StepReportTest, ExposedCountsEveryGapOnce) {
+  const auto exposed = [](std::pair<int64_t, int64_t> collective) {
+    TrainResult result = MakeResult();
+    for (RankRecord& rank : result.ranks) {
+      rank.op_steps = {MakeStep(collective, 30, 40)};
+      rank.op_steps[0].ops[3] = {1014 * kMs, 1022 * kMs, 0};  // overlaps the second: 12..22
+    }
+    return Report(result).phases[0].exposed_ms;
+  };
+  EXPECT_DOUBLE_EQ(exposed({2, 8}), 0);
+  EXPECT_DOUBLE_EQ(exposed({0, 10}), 0);
+  EXPECT_DOUBLE_EQ(exposed({10, 12}), 2);
+  EXPECT_DOUBLE_EQ(exposed({9, 13}), 2);
+  EXPECT_DOUBLE_EQ(exposed({13, 22}), 0);
+  EXPECT_DOUBLE_EQ(exposed({22, 29}), 7);
+  EXPECT_DOUBLE_EQ(exposed({0, 30}), 10);
+  EXPECT_DOUBLE_EQ(exposed({11, 11}), 0);
+}
+
+TEST(StepReportTest, ACollectiveIsAsFastAsTheLastToCome) {
+  const StepReport report = Report(MakeResult());
+  ASSERT_EQ(report.collectives.size(), 1u);
+  const CollectiveReport& y = report.collectives[0];
+  EXPECT_EQ(y.contract.name, "y");
+  EXPECT_EQ(y.algorithm, "ring");
+  EXPECT_EQ(y.members, 2);
+  EXPECT_EQ(y.array_bytes, 40);
+  EXPECT_EQ(y.bytes_sent, 80);
+  EXPECT_EQ(y.algorithm_bytes, 80);
+  EXPECT_DOUBLE_EQ(y.time_us, 7000);  // the median of 8 ms and 6 ms
+  EXPECT_DOUBLE_EQ(y.algbw_gbps, 40 / 7e6);
+  EXPECT_DOUBLE_EQ(y.busbw_gbps, 40 / 7e6);  // times 2 (2 - 1) / 2
+}
+
+TEST(StepReportTest, AByteMoreOrLessIsADefect) {
+  EXPECT_TRUE(Report(MakeResult()).bytes_ok);
+  for (int64_t bytes : {39, 41, 0}) {
+    const StepReport report = Report(MakeResult(bytes));
+    EXPECT_FALSE(report.bytes_ok);
+    EXPECT_FALSE(report.collectives[0].ok());
+  }
+  for (int64_t bytes : {79, 81, 0}) EXPECT_FALSE(Report(MakeResult(40, bytes)).bytes_ok);
+}
+
+TEST(StepReportTest, ACollectiveThatNobodyRanIsADefect) {
+  TrainResult result = MakeResult();
+  for (RankRecord& rank : result.ranks) rank.schedule.ops[1].name = "z";
+  EXPECT_FALSE(Report(result).bytes_ok);
+}
+
+TEST(StepReportTest, NeedsATimedStep) {
+  TrainResult result = MakeResult();
+  for (RankRecord& rank : result.ranks) rank.op_steps.clear();
+  const Mesh mesh = *Mesh::Create(2, 1);
+  EXPECT_EQ(MakeStepReport(MakeProgram(), mesh, result).status().code(),
+            StatusCode::kInvalidArgument);
+  EXPECT_EQ(MakeStepReport(MakeProgram(), mesh, TrainResult()).status().code(),
+            StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace tp

@@ -1,0 +1,163 @@
+// From whole tensors to the ranks' buffers and back, over every placement on both axes.
+#include "tp/runtime/assemble.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "tp/core/shard_geometry.h"
+
+namespace tp {
+namespace {
+
+constexpr std::byte kSpoilt{0xcd};
+
+double Element(int64_t index) { return static_cast<double>(index % 100) + 1; }
+
+// How a part lies in its rank's buffer.
+enum class Storage { kPacked, kColumnsOutermost, kInWhole };
+
+// The part of rank `rank` and its view into a buffer of its own.
+Binding MakeBinding(const Shape& shape, DType dtype, const Placements& placements, const Mesh& mesh,
+                    int rank, Storage storage) {
+  Binding binding;
+  binding.name = "v";
+  binding.shape = shape;
+  binding.dtype = dtype;
+  binding.placements = placements;
+  const auto columns_dim = static_cast<int>(shape.size()) - 1;
+  binding.view.rows = shape.size() == 2 ? shape[0] : 1;
+  binding.view.columns = shape.empty() ? 1 : shape.back();
+  for (Axis axis : kAllAxes) {
+    if (!IsShard(placements[axis])) continue;
+    const int dim = placements[axis].dim;
+    const ShardGeometry geometry(shape[dim], mesh.Size(axis));
+    const int part = mesh.Coordinate(rank, axis);
+    (dim == columns_dim ? binding.column : binding.row) = geometry.Offset(part);
+    (dim == columns_dim ? binding.view.columns : binding.view.rows) = geometry.Length(part);
+  }
+  View& view = binding.view;
+  const int64_t gap = storage == Storage::kInWhole ? 2 : 0;
+  view.offset = gap;
+  view.row_stride = view.columns + gap;
+  if (storage == Storage::kColumnsOutermost) {
+    view.row_stride = 1;
+    view.column_stride = view.rows;
+  }
+  return binding;
+}
+
+std::vector<std::byte> MakeBuffer(const Binding& binding) {
+  return std::vector<std::byte>((binding.view.End() + 3) * SizeOf(binding.dtype), kSpoilt);
+}
+
+// Fills every rank's buffer, extracts the parts and assembles them.
+HostTensor RoundTrip(const Shape& shape, DType dtype, const Placements& placements,
+                     const Mesh& mesh, Storage storage, std::vector<std::string>& defects) {
+  std::vector<Binding> bindings;
+  std::vector<std::vector<std::byte>> parts;
+  for (int rank = 0; rank < mesh.world(); ++rank) {
+    bindings.push_back(MakeBinding(shape, dtype, placements, mesh, rank, storage));
+    std::vector<std::byte> buffer = MakeBuffer(bindings.back());
+    FillLocal(bindings.back(), Element, buffer);
+    EXPECT_GE(std::count(buffer.begin(), buffer.end(), kSpoilt), 3 * SizeOf(dtype))
+        << "what is not the part stays as it is";
+    parts.push_back(ExtractLocal(bindings.back(), buffer));
+    EXPECT_EQ(parts.back().size(), bindings.back().view.size() * SizeOf(dtype));
+  }
+  std::vector<const Binding*> pointers;
+  for (const Binding& binding : bindings) pointers.push_back(&binding);
+  return Assemble(pointers, {parts.begin(), parts.end()}, mesh, defects);
+}
+
+TEST(AssembleTest, EveryPlacementGivesTheWholeTensor) {
+  const Placement all[] = {Replicate(), Partial(), Shard(0), Shard(1)};
+  for (const auto& [tp, dp] : {std::pair{1, 1}, {2, 1}, {3, 2}, {5, 1}, {4, 3}}) {
+    const Mesh mesh = *Mesh::Create(tp, dp);
+    for (const Shape& shape : {Shape{7, 11}, Shape{2, 3}, Shape{1, 1}, Shape{9}, Shape{2}, Shape{},
+                               Shape{0, 4}, Shape{4, 0}, Shape{0}}) {
+      for (Placement on_tp : all) {
+        for (Placement on_dp : all) {
+          const auto has = [&](Placement p) {
+            return !IsShard(p) || p.dim < static_cast<int>(shape.size());
+          };
+          if (!has(on_tp) || !has(on_dp) || (IsShard(on_tp) && on_tp == on_dp)) continue;
+          for (Storage storage :
+               {Storage::kPacked, Storage::kColumnsOutermost, Storage::kInWhole}) {
+            const Placements placements(on_tp, on_dp);
+            SCOPED_TRACE(ToString(shape) + " " + ToString(placements) + " tp " +
+                         std::to_string(tp) + " dp " + std::to_string(dp));
+            std::vector<std::string> defects;
+            const HostTensor whole =
+                RoundTrip(shape, DType::kFloat32, placements, mesh, storage, defects);
+            EXPECT_EQ(defects, std::vector<std::string>());
+            ASSERT_EQ(whole.shape(), shape);
+            // Each of the summands was fed the whole value.
+            const int summands = (IsPartial(on_tp) ? tp : 1) * (IsPartial(on_dp) ? dp : 1);
+            for (int64_t i = 0; i < whole.size(); ++i) {
+              ASSERT_EQ(whole.At(i), summands * Element(i)) << i;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(AssembleTest, EveryTypeIsRoundedOnTheWayIn) {
+  const Mesh mesh = *Mesh::Create(3, 1);
+  for (DType dtype : kAllDTypes) {
+    std::vector<std::string> defects;
+    const HostTensor whole =
+        RoundTrip({5, 7}, dtype, {Shard(1), Replicate()}, mesh, Storage::kPacked, defects);
+    EXPECT_EQ(whole.dtype(), dtype);
+    for (int64_t i = 0; i < whole.size(); ++i) EXPECT_EQ(whole.At(i), RoundTo(dtype, Element(i)));
+  }
+}
+
+// Partial values are added in double and rounded once: in bf16 256 + 1 + 1 is 258, where adding one
+// after the other gives 256.
+TEST(AssembleTest, PartialValuesAreAddedInDouble) {
+  const Mesh mesh = *Mesh::Create(3, 1);
+  std::vector<Binding> bindings;
+  std::vector<std::vector<std::byte>> parts;
+  for (int rank = 0; rank < 3; ++rank) {
+    bindings.push_back(
+        MakeBinding({1}, DType::kBFloat16, {Partial(), Replicate()}, mesh, rank, Storage::kPacked));
+    parts.emplace_back(2);
+    FillLocal(
+        bindings.back(), [&](int64_t) { return rank == 0 ? 256.0 : 1.0; }, parts.back());
+  }
+  std::vector<std::string> defects;
+  const HostTensor whole = Assemble({&bindings[0], &bindings[1], &bindings[2]},
+                                    {parts.begin(), parts.end()}, mesh, defects);
+  EXPECT_EQ(whole.At(0), 258);
+}
+
+// A replica that differs in one bit is named, with the rank that it should equal; the first one
+// counts.
+TEST(AssembleTest, ReplicasThatDifferAreNamed) {
+  const Mesh mesh = *Mesh::Create(2, 3);  // rank = 2 dp + tp
+  const Placements placements(Shard(0), Replicate());
+  std::vector<Binding> bindings;
+  std::vector<std::vector<std::byte>> parts;
+  for (int rank = 0; rank < mesh.world(); ++rank) {
+    bindings.push_back(MakeBinding({5}, DType::kFloat32, placements, mesh, rank, Storage::kPacked));
+    std::vector<std::byte> buffer = MakeBuffer(bindings.back());
+    FillLocal(bindings.back(), Element, buffer);
+    parts.push_back(ExtractLocal(bindings.back(), buffer));
+  }
+  parts[5][0] ^= std::byte{1};  // tp 1, dp 2
+  std::vector<const Binding*> pointers;
+  for (const Binding& binding : bindings) pointers.push_back(&binding);
+  std::vector<std::string> defects;
+  const HostTensor whole = Assemble(pointers, {parts.begin(), parts.end()}, mesh, defects);
+  ASSERT_EQ(defects.size(), 1u);
+  EXPECT_EQ(defects[0].find("v: rank 5 holds other bits than rank 1"), 0u) << defects[0];
+  for (int64_t i = 0; i < 5; ++i) EXPECT_EQ(whole.At(i), Element(i));
+}
+
+}  // namespace
+}  // namespace tp

@@ -1,0 +1,285 @@
+// What Train asks for, and what it brings back. That its numbers are right is tests/conformance.
+#include "tp/runtime/trainer.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "backends/cpu/backend.h"
+#include "sim/fabric/endpoint.h"
+#include "tp/core/random.h"
+#include "tp/model/linear_step.h"
+#include "tp/program/ops.h"
+
+namespace tp {
+namespace {
+
+using Sources = std::map<std::string, ElementSource>;
+
+Sources AllSources() {
+  Sources sources;
+  uint64_t stream = 0;
+  for (const char* name : {"x", "targets", "w", "b"}) {
+    const RandomTensor random(/*seed=*/1, stream++);
+    sources[name] = [random](int64_t i) { return random.Uniform(static_cast<uint64_t>(i)); };
+  }
+  return sources;
+}
+
+Program MakeProgram(const Mesh& mesh, LinearMode mode = LinearMode::kColumn) {
+  LinearStepOptions options;
+  options.mode = mode;
+  options.tokens = 5;
+  options.in_features = 6;
+  options.out_features = 7;
+  options.learning_rate = 0.5;
+  return *MakeLinearStep(options, mesh);
+}
+
+StatusOr<TrainResult> TrainWith(const Sources& sources, const TrainOptions& options,
+                                const Mesh& mesh = *Mesh::Create(2, 2)) {
+  return Train(*cpu::MakeCpuBackend({}), mesh, MakeProgram(mesh), sources, options);
+}
+
+void ExpectInvalid(const StatusOr<TrainResult>& result, const std::string& text) {
+  ASSERT_FALSE(result.ok());
+  EXPECT_EQ(result.status().code(), StatusCode::kInvalidArgument) << result.status().ToString();
+  EXPECT_NE(result.status().message().find(text), std::string::npos) << result.status().ToString();
+}
+
+TEST(TrainerTest, NamesASourceThatIsMissing) {
+  for (const char* name : {"x", "targets", "w", "b"}) {
+    Sources sources = AllSources();
+    sources.erase(name);
+    ExpectInvalid(TrainWith(sources, {}), "no source feeds '" + std::string(name) + "'");
+  }
+}
+
+TEST(TrainerTest, RefusesStepsThatCannotBe) {
+  TrainOptions options;
+  options.steps = 0;
+  ExpectInvalid(TrainWith(AllSources(), options), "not 2 and 0");
+  options = {};
+  options.warmup = -1;
+  ExpectInvalid(TrainWith(AllSources(), options), "not -1 and 10");
+}
+
+TEST(TrainerTest, NeedsAScalarLoss) {
+  const Mesh mesh = *Mesh::Create(2, 1);
+  Program program;
+  const ValueId x = *AddInput(program, Value{"loss", {3, 4}, DType::kFloat32, {}});
+  program.AddResult(x);
+  ExpectInvalid(
+      Train(*cpu::MakeCpuBackend({}), mesh, program, {{"loss", [](int64_t) { return 0.0; }}}, {}),
+      "'loss' is no scalar");
+}
+
+TEST(TrainerTest, RefusesAProgramThatDoesNotVerify) {
+  const Mesh mesh = *Mesh::Create(2, 1);
+  Program program = MakeProgram(mesh);
+  program.mutable_value(*program.Find("dw")).placements = Placements(Partial(), Replicate());
+  EXPECT_EQ(Train(*cpu::MakeCpuBackend({}), mesh, program, AllSources(), {}).status().code(),
+            StatusCode::kInvalidArgument);
+}
+
+TEST(TrainerTest, BringsBackTheFirstStepAndTheLast) {
+  TrainOptions options;
+  options.warmup = 2;
+  options.steps = 3;
+  std::vector<int> done;
+  options.progress = [&](int steps) { done.push_back(steps); };
+  const StatusOr<TrainResult> five = TrainWith(AllSources(), options);
+  ASSERT_TRUE(five.ok()) << five.status().ToString();
+  EXPECT_EQ(done, (std::vector<int>{1, 2, 3, 4, 5}));
+  ASSERT_EQ(five->losses.size(), 5u);
+  for (size_t i = 1; i < 5; ++i) EXPECT_LT(five->losses[i], five->losses[i - 1]);
+  for (const char* name : {"y", "dx", "dw", "db"}) EXPECT_EQ(five->first.count(name), 1u) << name;
+  EXPECT_EQ(five->first.count("loss"), 0u);
+  EXPECT_EQ(five->last.size(), 2u);
+  EXPECT_EQ(five->ranks.size(), 4u);
+  for (const RankRecord& rank : five->ranks) {
+    EXPECT_EQ(rank.steps.size(), 3u);
+    EXPECT_EQ(rank.op_steps.size(), 3u);
+    EXPECT_EQ(rank.algorithms.size(), rank.schedule.ops.size());
+  }
+
+  options.warmup = 0;
+  options.steps = 1;
+  const StatusOr<TrainResult> one = TrainWith(AllSources(), options);
+  ASSERT_TRUE(one.ok()) << one.status().ToString();
+  for (const auto& [name, tensor] : one->first) {
+    EXPECT_EQ(tensor.ToDoubles(), five->first.at(name).ToDoubles()) << name;
+  }
+  EXPECT_EQ(one->losses[0], five->losses[0]);
+  EXPECT_NE(one->last.at("w").ToDoubles(), five->last.at("w").ToDoubles());
+  // One step from the source, by the gradient that was brought back.
+  const HostTensor& w = one->last.at("w");
+  for (int64_t i = 0; i < w.size(); ++i) {
+    const double before = RoundTo(DType::kFloat32, AllSources().at("w")(i));
+    EXPECT_EQ(w.At(i), RoundTo(DType::kFloat32, before - 0.5 * one->first.at("dw").At(i)));
+  }
+}
+
+// Passes everything on, but for one bit of what member 1 receives.
+class FlippingEndpoint final : public sim::Endpoint {
+ public:
+  explicit FlippingEndpoint(std::unique_ptr<sim::Endpoint> inner) : inner_(std::move(inner)) {}
+
+  int member() const override { return inner_->member(); }
+  int size() const override { return inner_->size(); }
+  Status Send(int to, std::span<const std::byte> data) override { return inner_->Send(to, data); }
+  Status Recv(int from, std::span<std::byte> data) override {
+    TP_RETURN_IF_ERROR(inner_->Recv(from, data));
+    if (member() == 1 && !data.empty()) data[2] ^= std::byte{0x40};  // no rounding hides it
+    return OkStatus();
+  }
+  Status RecvReduce(int from, std::span<const std::byte> local, std::span<std::byte> out,
+                    DType dtype, Reduction reduction) override {
+    return inner_->RecvReduce(from, local, out, dtype, reduction);
+  }
+  Status Flush() override { return inner_->Flush(); }
+  int64_t bytes_sent() const override { return inner_->bytes_sent(); }
+
+ private:
+  const std::unique_ptr<sim::Endpoint> inner_;
+};
+
+TEST(TrainerTest, NamesReplicasThatDiffer) {
+  cpu::CpuBackendOptions backend;
+  backend.all_reduce = sim::Algorithm::kRing;
+  backend.wrap_endpoint = [](std::unique_ptr<sim::Endpoint> inner) {
+    return std::make_unique<FlippingEndpoint>(std::move(inner));
+  };
+  const Mesh mesh = *Mesh::Create(2, 1);
+  const StatusOr<TrainResult> result =
+      Train(*cpu::MakeCpuBackend(backend), mesh, MakeProgram(mesh), AllSources(), {});
+  ASSERT_TRUE(result.ok()) << result.status().ToString();
+  ASSERT_FALSE(result->replica_defects.empty());
+  bool y_is_named = false;
+  for (const std::string& defect : result->replica_defects) {
+    EXPECT_NE(defect.find("rank 1 holds other bits than rank 0"), std::string::npos) << defect;
+    y_is_named = y_is_named || defect.rfind("y: ", 0) == 0;
+  }
+  EXPECT_TRUE(y_is_named);
+}
+
+// An executor for which timing ops has a price, as on a device.
+class CostlyTimes final : public Executor {
+ public:
+  explicit CostlyTimes(std::unique_ptr<Executor> inner) : inner_(std::move(inner)) {}
+
+  Status Write(BufferId buffer, std::span<const std::byte> bytes) override {
+    return inner_->Write(buffer, bytes);
+  }
+  Status Read(BufferId buffer, std::span<std::byte> bytes) override {
+    return inner_->Read(buffer, bytes);
+  }
+  Status EnqueueStep(StepKind kind) override { return inner_->EnqueueStep(kind); }
+  Status Synchronize() override {
+    TP_RETURN_IF_ERROR(inner_->Synchronize());
+    record_ = inner_->LastStep();
+    if (!timed_) record_.ops.clear();
+    return OkStatus();
+  }
+  void TimeOps(bool on) override { timed_ = on; }
+  bool OpTimesAreFree() const override { return false; }
+  const StepRecord& LastStep() const override { return record_; }
+  std::string AlgorithmOf(int index) const override { return inner_->AlgorithmOf(index); }
+  int64_t ExpectedBytes(int index) const override { return inner_->ExpectedBytes(index); }
+
+ private:
+  const std::unique_ptr<Executor> inner_;
+  bool timed_ = false;
+  StepRecord record_;
+};
+
+class CostlyContext final : public RankContext {
+ public:
+  explicit CostlyContext(RankContext& inner) : inner_(inner) {}
+
+  int rank() const override { return inner_.rank(); }
+  int world() const override { return inner_.world(); }
+  StatusOr<std::unique_ptr<Executor>> MakeExecutor(const Schedule& schedule) override {
+    TP_ASSIGN_OR_RETURN(std::unique_ptr<Executor> executor, inner_.MakeExecutor(schedule));
+    return std::unique_ptr<Executor>(std::make_unique<CostlyTimes>(std::move(executor)));
+  }
+  Status Barrier() override { return inner_.Barrier(); }
+  StatusOr<std::vector<std::string>> GatherToRoot(std::string bytes) override {
+    return inner_.GatherToRoot(std::move(bytes));
+  }
+
+ private:
+  RankContext& inner_;
+};
+
+class CostlyBackend final : public Backend {
+ public:
+  std::string name() const override { return "costly"; }
+  std::vector<std::pair<std::string, std::string>> Describe() const override { return {}; }
+  Status Check(int world, DType dtype) const override { return inner_->Check(world, dtype); }
+  bool IsRoot() const override { return true; }
+  Status Run(int world, const std::function<Status(RankContext&)>& body) override {
+    return inner_->Run(world, [&](RankContext& inner) {
+      CostlyContext context(inner);
+      return body(context);
+    });
+  }
+
+ private:
+  const std::unique_ptr<Backend> inner_ = cpu::MakeCpuBackend({});
+};
+
+// Ops are then timed in steps of their own, which change no result.
+TEST(TrainerTest, TimesOpsApartWhereThatCosts) {
+  const Mesh mesh = *Mesh::Create(2, 2);
+  TrainOptions options;
+  options.steps = 3;
+  CostlyBackend backend;
+  const StatusOr<TrainResult> costly =
+      Train(backend, mesh, MakeProgram(mesh), AllSources(), options);
+  const StatusOr<TrainResult> free = TrainWith(AllSources(), options);
+  ASSERT_TRUE(costly.ok()) << costly.status().ToString();
+  ASSERT_TRUE(free.ok()) << free.status().ToString();
+  for (const RankRecord& rank : costly->ranks) {
+    ASSERT_EQ(rank.steps.size(), 3u);
+    for (const StepRecord& step : rank.steps) EXPECT_TRUE(step.ops.empty());
+    EXPECT_GT(rank.op_steps.size(), 0u);
+    for (const StepRecord& step : rank.op_steps) {
+      EXPECT_EQ(step.ops.size(), rank.schedule.ops.size());
+    }
+  }
+  EXPECT_EQ(costly->losses, free->losses);
+  for (const char* name : {"w", "b"}) {
+    EXPECT_EQ(costly->last.at(name).ToDoubles(), free->last.at(name).ToDoubles());
+  }
+}
+
+// Nothing runs where the backend cannot.
+class UnableBackend final : public Backend {
+ public:
+  std::string name() const override { return "unable"; }
+  std::vector<std::pair<std::string, std::string>> Describe() const override { return {}; }
+  Status Check(int world, DType) const override {
+    return Unavailable("no place for " + std::to_string(world) + " ranks");
+  }
+  bool IsRoot() const override { return true; }
+  Status Run(int, const std::function<Status(RankContext&)>&) override {
+    ADD_FAILURE() << "Run was called";
+    return OkStatus();
+  }
+};
+
+TEST(TrainerTest, AsksTheBackendFirst) {
+  const Mesh mesh = *Mesh::Create(2, 2);
+  UnableBackend backend;
+  const StatusOr<TrainResult> result = Train(backend, mesh, MakeProgram(mesh), AllSources(), {});
+  EXPECT_EQ(result.status().ToString(), "UNAVAILABLE: no place for 4 ranks");
+}
+
+}  // namespace
+}  // namespace tp
