@@ -121,7 +121,7 @@ TEST(CpuExecutorTest, EnqueuedIsNotDone) {
   }
 }
 
-// What each rank holds of y, dw and w after four steps, handed over one by one or all at once.
+// What each rank holds of w, y, dx and dw after four steps, handed over one by one or all at once.
 std::vector<Bytes> RunSteps(const CpuBackendOptions& options,
                             const std::vector<Schedule>& schedules, bool at_once) {
   std::vector<std::vector<Bytes>> results(schedules.size());
@@ -132,7 +132,7 @@ std::vector<Bytes> RunSteps(const CpuBackendOptions& options,
                  TP_RETURN_IF_ERROR(executor.EnqueueStep(StepKind::kWhole));
                  if (!at_once) TP_RETURN_IF_ERROR(executor.Synchronize());
                }
-               for (const char* name : {"w", "y", "dw"}) {  // Read waits for the steps
+               for (const char* name : {"w", "y", "dx", "dw"}) {  // Read waits for the steps
                  TP_ASSIGN_OR_RETURN(Bytes part, ReadPart(executor, schedule, name));
                  results[context.rank()].push_back(std::move(part));
                }
@@ -146,13 +146,16 @@ std::vector<Bytes> RunSteps(const CpuBackendOptions& options,
   return all;
 }
 
+// With dp = 1 nothing in a step waits for its last collective, but the next step does.
 TEST(CpuExecutorTest, StepsRunOneAfterTheOther) {
   for (LinearMode mode : {LinearMode::kRow, LinearMode::kColumn}) {
-    const std::vector<Schedule> schedules = MakeSchedules({.mode = mode, .tp = 3, .dp = 2});
-    const std::vector<Bytes> expected = RunSteps({}, schedules, /*at_once=*/false);
-    for (const CpuBackendOptions& options : AllSchedulers()) {
-      EXPECT_EQ(RunSteps(options, schedules, /*at_once=*/true), expected)
-          << Name(mode) << ", seed " << options.scheduler_seed;
+    for (int dp : {1, 2}) {
+      const std::vector<Schedule> schedules = MakeSchedules({.mode = mode, .tp = 3, .dp = dp});
+      const std::vector<Bytes> expected = RunSteps({}, schedules, /*at_once=*/false);
+      for (const CpuBackendOptions& options : AllSchedulers()) {
+        EXPECT_EQ(RunSteps(options, schedules, /*at_once=*/true), expected)
+            << Name(mode) << ", dp " << dp << ", seed " << options.scheduler_seed;
+      }
     }
   }
 }
