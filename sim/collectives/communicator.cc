@@ -141,13 +141,13 @@ Status Communicator::Prepare(const CollectiveCall& call, Algorithm algorithm) {
   TP_RETURN_IF_ERROR(Check(call, members()));
   const Algorithm resolved = Resolve(call, algorithm);
   const int64_t bytes = ScratchBytes(call, resolved, member(), members());
-  if (bytes > scratch_bytes_) {
-    scratch_ = std::make_unique_for_overwrite<std::byte[]>(bytes);
-    scratch_bytes_ = bytes;
+  Seat& mine = group_->seats[member()];
+  if (bytes > mine.scratch_bytes) {
+    mine.scratch = std::make_unique_for_overwrite<std::byte[]>(bytes);
+    mine.scratch_bytes = bytes;
   }
   if (call.counts.size() > reserved_counts_) {
-    for (Seat::Card& card : group_->seats[member()].cards)
-      card.call.counts.reserve(call.counts.size());
+    for (Seat::Card& card : mine.cards) card.call.counts.reserve(call.counts.size());
     reserved_counts_ = call.counts.size();
   }
   return OkStatus();
@@ -178,7 +178,7 @@ Status Communicator::Run(const CollectiveCall& call, Algorithm algorithm, const 
                              .offsets = offsets_,
                              .in = source,
                              .out = target,
-                             .scratch = scratch_.get()};
+                             .scratch = group_->seats[member()].scratch.get()};
   Status status = Dispatch(exchange, resolved);
   if (status.ok()) status = endpoint_->Flush();
   last_bytes_sent_ = endpoint_->bytes_sent() - sent_before;

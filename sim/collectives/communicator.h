@@ -42,7 +42,8 @@ class Communicator {
   // Carries out `call`. `in` and `out` are aligned to an element, and may be null where the member
   // has nothing to read or write. In place is `out == in`; for all_gather also `in` as the member's
   // own block in `out`, for reduce_scatter `out` as its own block in `in`. Otherwise they do not
-  // overlap. `in` is left as it was where `out` does not cover it.
+  // overlap. `in` is left as it was where `out` does not cover it. After an error other members may
+  // still be reading both: they must live until Scheduler::Run returns.
   Status Run(const CollectiveCall& call, Algorithm algorithm, const void* in, void* out);
 
   // The algorithm that Run uses when asked for `algorithm`.
@@ -73,8 +74,6 @@ class Communicator {
   const int rank_;
   const std::unique_ptr<Endpoint> endpoint_;
   std::vector<int64_t> offsets_;  // see Exchange
-  std::unique_ptr<std::byte[]> scratch_;
-  int64_t scratch_bytes_ = 0;
   size_t reserved_counts_ = 0;
   int64_t last_bytes_sent_ = 0;
 };

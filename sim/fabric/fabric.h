@@ -34,9 +34,9 @@ struct Mailbox {
   alignas(64) Signal consumed;
 };
 
-// What one member shows the others, for its two latest calls: the others may still look at the one
-// before the latest, because a member goes on when all have come, not when all have looked.
+// What a group keeps for one member.
 struct Seat {
+  // What the member shows the others of a call.
   struct Card {
     uint64_t hash = 0;           // of all below
     const char* algorithm = "";  // static text
@@ -44,7 +44,15 @@ struct Seat {
   };
 
   alignas(64) Signal calls;  // shown so far
-  Card cards[2];             // call n at n % 2
+
+  // Call n is at n % 2. The others may still look at the one before the latest, because a member
+  // goes on when all have come, not when all have looked.
+  Card cards[2];
+
+  // Where the member's algorithms keep what they send on. It is the group's, so that it is there
+  // for who still reads from it when its member has failed and gone.
+  std::unique_ptr<std::byte[]> scratch;
+  int64_t scratch_bytes = 0;
 };
 
 struct Group {

@@ -206,14 +206,28 @@ TEST(CommunicatorTest, PrepareSaysWhatIsWrongWithACall) {
   EXPECT_THAT(error(CollectiveKind::kBroadcast, {1}, -1), HasSubstr("root -1 is no member"));
 }
 
-TEST(CommunicatorTest, ARankMayCreateItsMemberAgainOnlyAfterItsFirstIsGone) {
-  const auto scheduler = MakeFreeScheduler({});
-  Fabric fabric(*scheduler, 1);
-  auto first = Communicator::Create(fabric, {0}, 0, 1);
-  ASSERT_TRUE(first.ok());
-  EXPECT_FALSE(Communicator::Create(fabric, {0}, 0, 1).ok());
-  first->reset();
-  EXPECT_TRUE(Communicator::Create(fabric, {0}, 0, 1).ok());
+TEST(CommunicatorTest, ARankMayLeaveItsGroupAndComeBack) {
+  const auto scheduler = Seeded(1);
+  Fabric fabric(*scheduler, 2);
+  std::vector<std::unique_ptr<Communicator>> members(2);
+  const auto run = [&] {
+    for (const Status& status : RunRanks(*scheduler, 2, [&](int rank) {
+           std::vector<float> data(kCount);
+           return members[rank]->Run(AllReduce(kCount), Algorithm::kRing, data.data(), data.data());
+         })) {
+      EXPECT_TRUE(status.ok()) << status.ToString();
+    }
+  };
+  for (int rank : {0, 1}) {
+    members[rank] = std::move(Communicator::Create(fabric, {0, 1}, rank, 1)).value();
+  }
+  run();
+  EXPECT_FALSE(Communicator::Create(fabric, {0, 1}, 0, 1).ok());
+  members[0].reset();
+  auto again = Communicator::Create(fabric, {0, 1}, 0, 1);
+  ASSERT_TRUE(again.ok()) << again.status().ToString();
+  members[0] = std::move(again).value();
+  run();
 }
 
 TEST(CommunicatorTest, ResolveKeepsAFormThatExistsAndElsePicksOne) {

@@ -197,10 +197,13 @@ std::vector<Status> RunRanks(Scheduler& scheduler, int world,
 
 std::vector<Status> RunOnce(Fabric& fabric, const CollectiveCall& call, Algorithm algorithm) {
   const int world = fabric.world();
+  // Outlive the run: where one rank fails, others may still be reading its memory.
+  std::vector<Buffers> all;
+  for (int rank = 0; rank < world; ++rank) all.emplace_back(call, rank, world, Place::kOutOfPlace);
   return RunRanks(fabric.scheduler(), world, [&](int rank) -> Status {
     TP_ASSIGN_OR_RETURN(const auto communicator,
                         Communicator::Create(fabric, Ranks(world), rank, 1));
-    Buffers buffers(call, rank, world, Place::kOutOfPlace);
+    Buffers& buffers = all[rank];
     buffers.Fill(MakeInput(call, rank, world, Values::kIntegers));
     TP_RETURN_IF_ERROR(communicator->Run(call, algorithm, buffers.in(), buffers.out()));
     buffers.Take();

@@ -18,7 +18,7 @@ namespace {
 
 // Under a sanitizer a run takes about fifty times as long.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr int kSeeds = 40;
+constexpr int kSeeds = 25;
 #else
 constexpr int kSeeds = 1000;
 #endif
