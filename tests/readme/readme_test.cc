@@ -1,5 +1,5 @@
-// What the README shows is what there is: its example is the one that is compiled and run, and every
-// file that a document links to exists.
+// What the README shows is what there is: its example is the one that is compiled and run, and
+// every file that a document links to exists.
 
 #include <gtest/gtest.h>
 
