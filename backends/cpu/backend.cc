@@ -92,7 +92,7 @@ class CpuBackend final : public Backend {
                               : "seeded, seed " + std::to_string(options_.scheduler_seed)}};
   }
 
-  int DefaultWorld() const override { return 2; }
+  int DefaultTp(int) const override { return 2; }
 
   Status Check(int, DType) const override { return OkStatus(); }
 

@@ -114,10 +114,10 @@ class NcclBackend : public Backend {
     return facts;
   }
 
-  int DefaultWorld() const override {
-    if (launch_) return launch_->world;
+  int DefaultTp(int dp) const override {
     const StatusOr<int> devices = CountDevices();
-    return devices.ok() && *devices > 0 ? *devices : 1;
+    const int world = launch_ ? launch_->world : devices.ok() ? *devices : 0;
+    return std::max(1, world / dp);
   }
 
   Status Check(int world, DType dtype) const override {

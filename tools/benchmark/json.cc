@@ -39,6 +39,17 @@ Json PhasesOf(const StepReport& steps) {
   return phases;
 }
 
+Json OpsOf(const StepReport& steps) {
+  Json ops = Json::array();
+  for (const OpTime& op : steps.ops) {
+    ops.push_back({{"name", op.name},
+                   {"action", Name(op.action)},
+                   {"phase", Name(op.phase)},
+                   {"time_us", op.time_us}});
+  }
+  return ops;
+}
+
 Json BytesOf(const StepReport& steps) {
   Json collectives = Json::array();
   for (const CollectiveReport& collective : steps.collectives) {
@@ -87,6 +98,7 @@ Json ResultOf(const ModeResult& mode) {
                {"products_ms", mode.steps.products ? Json(mode.steps.products->median) : Json()},
                {"losses", mode.observed.losses},
                {"phases", PhasesOf(mode.steps)},
+               {"ops", OpsOf(mode.steps)},
                {"bytes", BytesOf(mode.steps)},
                {"replica_defects", mode.replica_defects}};
   json["equivalence"] = mode.equivalence ? EquivalenceOf(*mode.equivalence) : Json();

@@ -1,6 +1,6 @@
 // The bench's report for programs: `config`, `host` and one entry a mode in `results`.
 //
-// Units are in the names. All times are measured. Keys: docs/json.md.
+// Units are in the names. All times are measured.
 #pragma once
 
 #include <string>

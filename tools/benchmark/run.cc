@@ -152,7 +152,7 @@ StatusOr<std::unique_ptr<Backend>> MakeBackend(const BenchOptions& options) {
 }
 
 void FillDefaults(const Backend& backend, BenchOptions& options) {
-  if (options.tp == 0) options.tp = std::max(1, backend.DefaultWorld() / options.dp);
+  if (options.tp == 0) options.tp = backend.DefaultTp(options.dp);
 }
 
 StatusOr<BenchResult> RunBench(Backend& backend, const BenchOptions& options) {

@@ -3,6 +3,7 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -80,6 +81,15 @@ double RoundTo(DType dtype, double value) {
   if (dtype == DType::kFloat64 || !std::isfinite(value) || value == 0) return value;
   if (dtype == DType::kFloat32) return static_cast<float>(value);
   const Format format = FormatOf(dtype);
+  const double magnitude = std::abs(value);
+  if (magnitude >= MinNormal(dtype) && magnitude < MaxFinite(dtype) / 2) {
+    // The usual case, in integers: add half a unit of the last place that stays (a little less
+    // where that place is even), and drop what lies below it.
+    const int dropped = 53 - format.precision;
+    uint64_t bits = std::bit_cast<uint64_t>(value);
+    bits += (uint64_t{1} << (dropped - 1)) - 1 + ((bits >> dropped) & 1);
+    return std::bit_cast<double>(bits >> dropped << dropped);
+  }
   const int exponent = std::max(std::ilogb(value), format.min_exponent);
   const int ulp_exponent = exponent - format.precision + 1;
   const double rounded = std::ldexp(std::nearbyint(std::ldexp(value, -ulp_exponent)), ulp_exponent);

@@ -86,6 +86,25 @@ CollectiveReport ReportCollective(const ContractEntry& entry, const TrainResult&
   return report;
 }
 
+std::vector<OpTime> MeanOpTimes(const TrainResult& result) {
+  std::vector<OpTime> times;
+  for (const ScheduledOp& op : result.ranks[0].schedule.ops) {
+    times.push_back({op.name, op.action, op.phase, 0});
+  }
+  for (const RankRecord& rank : result.ranks) {
+    const double weight = 1.0 / static_cast<double>(result.ranks.size() * rank.op_steps.size());
+    // Ranks run the same ops, but for copies of blocks that are empty on some.
+    if (rank.schedule.ops.size() != times.size()) continue;
+    for (const StepRecord& step : rank.op_steps) {
+      for (size_t i = 0; i < times.size(); ++i) {
+        times[i].time_us +=
+            weight * static_cast<double>(step.ops[i].end_ns - step.ops[i].begin_ns) / 1e3;
+      }
+    }
+  }
+  return times;
+}
+
 // Of each step, how long its slowest rank took.
 std::vector<double> SlowestMs(const TrainResult& result,
                               std::vector<StepRecord> RankRecord::*steps) {
@@ -128,6 +147,7 @@ StatusOr<StepReport> MakeStepReport(const Program& program, const Mesh& mesh,
       AddStep(rank.schedule, step, weight, report.phases);
     }
   }
+  report.ops = MeanOpTimes(result);
   for (const ContractEntry& entry : ByteContract(program, mesh)) {
     report.collectives.push_back(ReportCollective(entry, result));
     report.bytes_ok = report.bytes_ok && report.collectives.back().ok();

@@ -51,11 +51,19 @@ struct CollectiveReport {
   bool ok() const { return bytes_sent == contract.bytes && bytes_sent == algorithm_bytes; }
 };
 
+struct OpTime {
+  std::string name;
+  Action action = Action::kCopy;
+  Phase phase = Phase::kForward;
+  double time_us = 0;  // mean over the steps and the ranks
+};
+
 struct StepReport {
   std::vector<double> step_ms;  // of each timed step
   Quantiles step;
   std::optional<Quantiles> products;          // of the matrix products alone, where they were timed
   std::vector<PhaseTime> phases;              // one for each of kAllPhases
+  std::vector<OpTime> ops;                    // in schedule order
   std::vector<CollectiveReport> collectives;  // in program order
   bool bytes_ok = true;
 };

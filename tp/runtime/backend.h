@@ -42,8 +42,8 @@ class Backend {
   // Facts of the machine for a report's head, as (what, value).
   virtual std::vector<std::pair<std::string, std::string>> Describe() const = 0;
 
-  // The world that a run gets where nobody says how many ranks it should have.
-  virtual int DefaultWorld() const = 0;
+  // The tp that a run with this dp gets where nobody says how many ranks split the layer.
+  virtual int DefaultTp(int dp) const = 0;
 
   // Errors: what this backend or machine can't do, before anything is allocated.
   virtual Status Check(int world, DType dtype) const = 0;
