@@ -135,7 +135,10 @@ class NcclExecutor : public Executor {
     const Status ended = FromCuda(cudaStreamEndCapture(stream, &graph), "cudaStreamEndCapture");
     Status status = enqueued.ok() ? ended : enqueued;
     if (status.ok()) {
-      status = FromCuda(cudaGraphInstantiate(&GraphOf(kind), graph, 0), "cudaGraphInstantiate");
+      // Without the flag every node would have the compute stream's priority.
+      status = FromCuda(
+          cudaGraphInstantiate(&GraphOf(kind), graph, cudaGraphInstantiateFlagUseNodePriority),
+          "cudaGraphInstantiate");
     }
     if (graph != nullptr) cudaGraphDestroy(graph);
     TP_RETURN_IF_ERROR(status.WithContext("capturing the step as a CUDA graph"));

@@ -49,6 +49,7 @@ LinearStepOptions Small(LinearMode mode, DType dtype) {
   options.in_features = 100;
   options.out_features = 101;  // does not divide
   options.dtype = dtype;
+  options.learning_rate = 4;  // large enough for a bf16 weight to move, small enough to converge
   return options;
 }
 
