@@ -179,6 +179,27 @@ TEST(StepReportTest, ACollectiveThatNobodyRanIsADefect) {
   EXPECT_FALSE(Report(result).bytes_ok);
 }
 
+TEST(StepReportTest, ACollectiveThatNobodyDeclaredIsADefect) {
+  TrainResult result = MakeResult();
+  for (RankRecord& rank : result.ranks) {
+    ScheduledOp more = rank.schedule.ops[1];
+    more.name = "z";
+    more.phase = Phase::kBackward;
+    rank.schedule.ops.push_back(more);
+    rank.algorithms.push_back("ring");
+    rank.expected_bytes.push_back(80);
+    for (StepRecord& step : rank.op_steps) step.ops.push_back(step.ops[1]);
+  }
+  const StepReport report = Report(result);
+  EXPECT_FALSE(report.bytes_ok);
+  ASSERT_EQ(report.collectives.size(), 2u);
+  EXPECT_TRUE(report.collectives[0].ok());
+  EXPECT_FALSE(report.collectives[1].ok());
+  EXPECT_EQ(report.collectives[1].contract.name, "z");
+  EXPECT_EQ(report.collectives[1].contract.bytes, 0);
+  EXPECT_EQ(report.collectives[1].bytes_sent, 80);
+}
+
 TEST(StepReportTest, NeedsATimedStep) {
   TrainResult result = MakeResult();
   for (RankRecord& rank : result.ranks) rank.op_steps.clear();

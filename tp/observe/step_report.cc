@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
+#include <set>
 #include <utility>
 
 namespace tp {
@@ -105,6 +107,30 @@ std::vector<OpTime> MeanOpTimes(const TrainResult& result) {
   return times;
 }
 
+// The collectives that ran and that no entry of the contract is about: each owes an explanation for
+// every byte.
+std::vector<CollectiveReport> ReportUndeclared(const std::vector<ContractEntry>& contract,
+                                               const TrainResult& result) {
+  std::map<std::pair<std::string, Axis>, CollectiveReport> undeclared;
+  for (const RankRecord& rank : result.ranks) {
+    std::set<int> declared;
+    for (const ContractEntry& entry : contract) declared.insert(FindOp(rank.schedule, entry));
+    for (size_t i = 0; i < rank.schedule.ops.size(); ++i) {
+      const ScheduledOp& op = rank.schedule.ops[i];
+      if (op.action != Action::kCollective || declared.count(static_cast<int>(i)) > 0) continue;
+      CollectiveReport& report = undeclared[{op.name, op.axis}];
+      report.contract = {op.name, op.call.kind, op.axis, op.phase, 0};
+      report.algorithm = rank.algorithms[i];
+      report.members = static_cast<int>(op.group.size());
+      report.declared = false;
+      report.bytes_sent += rank.op_steps.back().ops[i].bytes_sent;
+    }
+  }
+  std::vector<CollectiveReport> reports;
+  for (auto& [name, report] : undeclared) reports.push_back(std::move(report));
+  return reports;
+}
+
 // Of each step, how long its slowest rank took.
 std::vector<double> SlowestMs(const TrainResult& result,
                               std::vector<StepRecord> RankRecord::*steps) {
@@ -148,10 +174,15 @@ StatusOr<StepReport> MakeStepReport(const Program& program, const Mesh& mesh,
     }
   }
   report.ops = MeanOpTimes(result);
-  for (const ContractEntry& entry : ByteContract(program, mesh)) {
+  const std::vector<ContractEntry> contract = ByteContract(program, mesh);
+  for (const ContractEntry& entry : contract) {
     report.collectives.push_back(ReportCollective(entry, result));
-    report.bytes_ok = report.bytes_ok && report.collectives.back().ok();
   }
+  for (CollectiveReport& undeclared : ReportUndeclared(contract, result)) {
+    report.collectives.push_back(std::move(undeclared));
+  }
+  report.bytes_ok = std::all_of(report.collectives.begin(), report.collectives.end(),
+                                [](const CollectiveReport& collective) { return collective.ok(); });
   return report;
 }
 

@@ -39,6 +39,7 @@ struct PhaseTime {
 
 struct CollectiveReport {
   ContractEntry contract;
+  bool declared = true;  // the Program asks for it; false: it ran all the same
   std::string algorithm;
   int members = 0;
   int64_t array_bytes = 0;      // of one group's whole array, the largest of the groups
@@ -48,7 +49,9 @@ struct CollectiveReport {
   double algbw_gbps = 0;        // 10^9 bytes a second
   double busbw_gbps = 0;
   // Moved what the contract and the algorithm say, no byte more or less.
-  bool ok() const { return bytes_sent == contract.bytes && bytes_sent == algorithm_bytes; }
+  bool ok() const {
+    return declared && bytes_sent == contract.bytes && bytes_sent == algorithm_bytes;
+  }
 };
 
 struct OpTime {
@@ -64,7 +67,7 @@ struct StepReport {
   std::optional<Quantiles> products;          // of the matrix products alone, where they were timed
   std::vector<PhaseTime> phases;              // one for each of kAllPhases
   std::vector<OpTime> ops;                    // in schedule order
-  std::vector<CollectiveReport> collectives;  // in program order
+  std::vector<CollectiveReport> collectives;  // in program order; undeclared ones behind
   bool bytes_ok = true;
 };
 
