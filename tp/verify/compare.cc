@@ -74,6 +74,7 @@ std::vector<size_t> Judge(const ExpectedElements& elements, const NumericModel& 
     report->ratio = ratio;
   }
   report->failing = static_cast<int64_t>(failing.size());
+  if (!failing.empty()) report->first_failing = elements.index[failing[0]];
   report->ok = failing.empty();
   if (report->quantity != Quantity::kLoss) {
     report->owners = OwnersOf(report->quantity, model, report->shape, report->worst_index);
@@ -110,11 +111,20 @@ Status Conclude(Report* report) {
   int64_t checked = 0;
   for (const QuantityReport& quantity : report->quantities) checked += quantity.checked;
   if (checked == 0) return InvalidArgument("nothing to compare: no result was given");
-  for (QuantityReport& quantity : report->quantities) {
+  // A loss after the first is made of weights that the first step's gradients have changed.
+  QuantityReport& loss = report->quantities[static_cast<size_t>(Quantity::kLoss)];
+  const bool later = !loss.ok && loss.first_failing > 0;
+  for (const QuantityReport& quantity : report->quantities) {
     if (quantity.ok) continue;
     report->ok = false;
-    if (!report->first_divergence) report->first_divergence = quantity.quantity;
+    const bool gradient = quantity.quantity == Quantity::kDw || quantity.quantity == Quantity::kDb;
+    if (later && gradient && !loss.follows_from) loss.follows_from = quantity.quantity;
+    const bool first =
+        !report->first_divergence ||
+        (later && report->first_divergence == Quantity::kLoss && quantity.quantity < Quantity::kW);
+    if (first) report->first_divergence = quantity.quantity;
   }
+  if (loss.follows_from) loss.causes.clear();
   return OkStatus();
 }
 

@@ -38,6 +38,7 @@ struct QuantityReport {
   int64_t checked = 0;  // elements; 0 where it could not be checked, and `notes` say why
   int64_t total = 0;
   int64_t failing = 0;
+  int64_t first_failing = 0;  // row-major, the first that fails; of the losses: the step
   bool ok = true;
 
   // The element with the largest error in units of its bound.
@@ -59,8 +60,9 @@ struct Report {
   Lane lane = Lane::kBounded;
   std::vector<QuantityReport> quantities;  // in program order
   bool ok = true;
-  std::optional<Quantity> first_divergence;  // in program order
-  std::string coverage;                      // "all of it", or which part was verified
+  // In program order: a loss that is wrong only after the first step comes after dX, dW and db.
+  std::optional<Quantity> first_divergence;
+  std::string coverage;  // "all of it", or which part was verified
 
   const QuantityReport& Of(Quantity quantity) const {
     return quantities[static_cast<size_t>(quantity)];
