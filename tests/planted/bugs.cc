@@ -29,6 +29,12 @@ const Setting kColumnOnGrid{.mode = LinearMode::kColumn,
                             .out_features = 10};
 const Setting kUnevenGrid{.mode = LinearMode::kColumn, .tp = 3, .dp = 2};
 
+// By every lane that compares numbers with the reference, and by `others`.
+std::map<Lane, std::string> ByNumbers(std::map<Lane, std::string> others = {}) {
+  for (Lane lane : {Lane::kExact, Lane::kBounded, Lane::kBoundedBf16}) others[lane];
+  return others;
+}
+
 Value& ValueNamed(Program& program, std::string_view name) {
   return program.mutable_value(program.Find(name).value());
 }
@@ -91,28 +97,24 @@ void AddGradientBugs(std::vector<Bug>& bugs) {
                   .program = ReadWithout("db"),
                   .hooks = OnSchedule([](Schedule& s, const Mesh&) { DropCollective(s, "db"); }),
                   .quantity = Quantity::kDb,
-                  .caught_by = {{Lane::kPlacement, "'db.partial' is Partial"},
-                                {Lane::kBytes, "db 0 of"},
-                                {Lane::kReplicas, ""},
-                                {Lane::kExact, ""},
-                                {Lane::kBounded, ""}}});
+                  .caught_by = ByNumbers({{Lane::kPlacement, "'db.partial' is Partial"},
+                                          {Lane::kBytes, "db 0 of"},
+                                          {Lane::kReplicas, ""}})});
   bugs.push_back({.number = 2,
                   .form = "dX is not all-reduced",
                   .setting = kRow,
                   .program = Declare("dx.partial", Axis::kTp, Replicate()),
                   .hooks = OnSchedule([](Schedule& s, const Mesh&) { DropCollective(s, "dx"); }),
                   .quantity = Quantity::kDx,
-                  .caught_by = {{Lane::kPlacement, "'dx.partial' is declared"},
-                                {Lane::kBytes, "dx 0 of"},
-                                {Lane::kReplicas, ""},
-                                {Lane::kExact, ""},
-                                {Lane::kBounded, ""}}});
+                  .caught_by = ByNumbers({{Lane::kPlacement, "'dx.partial' is declared"},
+                                          {Lane::kBytes, "dx 0 of"},
+                                          {Lane::kReplicas, ""}})});
   bugs.push_back({.number = 8,
                   .form = "no gradient comes back through the gather",
                   .setting = kWholeRow,
                   .program = [](Program& p) { FirstOf(p, OpKind::kMseGrad).scale = 0; },
                   .quantity = Quantity::kDx,
-                  .caught_by = {{Lane::kExact, ""}, {Lane::kBounded, ""}}});
+                  .caught_by = ByNumbers()});
   bugs.push_back({.number = 8,
                   .form = "W and b are not among what is trained",
                   .setting = kRow,
@@ -125,7 +127,7 @@ void AddGradientBugs(std::vector<Bug>& bugs) {
                         p.ReplaceOps(std::move(ops));
                       },
                   .quantity = Quantity::kLoss,
-                  .caught_by = {{Lane::kExact, ""}, {Lane::kBounded, ""}}});
+                  .caught_by = ByNumbers()});
   bugs.push_back({.number = 9,
                   .form = "shards of dW are averaged over tp as if they were replicas",
                   .setting = kRowOnGrid,
@@ -136,22 +138,18 @@ void AddGradientBugs(std::vector<Bug>& bugs) {
                     ScaleAfter(s, reduce, s.ops[reduce].receive, 1.0 / mesh.Size(Axis::kTp));
                   }),
                   .quantity = Quantity::kDw,
-                  .caught_by = {{Lane::kPlacement, "'dw.partial' is declared"},
-                                {Lane::kBytes, "dw.partial "},
-                                {Lane::kExact, ""},
-                                {Lane::kBounded, ""}}});
-  bugs.push_back({.number = 10,
-                  .form = "the reverse of the all-reduce of Y sums dY over tp",
-                  .setting = kColumn,
-                  .program = Declare("dy", Axis::kTp, Partial()),
-                  .hooks = OnSchedule([](Schedule& s, const Mesh& mesh) {
-                    AllReduceAfter(s, mesh, Axis::kTp, Action::kMseLossGrad, "loss");
-                  }),
-                  .quantity = Quantity::kDx,
-                  .caught_by = {{Lane::kPlacement, "'dy' is declared"},
-                                {Lane::kBytes, "loss "},
-                                {Lane::kExact, ""},
-                                {Lane::kBounded, ""}}});
+                  .caught_by = ByNumbers({{Lane::kPlacement, "'dw.partial' is declared"},
+                                          {Lane::kBytes, "dw.partial "}})});
+  bugs.push_back(
+      {.number = 10,
+       .form = "the reverse of the all-reduce of Y sums dY over tp",
+       .setting = kColumn,
+       .program = Declare("dy", Axis::kTp, Partial()),
+       .hooks = OnSchedule([](Schedule& s, const Mesh& mesh) {
+         AllReduceAfter(s, mesh, Axis::kTp, Action::kMseLossGrad, "loss");
+       }),
+       .quantity = Quantity::kDx,
+       .caught_by = ByNumbers({{Lane::kPlacement, "'dy' is declared"}, {Lane::kBytes, "loss "}})});
 }
 
 void AddForwardBugs(std::vector<Bug>& bugs) {
@@ -169,19 +167,15 @@ void AddForwardBugs(std::vector<Bug>& bugs) {
          OrderAgain(s);
        }),
        .quantity = Quantity::kY,
-       .caught_by = {{Lane::kPlacement, "the bias would be counted once a rank"},
-                     {Lane::kExact, ""},
-                     {Lane::kBounded, ""}}});
+       .caught_by = ByNumbers({{Lane::kPlacement, "the bias would be counted once a rank"}})});
   bugs.push_back({.number = 4,
                   .form = "Y is reduced in a contiguous copy, which is thrown away",
                   .setting = kColumn,
                   .program = ReadWithout("xw"),
                   .hooks = OnSchedule([](Schedule& s, const Mesh&) { ReduceACopy(s, "xw"); }),
                   .quantity = Quantity::kY,
-                  .caught_by = {{Lane::kPlacement, "'xw.partial' is Partial"},
-                                {Lane::kReplicas, ""},
-                                {Lane::kExact, ""},
-                                {Lane::kBounded, ""}}});
+                  .caught_by = ByNumbers(
+                      {{Lane::kPlacement, "'xw.partial' is Partial"}, {Lane::kReplicas, ""}})});
   bugs.push_back(
       {.number = 6,
        .form = "the bias is sharded over dp, not over tp",
@@ -194,17 +188,15 @@ void AddForwardBugs(std::vector<Bug>& bugs) {
                          b.column = geometry.Offset(mesh.Coordinate(rank, Axis::kDp));
                        }),
        .quantity = Quantity::kY,
-       .caught_by = {{Lane::kPlacement, "the bias must lie as the columns do"},
-                     {Lane::kReplicas, "b"},
-                     {Lane::kExact, ""},
-                     {Lane::kBounded, ""}}});
+       .caught_by = ByNumbers(
+           {{Lane::kPlacement, "the bias must lie as the columns do"}, {Lane::kReplicas, "b"}})});
   bugs.push_back(
       {.number = 7,
        .form = "the gathered Y is laid out rank-major",
        .setting = kWholeRow,
        .hooks = OnSchedule([](Schedule& s, const Mesh& mesh) { LayOutRankMajor(s, mesh, "y"); }),
        .quantity = Quantity::kY,
-       .caught_by = {{Lane::kExact, ""}, {Lane::kBounded, ""}}});
+       .caught_by = ByNumbers()});
 }
 
 // The ranks of a collective over `axis` are those of the other axis.
@@ -220,7 +212,7 @@ void AddMeshBugs(std::vector<Bug>& bugs) {
                   .setting = kColumnOnGrid,
                   .hooks = WrongGroup("xw", Axis::kDp),
                   .quantity = Quantity::kY,
-                  .caught_by = {{Lane::kReplicas, ""}, {Lane::kExact, ""}, {Lane::kBounded, ""}}});
+                  .caught_by = ByNumbers({{Lane::kReplicas, ""}})});
   bugs.push_back({.number = 5,
                   .form = "dW is synchronised over the tp group",
                   .setting = kRowOnGrid,
@@ -231,10 +223,7 @@ void AddMeshBugs(std::vector<Bug>& bugs) {
                       },
                   .hooks = WrongGroup("dw", Axis::kTp),
                   .quantity = Quantity::kDw,
-                  .caught_by = {{Lane::kPlacement, "'dw' is"},
-                                {Lane::kReplicas, ""},
-                                {Lane::kExact, ""},
-                                {Lane::kBounded, ""}}});
+                  .caught_by = ByNumbers({{Lane::kPlacement, "'dw' is"}, {Lane::kReplicas, ""}})});
   bugs.push_back({.number = 5,
                   .form = "which rows of W a rank holds follows from its place in the world",
                   .setting = kRowOnGrid,
@@ -245,7 +234,7 @@ void AddMeshBugs(std::vector<Bug>& bugs) {
                                         geometry.Offset(rank * mesh.Size(Axis::kTp) / mesh.world());
                                   }),
                   .quantity = Quantity::kY,
-                  .caught_by = {{Lane::kReplicas, "W"}, {Lane::kExact, ""}, {Lane::kBounded, ""}}});
+                  .caught_by = ByNumbers({{Lane::kReplicas, "W"}})});
   bugs.push_back({.number = 13,
                   .form = "the layer falls back to no sharding",
                   .setting = kRow,
@@ -271,7 +260,7 @@ void AddMeshBugs(std::vector<Bug>& bugs) {
                     OrderAgain(s);
                   }),
                   .quantity = Quantity::kY,
-                  .caught_by = {{Lane::kExact, ""}, {Lane::kBounded, ""}}});
+                  .caught_by = ByNumbers()});
   bugs.push_back({.number = 13,
                   .form = "in_features / tp is rounded down; the rest is not multiplied",
                   .setting = kColumn,
@@ -285,7 +274,7 @@ void AddMeshBugs(std::vector<Bug>& bugs) {
                     OrderAgain(s);
                   }),
                   .quantity = Quantity::kY,
-                  .caught_by = {{Lane::kExact, ""}, {Lane::kBounded, ""}}});
+                  .caught_by = ByNumbers()});
 }
 
 void AddInitialisationBugs(std::vector<Bug>& bugs) {
@@ -295,7 +284,7 @@ void AddInitialisationBugs(std::vector<Bug>& bugs) {
        .setting = kRow,
        .hooks = OnFeed("w", [](int, const Mesh&, Binding& w, ElementSource&) { w.row = 0; }),
        .quantity = Quantity::kY,
-       .caught_by = {{Lane::kExact, ""}, {Lane::kBounded, ""}}});
+       .caught_by = ByNumbers()});
   bugs.push_back({.number = 11,
                   .form = "the spread of W is that of a layer of in_features / tp",
                   .setting = kColumn,
@@ -305,20 +294,22 @@ void AddInitialisationBugs(std::vector<Bug>& bugs) {
                                     source = [=](int64_t i) { return factor * source(i); };
                                   }),
                   .quantity = Quantity::kY,
-                  .caught_by = {{Lane::kExact, ""}, {Lane::kBounded, ""}}});
+                  .caught_by = ByNumbers()});
   // Y as it is assembled is rank 0's and right; the columns of dX that other ranks make are not.
-  bugs.push_back(
-      {.number = 12,
-       .form = "each rank draws the replicated bias from a seed of its own",
-       .setting = kColumn,
-       .hooks = OnFeed("b",
-                       [](int rank, const Mesh&, Binding&, ElementSource& source) {
-                         if (rank == 0) return;
-                         const RandomTensor random(static_cast<uint64_t>(rank), 0);
-                         source = [=](int64_t i) { return random.Uniform(i); };
-                       }),
-       .quantity = Quantity::kY,
-       .caught_by = {{Lane::kReplicas, ""}, {Lane::kExact, "dX"}, {Lane::kBounded, "dX"}}});
+  bugs.push_back({.number = 12,
+                  .form = "each rank draws the replicated bias from a seed of its own",
+                  .setting = kColumn,
+                  .hooks = OnFeed("b",
+                                  [](int rank, const Mesh&, Binding&, ElementSource& source) {
+                                    if (rank == 0) return;
+                                    const RandomTensor random(static_cast<uint64_t>(rank), 0);
+                                    source = [=](int64_t i) { return random.Uniform(i); };
+                                  }),
+                  .quantity = Quantity::kY,
+                  .caught_by = {{Lane::kReplicas, ""},
+                                {Lane::kExact, "dX"},
+                                {Lane::kBounded, "dX"},
+                                {Lane::kBoundedBf16, "dX"}}});
 }
 
 // What tp rank 1 holds of the loss counts `times` times.
@@ -332,21 +323,19 @@ Hooks CountLossOfRankOne(double times) {
 
 void AddCountingBugs(std::vector<Bug>& bugs) {
   // The engine has no gradient norm yet. Its one sum of squares over shards is the loss.
-  bugs.push_back(
-      {.number = 14,
-       .form = "the loss, a sum over shards, counts one of them twice",
-       .setting = kRow,
-       .program = Declare("loss", Axis::kTp, Replicate()),
-       .hooks = CountLossOfRankOne(2),
-       .quantity = Quantity::kLoss,
-       .caught_by = {
-           {Lane::kPlacement, "'loss' is declared"}, {Lane::kExact, ""}, {Lane::kBounded, ""}}});
+  bugs.push_back({.number = 14,
+                  .form = "the loss, a sum over shards, counts one of them twice",
+                  .setting = kRow,
+                  .program = Declare("loss", Axis::kTp, Replicate()),
+                  .hooks = CountLossOfRankOne(2),
+                  .quantity = Quantity::kLoss,
+                  .caught_by = ByNumbers({{Lane::kPlacement, "'loss' is declared"}})});
   bugs.push_back({.number = 14,
                   .form = "the loss does not count one of its shards",
                   .setting = kRow,
                   .hooks = CountLossOfRankOne(0),
                   .quantity = Quantity::kLoss,
-                  .caught_by = {{Lane::kExact, ""}, {Lane::kBounded, ""}}});
+                  .caught_by = ByNumbers()});
   bugs.push_back({.number = 17,
                   .form = "Y is the maximum over the ranks, not the sum",
                   .setting = kColumn,
@@ -354,7 +343,7 @@ void AddCountingBugs(std::vector<Bug>& bugs) {
                     OpOf(s, Action::kCollective, "xw").call.reduction = Reduction::kMax;
                   }),
                   .quantity = Quantity::kY,
-                  .caught_by = {{Lane::kExact, ""}, {Lane::kBounded, ""}}});
+                  .caught_by = ByNumbers()});
   bugs.push_back({.number = 17,
                   .form = "Y is the mean over the ranks, not the sum",
                   .setting = kColumn,
@@ -363,7 +352,7 @@ void AddCountingBugs(std::vector<Bug>& bugs) {
                     ScaleAfter(s, index, s.ops[index].receive, 1.0 / mesh.Size(Axis::kTp));
                   }),
                   .quantity = Quantity::kY,
-                  .caught_by = {{Lane::kExact, ""}, {Lane::kBounded, ""}}});
+                  .caught_by = ByNumbers()});
   bugs.push_back({.number = 17,
                   .form = "dW, of a loss that is a mean over all, is averaged over dp again",
                   .setting = kUnevenGrid,
@@ -372,13 +361,13 @@ void AddCountingBugs(std::vector<Bug>& bugs) {
                     ScaleAfter(s, index, s.ops[index].receive, 1.0 / mesh.Size(Axis::kDp));
                   }),
                   .quantity = Quantity::kDw,
-                  .caught_by = {{Lane::kExact, ""}, {Lane::kBounded, ""}}});
+                  .caught_by = ByNumbers()});
   bugs.push_back({.number = 18,
                   .form = "the loss and its gradient are divided by the world size once more",
                   .setting = kUnevenGrid,
                   .program = [](Program& p) { FirstOf(p, OpKind::kMseLossGrad).scale /= 6; },
                   .quantity = Quantity::kLoss,
-                  .caught_by = {{Lane::kExact, ""}, {Lane::kBounded, ""}}});
+                  .caught_by = ByNumbers()});
   Setting apart = kUnevenGrid;
   apart.optimize = false;
   bugs.push_back({.number = 18,
@@ -386,7 +375,7 @@ void AddCountingBugs(std::vector<Bug>& bugs) {
                   .setting = apart,
                   .program = [](Program& p) { FirstOf(p, OpKind::kMseGrad).scale /= 6; },
                   .quantity = Quantity::kDx,
-                  .caught_by = {{Lane::kExact, ""}, {Lane::kBounded, ""}}});
+                  .caught_by = ByNumbers()});
 }
 
 void AddOrderBugs(std::vector<Bug>& bugs) {
@@ -397,7 +386,7 @@ void AddOrderBugs(std::vector<Bug>& bugs) {
                     OpOf(s, Action::kAddBias, "y").waits.clear();
                   }),
                   .quantity = Quantity::kY,
-                  .caught_by = {{Lane::kHazard, "y"}}});
+                  .caught_by = {{Lane::kHazard, "xw.partial"}}});
   bugs.push_back({.number = 15,
                   .form = "Y is made of the sum of the step before",
                   .setting = kColumn,
@@ -405,7 +394,7 @@ void AddOrderBugs(std::vector<Bug>& bugs) {
                     MoveToFront(s, IndexOf(s, Action::kAddBias, "y"));
                   }),
                   .quantity = Quantity::kY,
-                  .caught_by = {{Lane::kExact, ""}, {Lane::kBounded, ""}}});
+                  .caught_by = ByNumbers()});
   Hooks stale = OnSchedule(
       [](Schedule& s, const Mesh&) { ReadFromStepBefore(s, Action::kGemm, "y.shard", "w"); });
   stale.also_feed = {{"w", "w.before"}};
@@ -414,14 +403,13 @@ void AddOrderBugs(std::vector<Bug>& bugs) {
                   .setting = kRow,
                   .hooks = std::move(stale),
                   .quantity = Quantity::kLoss,
-                  .caught_by = {{Lane::kExact, ""}, {Lane::kBounded, ""}}});
+                  .caught_by = ByNumbers()});
 }
 
 // Member 1's first addition in each ring of three: one chunk at one place.
 bool OneChunk(int member, int size, int nth) { return member == 1 && nth % (size - 1) == 0; }
 
 void AddCollectiveBugs(std::vector<Bug>& bugs) {
-  const std::map<Lane, std::string> numbers = {{Lane::kExact, ""}, {Lane::kBounded, ""}};
   Setting ring = kColumn;
   ring.algorithm = sim::Algorithm::kRing;
   bugs.push_back(
@@ -430,7 +418,7 @@ void AddCollectiveBugs(std::vector<Bug>& bugs) {
        .setting = kWholeRow,
        .hooks = OnSchedule([](Schedule& s, const Mesh& mesh) { SwapFirstTwoShards(s, mesh, "y"); }),
        .quantity = Quantity::kY,
-       .caught_by = numbers});
+       .caught_by = ByNumbers()});
   Setting swapped = kColumn;
   swapped.in_features = 20;
   bugs.push_back({.number = 16,
@@ -439,14 +427,14 @@ void AddCollectiveBugs(std::vector<Bug>& bugs) {
                   .hooks = OnSchedule(
                       [](Schedule& s, const Mesh& mesh) { SwapFirstTwoShards(s, mesh, "dx"); }),
                   .quantity = Quantity::kDx,
-                  .caught_by = numbers});
+                  .caught_by = ByNumbers()});
   bugs.push_back(
       {.number = 16,
        .form = "one chunk of the ring is dropped",
        .setting = ring,
        .hooks = OnEndpoint(CombineBy([](double local, double) { return local; }, OneChunk)),
        .quantity = Quantity::kY,
-       .caught_by = numbers});
+       .caught_by = ByNumbers()});
   bugs.push_back(
       {.number = 16,
        .form = "one chunk of the ring is counted twice",
@@ -454,7 +442,7 @@ void AddCollectiveBugs(std::vector<Bug>& bugs) {
        .hooks = OnEndpoint(
            CombineBy([](double local, double received) { return local + 2 * received; }, OneChunk)),
        .quantity = Quantity::kY,
-       .caught_by = numbers});
+       .caught_by = ByNumbers()});
   bugs.push_back({.number = 16,
                   .form = "one chunk of the ring is never sent",
                   .setting = ring,

@@ -28,10 +28,14 @@ enum class Lane {
   kBytes,      // against the byte contract
   kReplicas,   // between the ranks that hold the same values
   kExact,
-  kBounded,
+  kBounded,      // in the setting's type
+  kBoundedBf16,  // in bf16, where the setting's type is fp32
 };
-inline constexpr Lane kAllLanes[] = {Lane::kPlacement, Lane::kHazard, Lane::kRun,    Lane::kBytes,
-                                     Lane::kReplicas,  Lane::kExact,  Lane::kBounded};
+inline constexpr Lane kAllLanes[] = {Lane::kPlacement, Lane::kHazard,     Lane::kRun,
+                                     Lane::kBytes,     Lane::kReplicas,   Lane::kExact,
+                                     Lane::kBounded,   Lane::kBoundedBf16};
+// Whether the lane compares numbers, and so names a quantity.
+bool NamesQuantity(Lane lane);
 std::string Name(Lane lane);
 
 // The training run that a bug is planted in. By default nothing divides.
@@ -57,8 +61,8 @@ struct Bug {
   Hooks hooks = {};
   // What goes wrong first. None where nothing does, and only the cost is wrong.
   std::optional<verify::Quantity> quantity = {};
-  // The lanes that catch it, and what each must name where that is not `quantity`: of a lane that
-  // compares numbers a quantity ("dX"), of the others a part of the error.
+  // The lanes that catch it, and what each must name: a quantity ("dX"), or nothing where that is
+  // `quantity`; of the lanes that compare no numbers a part of the error.
   std::map<Lane, std::string> caught_by;
 };
 

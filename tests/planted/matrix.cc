@@ -16,10 +16,8 @@ std::string Cell(Lane lane, const LaneResult& result) {
   if (result.runs == 0) return "";
   if (result.catches == 0) return "—";
   std::string text = "✓";
-  if (lane == Lane::kReplicas || lane == Lane::kExact || lane == Lane::kBounded) {
-    text += " " + result.named;
-  }
-  if (lane == Lane::kBounded) text += fmt::format(" {:.2g}×", result.least_ratio);
+  if (NamesQuantity(lane)) text += " " + result.named;
+  if (lane >= Lane::kBounded) text += fmt::format(" {:.2g}×", result.least_ratio);
   if (!result.caught()) text += fmt::format(" ({} of {})", result.catches, result.runs);
   return text;
 }
@@ -34,7 +32,7 @@ int Main() {
   int caught = 0;
   const std::vector<Bug> bugs = AllBugs();
   for (const Bug& bug : bugs) {
-    const StatusOr<Trial> trial = Run(bug);
+    const StatusOr<Trial> trial = RunTrial(bug);
     CHECK(trial.ok()) << bug.form << ": " << trial.status().ToString();
     std::vector<std::string> row = {std::to_string(bug.number), bug.form};
     for (Lane lane : kAllLanes) row.push_back(Cell(lane, trial->Of(lane)));

@@ -50,8 +50,13 @@ class TrialRun {
 
   StatusOr<Trial> Run() {
     for (int seed = 0; seed < kSeeds; ++seed) {
-      for (bool exact : {true, false}) {
-        TP_RETURN_IF_ERROR(RunOnce(exact, static_cast<uint64_t>(seed)));
+      for (Lane lane : {Lane::kExact, Lane::kBounded, Lane::kBoundedBf16}) {
+        setting_.dtype = bug_.setting.dtype;
+        if (lane == Lane::kBoundedBf16) {
+          if (setting_.dtype != DType::kFloat32) continue;
+          setting_.dtype = DType::kBFloat16;
+        }
+        TP_RETURN_IF_ERROR(RunOnce(lane, static_cast<uint64_t>(seed)));
       }
     }
     return std::move(trial_);
@@ -96,7 +101,9 @@ class TrialRun {
     return first.ok();
   }
 
-  Status RunOnce(bool exact, uint64_t seed) {
+  // All lanes up to and with `numbers`.
+  Status RunOnce(Lane numbers, uint64_t seed) {
+    const bool exact = numbers == Lane::kExact;
     TP_ASSIGN_OR_RETURN(const verify::LinearProblem problem, MakeProblem(setting_, exact, seed));
     LinearStepOptions options;
     options.mode = setting_.mode;
@@ -130,7 +137,7 @@ class TrialRun {
     trained->ranks = backend.records();
     CheckReplicas(*trained);
     TP_RETURN_IF_ERROR(CheckBytes(intended, *trained));
-    return CheckNumbers(problem, *std::move(trained), exact);
+    return CheckNumbers(problem, *std::move(trained), numbers);
   }
 
   // Each line is "y: rank 1 differs ...": results in program order, then parameters.
@@ -158,7 +165,7 @@ class TrialRun {
     return OkStatus();
   }
 
-  Status CheckNumbers(const verify::LinearProblem& problem, TrainResult trained, bool exact) {
+  Status CheckNumbers(const verify::LinearProblem& problem, TrainResult trained, Lane lane) {
     verify::Observed observed;
     observed.y = std::move(trained.first.at("y"));
     observed.dx = std::move(trained.first.at("dx"));
@@ -168,15 +175,14 @@ class TrialRun {
     observed.b = std::move(trained.last.at("b"));
     observed.losses = std::move(trained.losses);
     verify::VerifyOptions options;
-    options.lane = exact ? verify::Lane::kExact : verify::Lane::kBounded;
+    options.lane = lane == Lane::kExact ? verify::Lane::kExact : verify::Lane::kBounded;
     options.sample.full = true;
     TP_ASSIGN_OR_RETURN(const verify::Report report,
                         verify::VerifyLinear(problem, observed, ModelOf(setting_), options));
-    const Lane lane = exact ? Lane::kExact : Lane::kBounded;
     std::string named;
     if (!report.ok) named = Name(*report.first_divergence);
     Record(lane, !report.ok, named, ToString(report));
-    if (report.ok || exact) return OkStatus();
+    if (report.ok || lane == Lane::kExact) return OkStatus();
     LaneResult& result = trial_.lanes[lane];
     const double ratio = report.Of(*report.first_divergence).ratio;
     result.least_ratio = result.catches == 1 ? ratio : std::min(result.least_ratio, ratio);
@@ -184,7 +190,7 @@ class TrialRun {
   }
 
   const Bug& bug_;
-  const Setting& setting_;
+  Setting setting_;
   const Mesh& mesh_;
   Trial trial_;
   std::map<Lane, std::set<std::string>> names_;
@@ -208,9 +214,13 @@ std::string Name(Lane lane) {
       return "exact";
     case Lane::kBounded:
       return "bounded";
+    case Lane::kBoundedBf16:
+      return "bounded, bf16";
   }
   LOG(FATAL) << "no such lane: " << static_cast<int>(lane);
 }
+
+bool NamesQuantity(Lane lane) { return lane >= Lane::kReplicas; }
 
 std::optional<Lane> Trial::FirstCatch() const {
   for (Lane lane : kAllLanes) {
@@ -219,7 +229,7 @@ std::optional<Lane> Trial::FirstCatch() const {
   return std::nullopt;
 }
 
-StatusOr<Trial> Run(const Bug& bug) {
+StatusOr<Trial> RunTrial(const Bug& bug) {
   TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(bug.setting.tp, bug.setting.dp));
   return TrialRun(bug, mesh).Run();
 }
@@ -241,7 +251,7 @@ std::string Complaints(const Bug& bug, const Trial& trial) {
       complain(lane, fmt::format("catches it {} times of {}", result.catches, result.runs));
       continue;
     }
-    const bool numbers = lane == Lane::kReplicas || lane == Lane::kExact || lane == Lane::kBounded;
+    const bool numbers = NamesQuantity(lane);
     std::string words = expected->second;
     if (numbers && words.empty() && bug.quantity) words = Name(*bug.quantity);
     const bool right = numbers ? result.named == words

@@ -16,7 +16,7 @@ struct LaneResult {
   int catches = 0;  // runs in which the lane spoke up
   // What it named, if it named the same each time; else all that it named.
   std::string named;
-  double least_ratio = 0;  // kBounded: the smallest error over bound of the catches
+  double least_ratio = 0;  // bounded lanes: the smallest error over bound of the catches
   std::string report;      // the first catch's words
 
   bool caught() const { return runs > 0 && catches == runs; }
@@ -33,7 +33,7 @@ struct Trial {
 inline constexpr int kSeeds = 5;
 
 // Errors: what has nothing to do with the bug, as a setting that can't be run.
-StatusOr<Trial> Run(const Bug& bug);
+StatusOr<Trial> RunTrial(const Bug& bug);
 
 // The words "lane: named" that are wrong about a bug: a lane that is silent where it must catch it,
 // one that names something else, one that speaks up unasked. Empty where all is right.
