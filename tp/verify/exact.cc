@@ -289,7 +289,7 @@ StatusOr<LinearProblem> MakeExactProblem(const ExactSpec& spec, const SampleOpti
   for (double terms = std::min(most_terms, 1 / (8 * UnitRoundoff(spec.dtype))); terms > 0.25;
        terms /= 4) {
     LinearProblem problem = DrawProblem(spec, terms);
-    why = CheckExact(problem, ChooseSample(problem, 1, 1, sample));
+    why = CheckExact(problem, ChooseSample(problem, spec.tp, spec.dp, sample));
     if (why.ok()) return problem;
   }
   return why.WithContext(fmt::format("no exact problem of {} x {} -> {} in {} with {} steps",

@@ -31,6 +31,8 @@ struct ExactSpec {
   DType dtype = DType::kFloat32;
   int steps = 1;
   uint64_t seed = 0;
+  int tp = 1;  // of the run that will be verified: a sample holds the borders of its shards
+  int dp = 1;
 };
 
 // Random integers, as dense as can be exact; every weight and bias is non-zero. `sample` says what
