@@ -153,7 +153,9 @@ void ExpectSilence(DType dtype) {
                          .out_features = drawn.spec.out_features,
                          .dtype = dtype,
                          .steps = drawn.spec.steps,
-                         .seed = drawn.spec.seed};
+                         .seed = drawn.spec.seed,
+                         .tp = drawn.tp,
+                         .dp = drawn.dp};
   StatusOr<verify::LinearProblem> exact = verify::MakeExactProblem(spec, sample);
   while (!exact.ok() && spec.steps > 1) {
     --spec.steps;
