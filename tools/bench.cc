@@ -7,8 +7,8 @@
 
 #include <cstdio>
 
+#include "tools/benchmark/flags.h"
 #include "tools/benchmark/json.h"
-#include "tools/benchmark/options.h"
 #include "tools/benchmark/print.h"
 #include "tools/benchmark/run.h"
 #include "tools/io/atomic_file.h"

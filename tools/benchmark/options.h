@@ -1,6 +1,4 @@
-// What the bench is asked to do, and the flags that ask it.
-//
-// The flags live in options.cc; everything behind it takes BenchOptions.
+// What the bench is asked to do. The flags that ask it are in flags.h.
 #pragma once
 
 #include <chrono>
@@ -47,10 +45,5 @@ struct BenchOptions {
 
 // "fp32", or "tf32": the spelling of --dtype.
 std::string DTypeName(const BenchOptions& options);
-
-// Parses the command line. Prints the help and exits with 0 where that is asked for; gflags itself
-// exits with 1 and one line for an unknown flag or a value of the wrong type.
-// Errors: INVALID_ARGUMENT that names the flag, its value, and what it may be.
-StatusOr<BenchOptions> ParseCommandLine(int argc, char** argv);
 
 }  // namespace tp::bench

@@ -1,0 +1,151 @@
+#include "tools/benchmark/engine_flags.h"
+
+#include <gflags/gflags.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <optional>
+
+#include "fmt/format.h"
+#include "tools/io/paths.h"
+
+DEFINE_string(backend, "sim", "where the ranks run: sim (threads on this CPU) or nccl (GPUs)");
+DEFINE_string(mode, "both", "how W is split over tp: row, column or both");
+DEFINE_int32(
+    tp, 0,
+    "ranks over which the layer is split; 0: 2 for sim, and for nccl all GPUs, divided by dp");
+DEFINE_int32(dp, 1, "ranks over which the batch is split; the world is tp x dp");
+DEFINE_string(
+    dtype, "fp32",
+    "element type: fp64, fp32, bf16, fp16, or tf32 (fp32 whose products round to tf32; nccl)");
+DEFINE_double(lr, 0.01, "learning rate of SGD");
+DEFINE_uint64(seed, 0, "of the generated tensors");
+DEFINE_string(algorithm, "auto",
+              "of all_reduce in the simulator: auto, ring, tree, halving_doubling or direct; other "
+              "collectives take their own best one");
+DEFINE_string(scheduler, "free",
+              "of the simulator: free (threads at full speed) or seeded (one agent at a time, "
+              "replayable)");
+DEFINE_uint64(scheduler_seed, 0, "which order the seeded scheduler takes");
+DEFINE_bool(graph, true, "run the step as one CUDA graph, rather than launch it op by op");
+DEFINE_bool(gemm_search, true,
+            "choose the algorithm of each product by measuring; without, take cuBLASLt's first");
+DEFINE_double(deadline, 30, "seconds after which a wait for another rank is an error");
+DEFINE_string(json, "", "write the results to this file");
+
+namespace tp::bench {
+namespace {
+
+constexpr char kNaming[] = R"(
+Names of the modes. W is stored [out_features, in_features], as in PyTorch; a mode says which
+dimension of it is sharded. Other systems name the same layers after the transposed matrix:
+
+  here     W         output             Megatron-LM       PyTorch DTensor
+  row      Shard(0)  gathered           column-parallel   ColwiseParallel
+  column   Shard(1)  summed             row-parallel      RowwiseParallel
+)";
+
+void PrintHelp(const HelpText& help) {
+  fmt::print("{}", help.intro);
+  for (const HelpTopic& topic : help.topics) {
+    fmt::print("\n{}\n", topic.title);
+    for (const char* name : topic.flags) {
+      const gflags::CommandLineFlagInfo info = gflags::GetCommandLineFlagInfoOrDie(name);
+      const std::string head =
+          fmt::format("--{}={}", name, info.default_value.empty() ? "..." : info.default_value);
+      fmt::print("  {:<26} {}\n", head, info.description);
+    }
+  }
+  fmt::print("{}\nExit status: 0 if every check held, 1 if one did not or the input was wrong.\n",
+             kNaming);
+}
+
+// gflags' own help lists flags by source file; ours lists them by topic.
+bool AsksForHelp(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    if (std::strcmp(argv[i], "--help") == 0 || std::strcmp(argv[i], "-help") == 0 ||
+        std::strcmp(argv[i], "-h") == 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
+Status CheckRanges() {
+  if (FLAGS_dp < 1) return BadValue("dp", std::to_string(FLAGS_dp), "at least 1");
+  if (FLAGS_tp < (gflags::GetCommandLineFlagInfoOrDie("tp").is_default ? 0 : 1)) {
+    return BadValue("tp", std::to_string(FLAGS_tp), "at least 1");
+  }
+  if (!std::isfinite(FLAGS_lr)) return BadValue("lr", std::to_string(FLAGS_lr), "a finite number");
+  constexpr double kLongestDeadline = 1e6;  // seconds; a clock can still add it
+  if (!(FLAGS_deadline > 0 && FLAGS_deadline <= kLongestDeadline)) {
+    return BadValue("deadline", std::to_string(FLAGS_deadline),
+                    "a number of seconds above 0, at most a million");
+  }
+  return OkStatus();
+}
+
+Status ParseNames(BenchOptions& options) {
+  if (FLAGS_backend != "sim" && FLAGS_backend != "nccl") {
+    return BadValue("backend", FLAGS_backend, "sim or nccl");
+  }
+  options.backend = FLAGS_backend;
+  if (FLAGS_mode != "both") {
+    const std::optional<LinearMode> mode = ParseLinearMode(FLAGS_mode);
+    if (!mode) return BadValue("mode", FLAGS_mode, "row, column or both");
+    options.modes = {*mode};
+  }
+  options.tf32 = FLAGS_dtype == "tf32";
+  const std::optional<DType> dtype = options.tf32 ? DType::kFloat32 : ParseDType(FLAGS_dtype);
+  if (!dtype) return BadValue("dtype", FLAGS_dtype, "fp64, fp32, bf16, fp16 or tf32");
+  if (options.tf32 && FLAGS_backend == "sim") {
+    return BadValue("dtype", FLAGS_dtype,
+                    "another one here: tf32 is a mode of GPUs (--backend=nccl)");
+  }
+  options.dtype = *dtype;
+  const std::optional<sim::Algorithm> algorithm = sim::ParseAlgorithm(FLAGS_algorithm);
+  if (!algorithm) {
+    return BadValue("algorithm", FLAGS_algorithm, "auto, ring, tree, halving_doubling or direct");
+  }
+  options.algorithm = *algorithm;
+  if (FLAGS_scheduler != "free" && FLAGS_scheduler != "seeded") {
+    return BadValue("scheduler", FLAGS_scheduler, "free or seeded");
+  }
+  options.seeded = FLAGS_scheduler == "seeded";
+  return OkStatus();
+}
+
+}  // namespace
+
+Status BadValue(const char* flag, const std::string& value, const char* allowed) {
+  return InvalidArgument(fmt::format("--{}={}: it must be {}", flag, value, allowed));
+}
+
+Status ParseFlags(int argc, char** argv, const HelpText& help) {
+  if (AsksForHelp(argc, argv)) {
+    PrintHelp(help);
+    std::exit(0);
+  }
+  gflags::ParseCommandLineFlags(&argc, &argv, /*remove_flags=*/true);
+  if (argc == 1) return OkStatus();
+  return InvalidArgument(
+      fmt::format("'{}' is no flag; flags are --name=value, see --help", argv[1]));
+}
+
+Status ReadEngineFlags(BenchOptions& options) {
+  TP_RETURN_IF_ERROR(CheckRanges());
+  TP_RETURN_IF_ERROR(ParseNames(options));
+  options.tp = FLAGS_tp;
+  options.dp = FLAGS_dp;
+  options.learning_rate = FLAGS_lr;
+  options.graph = FLAGS_graph;
+  options.gemm_search = FLAGS_gemm_search;
+  options.seed = FLAGS_seed;
+  options.scheduler_seed = FLAGS_scheduler_seed;
+  options.deadline = std::chrono::milliseconds(std::llround(std::ceil(FLAGS_deadline * 1000)));
+  options.json = io::ResolvePath(FLAGS_json);
+  return OkStatus();
+}
+
+}  // namespace tp::bench
