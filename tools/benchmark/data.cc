@@ -1,13 +1,12 @@
 #include "tools/benchmark/data.h"
 
-#include <sys/stat.h>
-
 #include <cmath>
 #include <memory>
 #include <utility>
 
 #include "fmt/format.h"
 #include "tools/io/npy.h"
+#include "tools/io/paths.h"
 #include "tools/io/tensor_checks.h"
 #include "tp/core/random.h"
 #include "tp/verify/report.h"
@@ -21,24 +20,34 @@ struct TensorSpec {
   double bound;  // of the generated elements
 };
 
-// The generated tensor `stream` of a seed.
+StatusOr<ElementSource> Load(const std::string& path, const TensorSpec& spec, DType dtype) {
+  TP_ASSIGN_OR_RETURN(HostTensor tensor, io::ReadNpy(path, spec.shape));
+  TP_RETURN_IF_ERROR(CheckElements(tensor, dtype, path));
+  auto shared = std::make_shared<const HostTensor>(std::move(tensor));
+  return ElementSource([shared](int64_t index) { return shared->At(index); });
+}
+
+}  // namespace
+
+TrainingData DataOf(verify::LinearProblem problem, verify::Lane lane) {
+  TrainingData data;
+  const auto source = [](const HostTensor& tensor) {
+    auto shared = std::make_shared<const HostTensor>(tensor);
+    return [shared](int64_t index) { return shared->At(index); };
+  };
+  data.sources = {{"x", source(problem.x)},
+                  {"targets", source(problem.targets)},
+                  {"w", source(problem.w)},
+                  {"b", source(problem.b)}};
+  data.problem = std::move(problem);
+  data.lane = lane;
+  return data;
+}
+
 ElementSource Generate(uint64_t seed, uint64_t stream, double bound) {
   return [random = RandomTensor(seed, stream), bound](int64_t index) {
     return bound * random.Uniform(static_cast<uint64_t>(index));
   };
-}
-
-StatusOr<ElementSource> Load(const std::string& path, const TensorSpec& spec, DType dtype) {
-  TP_ASSIGN_OR_RETURN(HostTensor tensor, io::ReadNpy(path, spec.shape));
-  TP_RETURN_IF_ERROR(io::CheckFinite(tensor, path));
-  for (int64_t i = 0; i < tensor.size(); ++i) {
-    if (std::isfinite(RoundTo(dtype, tensor.At(i)))) continue;
-    return InvalidArgument(fmt::format("{}: element {} is {}, too large for {}", path,
-                                       verify::ElementName(spec.shape, i), tensor.At(i),
-                                       Name(dtype)));
-  }
-  auto shared = std::make_shared<const HostTensor>(std::move(tensor));
-  return ElementSource([shared](int64_t index) { return shared->At(index); });
 }
 
 HostTensor Fill(const Shape& shape, DType dtype, const ElementSource& source) {
@@ -47,12 +56,16 @@ HostTensor Fill(const Shape& shape, DType dtype, const ElementSource& source) {
   return tensor;
 }
 
-bool Exists(const std::string& path) {
-  struct stat info;
-  return stat(path.c_str(), &info) == 0;
+Status CheckElements(const HostTensor& tensor, DType dtype, const std::string& what) {
+  TP_RETURN_IF_ERROR(io::CheckFinite(tensor, what));
+  for (int64_t i = 0; i < tensor.size(); ++i) {
+    if (std::isfinite(RoundTo(dtype, tensor.At(i)))) continue;
+    return InvalidArgument(fmt::format("{}: element {} is {}, too large for {}", what,
+                                       verify::ElementName(tensor.shape(), i), tensor.At(i),
+                                       Name(dtype)));
+  }
+  return OkStatus();
 }
-
-}  // namespace
 
 StatusOr<TrainingData> MakeData(const BenchOptions& options) {
   const double fan_in = 1 / std::sqrt(static_cast<double>(options.in_features));
@@ -62,14 +75,14 @@ StatusOr<TrainingData> MakeData(const BenchOptions& options) {
       {"w", {options.out_features, options.in_features}, fan_in},
       {"b", {options.out_features}, fan_in},
   };
-  if (!options.load.empty() && !Exists(options.load)) {
+  if (!options.load.empty() && !io::Exists(options.load)) {
     return NotFound(fmt::format("--load={}: there is no such folder", options.load));
   }
   TrainingData data;
   uint64_t stream = 0;
   for (const TensorSpec& spec : specs) {
     const std::string path = fmt::format("{}/{}.npy", options.load, spec.name);
-    if (!options.load.empty() && Exists(path)) {
+    if (!options.load.empty() && io::Exists(path)) {
       TP_ASSIGN_OR_RETURN(data.sources[spec.name], Load(path, spec, options.dtype));
     } else {
       data.sources[spec.name] = Generate(options.seed, stream, spec.bound);

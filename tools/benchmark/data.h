@@ -13,6 +13,7 @@
 #include "tp/core/status.h"
 #include "tp/runtime/trainer.h"
 #include "tp/verify/reference.h"
+#include "tp/verify/report.h"
 
 namespace tp::bench {
 
@@ -21,7 +22,23 @@ struct TrainingData {
   std::map<std::string, ElementSource> sources;
   // The same as whole tensors, for the reference; empty where nothing is to be verified.
   verify::LinearProblem problem;
+  // In which it is to be verified.
+  verify::Lane lane = verify::Lane::kBounded;
 };
+
+// The data of a problem that is there already, of tensors in the run's element type.
+TrainingData DataOf(verify::LinearProblem problem, verify::Lane lane);
+
+// Element `index` of the generated tensor `stream` (0 is x, 1 targets, 2 w, 3 b) of a seed: uniform
+// in [-bound, bound).
+ElementSource Generate(uint64_t seed, uint64_t stream, double bound);
+
+// A tensor of these elements, rounded to `dtype`.
+HostTensor Fill(const Shape& shape, DType dtype, const ElementSource& source);
+
+// An error that names the first element, if one is no finite number, or none in `dtype`. `what` is
+// where the tensor comes from.
+Status CheckElements(const HostTensor& tensor, DType dtype, const std::string& what);
 
 // Errors: what the files lack, named; a value that is NaN or infinite, also after rounding.
 StatusOr<TrainingData> MakeData(const BenchOptions& options);

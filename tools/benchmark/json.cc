@@ -1,6 +1,6 @@
 #include "tools/benchmark/json.h"
 
-#include <nlohmann/json.hpp>
+#include "tools/benchmark/report_json.h"
 
 namespace tp::bench {
 namespace {
@@ -70,26 +70,6 @@ Json BytesOf(const StepReport& steps) {
   return {{"ok", steps.bytes_ok}, {"collectives", collectives}};
 }
 
-Json EquivalenceOf(const verify::Report& report) {
-  Json quantities = Json::object();
-  for (const verify::QuantityReport& quantity : report.quantities) {
-    if (!quantity.given) continue;
-    quantities[std::string(Name(quantity.quantity))] = {{"ok", quantity.ok},
-                                                        {"checked", quantity.checked},
-                                                        {"total", quantity.total},
-                                                        {"failing", quantity.failing},
-                                                        {"error", quantity.error},
-                                                        {"bound", quantity.bound},
-                                                        {"error_over_bound", quantity.ratio}};
-  }
-  Json json = {{"ok", report.ok},
-               {"lane", Name(report.lane)},
-               {"coverage", report.coverage},
-               {"quantities", quantities}};
-  if (report.first_divergence) json["first_divergence"] = Name(*report.first_divergence);
-  return json;
-}
-
 Json ResultOf(const ModeResult& mode) {
   const Quantiles& step = mode.steps.step;
   Json json = {{"mode", Name(mode.mode)},
@@ -101,7 +81,7 @@ Json ResultOf(const ModeResult& mode) {
                {"ops", OpsOf(mode.steps)},
                {"bytes", BytesOf(mode.steps)},
                {"replica_defects", mode.replica_defects}};
-  json["equivalence"] = mode.equivalence ? EquivalenceOf(*mode.equivalence) : Json();
+  json["equivalence"] = mode.equivalence ? ReportToJson(*mode.equivalence) : Json();
   return json;
 }
 
@@ -113,7 +93,7 @@ std::string ToJson(const BenchOptions& options, const BenchResult& result) {
   Json results = Json::array();
   for (const ModeResult& mode : result.modes) results.push_back(ResultOf(mode));
   Json json = {{"config", ConfigOf(options)}, {"host", host}, {"results", results}};
-  if (result.between_modes) json["row_against_column"] = EquivalenceOf(*result.between_modes);
+  if (result.between_modes) json["row_against_column"] = ReportToJson(*result.between_modes);
   json["ok"] = result.ok();
   // Text from outside (a host's name, say) may hold bytes that are no UTF-8: those are replaced.
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";

@@ -23,28 +23,6 @@ verify::Mode VerifyModeOf(LinearMode mode) {
   return mode == LinearMode::kRow ? verify::Mode::kRow : verify::Mode::kColumn;
 }
 
-verify::VerifyOptions VerifyOptionsOf(const BenchOptions& options) {
-  verify::VerifyOptions verify_options;
-  verify_options.sample.full = options.verify == VerifyMode::kFull;
-  verify_options.sample.max_multiply_adds = kAutoMultiplyAdds;
-  verify_options.sample.seed = options.seed;
-  return verify_options;
-}
-
-verify::NumericModel ModelOf(const BenchOptions& options, LinearMode mode) {
-  verify::NumericModel model =
-      verify::MakeModel(options.dtype, VerifyModeOf(mode), options.tp, options.dp);
-  const bool matrix_units =
-      options.backend == "nccl" &&
-      (options.tf32 || (options.dtype != DType::kFloat64 && options.dtype != DType::kFloat32));
-  if (matrix_units) {
-    model.accumulator_roundoff = verify::kTensorCoreRoundoff;
-    model.probabilistic = false;
-  }
-  if (options.tf32) model.operand_roundoff = verify::kTf32Roundoff;
-  return model;
-}
-
 LinearStepOptions StepOf(const BenchOptions& options, LinearMode mode) {
   LinearStepOptions step;
   step.mode = mode;
@@ -88,9 +66,23 @@ Status CheckMemory(const BenchOptions& options) {
       options.verify == VerifyMode::kOff ? "" : ", or --verify=off"));
 }
 
+// What this backend or machine can't do, and what nobody can.
+Status CheckRun(const Backend& backend, const BenchOptions& options) {
+  TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(options.tp, options.dp));
+  TP_RETURN_IF_ERROR(backend.Check(mesh.world(), options.dtype));
+  for (LinearMode mode : options.modes) {
+    if (auto program = MakeLinearStep(StepOf(options, mode), mesh); !program.ok()) {
+      return program.status();
+    }
+  }
+  return CheckMemory(options);
+}
+
 StatusOr<ModeResult> RunMode(Backend& backend, const Mesh& mesh, const BenchOptions& options,
                              const TrainingData& data, LinearMode mode) {
-  TP_ASSIGN_OR_RETURN(const Program program, MakeLinearStep(StepOf(options, mode), mesh));
+  LinearStepOptions step = StepOf(options, mode);
+  step.loss_scale = data.problem.loss_scale;
+  TP_ASSIGN_OR_RETURN(const Program program, MakeLinearStep(step, mesh));
 
   TrainOptions train;
   train.warmup = options.warmup;
@@ -115,11 +107,34 @@ StatusOr<ModeResult> RunMode(Backend& backend, const Mesh& mesh, const BenchOpti
   if (options.verify == VerifyMode::kOff) return result;
   TP_ASSIGN_OR_RETURN(result.equivalence,
                       verify::VerifyLinear(data.problem, result.observed, ModelOf(options, mode),
-                                           VerifyOptionsOf(options)));
+                                           VerifyOptionsOf(options, data.lane)));
   return result;
 }
 
 }  // namespace
+
+verify::VerifyOptions VerifyOptionsOf(const BenchOptions& options, verify::Lane lane) {
+  verify::VerifyOptions verify_options;
+  verify_options.lane = lane;
+  verify_options.sample.full = options.verify == VerifyMode::kFull;
+  verify_options.sample.max_multiply_adds = kAutoMultiplyAdds;
+  verify_options.sample.seed = options.seed;
+  return verify_options;
+}
+
+verify::NumericModel ModelOf(const BenchOptions& options, LinearMode mode) {
+  verify::NumericModel model =
+      verify::MakeModel(options.dtype, VerifyModeOf(mode), options.tp, options.dp);
+  const bool matrix_units =
+      options.backend == "nccl" &&
+      (options.tf32 || (options.dtype != DType::kFloat64 && options.dtype != DType::kFloat32));
+  if (matrix_units) {
+    model.accumulator_roundoff = verify::kTensorCoreRoundoff;
+    model.probabilistic = false;
+  }
+  if (options.tf32) model.operand_roundoff = verify::kTf32Roundoff;
+  return model;
+}
 
 bool BenchResult::ok() const {
   const bool modes_ok = std::all_of(modes.begin(), modes.end(), [](const ModeResult& mode) {
@@ -156,15 +171,15 @@ void FillDefaults(const Backend& backend, BenchOptions& options) {
 }
 
 StatusOr<BenchResult> RunBench(Backend& backend, const BenchOptions& options) {
-  TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(options.tp, options.dp));
-  TP_RETURN_IF_ERROR(backend.Check(mesh.world(), options.dtype));
-  for (LinearMode mode : options.modes) {  // sizes that no step can have
-    if (auto program = MakeLinearStep(StepOf(options, mode), mesh); !program.ok()) {
-      return program.status();
-    }
-  }
-  TP_RETURN_IF_ERROR(CheckMemory(options));
+  TP_RETURN_IF_ERROR(CheckRun(backend, options));
   TP_ASSIGN_OR_RETURN(const TrainingData data, MakeData(options));
+  return RunBench(backend, options, data);
+}
+
+StatusOr<BenchResult> RunBench(Backend& backend, const BenchOptions& options,
+                               const TrainingData& data) {
+  TP_RETURN_IF_ERROR(CheckRun(backend, options));
+  TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(options.tp, options.dp));
   BenchResult result;
   result.host = backend.Describe();
   for (LinearMode mode : options.modes) {
@@ -179,7 +194,7 @@ StatusOr<BenchResult> RunBench(Backend& backend, const BenchOptions& options) {
     TP_ASSIGN_OR_RETURN(
         result.between_modes,
         verify::CompareRuns(data.problem, named(result.modes[0]), named(result.modes[1]),
-                            VerifyOptionsOf(options).sample));
+                            VerifyOptionsOf(options, data.lane).sample));
   }
   return result;
 }

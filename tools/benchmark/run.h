@@ -11,6 +11,7 @@
 #include "tp/core/status.h"
 #include "tp/observe/step_report.h"
 #include "tp/runtime/backend.h"
+#include "tp/verify/compare.h"
 #include "tp/verify/report.h"
 
 namespace tp::bench {
@@ -43,6 +44,13 @@ void FillDefaults(const Backend& backend, BenchOptions& options);
 // Trains and verifies. Where another process has rank 0, the result is empty (and ok).
 // Errors: the backend's, or input that can't be read.
 StatusOr<BenchResult> RunBench(Backend& backend, const BenchOptions& options);
+// The same of data at hand, whose sizes, steps and learning rate are those of the options.
+StatusOr<BenchResult> RunBench(Backend& backend, const BenchOptions& options,
+                               const TrainingData& data);
+
+// The arithmetic of the backend in a mode, and how much of a large problem is verified.
+verify::NumericModel ModelOf(const BenchOptions& options, LinearMode mode);
+verify::VerifyOptions VerifyOptionsOf(const BenchOptions& options, verify::Lane lane);
 
 // Writes the tensors that --dump asks for. Errors: a folder or file that can't be written.
 Status DumpTensors(const BenchOptions& options, const BenchResult& result);

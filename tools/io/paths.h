@@ -11,4 +11,7 @@ namespace tp::io {
 // so do all where the variable is not set.
 std::string ResolvePath(std::string_view path);
 
+// Whether there is anything by that name.
+bool Exists(const std::string& path);
+
 }  // namespace tp::io
