@@ -1,13 +1,16 @@
 // ShardGeometry: which part of a dimension each of `parts` ranks owns.
 //
-// The parts are contiguous, in rank order, and as even as they can be: the first `size % parts` of
-// them hold one element more. Sizes that do not divide are the normal case, and where there are
-// more ranks than elements the last ranks own nothing (length 0). Every element has one owner.
+// Part i begins at ceil(size * i / parts): the parts are contiguous, in rank order, and differ by
+// one element at most, the first being one of the longest. Sizes that do not divide are the normal
+// case, and where there are more ranks than elements some ranks own nothing (length 0). Every
+// element has one owner.
+//
+// Cuts nest: where q is a multiple of p, each part of p is a union of whole parts of q. So what is
+// summed by parts of a fine cut can be summed alike over any number of ranks that divides it.
 #pragma once
 
 #include <glog/logging.h>
 
-#include <algorithm>
 #include <cstdint>
 
 namespace tp {
@@ -24,17 +27,13 @@ class ShardGeometry {
 
   // First element that `part` owns, and how many it owns. Offset(parts()) is size().
   int64_t Offset(int part) const {
-    return (size_ / parts_) * part + std::min<int64_t>(part, size_ % parts_);
+    return size_ / parts_ * part + (size_ % parts_ * part + parts_ - 1) / parts_;
   }
   int64_t Length(int part) const { return Offset(part + 1) - Offset(part); }
 
-  // The part that owns `element`, in [0, size()).
+  // The part that owns `element`, in [0, size()): the last one i with size * i / parts <= element.
   int OwnerOf(int64_t element) const {
-    const int64_t longer = size_ % parts_;
-    const int64_t length = size_ / parts_;
-    const int64_t in_longer = longer * (length + 1);
-    if (element < in_longer) return static_cast<int>(element / (length + 1));
-    return static_cast<int>(longer + (element - in_longer) / length);
+    return static_cast<int>(static_cast<__int128>(element) * parts_ / size_);
   }
 
  private:

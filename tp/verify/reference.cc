@@ -32,7 +32,7 @@ SplitSum Contract(const MatrixView& a, int parts, const Panel& b) {
   sum.shares.assign(a.rows, PanelRow{});
   const ShardGeometry geometry(a.columns, parts);
   Panel share;
-  for (int part = 0; part < parts && geometry.Length(part) > 0; ++part) {
+  for (int part = 0; part < parts; ++part) {
     share.assign(a.rows, PanelRow{});
     AddProduct(a, geometry.Offset(part), geometry.Offset(part + 1), b, &share);
     for (int64_t i = 0; i < a.rows; ++i) {
