@@ -42,6 +42,7 @@ double LossScale(const LinearStepOptions& options) {
 StatusOr<Program> MakeLinearStep(const LinearStepOptions& options, const Mesh& mesh) {
   TP_RETURN_IF_ERROR(CheckSizes(options));
   Program program;
+  program.set_sum_order(options.sum_order);
   const Placements batch(Replicate(), Shard(0));
   TP_ASSIGN_OR_RETURN(
       const ValueId x,

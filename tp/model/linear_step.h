@@ -12,6 +12,7 @@
 #include "tp/core/dtype.h"
 #include "tp/core/mesh.h"
 #include "tp/core/status.h"
+#include "tp/core/sum_order.h"
 #include "tp/layers/linear.h"
 #include "tp/program/program.h"
 
@@ -26,6 +27,8 @@ struct LinearStepOptions {
   double learning_rate = 0.01;
   // The loss is this times the sum of squared errors; absent, 1 / (tokens * out_features).
   std::optional<double> loss_scale;
+  // Invariant: the same bits in every result for every tp that divides kSumBlocks, in both modes.
+  SumOrder sum_order = SumOrder::kFast;
   // Without the passes the program is as the layer wrote it: for tests that compare the two.
   bool optimize = true;
 };

@@ -128,7 +128,9 @@ bool Communicates(const Program& program, const Op& op, const Mesh& mesh) {
 
 }  // namespace
 
-void ComputeLossOnShards(Program& program) { LossOnShards(program).Run(); }
+void ComputeLossOnShards(Program& program) {
+  if (program.sum_order() == SumOrder::kFast) LossOnShards(program).Run();
+}
 
 void FuseLossAndGradient(Program& program) {
   std::vector<Op> ops = program.ops();
@@ -149,6 +151,7 @@ void FuseLossAndGradient(Program& program) {
 }
 
 void FuseBias(Program& program) {
+  if (program.sum_order() == SumOrder::kInvariant) return;
   std::vector<Op> ops = program.ops();
   for (size_t i = 0; i < ops.size(); ++i) {
     if (ops[i].kind != OpKind::kAddBias) continue;

@@ -12,13 +12,15 @@ namespace tp {
 
 // A loss of an all-gathered value is the sum of the losses of its shards, and a slice of the loss's
 // gradient is the gradient at the slice. So both are computed on the shard: the loss becomes
-// Partial over that axis, and nothing waits for the all-gather.
+// Partial over that axis, and nothing waits for the all-gather. Not in the invariant sum order: the
+// sum of the shards' losses changes with their number.
 void ComputeLossOnShards(Program& program);
 
 // mse_loss and mse_grad of the same values become one mse_loss_grad, which reads them once.
 void FuseLossAndGradient(Program& program);
 
 // add_bias of a matrix product that nothing else reads becomes the product's bias operand.
+// Not in the invariant sum order: a product that is summed over ranks is rounded before its bias.
 void FuseBias(Program& program);
 
 // Reorders the ops of each phase (backward and gradient_sync count as one), as far as their

@@ -84,6 +84,15 @@ std::vector<ValueId> Program::SharersOf(ValueId id) const {
   return sharers;
 }
 
+bool Program::IsSumTree(ValueId id) const {
+  const OpKind kind = ops_[DefinitionOf(id)].kind;
+  const Placements placements = value(id).placements;
+  return sum_order_ == SumOrder::kInvariant &&
+         (kind == OpKind::kMatMul || kind == OpKind::kSumRows) &&
+         std::any_of(kAllAxes.begin(), kAllAxes.end(),
+                     [&](Axis axis) { return IsPartial(placements[axis]); });
+}
+
 StatusOr<ValueId> Program::Find(std::string_view name) const {
   for (const Op& op : ops_) {
     for (ValueId id : op.outputs) {
@@ -109,6 +118,15 @@ std::string Describe(const Program& program, const Op& op) {
   return text + ")";
 }
 
+// Whether `op` makes whole, replicated values of partial sums.
+bool CompletesSums(const Program& program, const Op& op) {
+  if (op.kind != OpKind::kRedistribute) return false;
+  return std::all_of(kAllAxes.begin(), kAllAxes.end(), [&](Axis axis) {
+    return !IsPartial(program.value(op.inputs[0]).placements[axis]) ||
+           IsReplicate(program.value(op.outputs[0]).placements[axis]);
+  });
+}
+
 Status VerifyOp(const Program& program, const Op& op, std::vector<bool>& written,
                 std::vector<bool>& updated) {
   const int num_values = static_cast<int>(program.values().size());
@@ -119,6 +137,15 @@ Status VerifyOp(const Program& program, const Op& op, std::vector<bool>& written
       return InvalidArgument("reads '" + program.value(id).name +
                              "' after the update of its memory");
     }
+    if (program.IsSumTree(id) && !CompletesSums(program, op)) {
+      return InvalidArgument("reads '" + program.value(id).name +
+                             "', partial sums in the invariant order, which are to be "
+                             "redistributed to Replicate first");
+    }
+  }
+  if (program.sum_order() == SumOrder::kInvariant && op.kind == OpKind::kMatMul &&
+      op.inputs.size() == 3) {
+    return InvalidArgument("has a bias, which the invariant order adds to the finished product");
   }
   for (ValueId id : op.outputs) {
     if (id < 0 || id >= num_values) return InvalidArgument("an output is no value of the program");
@@ -147,6 +174,11 @@ Status Verify(const Program& program) {
   for (ValueId id : program.results()) {
     if (id < 0 || id >= static_cast<int>(written.size()) || !written[id]) {
       return InvalidArgument("result " + std::to_string(id) + " is written by no op");
+    }
+    if (program.IsSumTree(id)) {
+      return InvalidArgument("result '" + program.value(id).name +
+                             "' is partial sums in the invariant order, which are to be "
+                             "redistributed to Replicate first");
     }
     if (updated[id]) {
       return InvalidArgument("result '" + program.value(id).name +

@@ -5,6 +5,10 @@
 // rules (tp/program/rules.h), and the only op that changes one is kRedistribute, so the
 // communication of a program is the list of its redistributes and nothing else.
 //
+// Its sum order says whether sums may be taken as is fastest, or along one tree that no number of
+// ranks changes (tp/core/sum_order.h): of matrix products, of sums over rows, and of the
+// redistributes that complete them.
+//
 // A Program is built by appending ops (tp/program/ops.h), extended by the reverse pass, rewritten
 // by passes, checked by Verify, and lowered to one Schedule a rank. It owns no memory of tensors.
 #pragma once
@@ -16,6 +20,7 @@
 #include "tp/core/dtype.h"
 #include "tp/core/shape.h"
 #include "tp/core/status.h"
+#include "tp/core/sum_order.h"
 #include "tp/program/placement.h"
 
 namespace tp {
@@ -69,6 +74,9 @@ class Program {
   // What the step is for, in the caller's order: these values are readable after a step.
   const std::vector<ValueId>& results() const { return results_; }
 
+  SumOrder sum_order() const { return sum_order_; }
+  void set_sum_order(SumOrder order) { sum_order_ = order; }
+
   ValueId AddValue(Value value);
   void AddOp(Op op) { ops_.push_back(std::move(op)); }
   void AddResult(ValueId id) { results_.push_back(id); }
@@ -88,6 +96,10 @@ class Program {
   // `id` and what redistributes made of it, directly or not: these may lie in the same memory, so
   // an update of one may change the others.
   std::vector<ValueId> SharersOf(ValueId id) const;
+  // Whether a rank holds `id`, Partial on an axis, as the nodes of a tree of sums, one for each
+  // that LargestNodes (tp/core/sum_order.h) gives: products and sums of rows in the invariant
+  // order.
+  bool IsSumTree(ValueId id) const;
   // The value called `name` that an op writes, or NOT_FOUND.
   StatusOr<ValueId> Find(std::string_view name) const;
 
@@ -95,12 +107,15 @@ class Program {
   std::vector<Value> values_;
   std::vector<Op> ops_;
   std::vector<ValueId> results_;
+  SumOrder sum_order_ = SumOrder::kFast;
 };
 
 // Checks the whole program: every value is written exactly once and before it is read, every op's
 // output has the shape, type and placement that its rule gives, results exist, and a parameter's
-// update comes after every read of it and of what may share its memory. Errors: INVALID_ARGUMENT
-// that names the op and the rule.
+// update comes after every read of it and of what may share its memory. Where the sum order is
+// invariant, products have no bias operand, and partial sums of a product or of rows are read by
+// redistributes to Replicate alone: to anything else they are not yet one number. Errors:
+// INVALID_ARGUMENT that names the op and the rule.
 Status Verify(const Program& program);
 
 // One op a line: "y: fp32 [20, 1000] {tp: Shard(1), dp: Replicate} = matmul(x, w^T)  # forward".
