@@ -7,6 +7,7 @@
 #include <new>
 #include <utility>
 
+#include "backends/cpu/blocked_gemm.h"
 #include "backends/cpu/gemm.h"
 #include "backends/cpu/kernels.h"
 #include "sim/collectives/communicator.h"
@@ -58,21 +59,16 @@ class ExecutorState {
   }
 
   Status Prepare(int index) {
-    int64_t scratch_floats = 0;
+    int64_t scratch_bytes = 0;
     for (const Buffer& buffer : schedule_.buffers) {
       TP_ASSIGN_OR_RETURN(Memory memory, Allocate(buffer.name, buffer.bytes()));
       buffers_.push_back(std::move(memory));
     }
     for (const ScheduledOp& op : schedule_.ops) {
-      if (op.action == Action::kGemm) {
-        scratch_floats =
-            std::max(scratch_floats,
-                     GemmScratchFloats(schedule_.buffers[op.writes[0].buffer].dtype,
-                                       op.reads[0].rows, op.reads[1].columns, op.reads[0].columns));
-      }
+      scratch_bytes = std::max(scratch_bytes, ScratchBytes(op));
       if (op.action == Action::kCollective) TP_RETURN_IF_ERROR(PrepareCollective(op, index));
     }
-    TP_ASSIGN_OR_RETURN(scratch_, Allocate("gemm scratch", scratch_floats * 4));
+    TP_ASSIGN_OR_RETURN(scratch_, Allocate("gemm scratch", scratch_bytes));
     return OkStatus();
   }
 
@@ -87,7 +83,7 @@ class ExecutorState {
       for (size_t i = 0; i < schedule_.ops.size(); ++i) {
         const ScheduledOp& op = schedule_.ops[i];
         if (op.stream != stream) continue;
-        if (kind_ == StepKind::kProductsOnly && op.action != Action::kGemm) continue;
+        if (kind_ == StepKind::kProductsOnly && !IsProduct(op.action)) continue;
         TP_RETURN_IF_ERROR(RunOp(i, step));
       }
       scheduler().Raise(done_[static_cast<int>(stream)], step);
@@ -151,6 +147,23 @@ class ExecutorState {
     }
   }
 
+  int64_t ScratchBytes(const ScheduledOp& op) const {
+    if (op.action == Action::kCollective) return 0;
+    const View& a = op.reads[0];
+    const DType dtype = schedule_.buffers[a.buffer].dtype;
+    switch (op.action) {
+      case Action::kGemm:
+        return GemmScratchFloats(dtype, a.rows, op.reads[1].columns, a.columns) *
+               static_cast<int64_t>(sizeof(float));
+      case Action::kBlockedGemm:
+        return BlockedGemmScratchBytes(dtype, a.rows, op.reads[1].columns, a.columns);
+      case Action::kBlockedSumRows:
+        return BlockedGemmScratchBytes(dtype, 1, a.columns, a.rows);
+      default:
+        return 0;
+    }
+  }
+
   Status PrepareCollective(const ScheduledOp& op, int index) {
     std::unique_ptr<sim::Communicator>& communicator = communicators_[static_cast<int>(op.axis)];
     if (communicator == nullptr) {
@@ -195,10 +208,13 @@ class ExecutorState {
   }
 
   void Compute(const ScheduledOp& op) {
-    std::array<Matrix, 3> in, out;
+    std::array<Matrix, 3> in;
+    std::array<Matrix, kSumBlocks> out;
     for (size_t i = 0; i < op.reads.size(); ++i) in.at(i) = MatrixOf(op.reads[i]);
     for (size_t i = 0; i < op.writes.size(); ++i) out.at(i) = MatrixOf(op.writes[i]);
+    const std::span<const Matrix> nodes(out.data(), op.writes.size());
     const DType dtype = schedule_.buffers[op.reads[0].buffer].dtype;
+    const DType out_dtype = schedule_.buffers[op.writes[0].buffer].dtype;
     switch (op.action) {
       case Action::kGemm:
         return Gemm(dtype, in[0], in[1], op.reads.size() == 3 ? &in[2] : nullptr, out[0],
@@ -217,6 +233,12 @@ class ExecutorState {
         return Sgd(dtype, op.scale, in[0], in[1]);
       case Action::kCopy:
         return Copy(dtype, in[0], out[0]);
+      case Action::kBlockedGemm:
+        return BlockedGemm(dtype, in[0], in[1], op.sum, out_dtype, nodes, scratch_.get());
+      case Action::kBlockedSumRows:
+        return BlockedSumRows(dtype, in[0], op.sum, out_dtype, nodes, scratch_.get());
+      case Action::kSumBlocks:
+        return SumBlocks(out_dtype, in[0], op.sum, out[0]);
       case Action::kCollective:
         break;
     }

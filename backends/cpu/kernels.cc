@@ -30,15 +30,10 @@ struct PackedRow {
   T& operator[](int64_t j) const { return data[j]; }
 };
 
-// Calls body(columns, row of each matrix) for every row of the like-shaped `first`, `rest`. The
-// direction is that in which `first` is contiguous; rows that all are get a type that says so, and
-// the compiler vectorises them.
+// Calls body(columns, row of each matrix) for every row of the like-shaped `first`, `rest`. Rows
+// that are all contiguous get a type that says so, and the compiler vectorises them.
 template <typename T, typename Body, typename... Rest>
-void ForEachRow(Body&& body, Matrix first, Rest... rest) {
-  if (ColumnsOutermost(first)) {
-    first = Transposed(first);
-    ((rest = Transposed(rest)), ...);
-  }
+void ForEachRowAsItLies(Body&& body, const Matrix& first, const Rest&... rest) {
   const bool packed = first.column_stride == 1 && ((rest.column_stride == 1) && ...);
   for (int64_t i = 0; i < first.rows; ++i) {
     const auto at = [i](const Matrix& m) { return static_cast<T*>(m.data) + i * m.row_stride; };
@@ -48,6 +43,16 @@ void ForEachRow(Body&& body, Matrix first, Rest... rest) {
       body(first.columns, Row<T>{at(first), first.column_stride},
            Row<T>{at(rest), rest.column_stride}...);
     }
+  }
+}
+
+// The same in the direction in which `first` is contiguous: rows may be columns.
+template <typename T, typename Body, typename... Rest>
+void ForEachRow(Body&& body, const Matrix& first, const Rest&... rest) {
+  if (ColumnsOutermost(first)) {
+    ForEachRowAsItLies<T>(body, Transposed(first), Transposed(rest)...);
+  } else {
+    ForEachRowAsItLies<T>(body, first, rest...);
   }
 }
 
@@ -70,10 +75,51 @@ class LaneSum {
     return total;
   }
 
- private:
   static constexpr int64_t kLanes = 16;
+
+ private:
   double lanes_[kLanes] = {};
 };
+
+constexpr int64_t kTileColumns = 64;
+
+template <typename T>
+Matrix TileOf(const Matrix& m, int64_t begin) {
+  Matrix tile = m;
+  tile.data = static_cast<T*>(m.data) + begin * m.column_stride;
+  tile.columns = std::min(kTileColumns, m.columns - begin);
+  return tile;
+}
+
+// total + the sum over the columns of a tile of their sums of term(y, t), which are LaneSums. Lanes
+// count rows, so the order is the matrix' own, whichever way it lies in memory.
+template <typename T, typename Term>
+double AddColumns(double total, bool by_column, const Matrix& y, const Matrix& t, Term&& term) {
+  if (by_column) {
+    ForEachRowAsItLies<T>(
+        [&](int64_t n, auto y_column, auto t_column) {
+          LaneSum sum;
+          sum.Add(n, [&](int64_t i) { return term(y_column[i], t_column[i]); });
+          total += sum.Total();
+        },
+        Transposed(y), Transposed(t));
+    return total;
+  }
+  double lanes[LaneSum::kLanes][kTileColumns] = {};
+  int64_t row = 0;
+  ForEachRowAsItLies<T>(
+      [&](int64_t n, auto y_row, auto t_row) {
+        double* const lane = lanes[row++ % LaneSum::kLanes];
+        for (int64_t j = 0; j < n; ++j) lane[j] += term(y_row[j], t_row[j]);
+      },
+      y, t);
+  for (int64_t j = 0; j < y.columns; ++j) {
+    double sum = 0;
+    for (const auto& lane : lanes) sum += lane[j];
+    total += sum;
+  }
+  return total;
+}
 
 template <typename T>
 void SumColumnwise(const Matrix& g, T* out, int64_t stride) {  // each column is contiguous
@@ -126,31 +172,31 @@ void MseLossGrad(DType dtype, double scale, const Matrix& y, const Matrix& t, vo
                  const Matrix* dy) {
   VisitElement(dtype, [&]<typename T>(T) {
     using Wide = typename Element<T>::Wide;
-    LaneSum sum;
     // The difference of two elements, times the scale, is rounded once: it is taken in double.
     const auto difference = [](T a, T b) {
       return static_cast<double>(Element<T>::Widen(a)) - static_cast<double>(Element<T>::Widen(b));
     };
-    const auto add = [&](int64_t n, auto y_row, auto t_row) {
-      sum.Add(n, [&](int64_t j) {
-        const double d = difference(y_row[j], t_row[j]);
-        return d * d;
-      });
-    };
-    if (dy != nullptr) {
-      ForEachRow<T>(
-          [&](int64_t n, auto y_row, auto t_row, auto dy_row) {
-            for (int64_t j = 0; j < n; ++j) {
-              dy_row[j] =
-                  Element<T>::Narrow(static_cast<Wide>(2 * scale * difference(y_row[j], t_row[j])));
-            }
-            if (loss != nullptr) add(n, y_row, t_row);
-          },
-          y, t, *dy);
-    } else {
-      ForEachRow<T>(add, y, t);
+    const auto square = [&](T a, T b) { return difference(a, b) * difference(a, b); };
+    double total = 0;
+    // Both results of a tile while it is near.
+    for (int64_t begin = 0; begin < y.columns; begin += kTileColumns) {
+      const Matrix y_tile = TileOf<T>(y, begin);
+      const Matrix t_tile = TileOf<T>(t, begin);
+      if (dy != nullptr) {
+        ForEachRow<T>(
+            [&](int64_t n, auto y_row, auto t_row, auto dy_row) {
+              for (int64_t j = 0; j < n; ++j) {
+                dy_row[j] = Element<T>::Narrow(
+                    static_cast<Wide>(2 * scale * difference(y_row[j], t_row[j])));
+              }
+            },
+            y_tile, t_tile, TileOf<T>(*dy, begin));
+      }
+      if (loss != nullptr) {
+        total = AddColumns<T>(total, ColumnsOutermost(y), y_tile, t_tile, square);
+      }
     }
-    if (loss != nullptr) *static_cast<Wide*>(loss) = static_cast<Wide>(scale * sum.Total());
+    if (loss != nullptr) *static_cast<Wide*>(loss) = static_cast<Wide>(scale * total);
   });
 }
 

@@ -1,7 +1,8 @@
 // Elementwise and reducing kernels on strided matrices: what a Schedule needs beside products.
 //
 // Each takes the views of a ScheduledOp with the memory of their buffers. Sums run in double over a
-// fixed number of lanes in a fixed order, so equal inputs give equal bits. Nothing is allocated.
+// fixed number of lanes in a fixed order, so equal inputs give equal bits; those of MseLossGrad,
+// and every elementwise result, however the matrices lie in memory. Nothing is allocated.
 #pragma once
 
 #include "tp/core/dtype.h"

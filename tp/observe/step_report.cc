@@ -52,7 +52,8 @@ void AddStep(const Schedule& schedule, const StepRecord& step, double weight,
 int FindOp(const Schedule& schedule, const ContractEntry& entry) {
   for (size_t i = 0; i < schedule.ops.size(); ++i) {
     const ScheduledOp& op = schedule.ops[i];
-    if (op.action == Action::kCollective && op.name == entry.name && op.axis == entry.axis) {
+    if (op.action == Action::kCollective && op.call.kind == entry.kind && op.name == entry.name &&
+        op.axis == entry.axis) {
       return static_cast<int>(i);
     }
   }

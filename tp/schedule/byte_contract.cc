@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "tp/core/shard_geometry.h"
+#include "tp/core/sum_order.h"
 
 namespace tp {
 namespace {
@@ -41,6 +42,40 @@ int64_t SentByOneGroup(CollectiveKind kind, const Shape& shape, Placement from, 
   LOG(FATAL) << "no redistribute is a " << Name(kind);
 }
 
+// Elements that a group of `members` sends to bring all nodes of `elements` sums to where they are
+// added up, each member keeping those of its own part.
+int64_t NodesSent(int64_t elements, int members) {
+  const ShardGeometry parts(elements, members);
+  int64_t sent = 0;
+  for (int i = 0; i < members; ++i) {
+    const auto nodes = static_cast<int64_t>(LargestNodes(BlocksOfShard(i, members)).size());
+    sent += nodes * (elements - parts.Length(i));
+  }
+  return sent;
+}
+
+// The two collectives of a sum tree over `axis`.
+void AddSumTree(const Value& in, const Value& out, Phase phase, Axis axis, const Mesh& mesh,
+                std::vector<ContractEntry>& entries) {
+  const Axis other = axis == Axis::kTp ? Axis::kDp : Axis::kTp;
+  const Placement across = in.placements[other];
+  const int members = mesh.Size(axis);
+  int64_t nodes = 0;
+  int64_t sums = 0;
+  for (int group = 0; group < mesh.Size(other); ++group) {
+    int64_t elements = NumElements(in.shape);
+    if (IsShard(across) && elements > 0) {
+      const int64_t size = in.shape[across.dim];
+      elements = elements / size * ShardGeometry(size, mesh.Size(other)).Length(group);
+    }
+    nodes += NodesSent(elements, members);
+    sums += (members - 1) * elements;
+  }
+  entries.push_back(
+      {out.name, CollectiveKind::kAllToAll, axis, phase, nodes * SizeOf(AccumulatorOf(in.dtype))});
+  entries.push_back({out.name, CollectiveKind::kAllGather, axis, phase, sums * SizeOf(in.dtype)});
+}
+
 }  // namespace
 
 std::vector<ContractEntry> ByteContract(const Program& program, const Mesh& mesh) {
@@ -56,6 +91,10 @@ std::vector<ContractEntry> ByteContract(const Program& program, const Mesh& mesh
       if (from == to || members == 1) continue;
       const std::optional<CollectiveKind> kind = KindOf(from, to);
       if (!kind) continue;
+      if (program.IsSumTree(op.inputs[0])) {
+        AddSumTree(in, out, op.phase, axis, mesh, entries);
+        continue;
+      }
       // Along the other axis each group moves its shard, or each moves a whole copy.
       const Axis other = axis == Axis::kTp ? Axis::kDp : Axis::kTp;
       const int64_t copies = IsShard(in.placements[other]) ? 1 : mesh.Size(other);

@@ -3,6 +3,11 @@
 // It is computed from global shapes and placements and never looks at a Schedule, so that what an
 // executor reports can be held against it: a byte more or less is a defect. Formulas: the
 // bandwidth-optimal volumes of tp/core/collective.h, summed over all ranks of the mesh.
+//
+// A Partial value of n elements that p ranks hold as nodes of a sum tree (tp/core/sum_order.h), s_i
+// of them on rank i, becomes Replicate by an all_to_all of sum_i s_i (n - n_i) elements of the
+// accumulator's type, n_i being rank i's part of n, and an all_gather of (p - 1) n of its own type.
+// Over 2, 4 or 8 ranks every s_i is 1, and fp32 moves what an all_reduce would.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +28,8 @@ struct ContractEntry {
   int64_t bytes = 0;  // sent by all ranks together, in one step
 };
 
-// One entry for each redistribute that communicates on `mesh`, in program order.
+// One entry for each redistribute that communicates on `mesh`, two where it completes a sum tree,
+// in program order. Mesh sizes must be such as Lower takes.
 std::vector<ContractEntry> ByteContract(const Program& program, const Mesh& mesh);
 
 }  // namespace tp

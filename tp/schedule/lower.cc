@@ -8,6 +8,8 @@
 #include "tp/core/shard_geometry.h"
 #include "tp/schedule/hazards.h"
 #include "tp/schedule/layout.h"
+#include "tp/schedule/local_part.h"
+#include "tp/schedule/sum_exchange.h"
 
 namespace tp {
 namespace {
@@ -41,24 +43,8 @@ class Lowering {
     return program_.value(op.outputs[0]).placements[axis];
   }
 
-  // This rank's part of dimension `dim` of a value: where it begins, and its length.
-  std::pair<int64_t, int64_t> Extent(const Value& value, int dim) const {
-    for (Axis axis : kAllAxes) {
-      if (!IsShard(value.placements[axis], dim)) continue;
-      const ShardGeometry geometry(value.shape[dim], mesh_.Size(axis));
-      const int part = mesh_.Coordinate(rank_, axis);
-      return {geometry.Offset(part), geometry.Length(part)};
-    }
-    return {0, value.shape[dim]};
-  }
-
-  std::pair<int64_t, int64_t> Rows(const Value& value) const {
-    return value.shape.size() == 2 ? Extent(value, 0) : std::pair<int64_t, int64_t>{0, 1};
-  }
-  std::pair<int64_t, int64_t> Columns(const Value& value) const {
-    if (value.shape.empty()) return {0, 1};
-    return Extent(value, static_cast<int>(value.shape.size()) - 1);
-  }
+  Extent Rows(const Value& value) const { return RowsOf(value, mesh_, rank_); }
+  Extent Columns(const Value& value) const { return ColumnsOf(value, mesh_, rank_); }
 
   View Allocate(const std::string& name, DType dtype, int64_t rows, int64_t columns, Order order) {
     schedule_.buffers.push_back({name, dtype, rows * columns});
@@ -69,18 +55,8 @@ class Lowering {
 
   View AllocateValue(ValueId id) {
     const Value& value = program_.value(id);
-    return Allocate(value.name, value.dtype, Rows(value).second, Columns(value).second,
+    return Allocate(value.name, value.dtype, Rows(value).length, Columns(value).length,
                     layout_.orders[id]);
-  }
-
-  // The part of `whole` that `member` of an axis owns along dimension `dim` of a tensor.
-  View Block(const View& whole, const Value& value, int dim, Axis axis, int member) const {
-    const ShardGeometry geometry(value.shape[dim], mesh_.Size(axis));
-    const int64_t begin = geometry.Offset(member);
-    const int64_t length = geometry.Length(member);
-    const bool rows = value.shape.size() == 2 && dim == 0;
-    return rows ? whole.Sub(begin, 0, length, whole.columns)
-                : whole.Sub(0, begin, whole.rows, length);
   }
 
   // The memory of a value that an op is about to write.
@@ -89,8 +65,8 @@ class Lowering {
       const Op& gather = program_.ops()[program_.DefinitionOf(layout_.whole_of[id])];
       const Axis axis = *ActiveAxis(program_, mesh_, gather);
       views_[layout_.whole_of[id]] = AllocateValue(layout_.whole_of[id]);
-      views_[id] = Block(*views_[layout_.whole_of[id]], program_.value(id), From(gather, axis).dim,
-                         axis, mesh_.Coordinate(rank_, axis));
+      views_[id] = BlockOf(*views_[layout_.whole_of[id]], program_.value(id),
+                           From(gather, axis).dim, mesh_.Size(axis), mesh_.Coordinate(rank_, axis));
     } else {
       views_[id] = AllocateValue(id);
     }
@@ -127,8 +103,8 @@ class Lowering {
         std::vector<View> reads = {op.transpose_a ? a.Transposed() : a,
                                    op.transpose_b ? b.Transposed() : b};
         if (op.inputs.size() == 3) reads.push_back(ViewOf(op.inputs[2]));
-        Emit(Action::kGemm, op, std::move(reads), {Define(op.outputs[0])});
-        return;
+        return LowerSum(op, Action::kGemm, Action::kBlockedGemm, std::move(reads),
+                        op.transpose_a ? 0 : 1);
       }
       case OpKind::kAddBias:
         return LowerSimple(Action::kAddBias, op);
@@ -139,7 +115,7 @@ class Lowering {
       case OpKind::kMseLossGrad:
         return LowerSimple(Action::kMseLossGrad, op);
       case OpKind::kSumRows:
-        return LowerSimple(Action::kSumRows, op);
+        return LowerSum(op, Action::kSumRows, Action::kBlockedSumRows, {ViewOf(op.inputs[0])}, 0);
       case OpKind::kSgdUpdate: {
         const View w = ViewOf(op.inputs[0]);
         views_[op.outputs[0]] = w;
@@ -159,6 +135,35 @@ class Lowering {
     Emit(action, op, std::move(reads), std::move(writes));
   }
 
+  // A sum over dimension `dim` of the first input: by `free` in any order, or by `blocked` along
+  // the tree, as far as this rank's blocks go.
+  void LowerSum(const Op& op, Action free, Action blocked, std::vector<View> reads, int dim) {
+    const ValueId out = op.outputs[0];
+    if (program_.sum_order() == SumOrder::kFast) {
+      Emit(free, op, std::move(reads), {Define(out)});
+      return;
+    }
+    const Value& summed = program_.value(op.inputs[0]);
+    const BlockRange range = BlocksOf(summed, dim, mesh_, rank_);
+    const BlockedSum sum{summed.shape[dim], LargestNodes(range)};
+    std::vector<View> nodes =
+        range == BlockRange() ? std::vector<View>{Define(out)} : DefineNodes(out, sum.nodes.size());
+    Emit(blocked, op, std::move(reads), std::move(nodes)).sum = sum;
+  }
+
+  // The memory of a value's partial sums, in the accumulator's type; its view has a row a node.
+  std::vector<View> DefineNodes(ValueId id, size_t count) {
+    const Value& value = program_.value(id);
+    const auto rows = static_cast<int64_t>(count);
+    const View first = AllocateValue(id);
+    schedule_.buffers.back().dtype = AccumulatorOf(value.dtype);
+    schedule_.buffers.back().elements *= rows;
+    views_[id] = View{first.buffer, 0, rows, first.size(), first.size(), 1};
+    std::vector<View> nodes(count, first);
+    for (int64_t i = 0; i < rows; ++i) nodes[i].offset = i * first.size();
+    return nodes;
+  }
+
   void LowerRedistribute(const Op& op) {
     const ValueId in = op.inputs[0];
     const ValueId out = op.outputs[0];
@@ -170,8 +175,10 @@ class Lowering {
     const Placement from = From(op, *axis);
     const Placement to = To(op, *axis);
     if (IsReplicate(from)) {
-      views_[out] =
-          Block(ViewOf(in), program_.value(in), to.dim, *axis, mesh_.Coordinate(rank_, *axis));
+      views_[out] = BlockOf(ViewOf(in), program_.value(in), to.dim, mesh_.Size(*axis),
+                            mesh_.Coordinate(rank_, *axis));
+    } else if (IsPartial(from) && program_.IsSumTree(in)) {
+      LowerSumTree(op, *axis);
     } else if (IsPartial(from) && IsReplicate(to)) {
       LowerAllReduce(op, *axis);
     } else if (IsPartial(from)) {
@@ -226,24 +233,62 @@ class Lowering {
     if (!packed) send = InOrder(op, send, layout_.orders[in], program_.value(in).name + ".packed");
     const bool in_place = !packed || MayOverwrite(in);
     const ValueId out = op.outputs[0];
-    if (!in_place)
-      layout_.orders[out] =
-          IsPacked(send, layout_.orders[out]) ? layout_.orders[out] : Flip(layout_.orders[out]);
+    if (!in_place && !IsPacked(send, layout_.orders[out])) {
+      layout_.orders[out] = Opposite(layout_.orders[out]);
+    }
     views_[out] = in_place ? send : AllocateValue(out);
     EmitCollective(op, axis, CollectiveKind::kAllReduce, send, *views_[out], {send.size()});
   }
 
-  static Order Flip(Order order) {
-    return order == Order::kRowsOutermost ? Order::kColumnsOutermost : Order::kRowsOutermost;
+  // See SumExchange. Parts are cut from memory as it lies, so any shape and order will do.
+  void LowerSumTree(const Op& op, Axis axis) {
+    const ValueId out = op.outputs[0];
+    const View nodes = ViewOf(op.inputs[0]);
+    const DType wide = schedule_.buffers[nodes.buffer].dtype;
+    const int self = mesh_.Coordinate(rank_, axis);
+    const SumExchange exchange(nodes.columns, mesh_.Size(axis));
+    const View send = ByMember(op, nodes, exchange.parts);
+    const View received = Allocate(program_.value(out).name + ".nodes", wide,
+                                   static_cast<int64_t>(exchange.nodes.size()),
+                                   exchange.parts.Length(self), Order::kRowsOutermost);
+    EmitCollective(op, axis, CollectiveKind::kAllToAll, send, received, exchange.node_counts)
+        .call.dtype = wide;
+    layout_.orders[out] = layout_.orders[op.inputs[0]];
+    views_[out] = AllocateValue(out);
+    const View whole{views_[out]->buffer, 0, 1, nodes.columns, nodes.columns, 1};
+    const auto part = [&](int member) {
+      return whole.Sub(0, exchange.parts.Offset(member), 1, exchange.parts.Length(member));
+    };
+    ScheduledOp& sum = Emit(Action::kSumBlocks, op, {received}, {part(self)});
+    sum.sum.nodes = exchange.nodes;
+    sum.stream = Stream::kCommunication;  // what is computed meanwhile need not wait for it
+    ScheduledOp& gather = EmitCollective(op, axis, CollectiveKind::kAllGather, part(self), whole,
+                                         exchange.sum_counts);
+    WritesOfOthers(gather, axis, part);
   }
 
-  std::vector<int64_t> BlockCounts(const View& whole, const Value& value, int dim,
-                                   Axis axis) const {
-    std::vector<int64_t> counts;
+  // An all_gather in place writes the other members' blocks, and nothing else.
+  template <typename BlockOfMember>
+  void WritesOfOthers(ScheduledOp& gather, Axis axis, const BlockOfMember& block) const {
+    gather.writes.clear();
     for (int member = 0; member < mesh_.Size(axis); ++member) {
-      counts.push_back(Block(whole, value, dim, axis, member).size());
+      if (member != mesh_.Coordinate(rank_, axis)) gather.writes.push_back(block(member));
     }
-    return counts;
+  }
+
+  // The nodes' elements for the first member, then those for the second, ...
+  View ByMember(const Op& op, const View& nodes, const ShardGeometry& parts) {
+    if (nodes.rows == 1) return nodes;
+    const View all =
+        Allocate(program_.value(op.outputs[0]).name + ".packed",
+                 schedule_.buffers[nodes.buffer].dtype, 1, nodes.size(), Order::kRowsOutermost);
+    for (int i = 0; i < parts.parts(); ++i) {
+      const int64_t length = parts.Length(i);
+      const View packed{all.buffer, nodes.rows * parts.Offset(i), nodes.rows, length, length, 1};
+      Emit(Action::kCopy, op, {nodes.Sub(0, parts.Offset(i), nodes.rows, length)}, {packed})
+          .stream = Stream::kCommunication;
+    }
+    return all;
   }
 
   void LowerAllGather(const Op& op, Axis axis, int dim) {
@@ -259,13 +304,11 @@ class Lowering {
       whole = Allocate(value.name + ".gathered", value.dtype, whole.rows, whole.columns, order);
     }
     ScheduledOp& gather = EmitCollective(op, axis, CollectiveKind::kAllGather, send, whole,
-                                         BlockCounts(whole, value, dim, axis));
-    if (in_place) {  // the other members' blocks are all that it writes
-      gather.writes.clear();
-      for (int member = 0; member < mesh_.Size(axis); ++member) {
-        if (member == mesh_.Coordinate(rank_, axis)) continue;
-        gather.writes.push_back(Block(whole, value, dim, axis, member));
-      }
+                                         BlockCounts(whole, value, dim, mesh_.Size(axis)));
+    if (in_place) {
+      WritesOfOthers(gather, axis, [&](int member) {
+        return BlockOf(whole, value, dim, mesh_.Size(axis), member);
+      });
     }
     if (!(whole == *views_[out])) Emit(Action::kCopy, op, {whole}, {*views_[out]});
   }
@@ -278,13 +321,14 @@ class Lowering {
     const View whole = InOrder(op, ViewOf(in), order, value.name + ".packed");
     const bool in_place = !(whole == ViewOf(in)) || MayOverwrite(in);
     if (in_place) {
-      views_[out] = Block(whole, value, dim, axis, mesh_.Coordinate(rank_, axis));
+      views_[out] = BlockOf(whole, value, dim, mesh_.Size(axis), mesh_.Coordinate(rank_, axis));
     } else {
       layout_.orders[out] = order;
       views_[out] = AllocateValue(out);
     }
-    ScheduledOp& scatter = EmitCollective(op, axis, CollectiveKind::kReduceScatter, whole,
-                                          *views_[out], BlockCounts(whole, value, dim, axis));
+    ScheduledOp& scatter =
+        EmitCollective(op, axis, CollectiveKind::kReduceScatter, whole, *views_[out],
+                       BlockCounts(whole, value, dim, mesh_.Size(axis)));
     if (in_place) scatter.writes = {whole};  // the other blocks are its scratch
   }
 
@@ -312,7 +356,7 @@ class Lowering {
     EmitCollective(op, axis, CollectiveKind::kAllToAll, send, staging, std::move(counts));
     int64_t offset = 0;
     for (int i = 0; i < members; ++i) {
-      const View target = Block(whole, value, from, axis, i);
+      const View target = BlockOf(whole, value, from, members, i);
       View block = target;
       block.buffer = staging.buffer;
       block.offset = offset;
@@ -326,7 +370,7 @@ class Lowering {
   void Bind(ValueId id) {
     const Value& value = program_.value(id);
     schedule_.bindings.push_back({value.name, id, value.shape, value.dtype, value.placements,
-                                  ViewOf(id), Rows(value).first, Columns(value).first});
+                                  ViewOf(id), Rows(value).begin, Columns(value).begin});
   }
 
   const Program& program_;
@@ -341,6 +385,12 @@ class Lowering {
 
 StatusOr<Schedule> Lower(const Program& program, const Mesh& mesh, int rank) {
   TP_RETURN_IF_ERROR(Verify(program));
+  for (Axis axis : kAllAxes) {
+    if (program.sum_order() == SumOrder::kFast || SplitsIntoBlocks(mesh.Size(axis))) continue;
+    return InvalidArgument("the invariant order of sums takes a number of ranks that divides " +
+                           std::to_string(kSumBlocks) + ", such as 1, 2, 3, 4, 6 or 8; " +
+                           std::string(Name(axis)) + " is " + std::to_string(mesh.Size(axis)));
+  }
   Schedule schedule = Lowering(program, mesh, rank).Run();
   Status status = CheckHazards(schedule);
   CHECK(status.ok()) << "lowering made a race: " << status.ToString();

@@ -9,6 +9,11 @@
 //   Replicate -> Shard(d)  a view
 //   anything, alone        a group of one rank has nothing to redistribute: the same memory
 //
+// Where the program's sum order is invariant, products and sums of rows are blocked, and their
+//
+//   Partial -> Replicate   all_to_all of the nodes that the ranks hold, in the accumulator's type;
+//                          sum_blocks on what each rank got; all_gather of the sums
+//
 // Matrix products, losses and updates run on the compute stream, collectives on the communication
 // stream, and the waits between them are those that conflicting memory needs.
 #pragma once
@@ -21,7 +26,8 @@
 namespace tp {
 
 // The schedule of `rank`; every rank of a mesh lowers the same Program and so calls the same
-// collectives in the same order. The program must verify. Errors: INVALID_ARGUMENT from Verify.
+// collectives in the same order. The program must verify. Errors: INVALID_ARGUMENT from
+// Verify, or for an invariant sum order over ranks whose number does not divide kSumBlocks.
 StatusOr<Schedule> Lower(const Program& program, const Mesh& mesh, int rank);
 
 }  // namespace tp

@@ -26,6 +26,12 @@ std::string_view Name(Action action) {
       return "sgd";
     case Action::kCopy:
       return "copy";
+    case Action::kBlockedGemm:
+      return "blocked_gemm";
+    case Action::kBlockedSumRows:
+      return "blocked_sum_rows";
+    case Action::kSumBlocks:
+      return "sum_blocks";
     case Action::kCollective:
       return "collective";
   }

@@ -18,6 +18,7 @@
 #include "tp/core/dtype.h"
 #include "tp/core/mesh.h"
 #include "tp/core/shape.h"
+#include "tp/core/sum_order.h"
 #include "tp/program/program.h"
 
 namespace tp {
@@ -69,6 +70,9 @@ struct View {
 // Which index runs slowest in memory. A tensor that is gathered or scattered along dimension d is
 // stored with d outermost, so that every block is contiguous and a collective packs nothing.
 enum class Order { kRowsOutermost, kColumnsOutermost };
+constexpr Order Opposite(Order order) {
+  return order == Order::kRowsOutermost ? Order::kColumnsOutermost : Order::kRowsOutermost;
+}
 bool IsPacked(const View& view, Order order);
 
 enum class Action {
@@ -81,9 +85,25 @@ enum class Action {
   kSumRows,      // reads {g}, writes {out}: the sum of g's rows; zero where g has none
   kSgd,          // reads {w, gradient}, writes {w}: w -= scale * gradient
   kCopy,         // reads {in}, writes {out}
-  kCollective,   // reads {send}, writes {receive...}: see ScheduledOp::call
+  // The invariant sum order: see ScheduledOp::sum. Products and sums accumulate in
+  // AccumulatorOf(dtype) and round once, at the store.
+  kBlockedGemm,     // reads {a, b}, writes {c of each node}: the node's share of a b
+  kBlockedSumRows,  // reads {g}, writes {out of each node}: the node's share of the sum of g's rows
+  kSumBlocks,       // reads {nodes}, a row each, writes {out}, one row: the sum of the whole tree
+  kCollective,      // reads {send}, writes {receive...}: see ScheduledOp::call
 };
 std::string_view Name(Action action);
+
+// Whether it is a matrix product, which makes up the floor under a step.
+constexpr bool IsProduct(Action action) {
+  return action == Action::kGemm || action == Action::kBlockedGemm;
+}
+
+// Which part of the tree of tp/core/sum_order.h an op works out, or finishes.
+struct BlockedSum {
+  int64_t terms = 0;              // of the whole sum: what the tree's blocks cut
+  std::vector<BlockRange> nodes;  // in order. kBlocked*: those of this rank; kSumBlocks: of all
+};
 
 struct ScheduledOp {
   Action action = Action::kCopy;
@@ -94,6 +114,7 @@ struct ScheduledOp {
   std::vector<View> writes;
   std::vector<int> waits;  // ops before this one, on other streams, that must have ended
   double scale = 0;
+  BlockedSum sum;  // kBlockedGemm, kBlockedSumRows, kSumBlocks only
 
   // kCollective only. `send` and `receive` are contiguous. all_reduce: both of the call's length,
   // the same memory if in place. all_gather: `send` is this rank's block, `receive` the whole; in
