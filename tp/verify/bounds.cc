@@ -58,9 +58,9 @@ int BalancedDepth(int parts) {
 
 std::string ToString(const NumericModel& model) {
   return fmt::format(
-      "{} mode, {}, tp {} (depth {}), dp {} (depth {}), accumulator roundoff 2^{}{}, {}",
+      "{} mode, {}, tp {} (depth {}), dp {} (depth {}), {} sums, accumulator roundoff 2^{}{}, {}",
       Name(model.mode), Name(model.dtype), model.tp, model.tp_depth, model.dp, model.dp_depth,
-      std::ilogb(model.accumulator_roundoff),
+      Name(model.sum_order), std::ilogb(model.accumulator_roundoff),
       model.operand_roundoff > 0
           ? fmt::format(", operands to 2^{}", std::ilogb(model.operand_roundoff))
           : "",

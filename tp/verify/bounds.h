@@ -13,6 +13,7 @@
 
 #include "tp/core/dtype.h"
 #include "tp/core/status.h"
+#include "tp/core/sum_order.h"
 
 namespace tp::verify {
 
@@ -50,7 +51,9 @@ std::string_view Name(Mode mode);  // "row", "column"
 //
 // A depth is the number of additions that a partial sum goes through at most while the sums of P
 // ranks become one. P - 1, the default, holds for every order (and is a ring's or a direct
-// reduction's own); a balanced tree and recursive halving have ceil(log2 P).
+// reduction's own); a balanced tree and recursive halving have ceil(log2 P). In the invariant sum
+// order (tp/core/sum_order.h) neither the ranks nor these depths matter: every contraction is
+// kSumBlocks sums that meet in the accumulator along one tree, and is rounded to `dtype` once.
 struct NumericModel {
   DType dtype = DType::kFloat32;
   Mode mode = Mode::kRow;
@@ -59,6 +62,7 @@ struct NumericModel {
   int tp_depth = 0;
   int dp_depth = 0;
   double accumulator_roundoff = 0x1p-24;
+  SumOrder sum_order = SumOrder::kFast;
   double operand_roundoff = 0;  // of what a matrix unit does to each operand (kTf32Roundoff), or 0
   bool probabilistic = true;    // false: matrix products get the deterministic gamma alone, as on
                                 // tensor cores

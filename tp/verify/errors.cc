@@ -17,8 +17,14 @@ constexpr int kLossGradientRoundings = 4;
 // then the square, two for s, its product, and two more for an average over dp.
 constexpr int kLossTermRoundings = 8;
 
-// The longest share of `size` over `parts`, with one more addition where a bias joins.
+// The longest share of `size` over `parts`, with one more addition where a bias joins. Blocks of
+// the invariant order meet before they are rounded: the tree adds to a share what is no depth.
 Contraction Share(const NumericModel& model, int64_t size, int parts, int depth, int extra_terms) {
+  if (model.sum_order == SumOrder::kInvariant) {
+    parts = kSumBlocks;
+    depth = 0;
+    extra_terms += kSumTreeDepth;
+  }
   return Contraction{.terms = ShardGeometry(size, parts).Length(0) + extra_terms,
                      .parts = parts,
                      .depth = parts > 1 ? depth : 0,
@@ -30,6 +36,7 @@ Contraction Share(const NumericModel& model, int64_t size, int parts, int depth,
 }  // namespace
 
 Splits SplitsOf(const NumericModel& model) {
+  if (model.sum_order == SumOrder::kInvariant) return Splits();  // no rank's share is rounded
   const bool column = model.mode == Mode::kColumn;
   return Splits{.y = column ? model.tp : 1, .dx = column ? 1 : model.tp, .dw = model.dp};
 }
