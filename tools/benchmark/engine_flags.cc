@@ -24,6 +24,9 @@ DEFINE_uint64(seed, 0, "of the generated tensors");
 DEFINE_string(algorithm, "auto",
               "of all_reduce in the simulator: auto, ring, tree, halving_doubling or direct; other "
               "collectives take their own best one");
+DEFINE_string(reduction, "fast",
+              "order of sums: fast, or invariant, which gives every result the same bits for each "
+              "tp that divides 24, in both modes");
 DEFINE_string(scheduler, "free",
               "of the simulator: free (threads at full speed) or seeded (one agent at a time, "
               "replayable)");
@@ -86,6 +89,22 @@ Status CheckRanges() {
   return OkStatus();
 }
 
+Status ParseReduction(BenchOptions& options) {
+  const std::optional<SumOrder> sum_order = ParseSumOrder(FLAGS_reduction);
+  if (!sum_order) return BadValue("reduction", FLAGS_reduction, "fast or invariant");
+  if (*sum_order == SumOrder::kInvariant && FLAGS_backend == "nccl") {
+    return BadValue("reduction", FLAGS_reduction, "fast with --backend=nccl");
+  }
+  for (const auto& [name, value] : {std::pair("tp", FLAGS_tp), std::pair("dp", FLAGS_dp)}) {
+    const bool chosen = value > 0;  // else it is the backend's own
+    if (*sum_order == SumOrder::kFast || !chosen || SplitsIntoBlocks(value)) continue;
+    return BadValue(name, std::to_string(value),
+                    "a divisor of 24 with --reduction=invariant, such as 1, 2, 3, 4, 6 or 8");
+  }
+  options.sum_order = *sum_order;
+  return OkStatus();
+}
+
 Status ParseNames(BenchOptions& options) {
   if (FLAGS_backend != "sim" && FLAGS_backend != "nccl") {
     return BadValue("backend", FLAGS_backend, "sim or nccl");
@@ -109,6 +128,7 @@ Status ParseNames(BenchOptions& options) {
     return BadValue("algorithm", FLAGS_algorithm, "auto, ring, tree, halving_doubling or direct");
   }
   options.algorithm = *algorithm;
+  TP_RETURN_IF_ERROR(ParseReduction(options));
   if (FLAGS_scheduler != "free" && FLAGS_scheduler != "seeded") {
     return BadValue("scheduler", FLAGS_scheduler, "free or seeded");
   }

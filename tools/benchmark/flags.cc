@@ -33,7 +33,7 @@ HelpText Help() {
       "counts its bytes, and proves that the ways of splitting agree.\n\n"
       "  bench [--flag=value ...]\n",
       {
-          {"What runs", {"backend", "mode", "tp", "dp", "deadline"}},
+          {"What runs", {"backend", "mode", "tp", "dp", "reduction", "deadline"}},
           {"The layer", {"tokens", "in_features", "out_features", "dtype"}},
           {"Training", {"steps", "warmup", "floor", "lr", "seed"}},
           {"Simulated communication", {"algorithm", "scheduler", "scheduler_seed"}},

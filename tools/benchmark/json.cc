@@ -22,6 +22,7 @@ Json ConfigOf(const BenchOptions& options) {
           {"warmup", options.warmup},
           {"lr", options.learning_rate},
           {"seed", options.seed},
+          {"reduction", Name(options.sum_order)},
           {"algorithm", sim::Name(options.algorithm)},
           {"scheduler", options.seeded ? "seeded" : "free"},
           {"scheduler_seed", options.scheduler_seed},

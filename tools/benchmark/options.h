@@ -10,6 +10,7 @@
 #include "tp/core/dtype.h"
 #include "tp/core/mesh.h"
 #include "tp/core/status.h"
+#include "tp/core/sum_order.h"
 #include "tp/layers/linear.h"
 
 namespace tp::bench {
@@ -31,7 +32,8 @@ struct BenchOptions {
   double learning_rate = 0.01;
   uint64_t seed = 0;
   sim::Algorithm algorithm = sim::Algorithm::kAuto;
-  bool seeded = false;  // the simulator's scheduler
+  SumOrder sum_order = SumOrder::kFast;  // --reduction
+  bool seeded = false;                   // the simulator's scheduler
   uint64_t scheduler_seed = 0;
   bool graph = true;        // nccl: the step as one CUDA graph
   bool gemm_search = true;  // nccl: measure the candidates for each product

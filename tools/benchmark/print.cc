@@ -19,7 +19,7 @@ std::string RenderHead(const BenchOptions& options, const BenchResult& result) {
       "seed {}\n",
       options.tokens, options.in_features, options.out_features, DTypeName(options), options.tp,
       options.dp, options.warmup, options.steps, options.learning_rate, options.seed);
-  text += fmt::format("backend {}", options.backend);
+  text += fmt::format("backend {}, {} sums", options.backend, Name(options.sum_order));
   for (const auto& [what, value] : result.host) text += fmt::format(", {} {}", what, value);
   return text + "\n";
 }

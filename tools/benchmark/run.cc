@@ -31,6 +31,7 @@ LinearStepOptions StepOf(const BenchOptions& options, LinearMode mode) {
   step.out_features = options.out_features;
   step.dtype = options.dtype;
   step.learning_rate = options.learning_rate;
+  step.sum_order = options.sum_order;
   return step;
 }
 
@@ -133,6 +134,7 @@ verify::NumericModel ModelOf(const BenchOptions& options, LinearMode mode) {
     model.probabilistic = false;
   }
   if (options.tf32) model.operand_roundoff = verify::kTf32Roundoff;
+  model.sum_order = options.sum_order;
   return model;
 }
 
