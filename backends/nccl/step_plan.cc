@@ -191,6 +191,11 @@ StatusOr<StepPlan::Launch> StepPlan::MakeLaunch(int index) {
     case Action::kCopy:
       return kernel(
           [in = read(0), out = write(0)](cudaStream_t stream) { return Copy(in, out, stream); });
+    case Action::kBlockedGemm:
+    case Action::kBlockedSumRows:
+    case Action::kSumBlocks:
+      return Unavailable("GPUs have no " + std::string(Name(op.action)) +
+                         ": the invariant order of sums runs on the CPU backend alone");
     case Action::kCollective:
       return MakeCollective(index);
   }

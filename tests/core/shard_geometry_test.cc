@@ -8,10 +8,10 @@
 namespace tp {
 namespace {
 
-TEST(ShardGeometry, FirstPartsHoldOneMore) {
+TEST(ShardGeometry, SpreadsWhatIsLeftOver) {
   const ShardGeometry geometry(10, 4);
-  const int64_t offsets[] = {0, 3, 6, 8};
-  const int64_t lengths[] = {3, 3, 2, 2};
+  const int64_t offsets[] = {0, 3, 5, 8};
+  const int64_t lengths[] = {3, 2, 3, 2};
   for (int part = 0; part < 4; ++part) {
     EXPECT_EQ(geometry.Offset(part), offsets[part]);
     EXPECT_EQ(geometry.Length(part), lengths[part]);
@@ -19,13 +19,28 @@ TEST(ShardGeometry, FirstPartsHoldOneMore) {
   EXPECT_EQ(geometry.Offset(4), 10);
 }
 
-TEST(ShardGeometry, LastPartsAreEmptyWhereThereAreMoreThanElements) {
+TEST(ShardGeometry, SomePartsAreEmptyWhereThereAreMoreThanElements) {
   const ShardGeometry geometry(3, 5);
-  EXPECT_EQ(geometry.Length(2), 1);
-  EXPECT_EQ(geometry.Length(3), 0);
-  EXPECT_EQ(geometry.Length(4), 0);
+  const int64_t lengths[] = {1, 1, 0, 1, 0};
+  for (int part = 0; part < 5; ++part) EXPECT_EQ(geometry.Length(part), lengths[part]);
   EXPECT_EQ(geometry.Offset(4), 3);
-  EXPECT_EQ(geometry.OwnerOf(2), 2);
+  EXPECT_EQ(geometry.OwnerOf(1), 1);
+  EXPECT_EQ(geometry.OwnerOf(2), 3);
+}
+
+// Each part of a cut is a union of whole parts of any finer one that its number divides.
+TEST(ShardGeometry, CutsNest) {
+  for (int64_t size = 0; size <= 70; ++size) {
+    for (int parts = 1; parts <= 12; ++parts) {
+      for (int finer = 1; finer <= 6; ++finer) {
+        const ShardGeometry coarse(size, parts);
+        const ShardGeometry fine(size, parts * finer);
+        for (int part = 0; part <= parts; ++part) {
+          ASSERT_EQ(coarse.Offset(part), fine.Offset(part * finer)) << size << " over " << parts;
+        }
+      }
+    }
+  }
 }
 
 TEST(ShardGeometry, NothingSplitsIntoEmptyParts) {
@@ -46,7 +61,7 @@ TEST(ShardGeometry, CoversEveryElementExactlyOnce) {
         }
         ASSERT_GE(geometry.Length(part), size / parts);
         ASSERT_LE(geometry.Length(part), (size + parts - 1) / parts);
-        ASSERT_LE(geometry.Length(part), geometry.Length(part > 0 ? part - 1 : 0));
+        ASSERT_LE(geometry.Length(part), geometry.Length(0));
       }
       ASSERT_EQ(next, size);
     }
@@ -60,7 +75,9 @@ RC_GTEST_PROP(ShardGeometry, HoldsForLargeSizes, ()) {
   RC_ASSERT(geometry.Offset(0) == 0);
   RC_ASSERT(geometry.Offset(parts) == size);
   const auto part = *rc::gen::inRange(0, parts);
-  RC_ASSERT(geometry.Length(part) - size / parts == (part < size % parts ? 1 : 0));
+  RC_ASSERT(geometry.Length(part) >= size / parts);
+  RC_ASSERT(geometry.Length(part) <= geometry.Length(0));
+  RC_ASSERT(geometry.Length(0) <= size / parts + 1);
   const auto element = *rc::gen::inRange<int64_t>(0, size);
   const int owner = geometry.OwnerOf(element);
   RC_ASSERT(geometry.Offset(owner) <= element);

@@ -50,12 +50,12 @@ std::map<std::string, ElementSource> Sources(const Configuration& c) {
   return sources;
 }
 
-struct Run {
+struct Trained {
   TrainResult result;
   StepReport report;
 };
 
-Run Train(const Configuration& c) {
+Trained Train(const Configuration& c) {
   const Mesh mesh = *Mesh::Create(c.tp, c.dp);
   LinearStepOptions options;
   options.mode = c.mode;
@@ -85,7 +85,7 @@ bool SameBits(const HostTensor& a, const HostTensor& b) {
 }
 
 // Names of the results that differ in a bit; losses only where both ran over as many replicas.
-std::vector<std::string> Differences(const Run& a, const Run& b, bool losses) {
+std::vector<std::string> Differences(const Trained& a, const Trained& b, bool losses) {
   std::vector<std::string> names;
   for (const auto* tensors : {&a.result.first, &a.result.last}) {
     const auto& others = tensors == &a.result.first ? b.result.first : b.result.last;
@@ -97,7 +97,7 @@ std::vector<std::string> Differences(const Run& a, const Run& b, bool losses) {
   return names;
 }
 
-void ExpectSound(const Run& run, const Configuration& c) {
+void ExpectSound(const Trained& run, const Configuration& c) {
   EXPECT_TRUE(run.result.replica_defects.empty()) << c.ToString();
   EXPECT_TRUE(run.report.bytes_ok) << c.ToString();
 }
@@ -113,12 +113,12 @@ class InvariantTest : public testing::TestWithParam<DType> {};
 TEST_P(InvariantTest, SameBitsForEveryTpInBothModes) {
   for (const Sizes& sizes : kSizes) {
     Configuration c{sizes.tokens, sizes.in_features, sizes.out_features, GetParam()};
-    const Run alone = Train(c);
+    const Trained alone = Train(c);
     for (LinearMode mode : {LinearMode::kRow, LinearMode::kColumn}) {
       for (int tp : {1, 2, 3, 4, 6, 8}) {
         c.mode = mode;
         c.tp = tp;
-        const Run run = Train(c);
+        const Trained run = Train(c);
         EXPECT_EQ(Differences(alone, run, true), std::vector<std::string>()) << c.ToString();
         ExpectSound(run, c);
       }
@@ -129,16 +129,16 @@ TEST_P(InvariantTest, SameBitsForEveryTpInBothModes) {
 // Shards of tokens are unions of blocks too: all but the loss keeps its bits over dp as well.
 TEST_P(InvariantTest, SameBitsForEveryDpButTheLoss) {
   Configuration c{17, 26, 31, GetParam()};
-  const Run alone = Train(c);
+  const Trained alone = Train(c);
   for (int dp : {2, 3, 8}) {
     c.dp = dp;
     c.tp = 1;
-    const Run first = Train(c);
+    const Trained first = Train(c);
     for (LinearMode mode : {LinearMode::kRow, LinearMode::kColumn}) {
       for (int tp : {1, 2, 3}) {
         c.mode = mode;
         c.tp = tp;
-        const Run run = Train(c);
+        const Trained run = Train(c);
         EXPECT_EQ(Differences(alone, run, false), std::vector<std::string>()) << c.ToString();
         EXPECT_EQ(Differences(first, run, true), std::vector<std::string>()) << c.ToString();
         ExpectSound(run, c);
@@ -150,7 +150,7 @@ TEST_P(InvariantTest, SameBitsForEveryDpButTheLoss) {
 // Neither the scheduler nor the all_reduce that fast sums would use, nor the passes, show.
 TEST_P(InvariantTest, SameBitsHoweverItRuns) {
   Configuration c{13, 50, 29, GetParam()};
-  const Run alone = Train(c);
+  const Trained alone = Train(c);
   c.tp = 6;
   for (LinearMode mode : {LinearMode::kRow, LinearMode::kColumn}) {
     c.mode = mode;
@@ -179,7 +179,7 @@ TEST_P(InvariantTest, StaysWithinItsBounds) {
       c.mode = mode;
       c.tp = 6;
       c.dp = 2;
-      Run run = Train(c);
+      Trained run = Train(c);
       const auto whole = [&](const char* name, Shape shape) {
         HostTensor tensor(std::move(shape), c.dtype);
         const ElementSource source = Sources(c).at(name);
@@ -223,7 +223,7 @@ TEST(FastSums, ChangeWithTheNumberOfRanks) {
   Configuration c{13, 101, 37};
   c.sum_order = SumOrder::kFast;
   c.mode = LinearMode::kColumn;
-  const Run alone = Train(c);
+  const Trained alone = Train(c);
   c.tp = 3;
   const std::vector<std::string> changed = Differences(alone, Train(c), true);
   EXPECT_NE(std::find(changed.begin(), changed.end(), "y"), changed.end());

@@ -7,6 +7,7 @@
 #include <numeric>
 #include <random>
 
+#include "tp/core/shard_geometry.h"
 #include "tp/schedule/lower.h"
 
 namespace tp {
@@ -20,6 +21,13 @@ std::vector<Schedule> LowerAll(const Program& program, const Mesh& mesh) {
     schedules.push_back(Lower(program, mesh, rank).value());
   }
   return schedules;
+}
+
+// The terms of a node, counted from the first that the rank holds.
+std::pair<int64_t, int64_t> TermsOf(const BlockedSum& sum, size_t node) {
+  const ShardGeometry blocks(sum.terms, kSumBlocks);
+  const int64_t first = blocks.Offset(sum.nodes[0].begin);
+  return {blocks.Offset(sum.nodes[node].begin) - first, blocks.Offset(sum.nodes[node].end) - first};
 }
 
 // A sum of `parts` numbers that is `whole`, cut so that no part is like another.
@@ -180,6 +188,26 @@ void Interpreter::Compute(int rank, const ScheduledOp& op) {
                    [&](int64_t i, int64_t j) { return read(0, i, j) - op.scale * read(1, i, j); });
     case Action::kCopy:
       return write(0, [&](int64_t i, int64_t j) { return read(0, i, j); });
+    case Action::kBlockedGemm:
+    case Action::kBlockedSumRows:
+      for (size_t node = 0; node < op.writes.size(); ++node) {
+        write(node, [&](int64_t i, int64_t j) {
+          const auto [begin, end] = TermsOf(op.sum, node);
+          double sum = 0;
+          for (int64_t k = begin; k < end; ++k) {
+            sum +=
+                op.action == Action::kBlockedGemm ? read(0, i, k) * read(1, k, j) : read(0, k, j);
+          }
+          return sum;
+        });
+      }
+      return;
+    case Action::kSumBlocks:
+      return write(0, [&](int64_t, int64_t j) {
+        double sum = 0;
+        for (int64_t node = 0; node < op.reads[0].rows; ++node) sum += read(0, node, j);
+        return sum;
+      });
     case Action::kCollective:
       break;
   }

@@ -47,6 +47,19 @@ RC_GTEST_PROP(RandomPrograms, ComputeWhatTheyMeanOnEveryMesh, ()) {
   ExpectComputes(random.program, random.program, truth, random.sources, mesh);
 }
 
+// Programs that may sum in the invariant order: their partial sums go to redistributes alone.
+RC_GTEST_PROP(RandomPrograms, ComputeTheSameInTheInvariantOrder, ()) {
+  RandomProgram random = DrawProgram();
+  const Mesh mesh = DrawMesh();
+  random.program.set_sum_order(SumOrder::kInvariant);
+  RC_PRE(SplitsIntoBlocks(mesh.Size(Axis::kTp)) && SplitsIntoBlocks(mesh.Size(Axis::kDp)));
+  RC_PRE(Verify(random.program).ok());
+  RC_LOG() << ToString(random.program) << "tp " << mesh.Size(Axis::kTp) << " dp "
+           << mesh.Size(Axis::kDp) << "\n";
+  const auto truth = Evaluate(random.program, random.sources);
+  ExpectComputes(random.program, random.program, truth, random.sources, mesh);
+}
+
 RC_GTEST_PROP(RandomPrograms, ComputeTheSameAfterThePasses, ()) {
   const RandomProgram random = DrawProgram();
   const Mesh mesh = DrawMesh();

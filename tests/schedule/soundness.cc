@@ -83,7 +83,8 @@ std::string OpDefect(const Schedule& schedule, const Mesh& mesh, size_t index) {
   if (auto defect = ViewDefect(schedule, op); !defect.empty()) return defect;
   if (op.action == Action::kCollective) {
     if (auto defect = CollectiveDefect(schedule, mesh, op); !defect.empty()) return defect;
-  } else if (op.stream != Stream::kCompute) {
+  } else if (op.stream != Stream::kCompute && op.action != Action::kSumBlocks &&
+             op.action != Action::kCopy) {  // parts of a sum over ranks, in the invariant order
     return "computes on the communication stream";
   }
   for (size_t k = 0; k < op.waits.size(); ++k) {

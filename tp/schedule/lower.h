@@ -14,8 +14,9 @@
 //   Partial -> Replicate   all_to_all of the nodes that the ranks hold, in the accumulator's type;
 //                          sum_blocks on what each rank got; all_gather of the sums
 //
-// Matrix products, losses and updates run on the compute stream, collectives on the communication
-// stream, and the waits between them are those that conflicting memory needs.
+// Matrix products, losses and updates run on the compute stream, collectives (and sum_blocks, which
+// is a part of one) on the communication stream, and the waits between them are those that
+// conflicting memory needs.
 #pragma once
 
 #include "tp/core/mesh.h"
