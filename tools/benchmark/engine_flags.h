@@ -1,7 +1,8 @@
 // The flags of every tool that runs the engine, and how a tool reads its command line.
 //
 // engine_flags.cc defines what says how the engine runs: --backend, --mode, --tp, --dp, --deadline,
-// --dtype, --lr, --seed, --algorithm, --reduction, --scheduler, --scheduler_seed, --graph, --gemm_search; and
+// --dtype, --lr, --seed, --algorithm, --reduction, --scheduler, --scheduler_seed, --graph,
+// --gemm_search; and
 // --json. A tool defines its own ones beside them.
 #pragma once
 
