@@ -1,0 +1,106 @@
+#include "tools/verifier/print.h"
+
+#include "fmt/format.h"
+#include "tools/benchmark/report_json.h"
+
+namespace tp::verifier {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string RenderMode(const bench::ModeResult& mode) {
+  std::string text = "\n" + verify::ToString(*mode.equivalence);
+  for (const CollectiveReport& collective : mode.steps.collectives) {
+    if (collective.ok()) continue;
+    text += fmt::format("  WRONG: {} of {} over {} moved {} bytes, where the contract says {}\n",
+                        Name(collective.contract.kind), collective.contract.name,
+                        Name(collective.contract.axis), collective.bytes_sent,
+                        collective.contract.bytes);
+  }
+  for (const std::string& defect : mode.replica_defects) text += "  WRONG: " + defect + "\n";
+  return text;
+}
+
+std::string RenderLane(const LaneRun& run) {
+  std::string text =
+      fmt::format("\nOur engine, {} lane, on {}\n", verify::Name(run.lane), run.inputs);
+  if (!run.result) return text;
+  for (const bench::ModeResult& mode : run.result->modes) text += RenderMode(mode);
+  if (run.result->between_modes) text += "\n" + verify::ToString(*run.result->between_modes);
+  return text;
+}
+
+std::string RenderVerdict(const VerifierResult& result) {
+  std::string text = "\nVerdict:";
+  for (const LaneRun& run : result.lanes) {
+    text += fmt::format(" our engine, {}: {};", verify::Name(run.lane),
+                        !run.result        ? "not run"
+                        : run.result->ok() ? "agrees"
+                                           : "WRONG");
+  }
+  if (result.expected) {
+    text += fmt::format(" your results: {};", result.expected->ok ? "agree" : "DIFFER");
+  }
+  text.back() = '.';
+  return text + "\n";
+}
+
+Json LaneJson(const LaneRun& run) {
+  Json json = {{"lane", verify::Name(run.lane)}, {"inputs", run.inputs}};
+  json["run"] = run.result.has_value();
+  if (!run.result) return json;
+  json["ok"] = run.result->ok();
+  for (const bench::ModeResult& mode : run.result->modes) {
+    json["results"].push_back({{"mode", Name(mode.mode)},
+                               {"bytes_ok", mode.steps.bytes_ok},
+                               {"replica_defects", mode.replica_defects},
+                               {"equivalence", bench::ReportToJson(*mode.equivalence)}});
+  }
+  if (run.result->between_modes) {
+    json["row_against_column"] = bench::ReportToJson(*run.result->between_modes);
+  }
+  return json;
+}
+
+}  // namespace
+
+std::string Render(const VerifierOptions& options, const UserTensors& tensors,
+                   const VerifierResult& result) {
+  const bench::BenchOptions& engine = options.engine;
+  std::string text = fmt::format(
+      "{} tokens x {} -> {} features, {}, tp {} x dp {}, {} step{}, lr {}\n", engine.tokens,
+      engine.in_features, engine.out_features, bench::DTypeName(engine), engine.tp, engine.dp,
+      engine.steps, engine.steps == 1 ? "" : "s", engine.learning_rate);
+  for (const std::string& origin : tensors.origins) text += "  " + origin + "\n";
+  for (const LaneRun& run : result.lanes) text += RenderLane(run);
+  if (result.expected) {
+    text += "\nYour results, held against the fp64 reference on these tensors\n\n" +
+            verify::ToString(*result.expected);
+  }
+  return text + RenderVerdict(result);
+}
+
+std::string ToJson(const VerifierOptions& options, const UserTensors& tensors,
+                   const VerifierResult& result) {
+  const bench::BenchOptions& engine = options.engine;
+  Json json = {{"config",
+                {{"backend", engine.backend},
+                 {"tp", engine.tp},
+                 {"dp", engine.dp},
+                 {"tokens", engine.tokens},
+                 {"in_features", engine.in_features},
+                 {"out_features", engine.out_features},
+                 {"dtype", bench::DTypeName(engine)},
+                 {"steps", engine.steps},
+                 {"lr", engine.learning_rate},
+                 {"expect", options.expect}}},
+               {"tensors", tensors.origins},
+               {"lanes", Json::array()}};
+  for (const LaneRun& run : result.lanes) json["lanes"].push_back(LaneJson(run));
+  if (result.expected) json["expect"] = bench::ReportToJson(*result.expected);
+  json["ok"] = result.ok();
+  // Paths may hold bytes that are no UTF-8: those are replaced.
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace tp::verifier

@@ -1,0 +1,107 @@
+#include "tools/verifier/run.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "fmt/format.h"
+#include "tp/verify/compare.h"
+#include "tp/verify/exact.h"
+
+namespace tp::verifier {
+namespace {
+
+// The problem of the exact lane with the most steps, up to those of the run: narrow types hold few.
+StatusOr<verify::LinearProblem> MakeExact(const bench::BenchOptions& engine,
+                                          const verify::SampleOptions& sample) {
+  verify::ExactSpec spec{.tokens = engine.tokens,
+                         .in_features = engine.in_features,
+                         .out_features = engine.out_features,
+                         .dtype = engine.dtype,
+                         .steps = engine.steps,
+                         .seed = engine.seed,
+                         .tp = engine.tp,
+                         .dp = engine.dp};
+  StatusOr<verify::LinearProblem> problem = verify::MakeExactProblem(spec, sample);
+  while (!problem.ok() && spec.steps > 1) {
+    --spec.steps;
+    problem = verify::MakeExactProblem(spec, sample);
+  }
+  return problem;
+}
+
+StatusOr<LaneRun> RunExact(Backend& backend, const bench::BenchOptions& engine,
+                           const verify::LinearProblem& problem) {
+  LaneRun run;
+  run.lane = verify::Lane::kExact;
+  if (engine.tf32) {
+    run.inputs = "not run: tf32 rounds what it multiplies";
+    return run;
+  }
+  const verify::SampleOptions sample = bench::VerifyOptionsOf(engine, verify::Lane::kExact).sample;
+  const Status why =
+      verify::CheckExact(problem, verify::ChooseSample(problem, engine.tp, engine.dp, sample));
+  if (why.ok()) {
+    run.inputs = "these tensors, which leave no room for rounding";
+    TP_ASSIGN_OR_RETURN(
+        run.result, bench::RunBench(backend, engine, bench::DataOf(problem, verify::Lane::kExact)));
+    return run;
+  }
+  StatusOr<verify::LinearProblem> integers = MakeExact(engine, sample);
+  if (!integers.ok()) {
+    run.inputs = "not run: " + integers.status().message();
+    return run;
+  }
+  bench::BenchOptions exact = engine;
+  exact.steps = integers->steps;
+  exact.learning_rate = integers->learning_rate;
+  run.inputs = fmt::format(
+      "integers of the same sizes, {} step{}, lr {}, loss scale {}, because these tensors leave "
+      "room for rounding ({})",
+      exact.steps, exact.steps == 1 ? "" : "s", exact.learning_rate, integers->scale(),
+      why.message());
+  TP_ASSIGN_OR_RETURN(
+      run.result,
+      bench::RunBench(backend, exact, bench::DataOf(*std::move(integers), verify::Lane::kExact)));
+  return run;
+}
+
+}  // namespace
+
+bool VerifierResult::ok() const {
+  const bool lanes_ok = std::all_of(lanes.begin(), lanes.end(), [](const LaneRun& run) {
+    return !run.result || run.result->ok();
+  });
+  return lanes_ok && (!expected || expected->ok);
+}
+
+StatusOr<VerifierResult> RunVerifier(Backend& backend, const VerifierOptions& options,
+                                     const UserTensors& tensors) {
+  VerifierResult result;
+  // Before the long work: results that can't be read.
+  std::optional<verify::Observed> results;
+  if (!options.expect.empty() && backend.IsRoot()) {
+    TP_ASSIGN_OR_RETURN(results, LoadResults(options, tensors));
+  }
+  for (verify::Lane lane : options.lanes) {
+    if (lane == verify::Lane::kExact) {
+      TP_ASSIGN_OR_RETURN(LaneRun run, RunExact(backend, options.engine, tensors.problem));
+      result.lanes.push_back(std::move(run));
+      continue;
+    }
+    LaneRun run{.lane = lane, .inputs = "these tensors", .result = {}};
+    TP_ASSIGN_OR_RETURN(
+        run.result, bench::RunBench(backend, options.engine, bench::DataOf(tensors.problem, lane)));
+    result.lanes.push_back(std::move(run));
+  }
+  if (!results) return result;
+  const LinearMode mode = options.engine.modes[0];
+  TP_ASSIGN_OR_RETURN(
+      result.expected,
+      verify::VerifyLinear(tensors.problem, *results, bench::ModelOf(options.engine, mode),
+                           bench::VerifyOptionsOf(options.engine, verify::Lane::kBounded)));
+  result.expected->title =
+      fmt::format("the results in {}, {}", options.expect, result.expected->title);
+  return result;
+}
+
+}  // namespace tp::verifier

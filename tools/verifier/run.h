@@ -1,0 +1,37 @@
+// One verification: our engine on the user's tensors, lane by lane, and the user's own results.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tools/benchmark/run.h"
+#include "tools/verifier/options.h"
+#include "tools/verifier/tensors.h"
+#include "tp/core/status.h"
+#include "tp/runtime/backend.h"
+#include "tp/verify/report.h"
+
+namespace tp::verifier {
+
+struct LaneRun {
+  verify::Lane lane = verify::Lane::kBounded;
+  std::string inputs;                        // on what it ran, or why it could not
+  std::optional<bench::BenchResult> result;  // none where it could not
+};
+
+struct VerifierResult {
+  std::vector<LaneRun> lanes;
+  std::optional<verify::Report> expected;  // the user's results against the reference
+
+  // Whether all that was compared agrees. A lane that could not run decides nothing.
+  bool ok() const;
+};
+
+// The exact lane runs on the user's tensors if these leave no room for rounding, else on integers
+// of the same sizes. Where another process has rank 0, the result is empty (and ok). Errors: the
+// backend's, the tensors'.
+StatusOr<VerifierResult> RunVerifier(Backend& backend, const VerifierOptions& options,
+                                     const UserTensors& tensors);
+
+}  // namespace tp::verifier
