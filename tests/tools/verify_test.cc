@@ -1,0 +1,392 @@
+// The verify tool as a user runs it: on tensors of theirs, on results of theirs, on bad input.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "backends/cpu/backend.h"
+#include "fmt/format.h"
+#include "tests/planted/faulty_endpoint.h"
+#include "tests/tools/command.h"
+#include "tools/io/atomic_file.h"
+#include "tools/io/npy.h"
+#include "tools/verifier/print.h"
+#include "tools/verifier/run.h"
+#include "tp/core/random.h"
+
+namespace tp {
+namespace {
+
+constexpr int64_t kTokens = 6;
+constexpr int64_t kIn = 9;
+constexpr int64_t kOut = 7;
+
+CommandResult Verify(const std::string& arguments) { return RunCommand("tools/verify", arguments); }
+
+bool Contains(const std::string& text, const std::string& words) {
+  return text.find(words) != std::string::npos;
+}
+
+HostTensor Random(const Shape& shape, uint64_t stream, DType dtype = DType::kFloat32) {
+  HostTensor tensor(shape, dtype);
+  const RandomTensor random(3, stream);
+  for (int64_t i = 0; i < tensor.size(); ++i) tensor.Set(i, random.Uniform(i));
+  return tensor;
+}
+
+void Write(const std::string& path, const HostTensor& tensor) {
+  ASSERT_TRUE(io::WriteNpy(path, tensor).ok()) << path;
+}
+
+// x, targets, w and b as bench and verify take them.
+std::string MakeInputs(DType dtype = DType::kFloat32) {
+  const std::string folder = MakeScratchFolder();
+  Write(folder + "/x.npy", Random({kTokens, kIn}, 0, dtype));
+  Write(folder + "/targets.npy", Random({kTokens, kOut}, 1, dtype));
+  Write(folder + "/w.npy", Random({kOut, kIn}, 2, dtype));
+  Write(folder + "/b.npy", Random({kOut}, 3, dtype));
+  return folder;
+}
+
+// Results of the bench on the same tensors: an implementation that is right.
+std::string MakeResults(const std::string& inputs, const std::string& flags) {
+  const std::string folder = MakeScratchFolder();
+  const CommandResult bench = RunCommand(
+      "tools/bench",
+      fmt::format("--load={} --dump={} --tokens={} --in_features={} --out_features={} {}", inputs,
+                  folder, kTokens, kIn, kOut, flags));
+  EXPECT_EQ(bench.exit_code, 0) << bench.err;
+  return folder;
+}
+
+void Change(const std::string& path, const std::function<void(HostTensor&)>& change) {
+  StatusOr<HostTensor> tensor = io::ReadNpy(path);
+  ASSERT_TRUE(tensor.ok()) << tensor.status().ToString();
+  change(*tensor);
+  Write(path, *tensor);
+}
+
+// One line that says what is wrong, a failing exit, nothing on stdout.
+void ExpectRefusal(const std::string& arguments, const std::string& words) {
+  const CommandResult result = Verify(arguments);
+  EXPECT_EQ(result.exit_code, 1) << arguments << "\n" << result.err;
+  EXPECT_TRUE(Contains(result.err, words)) << arguments << "\n" << result.err;
+  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+  EXPECT_EQ(result.out, "") << arguments;
+}
+
+std::string Safetensors(const std::vector<std::pair<std::string, HostTensor>>& tensors) {
+  const std::pair<DType, const char*> names[] = {{DType::kFloat64, "F64"},
+                                                 {DType::kFloat32, "F32"},
+                                                 {DType::kBFloat16, "BF16"},
+                                                 {DType::kFloat16, "F16"}};
+  nlohmann::ordered_json header;
+  std::string data;
+  for (const auto& [name, tensor] : tensors) {
+    const auto* dtype = std::find_if(std::begin(names), std::end(names), [&](const auto& pair) {
+      return pair.first == tensor.dtype();
+    });
+    const size_t begin = data.size();
+    data.append(reinterpret_cast<const char*>(tensor.bytes().data()), tensor.bytes().size());
+    header[name] = {{"dtype", dtype->second},
+                    {"shape", tensor.shape()},
+                    {"data_offsets", {begin, data.size()}}};
+  }
+  const std::string text = header.dump();
+  std::string file;
+  for (int i = 0; i < 8; ++i) file += static_cast<char>((text.size() >> (8 * i)) & 0xff);
+  return file + text + data;
+}
+
+TEST(VerifyTest, OurEngineAgreesOnTensorsOfTheUser) {
+  const std::string inputs = MakeInputs();
+  const std::string json = MakeScratchFolder() + "/report.json";
+  const CommandResult result =
+      Verify(fmt::format("--load={} --tp=3 --dp=2 --steps=3 --json={}", inputs, json));
+  ASSERT_EQ(result.exit_code, 0) << result.out << result.err;
+  EXPECT_EQ(result.err, "");
+  for (const char* words :
+       {"6 tokens x 9 -> 7 features, fp32, tp 3 x dp 2, 3 steps", "/x.npy, fp32", "row mode",
+        "column mode", "row against column", "bounded lane, on these tensors",
+        "exact lane, on integers of the same sizes, 3 steps",
+        "Verdict: our engine, bounded: agrees; our engine, exact: agrees.\n"}) {
+    EXPECT_TRUE(Contains(result.out, words)) << words << "\n" << result.out;
+  }
+  const nlohmann::json report = nlohmann::json::parse(ReadWholeFile(json));
+  EXPECT_EQ(report["ok"], true);
+  ASSERT_EQ(report["lanes"].size(), 2u);
+  EXPECT_EQ(report["lanes"][0]["results"][1]["mode"], "column");
+  EXPECT_EQ(report["lanes"][1]["results"][0]["equivalence"]["quantities"]["Y"]["error"], 0);
+  EXPECT_FALSE(report.contains("expect"));
+}
+
+TEST(VerifyTest, ReadsSafetensorsOfEveryType) {
+  const std::string folder = MakeScratchFolder();
+  for (DType dtype : kAllDTypes) {
+    const std::string file = fmt::format("{}/{}.safetensors", folder, Name(dtype));
+    ASSERT_TRUE(io::WriteFileAtomically(
+                    file, Safetensors({{"layer.weight", Random({kOut, kIn}, 2, dtype)},
+                                       {"layer.bias", Random({kOut}, 3, dtype)},
+                                       {"input", Random({kTokens, kIn}, 0, dtype)},
+                                       {"in:colons", Random({kTokens, kOut}, 1, dtype)}}))
+                    .ok());
+    const CommandResult result = Verify(
+        fmt::format("--x={0}:input --w={0}:layer.weight --b={0}:layer.bias --targets={0}:in:colons "
+                    "--dtype={1} --steps=2",
+                    file, Name(dtype)));
+    EXPECT_EQ(result.exit_code, 0) << Name(dtype) << result.out << result.err;
+    EXPECT_TRUE(Contains(result.out, fmt::format("{}:layer.bias, {}\n", file, Name(dtype))))
+        << result.out;
+  }
+  const CommandResult rounded =
+      Verify(fmt::format("--x={0}/fp64.safetensors:input --w={0}/fp32.safetensors:layer.weight "
+                         "--dtype=bf16 --lanes=bounded",
+                         folder));
+  EXPECT_EQ(rounded.exit_code, 0) << rounded.out << rounded.err;
+  EXPECT_TRUE(Contains(rounded.out, "input, fp64 rounded to bf16")) << rounded.out;
+  EXPECT_TRUE(Contains(rounded.out, "none, so zero")) << rounded.out;
+  EXPECT_TRUE(Contains(rounded.out, "none, so generated, seed 0")) << rounded.out;
+  EXPECT_FALSE(Contains(rounded.out, "exact lane")) << rounded.out;
+}
+
+TEST(VerifyTest, TheExactLaneTakesTensorsThatAreExact) {
+  const std::string folder = MakeScratchFolder();
+  const auto integers = [](const Shape& shape, uint64_t stream) {
+    HostTensor tensor = Random(shape, stream);
+    for (int64_t i = 0; i < tensor.size(); ++i) tensor.Set(i, std::round(3 * tensor.At(i)));
+    return tensor;
+  };
+  Write(folder + "/x.npy", integers({4, 5}, 0));
+  Write(folder + "/w.npy", integers({8, 5}, 1));
+  Write(folder + "/targets.npy", integers({4, 8}, 2));
+  const std::string flags = fmt::format("--load={} --lanes=exact ", folder);
+  const CommandResult exact = Verify(flags + "--lr=0.5");
+  EXPECT_EQ(exact.exit_code, 0) << exact.out << exact.err;
+  EXPECT_TRUE(Contains(exact.out, "exact lane, on these tensors, which leave no room"))
+      << exact.out;
+  const CommandResult rounding = Verify(flags + "--lr=0.3");
+  EXPECT_EQ(rounding.exit_code, 0) << rounding.out << rounding.err;
+  EXPECT_TRUE(Contains(rounding.out, "learning rate 0.3 must be")) << rounding.out;
+}
+
+// A faulty engine does not pass for the user's tensors being odd.
+TEST(VerifyTest, AnEngineThatIsWrongIsCaught) {
+  verifier::VerifierOptions options;
+  options.engine.tp = 3;
+  options.engine.warmup = 0;
+  options.engine.floor = false;
+  options.load = MakeInputs();
+  options.lanes = {verify::Lane::kBounded, verify::Lane::kExact};
+  const verifier::UserTensors tensors = verifier::LoadTensors(options).value();
+  cpu::CpuBackendOptions cpu_options;
+  EXPECT_TRUE(
+      verifier::RunVerifier(*cpu::MakeCpuBackend(cpu_options), options, tensors).value().ok());
+  cpu_options.wrap_endpoint =
+      planted::CombineBy([](double local, double received) { return local + 2 * received; },
+                         [](int member, int, int) { return member == 1; });
+  const verifier::VerifierResult wrong =
+      verifier::RunVerifier(*cpu::MakeCpuBackend(cpu_options), options, tensors).value();
+  EXPECT_FALSE(wrong.ok());
+  EXPECT_FALSE(wrong.lanes[0].result->ok());
+  EXPECT_FALSE(wrong.lanes[1].result->ok());
+  EXPECT_TRUE(Contains(Render(options, tensors, wrong),
+                       "Verdict: our engine, bounded: WRONG; our engine, exact: WRONG."));
+  EXPECT_EQ(nlohmann::json::parse(ToJson(options, tensors, wrong))["ok"], false);
+}
+
+TEST(VerifyTest, RightResultsOfTheUserAgree) {
+  for (const char* dtype : {"fp64", "fp32", "bf16", "fp16"}) {
+    const std::string inputs = MakeInputs(DType::kFloat64);
+    const std::string flags = fmt::format("--tp=2 --dp=2 --dtype={} --lr=0.1", dtype);
+    const std::string results = MakeResults(inputs, flags + " --warmup=1 --steps=2");
+    for (const char* mode : {"row", "column"}) {
+      const CommandResult result =
+          Verify(fmt::format("--load={} --expect={}/{} --mode={} --steps=3 --lanes=none {}", inputs,
+                             results, mode, mode, flags));
+      EXPECT_EQ(result.exit_code, 0) << dtype << result.out << result.err;
+      EXPECT_TRUE(Contains(result.out, "Verdict: your results: agree.\n")) << result.out;
+      EXPECT_FALSE(Contains(result.out, "not given")) << result.out;
+      EXPECT_FALSE(Contains(result.out, "Our engine")) << result.out;
+    }
+  }
+}
+
+TEST(VerifyTest, WrongResultsOfTheUserAreNamed) {
+  const std::string inputs = MakeInputs();
+  const std::string flags = fmt::format("--load={} --tp=3 --lanes=none ", inputs);
+  const HostTensor b = Random({kOut}, 3);
+  const auto expect = [&](const char* mode, const std::string& file,
+                          const std::function<void(HostTensor&)>& change, const char* quantity,
+                          const char* cause) {
+    const std::string folder = MakeResults(inputs, "--tp=3 --warmup=0 --steps=1") + "/" + mode;
+    Change(folder + "/" + file, change);
+    const std::string json = folder + "/report.json";
+    const CommandResult result =
+        Verify(fmt::format("{} --mode={} --expect={} --json={}", flags, mode, folder, json));
+    EXPECT_EQ(result.exit_code, 1) << result.out << result.err;
+    EXPECT_EQ(result.err, "");
+    EXPECT_TRUE(Contains(result.out, fmt::format("DIFFERS, first in {}\n", quantity)))
+        << result.out;
+    EXPECT_TRUE(Contains(result.out, cause)) << result.out;
+    EXPECT_TRUE(Contains(result.out, "Verdict: your results: DIFFER.")) << result.out;
+    const nlohmann::json report = nlohmann::json::parse(ReadWholeFile(json));
+    EXPECT_EQ(report["ok"], false);
+    EXPECT_EQ(report["expect"]["first_divergence"], quantity);
+  };
+  expect(
+      "column", "y.npy",
+      [&](HostTensor& y) {
+        for (int64_t i = 0; i < y.size(); ++i) y.Set(i, y.At(i) + 2 * b.At(i % kOut));
+      },
+      "Y", "the bias is added on every one of the 3 tp ranks");
+  expect(
+      "row", "y.npy",
+      [&](HostTensor& y) {
+        const std::vector<double> right = y.ToDoubles();
+        int64_t next = 0;
+        for (const auto& [begin, end] : {std::pair(0, 3), std::pair(3, 5), std::pair(5, 7)}) {
+          for (int64_t m = 0; m < kTokens; ++m) {
+            for (int64_t n = begin; n < end; ++n) y.Set(next++, right[m * kOut + n]);
+          }
+        }
+      },
+      "Y", "laid out rank-major");
+  expect(
+      "row", "db.npy", [](HostTensor& db) { db.Set(4, 1.001 * db.At(4)); }, "db",
+      "FAIL: 1 elements");
+  expect(
+      "column", "w.npy",
+      [](HostTensor& w) {
+        w = Random({kOut, kIn}, 2);
+      },
+      "W", "no gradient reaches W");
+  expect(
+      "row", "dx.npy", [](HostTensor& dx) { dx.Set(0, std::nan("")); }, "dX", "1 NaN");
+  expect(
+      "row", "losses.npy", [](HostTensor& losses) { losses.Set(0, 3 * losses.At(0)); }, "loss",
+      "scaled by tp (3)");
+}
+
+TEST(VerifyTest, ResultsNeedNotBeAll) {
+  const std::string inputs = MakeInputs();
+  const std::string results = MakeScratchFolder();
+  const std::string all = MakeResults(inputs, "--tp=1 --mode=row --warmup=0 --steps=1") + "/row";
+  Write(results + "/y.npy", io::ReadNpy(all + "/y.npy").value());
+  const std::string flags =
+      fmt::format("--load={} --expect={} --tp=1 --lanes=none", inputs, results);
+  EXPECT_EQ(Verify(flags).exit_code, 0);  // what is not split needs no --mode
+  EXPECT_TRUE(Contains(Verify(flags).out, "not given"));
+  ASSERT_EQ(std::remove((inputs + "/targets.npy").c_str()), 0);
+  EXPECT_EQ(Verify(flags).exit_code, 0);
+  Write(results + "/db.npy", io::ReadNpy(all + "/db.npy").value());
+  ExpectRefusal(flags, "db.npy depends on the targets of the loss");
+}
+
+TEST(VerifyTest, RefusesBadFlags) {
+  const std::string load = "--load=" + MakeInputs() + " ";
+  ExpectRefusal("", "no x: give it by --x=FILE:NAME, or a folder with x.npy by --load=DIR");
+  ExpectRefusal(load + "--lanes=exactly", "--lanes=exactly: it must be bounded");
+  ExpectRefusal(load + "--lanes=", "--lanes=: it must be");
+  ExpectRefusal(load + "--lanes=none", "leaves nothing to verify");
+  ExpectRefusal(load + "--steps=0", "--steps=0: it must be at least 1");
+  ExpectRefusal(load + "--tp=0", "--tp=0: it must be at least 1");
+  ExpectRefusal(load + "--mode=diagonal", "--mode=diagonal");
+  ExpectRefusal(load + "--dtype=fp8", "--dtype=fp8");
+  ExpectRefusal(load + "--tokens=6", "tokens");  // the tensors say that
+  ExpectRefusal(load + "word", "'word' is no flag");
+  ExpectRefusal(load + "--json=/nowhere/report.json", "/nowhere/report.json");
+  ExpectRefusal(load + "--expect=/nowhere", "--expect needs --mode=row or --mode=column");
+  ExpectRefusal(load + "--expect=/nowhere --mode=row",
+                "--expect=/nowhere: there is no such folder");
+  ExpectRefusal(load + "--expect=" + MakeScratchFolder() + " --mode=row", "there is none of y.npy");
+  ExpectRefusal("--load=/nowhere", "--load=/nowhere: there is no such folder");
+  ExpectRefusal("--load=" + MakeScratchFolder(), "there is no x.npy");
+}
+
+TEST(VerifyTest, RefusesBadFiles) {
+  const auto refuse = [](const char* file, const std::string& contents, const std::string& words) {
+    const std::string folder = MakeInputs();
+    ASSERT_TRUE(io::WriteFileAtomically(folder + "/" + file, contents).ok());
+    ExpectRefusal("--load=" + folder, words);
+  };
+  const std::string x = io::EncodeNpy(Random({kTokens, kIn}, 0));
+  refuse("x.npy", "", "x.npy");
+  refuse("x.npy", "not a tensor at all", "x.npy");
+  refuse("x.npy", x.substr(0, x.size() - 1), "x.npy");
+  refuse("x.npy", x.substr(0, 20), "x.npy");
+  std::string huge = x;
+  huge.replace(huge.find("(6, 9)"), 6, "(9223372036854775807, 9)");
+  refuse("x.npy", huge, "x.npy");
+  refuse("x.npy", io::EncodeNpy(Random({5}, 0)), "x must be a matrix");
+  refuse("w.npy", io::EncodeNpy(Random({kOut, kIn + 1}, 0)), "a column for each column of x");
+  refuse("b.npy", io::EncodeNpy(Random({kOut + 1}, 0)), "b.npy");
+  refuse("targets.npy", io::EncodeNpy(Random({kOut, kTokens}, 0)), "targets.npy");
+  refuse("x.npy", io::EncodeNpy(HostTensor({0, kIn}, DType::kFloat32)), "[0, 7] is needed");
+  HostTensor nan = Random({kOut, kIn}, 0);
+  nan.Set(12, std::nan(""));
+  refuse("w.npy", io::EncodeNpy(nan), "[1, 3]");
+  HostTensor large = Random({kOut}, 0, DType::kFloat64);
+  large.Set(2, 1e200);
+  refuse("b.npy", io::EncodeNpy(large), "too large for fp32");
+}
+
+TEST(VerifyTest, RefusesBadSafetensors) {
+  const std::string folder = MakeInputs();
+  const std::string file = folder + "/bad.safetensors";
+  const std::string good = Safetensors({{"x", Random({kTokens, kIn}, 0)}});
+  const auto refuse = [&](const std::string& contents, const std::string& words) {
+    ASSERT_TRUE(io::WriteFileAtomically(file, contents).ok());
+    ExpectRefusal(fmt::format("--load={} --x={}:x", folder, file), words);
+  };
+  refuse(good.substr(0, good.size() - 1), "bad.safetensors");
+  refuse("\xff\xff\xff\xff\xff\xff\xff\x7f" + good.substr(8), "bad.safetensors");
+  std::string outside = good;
+  outside.replace(outside.find("[0,216]"), 7, "[0,999]");
+  refuse(outside, "bad.safetensors");
+  refuse(Safetensors({{"other", Random({kTokens, kIn}, 0)}}), "has no tensor \"x\"");
+  ExpectRefusal(fmt::format("--load={} --x={}", folder, file), "bad.safetensors");
+  ExpectRefusal(fmt::format("--load={} --x=/nowhere.safetensors:x", folder), "/nowhere");
+}
+
+TEST(VerifyTest, RefusesBadResults) {
+  const std::string inputs = MakeInputs();
+  const auto refuse = [&](const char* file, const HostTensor& tensor, const std::string& flags,
+                          const std::string& words) {
+    const std::string folder = MakeScratchFolder();
+    Write(folder + "/" + file, tensor);
+    ExpectRefusal(fmt::format("--load={} --expect={} --mode=row {}", inputs, folder, flags), words);
+  };
+  refuse("y.npy", Random({kOut, kTokens}, 0), "", "y.npy");
+  refuse("y.npy", Random({kTokens, kOut}, 0), "--dtype=fp64", "say --dtype=fp32");
+  refuse("losses.npy", Random({2}, 0), "--steps=3", "holds 2 losses; --steps=3 makes 3");
+}
+
+TEST(VerifyTest, PathsAreThoseOfWhereTheUserIs) {
+  const std::string folder = MakeInputs();
+  ASSERT_EQ(setenv("BUILD_WORKING_DIRECTORY", folder.c_str(), 1), 0);
+  const CommandResult result = Verify("--load=. --x=./x.npy --lanes=bounded --json=report.json");
+  ASSERT_EQ(unsetenv("BUILD_WORKING_DIRECTORY"), 0);
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_NE(ReadWholeFile(folder + "/report.json"), "");
+}
+
+TEST(VerifyTest, HelpListsEveryFlagOfItsOwn) {
+  const CommandResult result = Verify("--help");
+  EXPECT_EQ(result.exit_code, 0);
+  for (const char* flag :
+       {"--load", "--x", "--w", "--b", "--targets", "--expect", "--lanes", "--mode", "--tp", "--dp",
+        "--dtype", "--steps", "--lr", "--json", "--backend"}) {
+    EXPECT_TRUE(Contains(result.out, fmt::format("  {}=", flag))) << flag;
+  }
+  EXPECT_FALSE(Contains(result.out, "--tokens"));
+}
+
+}  // namespace
+}  // namespace tp
