@@ -45,7 +45,7 @@ class PlantedBackend final : public Backend {
     return backend_->Describe();
   }
   Status Check(int world, DType dtype) const override { return backend_->Check(world, dtype); }
-  int DefaultWorld() const override { return backend_->DefaultWorld(); }
+  int DefaultTp(int dp) const override { return backend_->DefaultTp(dp); }
   bool IsRoot() const override { return true; }
   Status Run(int world, const std::function<Status(RankContext&)>& body) override;
 

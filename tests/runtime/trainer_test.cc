@@ -222,6 +222,7 @@ class CostlyBackend final : public Backend {
   std::string name() const override { return "costly"; }
   std::vector<std::pair<std::string, std::string>> Describe() const override { return {}; }
   Status Check(int world, DType dtype) const override { return inner_->Check(world, dtype); }
+  int DefaultTp(int) const override { return 1; }
   bool IsRoot() const override { return true; }
   Status Run(int world, const std::function<Status(RankContext&)>& body) override {
     return inner_->Run(world, [&](RankContext& inner) {
@@ -267,6 +268,7 @@ class UnableBackend final : public Backend {
   Status Check(int world, DType) const override {
     return Unavailable("no place for " + std::to_string(world) + " ranks");
   }
+  int DefaultTp(int) const override { return 1; }
   bool IsRoot() const override { return true; }
   Status Run(int, const std::function<Status(RankContext&)>&) override {
     ADD_FAILURE() << "Run was called";
