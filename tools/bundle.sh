@@ -47,7 +47,7 @@ done
 cat > "$root/README.txt" <<'README'
 bin/bench --help says what there is. Nothing needs to be installed where there are
 
-- glibc 2.36 or newer with its libstdc++ (Debian 12, Ubuntu 24.04, Fedora 37, ...);
+- glibc 2.34 and libstdc++ of GCC 11, or newer (Ubuntu 22.04, RHEL 9, Debian 12, ...);
 - for GPUs, NVIDIA's driver, and of CUDA 13 libcudart.so.13, libcublas.so.13, libcublasLt.so.13 and
   libnccl.so.2 (2.28 or newer), in /usr/local/cuda/lib64, in the system's folders or on
   LD_LIBRARY_PATH.
