@@ -44,9 +44,10 @@ class CpuRank final : public RankContext {
   int world() const override { return shared_.fabric.world(); }
 
   StatusOr<std::unique_ptr<Executor>> MakeExecutor(const Schedule& schedule) override {
-    TP_ASSIGN_OR_RETURN(std::unique_ptr<CpuExecutor> executor,
-                        CpuExecutor::Create(shared_.fabric, schedule, shared_.options.all_reduce,
-                                            executors_made_++));
+    TP_ASSIGN_OR_RETURN(
+        std::unique_ptr<CpuExecutor> executor,
+        CpuExecutor::Create(shared_.fabric, schedule, shared_.options.all_reduce, executors_made_++,
+                            shared_.options.scheduler == SchedulerKind::kFree));
     std::lock_guard<std::mutex> lock(shared_.mutex);
     shared_.kept.push_back(executor->state());
     return std::unique_ptr<Executor>(std::move(executor));

@@ -1,5 +1,7 @@
 #include "backends/cpu/executor.h"
 
+#include <sched.h>
+
 #include <array>
 #include <chrono>
 #include <cstdlib>
@@ -23,6 +25,34 @@ int64_t NowNs() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(
              std::chrono::steady_clock::now().time_since_epoch())
       .count();
+}
+
+cpu_set_t AllowedCores() {
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  // Where the system does not say (more cores than the set holds), none are known and none is
+  // chosen.
+  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) CPU_ZERO(&allowed);
+  return allowed;
+}
+
+int NumCores() {
+  const cpu_set_t allowed = AllowedCores();
+  return CPU_COUNT(&allowed);
+}
+
+// Keeps the calling thread on the `index`th of the cores that the process may use.
+void StayOnCore(int index) {
+  const cpu_set_t allowed = AllowedCores();
+  for (int core = 0; core < CPU_SETSIZE; ++core) {
+    if (!CPU_ISSET(core, &allowed) || index-- > 0) continue;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(core, &one);
+    // Refused, the thread runs as well as it would have.
+    [[maybe_unused]] const int refused = sched_setaffinity(0, sizeof(one), &one);
+    return;
+  }
 }
 
 struct Free {
@@ -266,15 +296,21 @@ class ExecutorState {
 
 StatusOr<std::unique_ptr<CpuExecutor>> CpuExecutor::Create(sim::Fabric& fabric,
                                                            const Schedule& schedule,
-                                                           sim::Algorithm all_reduce, int index) {
+                                                           sim::Algorithm all_reduce, int index,
+                                                           bool own_cores) {
   TP_RETURN_IF_ERROR(CheckHazards(schedule));
   auto state = std::make_shared<ExecutorState>(fabric, schedule, all_reduce);
   TP_RETURN_IF_ERROR(state->Prepare(index));
+  const bool stay = own_cores && fabric.world() <= NumCores();
   for (Stream stream : {Stream::kCompute, Stream::kCommunication}) {
     if (!state->Uses(stream)) continue;
+    const bool pinned = stay && stream == Stream::kCompute;
     fabric.scheduler().Spawn(
         {"rank " + std::to_string(schedule.rank) + " " + std::string(Name(stream)), schedule.rank,
-         [state, stream] { return state->Work(stream); }});
+         [state, stream, pinned] {
+           if (pinned) StayOnCore(state->schedule().rank);
+           return state->Work(stream);
+         }});
   }
   return std::unique_ptr<CpuExecutor>(new CpuExecutor(std::move(state)));
 }

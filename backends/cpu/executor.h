@@ -24,10 +24,13 @@ class ExecutorState;
 class CpuExecutor final : public Executor {
  public:
   // `index` counts the executors that this rank has made: it tells their groups apart, and all
-  // ranks make them in the same order. Errors: a schedule that races, or too little memory.
+  // ranks make them in the same order. Where each rank can have a core of its own and `own_cores`
+  // says so, the compute worker stays on one: left alone, the system is slow to part two that began
+  // on the same core. Errors: a schedule that races, or too little memory.
   static StatusOr<std::unique_ptr<CpuExecutor>> Create(sim::Fabric& fabric,
                                                        const Schedule& schedule,
-                                                       sim::Algorithm all_reduce, int index);
+                                                       sim::Algorithm all_reduce, int index,
+                                                       bool own_cores);
   // Waits for nothing: steps that were enqueued still run to their end, then the workers stop.
   ~CpuExecutor() override;
 
