@@ -2,6 +2,7 @@
 
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <cstring>
 
 namespace tp {
@@ -35,6 +36,7 @@ bool HasPartial(const Binding& binding) {
 }
 
 void CopyPart(const Binding& binding, std::span<const std::byte> part, HostTensor& whole) {
+  if (binding.view.empty()) return;
   const int64_t width = SizeOf(binding.dtype);
   const int64_t columns = GlobalColumns(binding);
   for (int64_t i = 0; i < binding.view.rows; ++i) {
@@ -73,6 +75,7 @@ std::vector<std::byte> ExtractLocal(const Binding& binding, std::span<const std:
   const View& view = binding.view;
   const int64_t width = SizeOf(binding.dtype);
   std::vector<std::byte> part(view.size() * width);
+  if (view.empty()) return part;
   for (int64_t i = 0; i < view.rows; ++i) {
     const int64_t from = view.offset + i * view.row_stride;
     std::byte* to = part.data() + i * view.columns * width;
@@ -100,7 +103,8 @@ HostTensor Assemble(const std::vector<const Binding*>& bindings,
     const Binding& binding = *bindings[rank];
     if (IsReplica(binding, mesh, rank)) {
       const int original = OriginalOf(binding, mesh, rank);
-      if (std::memcmp(parts[rank].data(), parts[original].data(), parts[rank].size()) != 0) {
+      if (!std::equal(parts[rank].begin(), parts[rank].end(), parts[original].begin(),
+                      parts[original].end())) {
         defects.push_back(binding.name + ": rank " + std::to_string(rank) +
                           " holds other bits than rank " + std::to_string(original) +
                           ", where both should hold the same part");
