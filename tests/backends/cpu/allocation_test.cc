@@ -84,12 +84,15 @@ namespace {
 TEST(AllocationTest, EveryKindIsCounted) {
   const auto counted = [&](const auto& allocate) {
     allocations = 0;
-    std::atomic<bool> go{false};
+    // A thread allocates while it starts; it counts once it runs.
+    std::atomic<bool> started{false}, go{false};
     std::thread thread([&] {
+      started = true;
       while (!go) std::this_thread::yield();
       allocate();
       go = false;
     });
+    while (!started) std::this_thread::yield();
     counting = true;
     go = true;
     while (go) std::this_thread::yield();
