@@ -126,8 +126,19 @@ class TcpControl : public Control {
       }
       return ranks;
     };
-    changed_.wait_for(lock, deadline, [&] { return missing().empty() || !Failure().ok(); });
+    // Who left sends nothing any more.
+    const auto left = [&] {
+      for (const std::unique_ptr<Peer>& peer : peers_) {
+        if (peer->received.empty() && peer->left) return peer->rank;
+      }
+      return -1;
+    };
+    changed_.wait_for(lock, deadline,
+                      [&] { return missing().empty() || !Failure().ok() || left() >= 0; });
     TP_RETURN_IF_ERROR(Failure());
+    if (const int rank = left(); rank >= 0) {
+      return Aborted(fmt::format("rank {} ended while rank {} waited for it", rank, rank_));
+    }
     if (const std::string ranks = missing(); !ranks.empty()) {
       return DeadlineExceeded(fmt::format(
           "waited {} ms for {}", deadline.count(),
@@ -141,15 +152,16 @@ class TcpControl : public Control {
     return parts;
   }
 
+  // Others are told before this process knows, which may end as soon as it does.
   void Report(int rank, const Status& cause) {
-    const bool news = failure_.ErrorFor(rank_).ok();
-    failure_.Report(rank, cause);
-    {
-      std::lock_guard lock(mutex_);
-      changed_.notify_all();
-    }
+    std::lock_guard reporting(report_mutex_);
     // Rank 0 tells everyone; the others tell rank 0 of themselves, or it told them.
-    if (news && (rank_ == 0 || rank == rank_)) SendToPeers(FailedMessage(rank, cause));
+    if (failure_.Named().ok() && (rank_ == 0 || rank == rank_)) {
+      SendToPeers(FailedMessage(rank, cause));
+    }
+    failure_.Report(rank, cause);
+    std::lock_guard lock(mutex_);
+    changed_.notify_all();
   }
 
   void Read(Peer& peer) {
@@ -178,6 +190,7 @@ class TcpControl : public Control {
   const int world_;
   std::vector<std::unique_ptr<Peer>> peers_;
   FirstFailure failure_;
+  std::mutex report_mutex_;
   std::mutex mutex_;
   std::condition_variable changed_;
   bool leaving_ = false;  // guarded by mutex_

@@ -127,6 +127,17 @@ TEST_P(ControlTest, TheDeadlineNamesWhoIsMissing) {
 INSTANTIATE_TEST_SUITE_P(Local, ControlTest, testing::Values(&MakeLocalControls));
 INSTANTIATE_TEST_SUITE_P(Tcp, ControlTest, testing::Values(&MakeTcpControls));
 
+// Nobody waits out a deadline for a process that has ended in good order.
+TEST(TcpControl, NamesARankThatLeft) {
+  std::vector<std::unique_ptr<Control>> controls = MakeTcpControls(2);
+  std::thread other([&] {
+    const Status status = controls[1]->Gather("", Receivers::kEveryone, kLong).status();
+    EXPECT_EQ(status.ToString(), "ABORTED: rank 0 ended while rank 1 waited for it");
+  });
+  controls[0].reset();
+  other.join();
+}
+
 // A process that dies says nothing: its connection just closes.
 TEST(TcpControl, NamesARankThatDied) {
   const int port = FreePort();
