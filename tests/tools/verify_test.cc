@@ -17,6 +17,7 @@
 #include "tests/tools/command.h"
 #include "tools/io/atomic_file.h"
 #include "tools/io/npy.h"
+#include "tools/verifier/invariant.h"
 #include "tools/verifier/print.h"
 #include "tools/verifier/run.h"
 #include "tp/core/random.h"
@@ -176,6 +177,17 @@ TEST(VerifyTest, TheExactLaneTakesTensorsThatAreExact) {
   EXPECT_TRUE(Contains(rounding.out, "learning rate 0.3 must be")) << rounding.out;
 }
 
+TEST(VerifyTest, TheInvariantLaneSeesTheSameBits) {
+  const std::string json = MakeScratchFolder() + "/report.json";
+  const CommandResult result =
+      Verify(fmt::format("--load={} --lanes=invariant --steps=3 --json={}", MakeInputs(), json));
+  EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
+  EXPECT_TRUE(Contains(result.out, "Verdict: our engine, invariant: agrees.")) << result.out;
+  const nlohmann::json runs = nlohmann::json::parse(ReadWholeFile(json))["invariant"];
+  ASSERT_EQ(runs.size(), 12u);  // six tp degrees in both modes
+  for (const nlohmann::json& run : runs) EXPECT_TRUE(run["different"].empty()) << run;
+}
+
 // A faulty engine does not pass for the user's tensors being odd.
 TEST(VerifyTest, AnEngineThatIsWrongIsCaught) {
   verifier::VerifierOptions options;
@@ -199,6 +211,49 @@ TEST(VerifyTest, AnEngineThatIsWrongIsCaught) {
   EXPECT_TRUE(Contains(Render(options, tensors, wrong),
                        "Verdict: our engine, bounded: WRONG; our engine, exact: WRONG."));
   EXPECT_EQ(nlohmann::json::parse(ToJson(options, tensors, wrong))["ok"], false);
+}
+
+TEST(VerifyTest, OtherBitsAreWrong) {
+  const auto random = [](const Shape& shape) { return Random(shape, 0); };
+  const verify::Observed run = {.y = random({2, 3}),
+                                .dx = random({2, 4}),
+                                .dw = random({3, 4}),
+                                .db = random({3}),
+                                .w = random({3, 4}),
+                                .b = random({3}),
+                                .losses = {0.5, 0.25}};
+  EXPECT_TRUE(verifier::DifferentBits(run, run).empty());
+  using verify::Quantity;
+  for (const auto& [quantity, tensor] : {std::pair(Quantity::kY, &verify::Observed::y),
+                                         {Quantity::kDx, &verify::Observed::dx},
+                                         {Quantity::kDw, &verify::Observed::dw},
+                                         {Quantity::kDb, &verify::Observed::db},
+                                         {Quantity::kW, &verify::Observed::w},
+                                         {Quantity::kB, &verify::Observed::b}}) {
+    verify::Observed other = run;
+    (other.*tensor).bytes()[4] ^= std::byte{1};  // the last bit of an element's fraction
+    EXPECT_EQ(verifier::DifferentBits(run, other), std::vector{quantity});
+  }
+  verify::Observed other = run;
+  other.losses[1] = std::nextafter(other.losses[1], 1);
+  EXPECT_EQ(verifier::DifferentBits(run, other), std::vector{Quantity::kLoss});
+}
+
+TEST(VerifyTest, OtherBitsAreReported) {
+  verifier::VerifierOptions options;
+  options.load = MakeInputs();
+  const verifier::UserTensors tensors = verifier::LoadTensors(options).value();
+  verifier::VerifierResult other_bits;
+  other_bits.invariant = verifier::InvariantResult();
+  other_bits.invariant->runs = {{.tp = 1, .mode = LinearMode::kRow, .different = {}}};
+  EXPECT_TRUE(other_bits.ok());
+  other_bits.invariant->runs.push_back(
+      {.tp = 2, .mode = LinearMode::kRow, .different = {verify::Quantity::kDx}});
+  EXPECT_FALSE(other_bits.ok());
+  EXPECT_TRUE(Contains(Render(options, tensors, other_bits), "WRONG: all but dX"));
+  const nlohmann::json json = nlohmann::json::parse(ToJson(options, tensors, other_bits));
+  EXPECT_EQ(json["ok"], false);
+  EXPECT_EQ(json["invariant"][1]["different"], nlohmann::json({"dX"}));
 }
 
 TEST(VerifyTest, RightResultsOfTheUserAgree) {
@@ -294,6 +349,8 @@ TEST(VerifyTest, RefusesBadFlags) {
   ExpectRefusal("", "no x: give it by --x=FILE:NAME, or a folder with x.npy by --load=DIR");
   ExpectRefusal(load + "--lanes=exactly", "--lanes=exactly: it must be bounded");
   ExpectRefusal(load + "--lanes=", "--lanes=: it must be");
+  ExpectRefusal(load + "--lanes=invariant --backend=nccl", "without invariant with --backend=nccl");
+  ExpectRefusal(load + "--lanes=invariant --dp=5", "--dp=5: it must be a divisor of 24");
   ExpectRefusal(load + "--lanes=none", "leaves nothing to verify");
   ExpectRefusal(load + "--steps=0", "--steps=0: it must be at least 1");
   ExpectRefusal(load + "--tp=0", "--tp=0: it must be at least 1");

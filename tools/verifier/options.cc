@@ -7,6 +7,7 @@
 
 #include "tools/benchmark/engine_flags.h"
 #include "tools/io/paths.h"
+#include "tp/core/sum_order.h"
 
 DEFINE_string(load, "",
               "folder with x.npy [tokens, in], w.npy [out, in], targets.npy [tokens, out], b.npy "
@@ -16,7 +17,8 @@ DEFINE_string(w, "", "likewise w");
 DEFINE_string(b, "", "likewise b; without, the layer has no bias");
 DEFINE_string(targets, "", "likewise the targets of the loss; without, they are generated");
 DEFINE_string(lanes, "bounded,exact",
-              "how our engine is verified on these tensors: bounded, exact, both, or none");
+              "how our engine is verified on these tensors: any of bounded, exact and invariant "
+              "(whose tp is 1, 2, 3, 4, 6 and 8, whatever --tp), with commas between, or none");
 DEFINE_string(expect, "",
               "folder with results of your own: y.npy, dx.npy, dw.npy, db.npy of the first step, "
               "w.npy and b.npy after the last, losses.npy; any of them");
@@ -29,32 +31,56 @@ bench::HelpText Help() {
   return {
       "Verifies a training step of a linear layer on tensors of your own, against an independent\n"
       "reference in fp64 and within bounds that follow from the data, the element type and the\n"
-      "way the sums are split: our engine's step, and with --expect the results of yours.\n\n"
+      "way the sums are split: our engine's step, and with --expect the results of yours.\n"
+      "The lanes for our engine: bounded, on your tensors, every error within its bound; exact, "
+      "on\n"
+      "numbers that leave no room for rounding, no error at all; invariant, trained on your "
+      "tensors\n"
+      "as with --reduction=invariant for tp 1, 2, 3, 4, 6 and 8 in each mode, the same bits in Y,\n"
+      "loss, dX, dW, db, W and b every time.\n\n"
       "  verify --load=DIR [--flag=value ...]\n"
       "  verify --x=FILE:NAME --w=FILE:NAME [--flag=value ...]\n"
+      "  verify --load=DIR --lanes=bounded,exact,invariant --steps=5\n"
       "  verify --load=DIR --expect=DIR --mode=row --tp=2 --lanes=none\n",
       {{"Tensors", {"load", "x", "w", "b", "targets", "expect"}},
-       {"The arithmetic", {"mode", "tp", "dp", "dtype", "steps", "lr"}},
+       {"The arithmetic", {"mode", "tp", "dp", "dtype", "steps", "lr", "reduction"}},
        {"What is verified", {"lanes", "json"}},
        {"How our engine runs",
         {"backend", "deadline", "seed", "algorithm", "scheduler", "scheduler_seed", "graph",
          "gemm_search"}}}};
 }
 
-StatusOr<std::vector<verify::Lane>> ParseLanes() {
-  std::vector<verify::Lane> lanes;
-  if (FLAGS_lanes == "none") return lanes;
+// After the engine's flags: not every lane goes with all of them.
+Status ParseLanes(VerifierOptions& options) {
+  if (FLAGS_lanes == "none") return OkStatus();
+  const auto add = [&lanes = options.lanes](verify::Lane lane) {
+    if (std::find(lanes.begin(), lanes.end(), lane) == lanes.end()) lanes.push_back(lane);
+  };
   std::istringstream words(FLAGS_lanes);
   for (std::string word; std::getline(words, word, ',');) {
-    if (word != "bounded" && word != "exact") {
+    if (word == "bounded") {
+      add(verify::Lane::kBounded);
+    } else if (word == "exact") {
+      add(verify::Lane::kExact);
+    } else if (word == "invariant") {
+      options.invariant = true;
+    } else {
       return bench::BadValue("lanes", FLAGS_lanes,
-                             "bounded, exact, both with a comma between, or none");
+                             "bounded, exact, invariant, with commas between, or none");
     }
-    const verify::Lane lane = word == "exact" ? verify::Lane::kExact : verify::Lane::kBounded;
-    if (std::find(lanes.begin(), lanes.end(), lane) == lanes.end()) lanes.push_back(lane);
   }
-  if (lanes.empty()) return bench::BadValue("lanes", FLAGS_lanes, "a lane, or none");
-  return lanes;
+  if (!options.invariant) {
+    if (!options.lanes.empty()) return OkStatus();
+    return bench::BadValue("lanes", FLAGS_lanes, "a lane, or none");
+  }
+  if (options.engine.backend == "nccl") {
+    return bench::BadValue("lanes", FLAGS_lanes, "without invariant with --backend=nccl");
+  }
+  if (!SplitsIntoBlocks(options.engine.dp)) {
+    return bench::BadValue("dp", std::to_string(options.engine.dp),
+                           "a divisor of 24 with --lanes=invariant");
+  }
+  return OkStatus();
 }
 
 }  // namespace
@@ -69,14 +95,14 @@ StatusOr<VerifierOptions> ParseCommandLine(int argc, char** argv) {
   options.engine.steps = FLAGS_steps;
   options.engine.warmup = 0;
   options.engine.floor = false;
-  TP_ASSIGN_OR_RETURN(options.lanes, ParseLanes());
+  TP_RETURN_IF_ERROR(ParseLanes(options));
   options.load = io::ResolvePath(FLAGS_load);
   options.expect = io::ResolvePath(FLAGS_expect);
   for (const auto& [name, path] : {std::pair("x", FLAGS_x), std::pair("w", FLAGS_w),
                                    std::pair("b", FLAGS_b), std::pair("targets", FLAGS_targets)}) {
     if (!path.empty()) options.tensors[name] = io::ResolvePath(path);
   }
-  if (options.lanes.empty() && options.expect.empty()) {
+  if (options.lanes.empty() && !options.invariant && options.expect.empty()) {
     return InvalidArgument("--lanes=none without --expect leaves nothing to verify");
   }
   const bool one_mode = options.engine.modes.size() == 1;

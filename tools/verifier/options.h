@@ -21,6 +21,7 @@ struct VerifierOptions {
   std::string load;
   // The lanes in which the engine is verified.
   std::vector<verify::Lane> lanes;
+  bool invariant = false;  // and in the lane of invariant.h
   // A folder with the user's own results; "" where not given.
   std::string expect;
 };

@@ -2,6 +2,7 @@
 
 #include "fmt/format.h"
 #include "tools/benchmark/report_json.h"
+#include "tools/io/table.h"
 
 namespace tp::verifier {
 namespace {
@@ -30,6 +31,21 @@ std::string RenderLane(const LaneRun& run) {
   return text;
 }
 
+std::string RenderInvariant(const InvariantResult& result) {
+  std::string text =
+      "\nOur engine, invariant lane, on these tensors: each run against the first, bit by bit\n\n";
+  io::Table table({{"tp"}, {"mode", io::Align::kLeft}, {"same bits in", io::Align::kLeft}});
+  for (const InvariantRun& run : result.runs) {
+    std::string same;
+    for (verify::Quantity quantity : run.different) {
+      same += fmt::format("{}{}", same.empty() ? "all but " : ", ", verify::Name(quantity));
+    }
+    table.AddRow({std::to_string(run.tp), std::string(Name(run.mode)),
+                  same.empty() ? "Y, loss, dX, dW, db, W, b" : "WRONG: " + same});
+  }
+  return text + table.Render();
+}
+
 std::string RenderVerdict(const VerifierResult& result) {
   std::string text = "\nVerdict:";
   for (const LaneRun& run : result.lanes) {
@@ -37,6 +53,9 @@ std::string RenderVerdict(const VerifierResult& result) {
                         !run.result        ? "not run"
                         : run.result->ok() ? "agrees"
                                            : "WRONG");
+  }
+  if (result.invariant) {
+    text += fmt::format(" our engine, invariant: {};", result.invariant->ok() ? "agrees" : "WRONG");
   }
   if (result.expected) {
     text += fmt::format(" your results: {};", result.expected->ok ? "agree" : "DIFFER");
@@ -73,6 +92,7 @@ std::string Render(const VerifierOptions& options, const UserTensors& tensors,
       engine.steps, engine.steps == 1 ? "" : "s", engine.learning_rate);
   for (const std::string& origin : tensors.origins) text += "  " + origin + "\n";
   for (const LaneRun& run : result.lanes) text += RenderLane(run);
+  if (result.invariant) text += RenderInvariant(*result.invariant);
   if (result.expected) {
     text += "\nYour results, held against the fp64 reference on these tensors\n\n" +
             verify::ToString(*result.expected);
@@ -97,6 +117,14 @@ std::string ToJson(const VerifierOptions& options, const UserTensors& tensors,
                {"tensors", tensors.origins},
                {"lanes", Json::array()}};
   for (const LaneRun& run : result.lanes) json["lanes"].push_back(LaneJson(run));
+  if (result.invariant) {
+    for (const InvariantRun& run : result.invariant->runs) {
+      Json different = Json::array();
+      for (verify::Quantity quantity : run.different) different.push_back(verify::Name(quantity));
+      json["invariant"].push_back(
+          {{"tp", run.tp}, {"mode", Name(run.mode)}, {"different", different}});
+    }
+  }
   if (result.expected) json["expect"] = bench::ReportToJson(*result.expected);
   json["ok"] = result.ok();
   // Paths may hold bytes that are no UTF-8: those are replaced.

@@ -71,7 +71,7 @@ bool VerifierResult::ok() const {
   const bool lanes_ok = std::all_of(lanes.begin(), lanes.end(), [](const LaneRun& run) {
     return !run.result || run.result->ok();
   });
-  return lanes_ok && (!expected || expected->ok);
+  return lanes_ok && (!invariant || invariant->ok()) && (!expected || expected->ok);
 }
 
 StatusOr<VerifierResult> RunVerifier(Backend& backend, const VerifierOptions& options,
@@ -92,6 +92,9 @@ StatusOr<VerifierResult> RunVerifier(Backend& backend, const VerifierOptions& op
     TP_ASSIGN_OR_RETURN(
         run.result, bench::RunBench(backend, options.engine, bench::DataOf(tensors.problem, lane)));
     result.lanes.push_back(std::move(run));
+  }
+  if (options.invariant) {
+    TP_ASSIGN_OR_RETURN(result.invariant, RunInvariant(backend, options.engine, tensors.problem));
   }
   if (!results) return result;
   const LinearMode mode = options.engine.modes[0];

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tools/benchmark/run.h"
+#include "tools/verifier/invariant.h"
 #include "tools/verifier/options.h"
 #include "tools/verifier/tensors.h"
 #include "tp/core/status.h"
@@ -22,6 +23,7 @@ struct LaneRun {
 
 struct VerifierResult {
   std::vector<LaneRun> lanes;
+  std::optional<InvariantResult> invariant;
   std::optional<verify::Report> expected;  // the user's results against the reference
 
   // Whether all that was compared agrees. A lane that could not run decides nothing.
