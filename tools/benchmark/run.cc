@@ -1,12 +1,12 @@
 #include "tools/benchmark/run.h"
 
 #include <algorithm>
-#include <fstream>
 
 #include "backends/cpu/backend.h"
 #include "backends/nccl/backend.h"
 #include "fmt/format.h"
 #include "tools/io/atomic_file.h"
+#include "tools/io/memory.h"
 #include "tools/io/npy.h"
 #include "tools/io/progress.h"
 #include "tools/io/table.h"
@@ -35,17 +35,6 @@ LinearStepOptions StepOf(const BenchOptions& options, LinearMode mode) {
   return step;
 }
 
-// Memory that the system could give now; none where it does not say.
-std::optional<double> AvailableBytes() {
-  std::ifstream file("/proc/meminfo");
-  std::string word;
-  double kilobytes = 0;
-  while (file >> word) {
-    if (word == "MemAvailable:" && file >> kilobytes) return kilobytes * 1024;
-  }
-  return std::nullopt;
-}
-
 // Refuses what cannot fit, because the system would rather kill the process than refuse itself.
 Status CheckMemory(const BenchOptions& options) {
   const auto tokens = static_cast<double>(options.tokens);
@@ -56,7 +45,7 @@ Status CheckMemory(const BenchOptions& options) {
   // way to rank 0, and the reference's inputs in fp64.
   const double width = static_cast<double>(SizeOf(options.dtype));
   const double needed = elements * (4 * width + (options.verify == VerifyMode::kOff ? 0 : 8));
-  const std::optional<double> available = AvailableBytes();
+  const std::optional<double> available = io::AvailableMemoryBytes();
   if (!available || needed <= *available) return OkStatus();
   return Unavailable(fmt::format(
       "{} tokens x {} -> {} features in {} need {} of memory at the least, and {} are available; "
