@@ -1,0 +1,46 @@
+// Runs the cases of a collectives run on a backend: time, bandwidth, bytes, and wrong elements.
+//
+// A step is handed over twice and the second one is timed, so that all ranks begin it together,
+// when the first one's last collective has ended, and no thread's lateness is in the time: from the
+// step's beginning to its end on the stream, or from its first op's beginning to its last one's end
+// where the backend times ops at no cost. The slowest rank's counts. Before the results are
+// checked every buffer is filled with NaN, the inputs are fed anew and one more step runs, so that
+// nothing that an earlier step left can pass.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tools/collective_bench/case.h"
+#include "tools/collective_bench/options.h"
+#include "tp/core/status.h"
+#include "tp/observe/step_report.h"
+#include "tp/runtime/backend.h"
+
+namespace tp::collective_bench {
+
+struct Row {
+  Case which;
+  std::string algorithm;
+  bool in_place = false;
+  Quantiles time_us;      // of one collective, over the steps: measured
+  double algbw_gbps = 0;  // 10^9 bytes a second, of the median; see tp/core/collective.h
+  double busbw_gbps = 0;
+  int64_t checked = 0;         // elements of results, on all ranks
+  int64_t wrong = 0;           // of those
+  int64_t moved_bytes = 0;     // of one collective, by all ranks together
+  int64_t contract_bytes = 0;  // what it must be
+  bool ok() const { return wrong == 0 && moved_bytes == contract_bytes; }
+};
+
+struct CollectiveResult {
+  std::vector<std::pair<std::string, std::string>> host;
+  std::vector<Row> rows;  // by kind, then size; none where another process has rank 0
+  bool ok() const;
+};
+
+// `options.engine.tp` must be filled in. Errors: the backend's, or too little memory.
+StatusOr<CollectiveResult> RunCollectives(Backend& backend, const CollectiveOptions& options);
+
+}  // namespace tp::collective_bench
