@@ -48,3 +48,107 @@ All numbers in `bench` and `collectives` are measured, never predicted.
 A line is whole or, where the machine or the sweep died while it was written, the unfinished last one
 of the file; read() leaves that out, and resume cuts it off.
 """
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import stat
+from typing import Any
+
+SCHEMA = 1
+
+Record = dict[str, Any]
+
+
+class SweepError(Exception):
+    """What a person can put right; its text is one line."""
+
+
+def _parse(path: str, data: bytes) -> list[Record]:
+    """The records of whole lines. Errors: a line that is none, named by its number."""
+    records = []
+    for number, line in enumerate(data.splitlines(), start=1):
+        try:
+            record = json.loads(line)
+            if record["schema"] != SCHEMA:
+                raise SweepError(f"{path}:{number}: schema {record['schema']}; this sweep knows {SCHEMA} only")
+            str(record["key"]), int(record["repeat"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise SweepError(f"{path}:{number}: not a line of a sweep: {error!r}") from error
+        records.append(record)
+    return records
+
+
+def _whole(data: bytes) -> int:
+    """How many bytes of a file are whole lines."""
+    return data.rfind(b"\n") + 1
+
+
+def read(path: str) -> list[Record]:
+    """All records of a file, without an unfinished last line. Errors: SweepError."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        raise SweepError(f"cannot read {path}: {error.strerror}") from error
+    return _parse(path, data[: _whole(data)])
+
+
+class RecordFile:
+    """A file of records, open for one sweep to go on with.
+
+    Opening creates it or cuts off an unfinished last line, and takes a lock that ends with the
+    process. A record is on the disk, whole, when append returns."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise SweepError(f"cannot write {path}: {error.strerror}") from error
+        try:
+            self.records = self._recover()
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def _recover(self) -> list[Record]:
+        if not stat.S_ISREG(os.fstat(self._fd).st_mode):
+            raise SweepError(f"cannot write {self.path}: it is no regular file")
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise SweepError(f"{self.path}: another sweep is writing it") from error
+        with open(self._fd, "rb", closefd=False) as file:
+            data = file.read()
+        records = _parse(self.path, data[: _whole(data)])  # before anything is cut: it may be no sweep's
+        if _whole(data) < len(data):
+            if not data[_whole(data) :].startswith(b'{"schema"'[: len(data) - _whole(data)]):
+                raise SweepError(f"{self.path}: its unfinished last line is not of a sweep")
+            os.ftruncate(self._fd, _whole(data))
+            os.fsync(self._fd)
+        return records
+
+    def append(self, record: Record) -> None:
+        line = json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
+        data = line.encode("utf-8", "replace")
+        size = os.fstat(self._fd).st_size
+        try:
+            if os.write(self._fd, data) != len(data):
+                raise OSError(0, "no room for the whole line")
+            os.fsync(self._fd)
+        except OSError as error:
+            os.ftruncate(self._fd, size)
+            raise SweepError(f"cannot write {self.path}: {error.strerror}") from error
+        self.records.append(record)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def __enter__(self) -> RecordFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

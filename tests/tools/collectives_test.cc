@@ -1,0 +1,80 @@
+// The collectives tool as a user runs it: its table, its file, and what it says to bad input.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "fmt/format.h"
+#include "tests/tools/command.h"
+
+namespace tp {
+namespace {
+
+CommandResult Collectives(const std::string& arguments) {
+  return RunCommand("tools/collectives", arguments);
+}
+
+TEST(CollectivesTest, PrintsAndWritesTheTable) {
+  const std::string file = MakeScratchFolder() + "/table.json";
+  const CommandResult result = Collectives(
+      fmt::format("--tp=3 --max_bytes=5000 --steps=2 --warmup=0 --per_step=2 --json={}", file));
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.err, "");
+  for (const char* words : {"time µs", "algbw GB/s", "busbw GB/s", "#wrong", "measured",
+                            "Verdict: 0 of ", "exactly the bytes"}) {
+    EXPECT_NE(result.out.find(words), std::string::npos) << words << "\n" << result.out;
+  }
+  const nlohmann::json json = nlohmann::json::parse(ReadWholeFile(file));
+  EXPECT_EQ(json.at("results").size(), 10u);
+  EXPECT_EQ(json.at("config").at("tp"), 3);
+  EXPECT_EQ(json.at("ok"), true);
+  for (const nlohmann::json& row : json.at("results")) {
+    const std::string kind = row.at("collective");
+    EXPECT_NE(result.out.find(kind), std::string::npos);
+    EXPECT_EQ(row.at("wrong"), 0) << kind;
+    EXPECT_EQ(row.at("per_step"), 2) << kind;
+    EXPECT_EQ(row.at("moved_bytes"), row.at("contract_bytes")) << kind;
+  }
+}
+
+TEST(CollectivesTest, TakesTheAlgorithmOfAllReduceAlone) {
+  const CommandResult result = Collectives(
+      "--collective=all_reduce,all_gather --algorithm=tree --max_bytes=1024 --steps=1 --tp=4");
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_NE(result.out.find("all_reduce  tree"), std::string::npos) << result.out;
+  EXPECT_EQ(result.out.find("all_gather  tree"), std::string::npos) << result.out;
+}
+
+TEST(CollectivesTest, BadInputGetsOneLine) {
+  const std::pair<const char*, const char*> refusals[] = {
+      {"--collective=all_shuffle", "--collective=all_shuffle"},
+      {"--collective=,", "--collective"},
+      {"--tp=1", "--tp=1"},
+      {"--tp=257", "--tp=257"},
+      {"--min_bytes=4", "an element for each of 2 ranks"},
+      {"--min_bytes=0", "--min_bytes=0"},
+      {"--max_bytes=10", "--max_bytes=10"},
+      {"--max_bytes=1099511627776", "of memory"},
+      {"--factor=1", "--factor=1"},
+      {"--per_step=-1", "--per_step=-1"},
+      {"--steps=0", "--steps=0"},
+      {"--dtype=tf32 --backend=nccl", "--dtype=tf32"},
+      {"--lr=1", "--lr"},
+      {"--tokens=1", "tokens"},
+      {"ring", "'ring' is no flag"},
+      {"--json=/nowhere/x.json", "/nowhere"},
+      {"--backend=mpi", "--backend=mpi"},
+  };
+  for (const auto& [arguments, words] : refusals) {
+    const CommandResult result = Collectives(arguments);
+    EXPECT_EQ(result.exit_code, 1) << arguments << "\n" << result.err;
+    EXPECT_NE(result.err.find(words), std::string::npos) << arguments << "\n" << result.err;
+    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+    EXPECT_EQ(result.out, "") << arguments;
+  }
+}
+
+}  // namespace
+}  // namespace tp

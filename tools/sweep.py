@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""sweep: runs bench or collectives over many points; see docs/sweeping.md and sweep --help."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from sweeps import options, points, runner
+from sweeps.progress import ProgressBar
+from sweeps.records import Record, RecordFile, SweepError
+
+_INTERRUPTED = 130
+
+_Runs = list[tuple[points.Point, int]]
+
+
+def _find(tool: str, named: str) -> str:
+    """The program of a tool: as named, or where a build, a bundle or a clone has it."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    places = [named] if named else [os.path.join(here, place, tool)
+                                    for place in (".", "../bin", "../bazel-bin/tools")]
+    for place in places:
+        if os.path.isfile(place) and os.access(place, os.X_OK):
+            return os.path.normpath(place)
+    if named:
+        raise SweepError(f"--{tool}={named}: there is no such program")
+    raise SweepError(f"there is no {tool} beside this program; build it (bazelw build //tools:{tool}) "
+                     f"or name it (--{tool}=PATH)")
+
+
+def _summarise(runs: _Runs, file: RecordFile, before: int) -> bool:
+    """Says what the file has of these runs. Whether all of them have a result without an error."""
+    wanted = {(point.key, repeat) for point, repeat in runs}
+    records = [record for record in file.records if (record["key"], record["repeat"]) in wanted]
+    errors: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        if "error" in record:
+            errors.setdefault((record["key"], record["error"]), []).append(record)
+    failed = sum(len(group) for group in errors.values())
+    of_before = f" ({before} of them before)" if before else ""
+    print(f"{file.path}: {len(records)} of {len(wanted)} runs done{of_before}, {failed} failed")
+    for (key, error), group in errors.items():
+        times = f" ({len(group)} times)" if len(group) > 1 else ""
+        print(f"  failed{times}: {key}: {error}")
+    return failed == 0 and len(records) == len(wanted)
+
+
+def _run_all(runs: _Runs, file: RecordFile, settings: dict[str, str], timeout: float) -> None:
+    done = {(record["key"], record["repeat"]) for record in file.records}
+    rest = [(point, repeat) for point, repeat in runs if (point.key, repeat) not in done]
+    host = runner.host_facts()
+    bar = ProgressBar(len(runs), len(runs) - len(rest))
+    try:
+        for point, repeat in rest:
+            bar.running(point.key)
+            record = runner.run(point, repeat, settings[point.tool], host, timeout)
+            file.append(record)
+            bar.finished("error" in record)
+    finally:
+        bar.clear()
+
+
+def sweep(arguments: Sequence[str]) -> int:
+    """Runs a sweep; the exit status. Errors: SweepError."""
+    settings = options.parse(arguments)
+    planned = points.plan(settings)
+    runs = points.order(planned, settings.repeats, settings.order_seed)
+    programs = {tool: _find(tool, getattr(settings, tool))
+                for tool in dict.fromkeys(point.tool for point in planned)}
+    with RecordFile(settings.output) as file:
+        known = {(record["key"], record["repeat"]) for record in file.records}
+        before = sum((point.key, repeat) in known for point, repeat in runs)
+        try:
+            _run_all(runs, file, programs, settings.timeout)
+        except KeyboardInterrupt:
+            _summarise(runs, file, before)
+            print("sweep: interrupted; the same command goes on from there", file=sys.stderr)
+            return _INTERRUPTED
+        return 0 if _summarise(runs, file, before) else 1
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGHUP, _interrupt)
+    try:
+        return sweep(sys.argv[1:])
+    except SweepError as error:
+        print(f"sweep: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
