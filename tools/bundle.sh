@@ -1,8 +1,9 @@
 #!/bin/bash
 # Makes one relocatable tarball of programs: tools/bundle.sh OUT.tar.gz PROGRAM...
+# A program may be a Python file of tools/, or one that such a file imports from a folder of tools/.
 #
 #   NAME/bin/PROGRAM      starts libexec/PROGRAM with lib/ on the library path
-#   NAME/libexec/PROGRAM  the program, stripped
+#   NAME/libexec/PROGRAM  the program, stripped; Python files as they lie in tools/
 #   NAME/lib/             every shared library that it needs, but for those that come with the
 #                         system (glibc, libstdc++) and with CUDA (cudart, cuBLAS, NCCL, CUPTI,
 #                         the driver), which must match the machine
@@ -21,6 +22,19 @@ of_the_machine+='|libgcc_s|libstdc\+\+|libcuda|libcudart|libcublas|libcublasLt|l
 of_the_machine+='|libnvidia-.*)\.so'
 
 for program in "$@"; do
+  if [[ $program == *.py ]]; then
+    file=${program##*tools/}
+    install -D -m 644 "$program" "$root/libexec/$file"
+    [[ $file == */* ]] && continue
+    base=${file%.py}
+    cat > "$root/bin/$base" <<'WRAPPER'
+#!/bin/sh
+here=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
+exec python3 "$here/libexec/$(basename -- "$0").py" "$@"
+WRAPPER
+    chmod 755 "$root/bin/$base"
+    continue
+  fi
   base=$(basename "$program")
   install -m 755 "$program" "$root/libexec/$base"
   strip "$root/libexec/$base"
@@ -45,12 +59,14 @@ WRAPPER
 done
 
 cat > "$root/README.txt" <<'README'
-bin/bench --help says what there is. Nothing needs to be installed where there are
+bin/bench, bin/collectives and bin/sweep say with --help what there is. Nothing needs to be installed
+where there are
 
 - glibc 2.34 and libstdc++ of GCC 11, or newer (Ubuntu 22.04, RHEL 9, Debian 12, ...);
 - for GPUs, NVIDIA's driver, and of CUDA 13 libcudart.so.13, libcublas.so.13, libcublasLt.so.13 and
   libnccl.so.2 (2.28 or newer), in /usr/local/cuda/lib64, in the system's folders or on
-  LD_LIBRARY_PATH.
+  LD_LIBRARY_PATH;
+- for sweep, Python 3.9 or newer.
 
 To run a program under a tool, name the program itself:
   LD_LIBRARY_PATH=lib compute-sanitizer libexec/gpu_selftest

@@ -21,19 +21,19 @@ _Runs = list[tuple[points.Point, int]]
 def _find(tool: str, named: str) -> str:
     """The program of a tool: as named, or where a build, a bundle or a clone has it."""
     here = os.path.dirname(os.path.abspath(__file__))
-    places = [named] if named else [os.path.join(here, place, tool)
-                                    for place in (".", "../bin", "../bazel-bin/tools")]
+    places = [options.resolve(named)] if named else [os.path.join(here, place, tool)
+                                    for place in ("../bin", ".", "../bazel-bin/tools")]
     for place in places:
         if os.path.isfile(place) and os.access(place, os.X_OK):
             return os.path.normpath(place)
     if named:
         raise SweepError(f"--{tool}={named}: there is no such program")
-    raise SweepError(f"there is no {tool} beside this program; build it (bazelw build //tools:{tool}) "
-                     f"or name it (--{tool}=PATH)")
+    raise SweepError(f"there is no {tool} beside this program; build it "
+                     f"(bazelw build //tools:{tool}) or name it (--{tool}=PATH)")
 
 
-def _summarise(runs: _Runs, file: RecordFile, before: int) -> bool:
-    """Says what the file has of these runs. Whether all of them have a result without an error."""
+def _summarise(runs: _Runs, file: RecordFile, name: str, before: int) -> bool:
+    """Says what the file, called `name`, has of these runs. Whether all have a result and no error."""
     wanted = {(point.key, repeat) for point, repeat in runs}
     records = [record for record in file.records if (record["key"], record["repeat"]) in wanted]
     errors: dict[tuple[str, str], list[Record]] = {}
@@ -42,7 +42,7 @@ def _summarise(runs: _Runs, file: RecordFile, before: int) -> bool:
             errors.setdefault((record["key"], record["error"]), []).append(record)
     failed = sum(len(group) for group in errors.values())
     of_before = f" ({before} of them before)" if before else ""
-    print(f"{file.path}: {len(records)} of {len(wanted)} runs done{of_before}, {failed} failed")
+    print(f"{name}: {len(records)} of {len(wanted)} runs done{of_before}, {failed} failed")
     for (key, error), group in errors.items():
         times = f" ({len(group)} times)" if len(group) > 1 else ""
         print(f"  failed{times}: {key}: {error}")
@@ -71,16 +71,16 @@ def sweep(arguments: Sequence[str]) -> int:
     runs = points.order(planned, settings.repeats, settings.order_seed)
     programs = {tool: _find(tool, getattr(settings, tool))
                 for tool in dict.fromkeys(point.tool for point in planned)}
-    with RecordFile(settings.output) as file:
+    with RecordFile(options.resolve(settings.output)) as file:
         known = {(record["key"], record["repeat"]) for record in file.records}
         before = sum((point.key, repeat) in known for point, repeat in runs)
         try:
             _run_all(runs, file, programs, settings.timeout)
         except KeyboardInterrupt:
-            _summarise(runs, file, before)
+            _summarise(runs, file, settings.output, before)
             print("sweep: interrupted; the same command goes on from there", file=sys.stderr)
             return _INTERRUPTED
-        return 0 if _summarise(runs, file, before) else 1
+        return 0 if _summarise(runs, file, settings.output, before) else 1
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -179,8 +179,10 @@ bool CollectiveResult::ok() const {
 
 StatusOr<CollectiveResult> RunCollectives(Backend& backend, const CollectiveOptions& options) {
   TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(options.engine.tp, options.engine.dp));
+  // First, so that one GPU too few is what a machine with one or none is said to have.
+  const int least = std::max(2, mesh.Size(Axis::kTp)) * mesh.Size(Axis::kDp);
+  TP_RETURN_IF_ERROR(backend.Check(least, options.engine.dtype));
   TP_RETURN_IF_ERROR(CheckGroup(options));
-  TP_RETURN_IF_ERROR(backend.Check(mesh.world(), options.engine.dtype));
   TP_RETURN_IF_ERROR(CheckMemory(options, mesh.world()));
   const std::vector<Case> cases = CasesOf(options);
   CollectiveResult result;

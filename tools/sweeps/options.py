@@ -19,9 +19,9 @@ ALGORITHMS = ("auto", "ring", "tree", "halving_doubling", "direct")
 COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "broadcast", "all_to_all")
 
 _DESCRIPTION = """\
-Runs bench (or collectives) for each combination of what is listed, in an order drawn by --order_seed,
-and appends one JSON object a run to a file. Interrupted, it goes on from there when it is started
-again: runs that are in the file are not repeated. Lists have commas between: --tp=2,4."""
+Runs bench (or collectives) for each combination of what is listed, in an order drawn by
+--order_seed, and appends one JSON object a run to a file. Interrupted, it goes on from there when
+it is started again: runs that are in the file are not repeated. Lists have commas: --tp=2,4."""
 
 _EPILOG = """\
 A YAML file holds the same names: `preset: llama3-8b`, `tp: [2, 4]`, `repeats: 3`; the command line
@@ -34,6 +34,10 @@ class _Parser(argparse.ArgumentParser):
         raise SweepError(f"{message}; see --help")
 
 
+def _bad(text: str, allowed: str) -> argparse.ArgumentTypeError:
+    return argparse.ArgumentTypeError(f"'{text}': it must be {allowed}")
+
+
 def _list_of(convert: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
     def parse(text: str) -> tuple[Any, ...]:
         return tuple(dict.fromkeys(convert(word.strip()) for word in text.split(",")))
@@ -44,7 +48,7 @@ def _list_of(convert: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
 def _one_of(*names: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in names:
-            raise argparse.ArgumentTypeError(f"'{text}': it must be among {', '.join(names)}")
+            raise _bad(text, f"among {', '.join(names)}")
         return text
 
     return parse
@@ -53,7 +57,7 @@ def _one_of(*names: str) -> Callable[[str], str]:
 def _at_least(least: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not re.fullmatch(r"\d{1,18}", text) or int(text) < least:
-            raise argparse.ArgumentTypeError(f"'{text}': it must be a whole number, at least {least}")
+            raise _bad(text, f"a whole number, at least {least}")
         return int(text)
 
     return parse
@@ -62,7 +66,7 @@ def _at_least(least: int) -> Callable[[str], int]:
 def _shape(text: str) -> tuple[int, int, int]:
     match = re.fullmatch(r"(\d{1,18})x(\d{1,18})x(\d{1,18})", text)
     if not match or "0" in (sizes := [str(int(size)) for size in match.groups()]):
-        raise argparse.ArgumentTypeError(f"'{text}': it must be TOKENSxINxOUT, such as 20x1000x1000")
+        raise _bad(text, "TOKENSxINxOUT, such as 20x1000x1000")
     tokens, in_features, out_features = map(int, sizes)
     return tokens, in_features, out_features
 
@@ -73,7 +77,7 @@ def _seconds(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value <= 1e6:
-        raise argparse.ArgumentTypeError(f"'{text}': it must be a number of seconds, above 0")
+        raise _bad(text, "a number of seconds, above 0")
     return value
 
 
@@ -84,49 +88,58 @@ def _flags(text: str) -> tuple[str, ...]:
         raise argparse.ArgumentTypeError(f"'{text}': {error}") from error
     for flag in flags:
         if not flag.startswith("--") or flag.startswith("--json"):
-            raise argparse.ArgumentTypeError(f"'{flag}': it must be --name=value, and not --json")
+            raise _bad(flag, "--name=value, and not --json")
     return flags
 
 
 def _add_points(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("points (their combinations)")
-    group.add_argument("--preset", type=_list_of(_one_of(*PRESETS)),
-                       help=f"{', '.join(PRESETS)}; without shapes or collectives either: seed")
-    group.add_argument("--shape", type=_list_of(_shape), default=(), help="TOKENSxINxOUT of a linear layer")
-    group.add_argument("--tokens", type=_list_of(_at_least(1)), help="of a preset's layers (2048; of the seed's 20)")
-    group.add_argument("--backend", type=_list_of(_one_of(*BACKENDS)), default=("sim",), help="sim, nccl (sim)")
-    group.add_argument("--mode", type=_list_of(_one_of(*MODES)), default=MODES, help="row, column (both)")
-    group.add_argument("--tp", type=_list_of(_at_least(1)), default=(2,), help="(2)")
-    group.add_argument("--dp", type=_list_of(_at_least(1)), default=(1,), help="(1)")
-    group.add_argument("--dtype", type=_list_of(_one_of(*DTYPES)),
-                       help="fp64, fp32, bf16, fp16, tf32 (fp32, or the preset's)")
-    group.add_argument("--algorithm", type=_list_of(_one_of(*ALGORITHMS)), default=("auto",),
-                       help="of the simulator's all_reduce: " + ", ".join(ALGORITHMS) + " (auto)")
-    group.add_argument("--collective", type=_list_of(_one_of(*COLLECTIVES)),
-                       help="time collectives alone: " + ", ".join(COLLECTIVES))
-    group.add_argument("--min_bytes", type=_at_least(1), default=1 << 10, help="of collectives (1024)")
-    group.add_argument("--max_bytes", type=_at_least(1), default=64 << 20, help="of collectives (64 MiB)")
-    group.add_argument("--factor", type=_at_least(2), default=4, help="from one size to the next (4)")
+    group = parser.add_argument_group("points (every combination of what is listed)")
+
+    def lists(name: str, convert: Callable[[str], Any], default: Any, text: str) -> None:
+        group.add_argument(name, type=_list_of(convert), default=default, metavar="A,B", help=text)
+
+    lists("--preset", _one_of(*PRESETS), None,
+          ", ".join(PRESETS) + " (seed, unless there are shapes or collectives)")
+    lists("--shape", _shape, (), "of a linear layer, TOKENSxINxOUT")
+    lists("--tokens", _at_least(1), None, "of a preset's layers (2048; the seed's: 20)")
+    lists("--backend", _one_of(*BACKENDS), ("sim",), "sim, nccl (sim)")
+    lists("--mode", _one_of(*MODES), MODES, "row, column (both)")
+    lists("--tp", _at_least(1), (2,), "ranks over which a layer is split (2)")
+    lists("--dp", _at_least(1), (1,), "ranks over which the batch is split (1)")
+    lists("--dtype", _one_of(*DTYPES), None, ", ".join(DTYPES) + " (fp32, or the preset's)")
+    lists("--algorithm", _one_of(*ALGORITHMS), ("auto",),
+          "of the simulator's all_reduce: " + ", ".join(ALGORITHMS) + " (auto)")
+    lists("--collective", _one_of(*COLLECTIVES), None,
+          "times collectives alone: " + ", ".join(COLLECTIVES))
+    for name, least, default, text in (
+            ("--min_bytes", 1, 1 << 10, "of collectives (1024)"),
+            ("--max_bytes", 1, 64 << 20, "of collectives (67108864)"),
+            ("--factor", 2, 4, "of collectives, from one size to the next (4)")):
+        group.add_argument(name, type=_at_least(least), default=default, metavar="N", help=text)
 
 
 def _add_runs(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("runs")
-    group.add_argument("--repeats", type=_at_least(1), default=1, help="runs of each point (1)")
-    group.add_argument("--order_seed", type=_at_least(0), default=0, help="draws the order of each repeat (0)")
-    group.add_argument("--timeout", type=_seconds, default=600.0, help="seconds after which a run is ended (600)")
-    group.add_argument("--bench_flags", type=_flags, default=(), metavar="'--steps=50 ...'",
-                       help="passed on to bench")
-    group.add_argument("--collectives_flags", type=_flags, default=(), metavar="'--steps=50 ...'",
-                       help="passed on to collectives")
-    group.add_argument("--bench", default="", help="the bench to run, where it is not beside this program")
-    group.add_argument("--collectives", default="", help="likewise collectives")
-    group.add_argument("--output", default="sweep.jsonl", help="the file to append to (sweep.jsonl)")
+
+    def one(name: str, convert: Callable[[str], Any], default: Any, shown: str, text: str) -> None:
+        group.add_argument(name, type=convert, default=default, metavar=shown, help=text)
+
+    one("--repeats", _at_least(1), 1, "N", "runs of each point (1)")
+    one("--order_seed", _at_least(0), 0, "N", "draws the order of each repeat (0)")
+    one("--timeout", _seconds, 600.0, "SECONDS", "after which a run is ended (600)")
+    one("--bench_flags", _flags, (), "'--steps=50 ...'", "passed on to bench")
+    one("--collectives_flags", _flags, (), "'--steps=50 ...'", "passed on to collectives")
+    one("--bench", str, "", "PATH", "the bench to run, where it is not beside this program")
+    one("--collectives", str, "", "PATH", "likewise collectives")
+    one("--output", str, "sweep.jsonl", "FILE", "to append to (sweep.jsonl)")
 
 
 def _make_parser() -> _Parser:
-    parser = _Parser(prog="sweep", description=_DESCRIPTION, epilog=_EPILOG, allow_abbrev=False,
+    parser = _Parser(prog="sweep", usage="sweep [--name=value ...]", description=_DESCRIPTION,
+                     epilog=_EPILOG, allow_abbrev=False,
                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default="", metavar="FILE.yaml", help="take what is not given here from this file")
+    parser.add_argument("--config", default="", metavar="FILE.yaml",
+                        help="take what is not given here from this file")
     _add_points(parser)
     _add_runs(parser)
     return parser
@@ -155,7 +168,8 @@ def _read_yaml(path: str, names: set[str]) -> dict[str, str]:
     settings = {}
     for name, value in content.items():
         if name not in names:
-            raise SweepError(f"{path}: '{name}' is no setting; those are {', '.join(sorted(names))}")
+            known = ", ".join(sorted(names))
+            raise SweepError(f"{path}: '{name}' is no setting; those are {known}")
         values = value if isinstance(value, list) else [value]
         if not values or not all(type(item) in (str, int, float) for item in values):
             raise SweepError(f"{path}: '{name}' must be a text, a number or a list of those")
@@ -164,7 +178,7 @@ def _read_yaml(path: str, names: set[str]) -> dict[str, str]:
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The settings of a sweep, paths made absolute. Errors: SweepError. --help exits with 0."""
+    """The settings of a sweep. Errors: SweepError. --help exits with 0."""
     parser = _make_parser()
     options = parser.parse_args(arguments)
     if options.config:
@@ -172,9 +186,6 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         parser.set_defaults(**_read_yaml(options.config, set(vars(options)) - {"config"}))
         options = parser.parse_args(arguments)
     if options.max_bytes < options.min_bytes:
-        raise SweepError(f"--max_bytes={options.max_bytes}: it must be at least --min_bytes={options.min_bytes}")
-    for name in ("bench", "collectives"):
-        if path := getattr(options, name):
-            setattr(options, name, resolve(path))
-    options.output = resolve(options.output)
+        raise SweepError(f"--max_bytes={options.max_bytes}: it must be at least "
+                         f"--min_bytes={options.min_bytes}")
     return options

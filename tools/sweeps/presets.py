@@ -21,8 +21,9 @@ class Preset:
     dtype: tuple[str, ...]
 
 
-def _llama3(model: int, ffn: int, heads: int, key_value_heads: int = 8) -> dict[str, tuple[int, int]]:
+def _llama3(model: int, ffn: int, heads: int) -> dict[str, tuple[int, int]]:
     head = model // heads
+    key_value_heads = 8
     return {
         "qkv": (model, (heads + 2 * key_value_heads) * head),
         "o": (model, model),

@@ -1,52 +1,57 @@
 """The file of a sweep: one JSON object a line (JSONL, UTF-8), one line a run of a tool.
 
-Schema, version 1. A reader ignores keys that it does not know and refuses a `schema` that it does not.
+Schema, version 1. A reader ignores names that it does not know and refuses another `schema`.
 
   schema      1
-  key         string: the point, as the flags that make it, such as
-              "bench --backend=sim --mode=row --tp=2 ...". The same key is the same point, in this
-              file or another. What neither changes the numbers nor the outcome (where the JSON is
-              written) is not in it
-  repeat      0, 1, ...: which of the runs of that point; (key, repeat) is unique in a file
+  key         text: the point, as the tool and the flags that make it:
+              "bench --mode=row --backend=sim --tp=2 ...". The same key is the same point, in this
+              file or another
+  repeat      0, 1, ...: which run of that point; (key, repeat) is unique in a file
   tool        "bench" or "collectives"
-  point       object: what was asked for. Of both tools: backend ("sim", "nccl"), tp, dp, dtype,
-              algorithm. Of bench: mode ("row", "column"), tokens, in_features, out_features.
-              Of collectives: collective ("all_reduce", ...), min_bytes, max_bytes, factor
-  layers      array of strings: the names that presets have for this point, such as
-              ["llama3-8b.gate", "llama3-8b.up"]; may be empty
-  flags       array of strings: what the user had passed on to the tool beyond the point's own
-              flags, such as ["--steps=50"]; part of the key
-  command     array of strings: the program and its arguments, ready to run again
-  host        object: name, system, cpu, cores (integer), memory_bytes (integer or null), and
-              environment: object of the variables that change how fast a run is (NCCL_*, CUDA_*,
-              OMP_*, OPENBLAS_*, TP_*)
-  time        string: when the run began, in UTC: "2025-01-31T23:59:59Z"
-  seconds     number: how long the whole run took, start and checks included
+  point       object, what was asked for. Of both tools: backend ("sim", "nccl"), tp, dp, dtype,
+              algorithm. Of bench: mode ("row", "column"), tokens, in_features, out_features. Of
+              collectives: collective ("all_reduce", ...), min_bytes, max_bytes, factor
+  layers      texts: the presets' names for the point, such as ["llama3-8b.gate", "llama3-8b.up"]
+  flags       texts: what else was passed on to the tool, such as ["--steps=50"]; part of the key
+  command     texts: the program and its arguments, ready to run again
+  host        object: name, system, cpu, cores, memory_bytes (or null), and environment, an object
+              of the variables that change how fast a run is (NCCL_*, CUDA_*, OMP_*, OPENBLAS_*,
+              TP_*)
+  time        text: when the run began, in UTC: "2025-01-31T23:59:59Z"
+  seconds     number: how long the whole run took, its start and its checks included
   exit        integer: the tool's exit status (negative: the signal that ended it), or null where
-              it never ran or was ended at its time limit
+              it was ended at its time limit
+
 and one or both of
-  bench       object: what bench wrote to --json (config, host, results[], ok; docs of bench); or
+
+  bench       object: what bench wrote to --json (config, host, results[], ok); or
   collectives object: what collectives wrote to --json (config, host, results[], ok)
-  error       string, one line: why there is no result, or (a result beside it) which check failed
+  error       text, one line: why there is no result or, beside one, that a check failed
 
-All numbers in `bench` and `collectives` are measured, never predicted.
+All numbers in `bench` and `collectives` are measured, never predicted. Those of `collectives`:
 
-`collectives`:
-  config      backend, tp, dp, dtype, algorithm, min_bytes, max_bytes, factor, per_step, steps, warmup,
-              graph
+  config      backend, collectives, tp, dp, dtype, algorithm, scheduler, min_bytes, max_bytes,
+              factor, per_step, steps, warmup, graph
   host        as bench's
-  results[]   one row a collective and size: collective; algorithm (what ran: "ring", "nccl", ...);
-              members; bytes (the whole array, nccl-tests' size); count (elements: of the whole array
-              for all_reduce, of one member's block otherwise, as in nccl-tests); dtype; in_place
-              (bool); per_step (how many run one after the other in a timed step); time_us {median,
-              min, p99} of one of them, that is of the step over per_step; algbw_gbps, busbw_gbps
-              (10^9 bytes a second, of the median); wrong (elements that are not what they must be, on
-              all ranks together); checked (how many were looked at); moved_bytes and contract_bytes
-              of one collective, by all ranks together
-  ok          bool: nothing wrong, and every byte count as promised
+  results[]   one for each collective and size:
+    collective  "all_reduce", "all_gather", "reduce_scatter", "broadcast" or "all_to_all"
+    algorithm   what ran: "ring", "direct", "nccl", ...
+    members     ranks in a group: tp
+    bytes       nccl-tests' size: of the whole array; for all_to_all of what one member sends
+    count       elements of it or, for all_gather, reduce_scatter and all_to_all, of one block
+    dtype       "fp32", ...
+    in_place    whether the result lies in the input's memory, or the input in the result's
+    per_step    how many ran one after the other in a timed step
+    time_us     median, min, p99 over the steps, of the slowest rank's step over per_step
+    algbw_gbps, busbw_gbps    10^9 bytes a second, of the median, as nccl-tests defines them
+    checked     elements of results that were looked at, on all ranks
+    wrong       those that are not what they must be
+    moved_bytes, contract_bytes    of one collective, by all ranks together: sent, and due
+    ok          whether nothing is wrong and the two are equal
+  ok          whether all results are
 
-A line is whole or, where the machine or the sweep died while it was written, the unfinished last one
-of the file; read() leaves that out, and resume cuts it off.
+A line is whole or, where the machine died while it was written, the last one of the file and
+without its newline: read() leaves that out, and a sweep that goes on with the file cuts it off.
 """
 
 from __future__ import annotations
@@ -73,7 +78,7 @@ def _parse(path: str, data: bytes) -> list[Record]:
         try:
             record = json.loads(line)
             if record["schema"] != SCHEMA:
-                raise SweepError(f"{path}:{number}: schema {record['schema']}; this sweep knows {SCHEMA} only")
+                raise SweepError(f"{path}:{number}: schema {record['schema']}, not {SCHEMA}")
             str(record["key"]), int(record["repeat"])
         except (ValueError, KeyError, TypeError) as error:
             raise SweepError(f"{path}:{number}: not a line of a sweep: {error!r}") from error
@@ -123,7 +128,8 @@ class RecordFile:
             raise SweepError(f"{self.path}: another sweep is writing it") from error
         with open(self._fd, "rb", closefd=False) as file:
             data = file.read()
-        records = _parse(self.path, data[: _whole(data)])  # before anything is cut: it may be no sweep's
+        # Before anything is cut: the file may be no sweep's.
+        records = _parse(self.path, data[: _whole(data)])
         if _whole(data) < len(data):
             if not data[_whole(data) :].startswith(b'{"schema"'[: len(data) - _whole(data)]):
                 raise SweepError(f"{self.path}: its unfinished last line is not of a sweep")

@@ -23,7 +23,7 @@ _ENVIRONMENT = ("NCCL_", "CUDA_", "OMP_", "OPENBLAS_", "TP_")
 
 
 def _die_with_parent() -> None:
-    """In the child: where the sweep is killed, what it started must not go on beside the next one."""
+    """In the child: what a killed sweep had started must not go on beside the next one."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 

@@ -4,8 +4,13 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+#include <limits>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "backends/cpu/backend.h"
 #include "tests/planted/faulty_endpoint.h"
@@ -36,6 +41,85 @@ const std::vector<CollectiveKind> kAll = {CollectiveKind::kAllReduce, Collective
 int64_t Moved(CollectiveKind kind, int64_t bytes, int tp, int dp) {
   return (kind == CollectiveKind::kAllReduce ? 2 : 1) * (tp - 1) * dp * bytes;
 }
+
+// The CPU backend, whose executors do only the first `steps_run` steps and say of the last step
+// what `record` says for the rank, where it says anything.
+struct Change {
+  int steps_run = std::numeric_limits<int>::max();
+  std::function<StepRecord(int rank)> record;
+};
+
+class ChangedExecutor final : public Executor {
+ public:
+  ChangedExecutor(const Change& change, int rank, std::unique_ptr<Executor> executor)
+      : executor_(std::move(executor)), steps_left_(change.steps_run), changed_(change.record) {
+    if (changed_) record_ = change.record(rank);
+  }
+
+  Status Write(BufferId buffer, std::span<const std::byte> bytes) override {
+    return executor_->Write(buffer, bytes);
+  }
+  Status Read(BufferId buffer, std::span<std::byte> bytes) override {
+    return executor_->Read(buffer, bytes);
+  }
+  Status EnqueueStep(StepKind kind) override {
+    return steps_left_-- > 0 ? executor_->EnqueueStep(kind) : OkStatus();
+  }
+  Status Synchronize() override { return executor_->Synchronize(); }
+  void TimeOps(bool on) override { executor_->TimeOps(on); }
+  bool OpTimesAreFree() const override { return executor_->OpTimesAreFree(); }
+  const StepRecord& LastStep() const override { return changed_ ? record_ : executor_->LastStep(); }
+  std::string AlgorithmOf(int index) const override { return executor_->AlgorithmOf(index); }
+  int64_t ExpectedBytes(int index) const override { return executor_->ExpectedBytes(index); }
+
+ private:
+  const std::unique_ptr<Executor> executor_;
+  int steps_left_;
+  const bool changed_;
+  StepRecord record_;
+};
+
+class ChangedRank final : public RankContext {
+ public:
+  ChangedRank(const Change& change, RankContext& context) : change_(change), context_(context) {}
+
+  int rank() const override { return context_.rank(); }
+  int world() const override { return context_.world(); }
+  Status Barrier() override { return context_.Barrier(); }
+  StatusOr<std::vector<std::string>> GatherToRoot(std::string bytes) override {
+    return context_.GatherToRoot(std::move(bytes));
+  }
+  StatusOr<std::unique_ptr<Executor>> MakeExecutor(const Schedule& schedule) override {
+    TP_ASSIGN_OR_RETURN(std::unique_ptr<Executor> executor, context_.MakeExecutor(schedule));
+    return std::unique_ptr<Executor>(
+        std::make_unique<ChangedExecutor>(change_, rank(), std::move(executor)));
+  }
+
+ private:
+  const Change& change_;
+  RankContext& context_;
+};
+
+class ChangedBackend final : public Backend {
+ public:
+  explicit ChangedBackend(Change change) : change_(std::move(change)) {}
+
+  std::string name() const override { return "changed"; }
+  std::vector<std::pair<std::string, std::string>> Describe() const override { return {}; }
+  Status Check(int, DType) const override { return OkStatus(); }
+  int DefaultTp(int) const override { return 2; }
+  bool IsRoot() const override { return true; }
+  Status Run(int world, const std::function<Status(RankContext&)>& body) override {
+    return backend_->Run(world, [&](RankContext& context) {
+      ChangedRank rank(change_, context);
+      return body(rank);
+    });
+  }
+
+ private:
+  const Change change_;
+  const std::unique_ptr<Backend> backend_ = cpu::MakeCpuBackend({});
+};
 
 TEST(Collectives, EveryElementIsRightOnEveryMesh) {
   for (DType dtype : kAllDTypes) {
@@ -86,6 +170,44 @@ TEST(Collectives, WrongElementsAreCountedOneByOne) {
   EXPECT_NE(Render(options, *result).find("Verdict: 1125 of"), std::string::npos)
       << Render(options, *result);
   EXPECT_FALSE(nlohmann::json::parse(ToJson(options, *result)).at("ok").get<bool>());
+}
+
+// Each timed step hands over two, and so does the warm-up: all of them run, and the last one, which
+// is for the check, does not.
+TEST(Collectives, AResultOfAnEarlierStepDoesNotCount) {
+  const CollectiveOptions options = Options(kAll, 2);
+  const int before = 2 * (options.engine.warmup + options.engine.steps);
+  ChangedBackend idle({.steps_run = before, .record = nullptr});
+  const StatusOr<CollectiveResult> result = RunCollectives(idle, options);
+  ASSERT_TRUE(result.ok()) << result.status().ToString();
+  for (const Row& row : result->rows) {
+    // An all_gather in place has its own half without any step.
+    const int64_t right = row.in_place ? row.checked / 2 : 0;
+    EXPECT_EQ(row.wrong, row.checked - right) << Name(row.which.kind);
+  }
+  ChangedBackend busy({.steps_run = before + 1, .record = nullptr});
+  const StatusOr<CollectiveResult> all = RunCollectives(busy, options);
+  ASSERT_TRUE(all.ok()) << all.status().ToString();
+  EXPECT_TRUE(all->ok());
+}
+
+TEST(Collectives, TimeIsTheSlowestRanksStepOverItsCollectives) {
+  const CollectiveOptions options = Options({CollectiveKind::kAllReduce}, 2);
+  // From the first op's beginning to the last one's end, whichever they are.
+  ChangedBackend with_ops({.record = [](int rank) {
+    return StepRecord{0, 99000, {{2000, 5000, 0}, {1000, 3000, 0}, {4000, 7000 + 3000 * rank, 0}}};
+  }});
+  StatusOr<CollectiveResult> result = RunCollectives(with_ops, options);
+  ASSERT_TRUE(result.ok()) << result.status().ToString();
+  EXPECT_DOUBLE_EQ(result->rows[0].time_us.median, 9.0 / 3);
+  EXPECT_DOUBLE_EQ(result->rows[0].algbw_gbps, 1000 / 3e3);
+  ChangedBackend without_ops({.record = [](int rank) {
+    return StepRecord{1000, 13000 - 3000 * rank, {}};
+  }});
+  result = RunCollectives(without_ops, options);
+  ASSERT_TRUE(result.ok()) << result.status().ToString();
+  EXPECT_DOUBLE_EQ(result->rows[0].time_us.median, 12.0 / 3);
+  EXPECT_FALSE(result->ok());  // no byte was sent
 }
 
 TEST(Collectives, BandwidthsAreThoseOfNcclTests) {

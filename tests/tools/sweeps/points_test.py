@@ -113,11 +113,13 @@ class OptionsTest(unittest.TestCase):
 
     def test_bad_files_get_one_line(self) -> None:
         for text, words in (
-                ("tp: [2, 4", "is no YAML"), ("- tp", "names with values"), ("", "names with values"),
-                ("tpp: 2", "'tpp' is no setting"), ("tp: {a: 1}", "'tp' must be"), ("tp:", "'tp' must be"),
-                ("tp: []", "'tp' must be"), ("tp: true", "'tp' must be"), ("tp: two", "argument --tp: 'two'"),
-                ("tp: 2.5", "argument --tp: '2.5'"), ("config: x", "'config' is no setting"),
-                ("a: &a [*a]", "'a' is no setting"), ("tp: !!python/object:os.system {}", "is no YAML")):
+                ("tp: [2, 4", "is no YAML"), ("- tp", "names with values"),
+                ("", "names with values"), ("tpp: 2", "'tpp' is no setting"),
+                ("config: x", "'config' is no setting"), ("a: &a [*a]", "'a' is no setting"),
+                ("tp: {a: 1}", "'tp' must be"), ("tp:", "'tp' must be"), ("tp: []", "'tp' must be"),
+                ("tp: true", "'tp' must be"), ("tp: two", "argument --tp: 'two'"),
+                ("tp: 2.5", "argument --tp: '2.5'"),
+                ("tp: !!python/object:os.system {}", "is no YAML")):
             with self.assertRaises(SweepError, msg=text) as caught:
                 options.parse([self.write(text)])
             self.assertIn(words, str(caught.exception))

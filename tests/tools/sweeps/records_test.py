@@ -1,11 +1,13 @@
 """The file of a sweep: whole lines only, whatever happens to it."""
 
+import inspect
 import json
 import os
 import resource
 import tempfile
 import unittest
 
+from sweeps import records
 from sweeps.records import RecordFile, SweepError, read
 
 
@@ -94,6 +96,10 @@ class RecordFileTest(unittest.TestCase):
             with self.assertRaises(SweepError) as caught:
                 RecordFile(path)
             self.assertIn(f"cannot write {path}: ", str(caught.exception))
+
+    def test_the_page_about_sweeps_has_the_schema(self) -> None:
+        with open("docs/sweeping.md", encoding="utf-8") as file:
+            self.assertIn(f"```text\n{inspect.getdoc(records)}\n```\n", file.read())
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import collections
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -65,8 +66,8 @@ class SweepTest(unittest.TestCase):
             return []
         with open(self.log, encoding="utf-8") as file:
             lines = [line.split() for line in file if line.endswith("\n")]
-        return [(int(line[0]), " ".join(word for word in line[1:] if not word.startswith("--json=")))
-                for line in lines]
+        return [(int(process), " ".join(flag for flag in flags if not flag.startswith("--json=")))
+                for process, *flags in lines]
 
     def hang(self, at: int, *arguments: str) -> tuple[subprocess.Popen, int]:
         """A sweep whose run number `at` (of all that the log has seen) hangs, and that run."""
@@ -173,7 +174,9 @@ class SweepTest(unittest.TestCase):
         for body, words in (("kill -SEGV $$", "bench died of SIGSEGV"),
                             ("exit 3", "bench ended with 3 and wrote no result"),
                             ("exit 0", "bench ended with 0 and wrote no result"),
-                            ('printf "{" >"${@: -1:1}"; printf "one\\ntwo\\xff\\n\\n" >&2; exit 1', "two\ufffd")):
+                            ('printf "{" >"${!#/--json=/}"; exit 0',
+                             "bench ended with 0 and wrote no result"),
+                            ('printf "one\\ntwo\\xff\\n\\n" >&2; exit 1', "two\ufffd")):
             with open(program, "w", encoding="utf-8") as file:
                 file.write(f"#!/bin/bash\n{body}\n")
             os.chmod(program, 0o755)
@@ -211,6 +214,21 @@ class SweepTest(unittest.TestCase):
             self.assertTrue(record[record["tool"]]["ok"])
             self.assertTrue(record[record["tool"]]["results"])
 
+    def test_finds_the_tools_of_its_bundle(self) -> None:
+        # There bench is in libexec/, too, but only bin/bench starts it with its libraries.
+        tools = os.path.abspath("tools")
+        shutil.copytree(os.path.join(tools, "sweeps"), os.path.join(self.folder, "libexec/sweeps"))
+        shutil.copy(os.path.join(tools, "sweep.py"), os.path.join(self.folder, "libexec"))
+        for place in ("bin", "libexec"):
+            os.makedirs(os.path.join(self.folder, place), exist_ok=True)
+            shutil.copy(FAKE_BENCH, os.path.join(self.folder, place, "bench"))
+        environment = {"PATH": os.environ["PATH"], "FAKE_LOG": self.log}
+        subprocess.run([sys.executable, os.path.join(self.folder, "libexec/sweep.py"),
+                        f"--output={self.output}"], env=environment, check=True,
+                       stdout=subprocess.DEVNULL)
+        self.assertEqual({record["command"][0] for record in read(self.output)},
+                         {os.path.join(self.folder, "bin/bench")})
+
     def test_bad_input_gets_one_line(self) -> None:
         for argument, words in (
                 ("--tp=0", "argument --tp: '0'"), ("--tp=2;4", "argument --tp"),
@@ -220,7 +238,8 @@ class SweepTest(unittest.TestCase):
                 ("--timeout=nan", "number of seconds"), ("--timeout=0", "number of seconds"),
                 ("--min_bytes=99999999999", "--max_bytes"), ("--bench_flags=steps", "'steps'"),
                 ("--bench_flags=--json=x", "not --json"), ("--bench_flags='", "No closing"),
-                ("--bench=/nowhere/bench", "there is no such program"), ("--nonsense", "--nonsense"),
+                ("--bench=/nowhere/bench", "there is no such program"),
+                ("--nonsense", "--nonsense"),
                 ("--output=/nowhere/x.jsonl", "cannot write /nowhere/x.jsonl"),
                 ("--config=/nowhere/x.yaml", "cannot read /nowhere/x.yaml"), ("row", "row")):
             status, out, err = self.sweep(argument)
