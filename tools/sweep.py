@@ -33,7 +33,7 @@ def _find(tool: str, named: str) -> str:
 
 
 def _summarise(runs: _Runs, file: RecordFile, name: str, before: int) -> bool:
-    """Says what the file, called `name`, has of these runs. Whether all have a result and no error."""
+    """Says what the file, called `name`, has of these runs. Whether all are there and none failed."""
     wanted = {(point.key, repeat) for point, repeat in runs}
     records = [record for record in file.records if (record["key"], record["repeat"]) in wanted]
     errors: dict[tuple[str, str], list[Record]] = {}
