@@ -85,6 +85,8 @@ class CpuBackend final : public Backend {
 
   std::string name() const override { return "sim"; }
 
+  LowerOptions HowToLower() const override { return options_.lower; }
+
   std::vector<std::pair<std::string, std::string>> Describe() const override {
     return {{"cores", std::to_string(std::thread::hardware_concurrency())},
             {"gemm", GemmLibrary()},

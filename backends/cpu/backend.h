@@ -23,6 +23,7 @@ struct CpuBackendOptions {
   uint64_t scheduler_seed = 0;
   // Of all_reduce; the other collectives take their own best one.
   sim::Algorithm all_reduce = sim::Algorithm::kAuto;
+  LowerOptions lower;
   // For tests that plant faults in the communication.
   sim::Fabric::WrapEndpoint wrap_endpoint;
 };

@@ -114,6 +114,8 @@ class NcclBackend : public Backend {
     return facts;
   }
 
+  LowerOptions HowToLower() const override { return options_.lower; }
+
   int DefaultTp(int dp) const override {
     const StatusOr<int> devices = CountDevices();
     const int world = launch_ ? launch_->world : devices.ok() ? *devices : 0;

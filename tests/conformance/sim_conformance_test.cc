@@ -25,6 +25,17 @@ Subject SimSubject(const std::string& name, const MakeBackend& make) {
   return {name, make, /*max_world=*/24, {std::begin(kAllDTypes), std::end(kAllDTypes)}, {}};
 }
 
+// Sums cut into as many parts as there may be.
+Subject Parts() {
+  Subject subject = SimSubject("parts", [] {
+    cpu::CpuBackendOptions options;
+    options.lower.sum_part_bytes = 1;
+    return cpu::MakeCpuBackend(options);
+  });
+  subject.dtypes = {DType::kFloat32, DType::kBFloat16};
+  return subject;
+}
+
 Subject Free() {
   return SimSubject("free", Make(cpu::SchedulerKind::kFree, 0, sim::Algorithm::kAuto));
 }
@@ -53,6 +64,7 @@ std::vector<Param> SeededParams() {
 }
 
 INSTANTIATE_TEST_SUITE_P(Free, LinearStepTest, testing::ValuesIn(AllParams(Free())), ParamName);
+INSTANTIATE_TEST_SUITE_P(Parts, LinearStepTest, testing::ValuesIn(AllParams(Parts())), ParamName);
 INSTANTIATE_TEST_SUITE_P(Seeded, LinearStepTest, testing::ValuesIn(SeededParams()), ParamName);
 INSTANTIATE_TEST_SUITE_P(Free, RedistributeTest,
                          testing::ValuesIn(ParamsOf(Free(), DType::kFloat32)), ParamName);

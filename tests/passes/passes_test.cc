@@ -159,8 +159,32 @@ TEST(FuseBias, PutsTheBiasIntoTheProduct) {
   EXPECT_FALSE(program.Find("xw").ok());
 }
 
-TEST(FuseBias, LeavesABiasThatFollowsAnAllReduce) {
+TEST(FuseBias, PutsABiasThatFollowsAnAllReduceIntoOneRanksPart) {
   Program program = Step(LinearMode::kColumn);
+  FuseBias(program);
+  ASSERT_TRUE(Verify(program).ok()) << Verify(program).ToString();
+  const ValueId partial = program.Find("xw.partial").value();
+  const Op& product = program.ops()[program.DefinitionOf(partial)];
+  ASSERT_EQ(product.inputs.size(), 3u);
+  const Value& bias = program.value(product.inputs[2]);
+  EXPECT_EQ(bias.name, "b.once");
+  EXPECT_EQ(bias.placements, Placements(Partial(), Replicate()));
+  const Op& sum = program.ops()[program.DefinitionOf(program.Find("y").value())];
+  EXPECT_EQ(sum.kind, OpKind::kRedistribute);
+  EXPECT_EQ(sum.inputs, std::vector<ValueId>{partial});
+  EXPECT_FALSE(program.Find("xw").ok());
+}
+
+// Scattered, the sum's bias lies as its rows or columns do.
+TEST(FuseBias, LeavesABiasThatFollowsAReduceScatter) {
+  Program program;
+  const ValueId x = Input(program, "x", {4, 6}, Placements(Shard(1), Replicate()));
+  const ValueId b = Input(program, "b", {4});
+  const ValueId product =
+      AddMatMul(program, kForward, "product", x, x, {.transpose_b = true}).value();
+  const ValueId sum =
+      AddRedistribute(program, kForward, "sum", product, Axis::kTp, Shard(0)).value();
+  program.AddResult(AddBias(program, kForward, "y", sum, b).value());
   const std::string before = ToString(program);
   FuseBias(program);
   EXPECT_EQ(ToString(program), before);
@@ -226,7 +250,7 @@ TEST(StartCommunicationEarly, ComputesFirstWhatMovesMost) {
   Program program = Step(LinearMode::kRow);
   EXPECT_THAT(GradientOrder(program), ElementsAre("db.partial", "dx.partial", "dw.partial"));
   StartCommunicationEarly(program, MeshOf(2, 1));
-  EXPECT_THAT(GradientOrder(program), ElementsAre("dx.partial", "db.partial", "dw.partial"));
+  EXPECT_THAT(GradientOrder(program), ElementsAre("dx.partial", "dw.partial", "db.partial"));
   program = Step(LinearMode::kRow);
   StartCommunicationEarly(program, MeshOf(2, 2));
   EXPECT_THAT(GradientOrder(program), ElementsAre("dw.partial", "dx.partial", "db.partial"));
@@ -275,7 +299,7 @@ TEST(Optimize, LeavesTheStepsAsFewOpsAsTheyNeed) {
                           "redistribute", "matmul", "redistribute", "sum_rows", "redistribute",
                           "sgd_update", "sgd_update"));
   EXPECT_THAT(OpNames(Step(LinearMode::kColumn, true)),
-              ElementsAre("redistribute", "matmul", "redistribute", "add_bias", "mse_loss_grad",
+              ElementsAre("redistribute", "redistribute", "matmul", "redistribute", "mse_loss_grad",
                           "matmul", "redistribute", "matmul", "redistribute", "sum_rows",
                           "redistribute", "sgd_update", "sgd_update"));
 }

@@ -40,7 +40,7 @@ void AddMeshBugs(std::vector<Bug>& bugs) {
   bugs.push_back({.number = 5,
                   .form = "Y is reduced over the dp group",
                   .setting = kColumnOnGrid,
-                  .hooks = WrongGroup("xw", Axis::kDp),
+                  .hooks = WrongGroup("y", Axis::kDp),
                   .quantity = Quantity::kY,
                   .caught_by = ByNumbers({{Lane::kReplicas, ""}})});
   bugs.push_back({.number = 5,
@@ -152,11 +152,8 @@ void AddInitialisationBugs(std::vector<Bug>& bugs) {
                                     const RandomTensor random(static_cast<uint64_t>(rank), 0);
                                     source = [=](int64_t i) { return random.Uniform(i); };
                                   }),
-                  .quantity = Quantity::kY,
-                  .caught_by = {{Lane::kReplicas, ""},
-                                {Lane::kExact, "dX"},
-                                {Lane::kBounded, "dX"},
-                                {Lane::kBoundedBf16, "dX"}}});
+                  .quantity = Quantity::kB,
+                  .caught_by = {{Lane::kReplicas, ""}}});  // rank 0's is the one that is added
 }
 
 void AddSwapBugs(std::vector<Bug>& bugs) {

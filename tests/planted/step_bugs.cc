@@ -79,22 +79,18 @@ void AddForwardBugs(std::vector<Bug>& bugs) {
       {.number = 3,
        .form = "the bias is added on every rank, before the all-reduce",
        .setting = kColumn,
-       .program =
-           [](Program& p) { FirstOf(p, OpKind::kMatMul).inputs.push_back(p.Find("b").value()); },
+       .program = [](Program& p) { FirstOf(p, OpKind::kMatMul).inputs[2] = p.Find("b").value(); },
        .hooks = OnSchedule([](Schedule& s, const Mesh&) {
-         OpOf(s, Action::kGemm, "xw.partial").reads.push_back(s.BindingOf("b").view);
-         ScheduledOp& add = OpOf(s, Action::kAddBias, "y");
-         add.action = Action::kCopy;
-         add.reads.pop_back();
-         OrderAgain(s);
+         ScheduledOp& product = OpOf(s, Action::kGemm, "xw.partial");
+         if (product.reads.size() == 2) product.reads.push_back(s.BindingOf("b").view);
        }),
        .quantity = Quantity::kY,
        .caught_by = ByNumbers({{Lane::kPlacement, "the bias would be counted once a rank"}})});
   bugs.push_back({.number = 4,
                   .form = "Y is reduced in a contiguous copy, which is thrown away",
                   .setting = kColumn,
-                  .program = ReadWithout("xw"),
-                  .hooks = OnSchedule([](Schedule& s, const Mesh&) { ReduceACopy(s, "xw"); }),
+                  .program = ReadWithout("y"),
+                  .hooks = OnSchedule([](Schedule& s, const Mesh&) { ReduceACopy(s, "y"); }),
                   .quantity = Quantity::kY,
                   .caught_by = ByNumbers(
                       {{Lane::kPlacement, "'xw.partial' is Partial"}, {Lane::kReplicas, ""}})});
@@ -138,7 +134,7 @@ void AddScaleBugs(std::vector<Bug>& bugs) {
                   .form = "Y is the maximum over the ranks, not the sum",
                   .setting = kColumn,
                   .hooks = OnSchedule([](Schedule& s, const Mesh&) {
-                    OpOf(s, Action::kCollective, "xw").call.reduction = Reduction::kMax;
+                    OpOf(s, Action::kCollective, "y").call.reduction = Reduction::kMax;
                   }),
                   .quantity = Quantity::kY,
                   .caught_by = ByNumbers()});
@@ -146,7 +142,7 @@ void AddScaleBugs(std::vector<Bug>& bugs) {
                   .form = "Y is the mean over the ranks, not the sum",
                   .setting = kColumn,
                   .hooks = OnSchedule([](Schedule& s, const Mesh& mesh) {
-                    const int index = IndexOf(s, Action::kCollective, "xw");
+                    const int index = IndexOf(s, Action::kCollective, "y");
                     ScaleAfter(s, index, s.ops[index].receive, 1.0 / mesh.Size(Axis::kTp));
                   }),
                   .quantity = Quantity::kY,
@@ -178,20 +174,20 @@ void AddScaleBugs(std::vector<Bug>& bugs) {
 
 void AddOrderBugs(std::vector<Bug>& bugs) {
   bugs.push_back({.number = 15,
-                  .form = "Y is made without waiting for the sum",
+                  .form = "the loss is that of Y before its sum has come",
                   .setting = kColumn,
                   .hooks = OnSchedule([](Schedule& s, const Mesh&) {
-                    OpOf(s, Action::kAddBias, "y").waits.clear();
+                    OpOf(s, Action::kMseLossGrad, "loss").waits.clear();
                   }),
-                  .quantity = Quantity::kY,
+                  .quantity = Quantity::kLoss,
                   .caught_by = {{Lane::kHazard, "xw.partial"}}});
   bugs.push_back({.number = 15,
-                  .form = "Y is made of the sum of the step before",
+                  .form = "the loss is that of the step before's Y",
                   .setting = kColumn,
                   .hooks = OnSchedule([](Schedule& s, const Mesh&) {
-                    MoveToFront(s, IndexOf(s, Action::kAddBias, "y"));
+                    MoveToFront(s, IndexOf(s, Action::kMseLossGrad, "loss"));
                   }),
-                  .quantity = Quantity::kY,
+                  .quantity = Quantity::kLoss,
                   .caught_by = ByNumbers()});
   Hooks stale = OnSchedule(
       [](Schedule& s, const Mesh&) { ReadFromStepBefore(s, Action::kGemm, "y.shard", "w"); });

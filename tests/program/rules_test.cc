@@ -204,7 +204,7 @@ TEST(SgdRule, HoldsForEveryPairOfPlacements) {
              });
 }
 
-TEST(RedistributeRule, MakesNothingPartial) {
+TEST(RedistributeRule, MakesNoShardPartial) {
   for (Axis axis : kAllAxes) {
     for (Placement from : kMatrix) {
       for (Placement to : kMatrix) {
@@ -212,7 +212,7 @@ TEST(RedistributeRule, MakesNothingPartial) {
         Program program;
         const ValueId v = Input(program, "v", {3, 5}, On(axis, from));
         const auto out = AddRedistribute(program, Phase::kForward, "out", v, axis, to);
-        ASSERT_EQ(out.ok(), !IsPartial(to) || IsPartial(from));
+        ASSERT_EQ(out.ok(), !IsPartial(to) || !IsShard(from));
         if (!out.ok()) {
           EXPECT_EQ(out.status().message(),
                     "redistribute 'out': on axis " + std::string(Name(axis)) +

@@ -15,10 +15,11 @@ namespace {
 
 constexpr double kPoison = std::numeric_limits<double>::quiet_NaN();
 
-std::vector<Schedule> LowerAll(const Program& program, const Mesh& mesh) {
+std::vector<Schedule> LowerAll(const Program& program, const Mesh& mesh,
+                               const LowerOptions& options) {
   std::vector<Schedule> schedules;
   for (int rank = 0; rank < mesh.world(); ++rank) {
-    schedules.push_back(Lower(program, mesh, rank).value());
+    schedules.push_back(Lower(program, mesh, rank, options).value());
   }
   return schedules;
 }
@@ -103,8 +104,8 @@ std::vector<double> ReceivedBy(size_t me, const CollectiveCall& call,
 
 }  // namespace
 
-Interpreter::Interpreter(const Program& program, const Mesh& mesh)
-    : Interpreter(LowerAll(program, mesh), mesh) {}
+Interpreter::Interpreter(const Program& program, const Mesh& mesh, const LowerOptions& options)
+    : Interpreter(LowerAll(program, mesh, options), mesh) {}
 
 Interpreter::Interpreter(std::vector<Schedule> schedules, const Mesh& mesh)
     : mesh_(mesh), schedules_(std::move(schedules)) {

@@ -21,6 +21,7 @@
 #include "tp/core/mesh.h"
 #include "tp/core/status.h"
 #include "tp/program/program.h"
+#include "tp/schedule/lower.h"
 #include "tp/schedule/schedule.h"
 
 namespace tp {
@@ -28,7 +29,7 @@ namespace tp {
 class Interpreter {
  public:
   // Lowers `program`, which must verify, for every rank of `mesh`.
-  Interpreter(const Program& program, const Mesh& mesh);
+  Interpreter(const Program& program, const Mesh& mesh, const LowerOptions& options = {});
   // Runs these, one a rank of `mesh`.
   Interpreter(std::vector<Schedule> schedules, const Mesh& mesh);
 

@@ -15,8 +15,8 @@ namespace {
 // by value id of the program `meant`.
 void ExpectComputes(const Program& program, const Program& meant,
                     const std::vector<std::vector<double>>& truth, const Sources& sources,
-                    const Mesh& mesh) {
-  Interpreter interpreter(program, mesh);
+                    const Mesh& mesh, const LowerOptions& options = {}) {
+  Interpreter interpreter(program, mesh, options);
   RC_ASSERT(DefectOf(program, mesh, interpreter.schedules()) == "");
   const auto seed = *rc::gen::inRange<uint64_t>(0, 1000);
   for (uint64_t step = 0; step < 2; ++step) {
@@ -58,6 +58,18 @@ RC_GTEST_PROP(RandomPrograms, ComputeTheSameInTheInvariantOrder, ()) {
            << mesh.Size(Axis::kDp) << "\n";
   const auto truth = Evaluate(random.program, random.sources);
   ExpectComputes(random.program, random.program, truth, random.sources, mesh);
+}
+
+// Sums are cut into as many parts as there may be.
+RC_GTEST_PROP(RandomPrograms, ComputeTheSameInParts, ()) {
+  RandomProgram random = DrawProgram();
+  const Mesh mesh = DrawMesh();
+  const auto truth = Evaluate(random.program, random.sources);
+  Program program = random.program;
+  if (*rc::gen::arbitrary<bool>()) Optimize(program, mesh);
+  RC_LOG() << ToString(program) << "tp " << mesh.Size(Axis::kTp) << " dp " << mesh.Size(Axis::kDp)
+           << "\n";
+  ExpectComputes(program, random.program, truth, random.sources, mesh, {.sum_part_bytes = 1});
 }
 
 RC_GTEST_PROP(RandomPrograms, ComputeTheSameAfterThePasses, ()) {

@@ -41,7 +41,7 @@ TEST(BenchTest, PrintsBothModesAndTheVerdict) {
   for (const char* words :
        {"row mode", "column mode", "loss by step", "median", "tokens/s", "FLOP/s", "gradient_sync",
         "dp 1: nothing to do", "all_gather of y over tp", "all_reduce of dx over tp",
-        "all_reduce of xw over tp", "all_gather of dx over tp", "side by side",
+        "all_reduce of y over tp", "all_gather of dx over tp", "side by side",
         "against the reference", "row against column", "Verdict: the sharded steps agree"}) {
     EXPECT_NE(result.out.find(words), std::string::npos) << words << "\n" << result.out;
   }
@@ -60,6 +60,24 @@ TEST(BenchTest, EveryDtypeMeshAndAlgorithm) {
         Bench(fmt::format("{} --tp=3 --mode=column --algorithm={}", kSmall, algorithm));
     EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
     EXPECT_NE(result.out.find(algorithm), std::string::npos) << result.out;
+  }
+}
+
+// Two ranks' sums have one order, so their bits stay when the sums are cut.
+TEST(BenchTest, SumsInPartsGiveTheSameBits) {
+  const std::string folder = MakeScratchFolder();
+  for (const auto& [name, part] : {std::pair("whole", 0), std::pair("parts", 1)}) {
+    const CommandResult result = Bench(fmt::format("{} --tp=2 --dp=2 --sum_part_bytes={} --dump={}",
+                                                   kSmall, part, folder + "/" + name));
+    EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
+  }
+  for (const char* mode : {"row", "column"}) {
+    for (const char* name : {"y", "dx", "dw", "db", "w", "b"}) {
+      const std::string file = fmt::format("{}/{}.npy", mode, name);
+      const std::string contents = ReadWholeFile(folder + "/whole/" + file);
+      EXPECT_FALSE(contents.empty()) << file;
+      EXPECT_EQ(contents, ReadWholeFile(folder + "/parts/" + file)) << file;
+    }
   }
 }
 

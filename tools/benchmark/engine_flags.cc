@@ -34,6 +34,13 @@ DEFINE_uint64(scheduler_seed, 0, "which order the seeded scheduler takes");
 DEFINE_bool(graph, true, "run the step as one CUDA graph, rather than launch it op by op");
 DEFINE_bool(gemm_search, true,
             "choose the algorithm of each product by measuring; without, take cuBLASLt's first");
+DEFINE_string(
+    symmetric, "never",
+    "which collectives use NCCL's symmetric windows: never, auto (where that was measured "
+    "to win) or always; such a collective can't be aborted when a rank stalls");
+DEFINE_int64(sum_part_bytes, -1,
+             "cut the sums of products over ranks into parts of at least so many bytes, which "
+             "overlap with the products; 0: don't; -1: the backend's own choice");
 DEFINE_double(deadline, 30, "seconds after which a wait for another rank is an error");
 DEFINE_string(json, "", "write the results to this file");
 
@@ -79,6 +86,9 @@ Status CheckRanges() {
   if (FLAGS_dp < 1) return BadValue("dp", std::to_string(FLAGS_dp), "at least 1");
   if (FLAGS_tp < (gflags::GetCommandLineFlagInfoOrDie("tp").is_default ? 0 : 1)) {
     return BadValue("tp", std::to_string(FLAGS_tp), "at least 1");
+  }
+  if (FLAGS_sum_part_bytes < -1) {
+    return BadValue("sum_part_bytes", std::to_string(FLAGS_sum_part_bytes), "-1, 0 or more");
   }
   if (!std::isfinite(FLAGS_lr)) return BadValue("lr", std::to_string(FLAGS_lr), "a finite number");
   constexpr double kLongestDeadline = 1e6;  // seconds; a clock can still add it
@@ -129,6 +139,9 @@ Status ParseNames(BenchOptions& options) {
   }
   options.algorithm = *algorithm;
   TP_RETURN_IF_ERROR(ParseReduction(options));
+  const auto symmetric = nccl::ParseSymmetric(FLAGS_symmetric);
+  if (!symmetric) return BadValue("symmetric", FLAGS_symmetric, "auto, never or always");
+  options.symmetric = *symmetric;
   if (FLAGS_scheduler != "free" && FLAGS_scheduler != "seeded") {
     return BadValue("scheduler", FLAGS_scheduler, "free or seeded");
   }
@@ -161,6 +174,7 @@ Status ReadEngineFlags(BenchOptions& options) {
   options.learning_rate = FLAGS_lr;
   options.graph = FLAGS_graph;
   options.gemm_search = FLAGS_gemm_search;
+  options.sum_part_bytes = FLAGS_sum_part_bytes;
   options.seed = FLAGS_seed;
   options.scheduler_seed = FLAGS_scheduler_seed;
   options.deadline = std::chrono::milliseconds(std::llround(std::ceil(FLAGS_deadline * 1000)));

@@ -36,8 +36,9 @@ HelpText Help() {
           {"What runs", {"backend", "mode", "tp", "dp", "reduction", "deadline"}},
           {"The layer", {"tokens", "in_features", "out_features", "dtype"}},
           {"Training", {"steps", "warmup", "floor", "lr", "seed"}},
+          {"Overlap", {"sum_part_bytes"}},
           {"Simulated communication", {"algorithm", "scheduler", "scheduler_seed"}},
-          {"GPUs", {"graph", "gemm_search"}},
+          {"GPUs", {"graph", "gemm_search", "symmetric"}},
           {"Files and checks", {"load", "dump", "json", "verify"}},
       }};
 }

@@ -27,7 +27,9 @@ Json ConfigOf(const BenchOptions& options) {
           {"scheduler", options.seeded ? "seeded" : "free"},
           {"scheduler_seed", options.scheduler_seed},
           {"graph", options.graph},
-          {"gemm_search", options.gemm_search}};
+          {"gemm_search", options.gemm_search},
+          {"symmetric", nccl::Name(options.symmetric)},
+          {"sum_part_bytes", options.sum_part_bytes}};
 }
 
 Json PhasesOf(const StepReport& steps) {

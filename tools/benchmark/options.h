@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "backends/nccl/backend.h"
 #include "sim/collectives/algorithm.h"
 #include "tp/core/dtype.h"
 #include "tp/core/mesh.h"
@@ -37,6 +38,8 @@ struct BenchOptions {
   uint64_t scheduler_seed = 0;
   bool graph = true;        // nccl: the step as one CUDA graph
   bool gemm_search = true;  // nccl: measure the candidates for each product
+  nccl::Symmetric symmetric = nccl::Symmetric::kNever;
+  int64_t sum_part_bytes = -1;  // LowerOptions::sum_part_bytes; -1: the backend's own
   std::chrono::milliseconds deadline{30000};
   bool floor = true;  // also time the matrix products alone
   VerifyMode verify = VerifyMode::kAuto;

@@ -147,6 +147,8 @@ StatusOr<std::unique_ptr<Backend>> MakeBackend(const BenchOptions& options) {
     nccl_options.graph = options.graph;
     nccl_options.gemm_search = options.gemm_search;
     nccl_options.tf32 = options.tf32;
+    nccl_options.symmetric = options.symmetric;
+    if (options.sum_part_bytes >= 0) nccl_options.lower.sum_part_bytes = options.sum_part_bytes;
     return nccl::MakeBackend(nccl_options);
   }
   cpu::CpuBackendOptions cpu_options;
@@ -154,6 +156,7 @@ StatusOr<std::unique_ptr<Backend>> MakeBackend(const BenchOptions& options) {
   cpu_options.scheduler = options.seeded ? cpu::SchedulerKind::kSeeded : cpu::SchedulerKind::kFree;
   cpu_options.scheduler_seed = options.scheduler_seed;
   cpu_options.all_reduce = options.algorithm;
+  if (options.sum_part_bytes >= 0) cpu_options.lower.sum_part_bytes = options.sum_part_bytes;
   return cpu::MakeCpuBackend(cpu_options);
 }
 

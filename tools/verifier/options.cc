@@ -46,8 +46,8 @@ bench::HelpText Help() {
        {"The arithmetic", {"mode", "tp", "dp", "dtype", "steps", "lr", "reduction"}},
        {"What is verified", {"lanes", "json"}},
        {"How our engine runs",
-        {"backend", "deadline", "seed", "algorithm", "scheduler", "scheduler_seed", "graph",
-         "gemm_search"}}}};
+        {"backend", "deadline", "seed", "algorithm", "scheduler", "scheduler_seed",
+         "sum_part_bytes", "graph", "gemm_search", "symmetric"}}}};
 }
 
 // After the engine's flags: not every lane goes with all of them.

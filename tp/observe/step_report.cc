@@ -48,16 +48,17 @@ void AddStep(const Schedule& schedule, const StepRecord& step, double weight,
   }
 }
 
-// The op of a rank's schedule that does what a contract entry says.
-int FindOp(const Schedule& schedule, const ContractEntry& entry) {
+// The ops of a rank's schedule that do what a contract entry says, one a part.
+std::vector<int> FindOps(const Schedule& schedule, const ContractEntry& entry) {
+  std::vector<int> found;
   for (size_t i = 0; i < schedule.ops.size(); ++i) {
     const ScheduledOp& op = schedule.ops[i];
     if (op.action == Action::kCollective && op.call.kind == entry.kind && op.name == entry.name &&
         op.axis == entry.axis) {
-      return static_cast<int>(i);
+      found.push_back(static_cast<int>(i));
     }
   }
-  return -1;
+  return found;
 }
 
 CollectiveReport ReportCollective(const ContractEntry& entry, const TrainResult& result) {
@@ -66,19 +67,25 @@ CollectiveReport ReportCollective(const ContractEntry& entry, const TrainResult&
   const size_t steps = result.ranks[0].op_steps.size();
   std::vector<double> times_us(steps, std::numeric_limits<double>::infinity());
   for (const RankRecord& rank : result.ranks) {
-    const int index = FindOp(rank.schedule, entry);
-    if (index < 0) continue;
-    const ScheduledOp& op = rank.schedule.ops[index];
-    report.algorithm = rank.algorithms[index];
-    report.members = static_cast<int>(op.group.size());
-    report.array_bytes =
-        std::max(report.array_bytes, TotalElements(op.call) * SizeOf(op.call.dtype));
-    report.bytes_sent += rank.op_steps.back().ops[index].bytes_sent;
-    if (op.group[0] == rank.schedule.rank) report.algorithm_bytes += rank.expected_bytes[index];
+    const std::vector<int> parts = FindOps(rank.schedule, entry);
+    if (parts.empty()) continue;
+    int64_t array_bytes = 0;
+    std::vector<double> rank_us(steps);
+    for (int index : parts) {
+      const ScheduledOp& op = rank.schedule.ops[index];
+      report.algorithm = rank.algorithms[index];
+      report.members = static_cast<int>(op.group.size());
+      array_bytes += TotalElements(op.call) * SizeOf(op.call.dtype);
+      report.bytes_sent += rank.op_steps.back().ops[index].bytes_sent;
+      if (op.group[0] == rank.schedule.rank) report.algorithm_bytes += rank.expected_bytes[index];
+      for (size_t step = 0; step < steps; ++step) {
+        const OpRecord& record = rank.op_steps[step].ops[index];
+        rank_us[step] += static_cast<double>(record.end_ns - record.begin_ns) / 1e3;
+      }
+    }
+    report.array_bytes = std::max(report.array_bytes, array_bytes);
     for (size_t step = 0; step < steps; ++step) {
-      const OpRecord& record = rank.op_steps[step].ops[index];
-      times_us[step] =
-          std::min(times_us[step], static_cast<double>(record.end_ns - record.begin_ns) / 1e3);
+      times_us[step] = std::min(times_us[step], rank_us[step]);
     }
   }
   report.time_us = QuantilesOf(std::move(times_us)).median;
@@ -115,7 +122,9 @@ std::vector<CollectiveReport> ReportUndeclared(const std::vector<ContractEntry>&
   std::map<std::pair<std::string, Axis>, CollectiveReport> undeclared;
   for (const RankRecord& rank : result.ranks) {
     std::set<int> declared;
-    for (const ContractEntry& entry : contract) declared.insert(FindOp(rank.schedule, entry));
+    for (const ContractEntry& entry : contract) {
+      for (int index : FindOps(rank.schedule, entry)) declared.insert(index);
+    }
     for (size_t i = 0; i < rank.schedule.ops.size(); ++i) {
       const ScheduledOp& op = rank.schedule.ops[i];
       if (op.action != Action::kCollective || declared.count(static_cast<int>(i)) > 0) continue;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <tuple>
 
 namespace tp {
 namespace {
@@ -114,6 +115,84 @@ class LossOnShards {
   std::vector<ValueId> computed_;                    // shards of gradients that were slices
 };
 
+// Moves a bias that is added to a product, or to the sum of a partial one, into the product.
+class BiasIntoProduct {
+ public:
+  explicit BiasIntoProduct(Program& program) : program_(program), ops_(program.ops()) {}
+
+  void Run() {
+    for (size_t i = 0; i < ops_.size(); ++i) {
+      if (ops_[i].kind == OpKind::kAddBias && Move(i)) i = 0;
+    }
+    program_.ReplaceOps(std::move(ops_));
+  }
+
+ private:
+  // The op that writes `id`, which only op `reader` reads, where no update comes between the two:
+  // what it reads is then still there at the reader's place.
+  std::optional<size_t> OnlyRead(ValueId id, size_t reader) const {
+    if (program_.UsesOf(id) != 1) return std::nullopt;
+    for (size_t i = reader; i-- > 0;) {
+      if (ops_[i].kind == OpKind::kSgdUpdate) return std::nullopt;
+      if (ops_[i].outputs[0] == id) return i;
+    }
+    return std::nullopt;
+  }
+
+  static bool IsBareProduct(const Op& op) {
+    return op.kind == OpKind::kMatMul && op.inputs.size() == 2;
+  }
+
+  bool Move(size_t add) {
+    const std::optional<size_t> writer = OnlyRead(ops_[add].inputs[0], add);
+    if (!writer) return false;
+    if (IsBareProduct(ops_[*writer])) {
+      Op product = ops_[*writer];
+      product.inputs.push_back(ops_[add].inputs[1]);
+      product.outputs = ops_[add].outputs;
+      ops_[add] = std::move(product);
+      ops_.erase(At(*writer));
+      return true;
+    }
+    return MoveBehindSum(*writer, add);
+  }
+
+  // One rank adds the bias to its part of the sum.
+  bool MoveBehindSum(size_t sum, size_t add) {
+    if (ops_[sum].kind != OpKind::kRedistribute) return false;
+    const Placements from = program_.value(ops_[sum].inputs[0]).placements;
+    const Placements to = program_.value(ops_[sum].outputs[0]).placements;
+    const std::optional<size_t> product = OnlyRead(ops_[sum].inputs[0], sum);
+    if (!product || !IsBareProduct(ops_[*product])) return false;
+    Value bias = program_.value(ops_[add].inputs[1]);
+    bias.name += ".once";
+    for (Axis axis : kAllAxes) {
+      if (from[axis] == to[axis]) continue;
+      if (!IsPartial(from[axis]) || !IsReplicate(to[axis])) return false;
+      bias.placements[axis] = Partial();
+    }
+    Op once;
+    once.kind = OpKind::kRedistribute;
+    once.phase = ops_[*product].phase;
+    once.inputs = {ops_[add].inputs[1]};
+    once.outputs = {program_.AddValue(std::move(bias))};
+    Op with_bias = ops_[*product];
+    with_bias.inputs.push_back(once.outputs[0]);
+    ops_[sum].outputs = ops_[add].outputs;
+    // In the addition's place, where its bias is known to be written.
+    const std::vector<Op> moved = {once, with_bias, ops_[sum]};
+    ops_.insert(ops_.erase(At(add)), moved.begin(), moved.end());
+    ops_.erase(At(sum));
+    ops_.erase(At(*product));
+    return true;
+  }
+
+  std::vector<Op>::iterator At(size_t i) { return ops_.begin() + static_cast<std::ptrdiff_t>(i); }
+
+  Program& program_;
+  std::vector<Op> ops_;
+};
+
 // Gradients are synchronised while the backward pass still runs.
 int Stage(Phase phase) { return phase == Phase::kForward ? 0 : phase == Phase::kOptimizer ? 2 : 1; }
 
@@ -151,28 +230,7 @@ void FuseLossAndGradient(Program& program) {
 }
 
 void FuseBias(Program& program) {
-  if (program.sum_order() == SumOrder::kInvariant) return;
-  std::vector<Op> ops = program.ops();
-  for (size_t i = 0; i < ops.size(); ++i) {
-    if (ops[i].kind != OpKind::kAddBias) continue;
-    const ValueId product = ops[i].inputs[0];
-    auto matmul = std::find_if(ops.begin(), ops.end(), [&](const Op& op) {
-      return op.kind == OpKind::kMatMul && op.outputs[0] == product;
-    });
-    if (matmul == ops.end() || matmul->inputs.size() != 2 || program.UsesOf(product) != 1) continue;
-    // The product moves to where its bias is added, so its operands must still be there.
-    const auto bias = ops.begin() + static_cast<std::ptrdiff_t>(i);
-    if (std::any_of(matmul, bias, [](const Op& op) { return op.kind == OpKind::kSgdUpdate; })) {
-      continue;
-    }
-    Op fused = *matmul;
-    fused.inputs.push_back(ops[i].inputs[1]);
-    fused.outputs = ops[i].outputs;
-    ops[i] = std::move(fused);
-    ops.erase(matmul);
-    --i;
-  }
-  program.ReplaceOps(std::move(ops));
+  if (program.sum_order() == SumOrder::kFast) BiasIntoProduct(program).Run();
 }
 
 void DropDeadOps(Program& program) {
@@ -209,6 +267,7 @@ void StartCommunicationEarly(Program& program, const Mesh& mesh) {
     const int producer = writer[ops[i].inputs[0]];
     urgency[producer] = std::max(urgency[producer], moved);
   }
+  if (std::all_of(urgency.begin(), urgency.end(), [](int64_t u) { return u == 0; })) return;
   std::vector<bool> done(n);
   std::vector<Op> ordered;
   const auto ready = [&](size_t i) {
@@ -226,11 +285,12 @@ void StartCommunicationEarly(Program& program, const Mesh& mesh) {
     size_t best = n;
     for (size_t i = 0; i < n; ++i) {
       if (done[i] || !ready(i)) continue;
-      // Forward, backward, optimizer; within each the most urgent first, then program order.
-      if (best == n || Stage(ops[i].phase) < Stage(ops[best].phase) ||
-          (Stage(ops[i].phase) == Stage(ops[best].phase) && urgency[i] > urgency[best])) {
-        best = i;
-      }
+      // Forward, backward, optimizer; within each the most urgent first, products before the
+      // rest, then program order.
+      const auto key = [&](size_t op) {
+        return std::tuple(Stage(ops[op].phase), -urgency[op], ops[op].kind != OpKind::kMatMul);
+      };
+      if (best == n || key(i) < key(best)) best = i;
     }
     CHECK_LT(best, n) << "the program has a cycle";
     done[best] = true;

@@ -19,13 +19,14 @@ void ComputeLossOnShards(Program& program);
 // mse_loss and mse_grad of the same values become one mse_loss_grad, which reads them once.
 void FuseLossAndGradient(Program& program);
 
-// add_bias of a matrix product that nothing else reads becomes the product's bias operand.
+// add_bias of a matrix product that nothing else reads becomes the product's bias operand. Where a
+// partial product is summed first, its first rank adds the bias to its part: Replicate -> Partial.
 // Not in the invariant sum order: a product that is summed over ranks is rounded before its bias.
 void FuseBias(Program& program);
 
 // Reorders the ops of each phase (backward and gradient_sync count as one), as far as their
 // dependencies allow, so that what feeds the most communication on `mesh` runs first: the rest then
-// runs while that communication is under way.
+// runs while that communication is under way. Of the rest products come first, which take longest.
 void StartCommunicationEarly(Program& program, const Mesh& mesh);
 
 // Drops ops that no result and no parameter update depends on.

@@ -197,7 +197,7 @@ Status CheckDeclared(const Program& program, const Op& op) {
 }  // namespace
 
 Status CheckRedistribute(Placement from, Placement to) {
-  if (!IsPartial(to) || IsPartial(from)) return OkStatus();
+  if (!IsPartial(to) || !IsShard(from)) return OkStatus();
   return InvalidArgument("nothing can be made " + ToString(to) + " from " + ToString(from));
 }
 

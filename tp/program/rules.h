@@ -22,7 +22,8 @@ StatusOr<std::vector<Value>> InferOutputs(const Program& program, const Op& op);
 // Whether op's outputs have the types that its rule gives.
 Status CheckTypes(const Program& program, const Op& op);
 
-// Whether a redistribute from one placement to another on one axis means anything.
+// Whether a redistribute from one placement to another on one axis means anything. What is
+// replicated becomes Partial on the axis's first rank; the others have zeros.
 Status CheckRedistribute(Placement from, Placement to);
 
 }  // namespace tp

@@ -14,6 +14,7 @@
 #include "tp/core/dtype.h"
 #include "tp/core/status.h"
 #include "tp/runtime/executor.h"
+#include "tp/schedule/lower.h"
 
 namespace tp {
 
@@ -44,6 +45,9 @@ class Backend {
 
   // The tp that a run with this dp gets where nobody says how many ranks split the layer.
   virtual int DefaultTp(int dp) const = 0;
+
+  // How schedules are to be made for this backend's ranks.
+  virtual LowerOptions HowToLower() const { return {}; }
 
   // Errors: what this backend or machine can't do, before anything is allocated.
   virtual Status Check(int world, DType dtype) const = 0;

@@ -248,7 +248,7 @@ StatusOr<TrainResult> Train(Backend& backend, const Mesh& mesh, const Program& p
   TP_RETURN_IF_ERROR(backend.Check(mesh.world(), program.values()[0].dtype));
   std::vector<Schedule> schedules;
   for (int rank = 0; rank < mesh.world(); ++rank) {
-    TP_ASSIGN_OR_RETURN(Schedule schedule, Lower(program, mesh, rank));
+    TP_ASSIGN_OR_RETURN(Schedule schedule, Lower(program, mesh, rank, backend.HowToLower()));
     schedules.push_back(std::move(schedule));
   }
   std::vector<std::string> blobs;  // rank 0's body alone writes it

@@ -9,6 +9,7 @@
 #include "tp/schedule/hazards.h"
 #include "tp/schedule/layout.h"
 #include "tp/schedule/local_part.h"
+#include "tp/schedule/overlap.h"
 #include "tp/schedule/sum_exchange.h"
 
 namespace tp {
@@ -16,10 +17,11 @@ namespace {
 
 class Lowering {
  public:
-  Lowering(const Program& program, const Mesh& mesh, int rank)
+  Lowering(const Program& program, const Mesh& mesh, int rank, const LowerOptions& options)
       : program_(program),
         mesh_(mesh),
         rank_(rank),
+        options_(options),
         layout_(ChooseLayout(program, mesh)),
         views_(program.values().size()) {
     schedule_.rank = rank;
@@ -31,6 +33,7 @@ class Lowering {
       if (op.kind == OpKind::kInput || op.kind == OpKind::kParameter) Bind(op.outputs[0]);
     }
     for (ValueId id : program_.results()) Bind(id);
+    if (options_.sum_part_bytes > 0) CutSums(schedule_, options_.sum_part_bytes);
     OrderConflicts(schedule_);
     return std::move(schedule_);
   }
@@ -102,7 +105,7 @@ class Lowering {
         const View b = ViewOf(op.inputs[1]);
         std::vector<View> reads = {op.transpose_a ? a.Transposed() : a,
                                    op.transpose_b ? b.Transposed() : b};
-        if (op.inputs.size() == 3) reads.push_back(ViewOf(op.inputs[2]));
+        if (op.inputs.size() == 3 && views_[op.inputs[2]]) reads.push_back(ViewOf(op.inputs[2]));
         return LowerSum(op, Action::kGemm, Action::kBlockedGemm, std::move(reads),
                         op.transpose_a ? 0 : 1);
       }
@@ -174,7 +177,9 @@ class Lowering {
     }
     const Placement from = From(op, *axis);
     const Placement to = To(op, *axis);
-    if (IsReplicate(from)) {
+    if (IsReplicate(from) && IsPartial(to)) {
+      LowerToPartial(op, *axis);
+    } else if (IsReplicate(from)) {
       views_[out] = BlockOf(ViewOf(in), program_.value(in), to.dim, mesh_.Size(*axis),
                             mesh_.Coordinate(rank_, *axis));
     } else if (IsPartial(from) && program_.IsSumTree(in)) {
@@ -187,6 +192,35 @@ class Lowering {
       LowerAllGather(op, *axis, from.dim);
     } else {
       LowerAllToAll(op, *axis, from.dim, to.dim);
+    }
+  }
+
+  // Whether nothing but products read `id`, and those as their bias.
+  bool IsOnlyBias(ValueId id) const {
+    const auto& results = program_.results();
+    return std::find(results.begin(), results.end(), id) == results.end() &&
+           std::all_of(program_.ops().begin(), program_.ops().end(), [&](const Op& op) {
+             const auto use = std::find(op.inputs.begin(), op.inputs.end(), id);
+             return use == op.inputs.end() ||
+                    (op.kind == OpKind::kMatMul && use - op.inputs.begin() == 2);
+           });
+  }
+
+  bool MakesPartial(const Op& op) const {
+    return std::any_of(kAllAxes.begin(), kAllAxes.end(), [&](Axis axis) {
+      return IsReplicate(From(op, axis)) && IsPartial(To(op, axis));
+    });
+  }
+
+  void LowerToPartial(const Op& op, Axis axis) {
+    const ValueId out = op.outputs[0];
+    if (mesh_.Coordinate(rank_, axis) == 0) {
+      views_[out] = ViewOf(op.inputs[0]);
+    } else if (!IsOnlyBias(out)) {
+      const View zeros = Define(out);  // a product without terms
+      View a = zeros, b = zeros;
+      a.columns = b.rows = 0;
+      Emit(Action::kGemm, op, {a, b}, {zeros});
     }
   }
 
@@ -211,8 +245,10 @@ class Lowering {
     if (program_.UsesOf(id) != 1 || op.kind == OpKind::kInput || op.kind == OpKind::kParameter) {
       return false;
     }
+    // What one rank has in the memory of another value and the others as zeros: all do alike.
+    if (op.kind == OpKind::kRedistribute && MakesPartial(op)) return false;
     return std::all_of(op.inputs.begin(), op.inputs.end(), [&](ValueId in) {
-      return ViewOf(in).buffer != ViewOf(id).buffer || MayOverwrite(in);
+      return !views_[in] || ViewOf(in).buffer != ViewOf(id).buffer || MayOverwrite(in);
     });
   }
 
@@ -376,6 +412,7 @@ class Lowering {
   const Program& program_;
   const Mesh& mesh_;
   const int rank_;
+  const LowerOptions options_;
   Schedule schedule_;
   Layout layout_;
   std::vector<std::optional<View>> views_;  // by value
@@ -383,7 +420,8 @@ class Lowering {
 
 }  // namespace
 
-StatusOr<Schedule> Lower(const Program& program, const Mesh& mesh, int rank) {
+StatusOr<Schedule> Lower(const Program& program, const Mesh& mesh, int rank,
+                         const LowerOptions& options) {
   TP_RETURN_IF_ERROR(Verify(program));
   for (Axis axis : kAllAxes) {
     if (program.sum_order() == SumOrder::kFast || SplitsIntoBlocks(mesh.Size(axis))) continue;
@@ -391,7 +429,7 @@ StatusOr<Schedule> Lower(const Program& program, const Mesh& mesh, int rank) {
                            std::to_string(kSumBlocks) + ", such as 1, 2, 3, 4, 6 or 8; " +
                            std::string(Name(axis)) + " is " + std::to_string(mesh.Size(axis)));
   }
-  Schedule schedule = Lowering(program, mesh, rank).Run();
+  Schedule schedule = Lowering(program, mesh, rank, options).Run();
   Status status = CheckHazards(schedule);
   CHECK(status.ok()) << "lowering made a race: " << status.ToString();
   return schedule;

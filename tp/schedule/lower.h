@@ -7,6 +7,8 @@
 //   Shard(d) -> Replicate  all_gather; where it can, the shard is computed in its place already
 //   Shard(a) -> Shard(b)   all_to_all, then one copy a block
 //   Replicate -> Shard(d)  a view
+//   Replicate -> Partial   the same memory on the axis's first rank, zeros on the others; a
+//                          product whose bias would be zeros has none
 //   anything, alone        a group of one rank has nothing to redistribute: the same memory
 //
 // Where the program's sum order is invariant, products and sums of rows are blocked, and their
@@ -19,6 +21,8 @@
 // conflicting memory needs.
 #pragma once
 
+#include <cstdint>
+
 #include "tp/core/mesh.h"
 #include "tp/core/status.h"
 #include "tp/program/program.h"
@@ -26,9 +30,16 @@
 
 namespace tp {
 
+struct LowerOptions {
+  // Sums of products over ranks are cut into parts of at least so many bytes that overlap with the
+  // products around them (see overlap.h); 0: they are not.
+  int64_t sum_part_bytes = 0;
+};
+
 // The schedule of `rank`; every rank of a mesh lowers the same Program and so calls the same
 // collectives in the same order. The program must verify. Errors: INVALID_ARGUMENT from
 // Verify, or for an invariant sum order over ranks whose number does not divide kSumBlocks.
-StatusOr<Schedule> Lower(const Program& program, const Mesh& mesh, int rank);
+StatusOr<Schedule> Lower(const Program& program, const Mesh& mesh, int rank,
+                         const LowerOptions& options = {});
 
 }  // namespace tp

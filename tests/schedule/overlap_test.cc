@@ -1,0 +1,52 @@
+// Which ops are cut into parts, and in what order these run. That they keep what is computed is
+// random_program_test.cc's to show.
+#include "tp/schedule/overlap.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tp/model/linear_step.h"
+#include "tp/schedule/lower.h"
+
+namespace tp {
+namespace {
+
+using testing::ElementsAre;
+
+// "compute y" for each op of rank 0, in list order.
+std::vector<std::string> OpsOf(LinearMode mode, int64_t part_bytes) {
+  LinearStepOptions options;
+  options.mode = mode;
+  options.tokens = 20;
+  options.in_features = 8;
+  options.out_features = 10;  // y has 800 bytes, dx 640
+  const Mesh mesh = Mesh::Create(2, 1).value();
+  const Program program = MakeLinearStep(options, mesh).value();
+  const Schedule schedule = Lower(program, mesh, 0, {.sum_part_bytes = part_bytes}).value();
+  std::vector<std::string> names;
+  for (const ScheduledOp& op : schedule.ops) {
+    names.push_back(std::string(Name(op.stream)) + " " + op.name);
+  }
+  return names;
+}
+
+TEST(Overlap, CutsASumWithWhatMakesAndReadsIt) {
+  EXPECT_THAT(
+      OpsOf(LinearMode::kColumn, 400),
+      ElementsAre("compute xw.partial", "communication y", "compute xw.partial", "communication y",
+                  "compute loss", "compute dx.shard", "compute loss", "compute dx.shard",
+                  "communication dx", "compute dw.partial", "compute db.partial",
+                  "compute w.updated", "compute b.updated", "compute loss"));
+  EXPECT_THAT(OpsOf(LinearMode::kRow, 300),
+              ElementsAre("compute y.shard", "communication y", "compute loss",
+                          "compute dx.partial", "communication dx", "compute dx.partial",
+                          "communication dx", "compute dw.partial", "compute db.partial",
+                          "compute w.updated", "compute b.updated"));
+}
+
+TEST(Overlap, LeavesASumThatIsSmallerThanTwoParts) {
+  EXPECT_EQ(OpsOf(LinearMode::kColumn, 401), OpsOf(LinearMode::kColumn, 0));
+}
+
+}  // namespace
+}  // namespace tp

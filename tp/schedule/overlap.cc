@@ -1,0 +1,164 @@
+#include "tp/schedule/overlap.h"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "tp/core/shard_geometry.h"
+#include "tp/schedule/hazards.h"
+
+namespace tp {
+namespace {
+
+View RowsOf(const View& view, const ShardGeometry& parts, int part) {
+  return view.Sub(parts.Offset(part), 0, parts.Length(part), view.columns);
+}
+
+bool Touches(const ScheduledOp& op, const View& view) {
+  const auto overlaps = [&](const View& other) { return Overlap(view, other); };
+  return std::any_of(op.reads.begin(), op.reads.end(), overlaps) ||
+         std::any_of(op.writes.begin(), op.writes.end(), overlaps);
+}
+
+class SumCutter {
+ public:
+  SumCutter(Schedule& schedule, int64_t part_bytes)
+      : schedule_(schedule), part_bytes_(part_bytes) {}
+
+  void Run() {
+    for (size_t i = 0; i < schedule_.ops.size(); ++i) FindSum(i);
+    for (size_t i = 0; i < schedule_.ops.size(); ++i) {
+      const ScheduledOp& op = schedule_.ops[i];
+      if (const auto sum = sum_of_.find(i); sum != sum_of_.end()) {
+        CutProduct(op, schedule_.ops[sum->second]);
+      } else if (const View* sum = CutSumReadBy(op)) {
+        // A sum that is read by an op of the same rows; `i` moves on where a product goes along.
+        if (CutReaders(i, *sum)) ++i;
+      } else if (!IsCutSum(i)) {
+        ops_.push_back(op);
+      }
+    }
+    ops_.insert(ops_.end(), last_.begin(), last_.end());
+    schedule_.ops = std::move(ops_);
+  }
+
+ private:
+  // Whether op `i` is a sum to be cut, and of which product.
+  void FindSum(size_t i) {
+    const ScheduledOp& sum = schedule_.ops[i];
+    if (sum.action != Action::kCollective || sum.call.kind != CollectiveKind::kAllReduce ||
+        !(sum.send == sum.receive) || !IsPacked(sum.send, Order::kRowsOutermost) ||
+        PartsOf(sum.send) < 2) {
+      return;
+    }
+    for (size_t j = i; j-- > 0;) {
+      const ScheduledOp& op = schedule_.ops[j];
+      if (!Touches(op, sum.send)) continue;
+      if (op.action == Action::kGemm && op.writes[0] == sum.send) sum_of_[j] = i;
+      return;
+    }
+  }
+
+  int PartsOf(const View& sum) const {
+    const int64_t bytes = sum.size() * SizeOf(schedule_.buffers[sum.buffer].dtype);
+    return static_cast<int>(std::min({bytes / part_bytes_, sum.rows, int64_t{kMostParts}}));
+  }
+
+  bool IsCutSum(size_t i) const {
+    return std::any_of(sum_of_.begin(), sum_of_.end(),
+                       [&](const auto& pair) { return pair.second == i; });
+  }
+
+  void CutProduct(const ScheduledOp& product, const ScheduledOp& sum) {
+    const ShardGeometry parts(sum.send.rows, PartsOf(sum.send));
+    for (int part = 0; part < parts.parts(); ++part) {
+      ops_.push_back(RowsOfProduct(product, parts, part));
+      ScheduledOp one = sum;
+      one.send = one.receive = RowsOf(sum.send, parts, part);
+      one.reads = {one.send};
+      one.writes = {one.receive};
+      one.call.counts = {one.send.size()};
+      ops_.push_back(std::move(one));
+    }
+    cut_.push_back(sum.send);
+  }
+
+  static ScheduledOp RowsOfProduct(const ScheduledOp& product, const ShardGeometry& parts,
+                                   int part) {
+    ScheduledOp one = product;
+    one.reads[0] = RowsOf(product.reads[0], parts, part);
+    one.writes[0] = RowsOf(product.writes[0], parts, part);
+    return one;
+  }
+
+  // The cut sum that `op` reads whole, if it is one that works row by row.
+  const View* CutSumReadBy(const ScheduledOp& op) const {
+    size_t operand = 0;
+    switch (op.action) {
+      case Action::kAddBias:
+      case Action::kMseGrad:
+      case Action::kMseLossGrad:
+        break;
+      case Action::kSgd:
+        operand = 1;
+        break;
+      default:
+        return nullptr;
+    }
+    const auto found = std::find(cut_.begin(), cut_.end(), op.reads[operand]);
+    return found == cut_.end() ? nullptr : &*found;
+  }
+
+  // Returns whether the op behind op `i`, a product, was cut too.
+  bool CutReaders(size_t i, const View& sum) {
+    const ScheduledOp& op = schedule_.ops[i];
+    const View& result = op.writes.back();
+    const bool has_product = i + 1 < schedule_.ops.size() && sum_of_.count(i + 1) == 0 &&
+                             schedule_.ops[i + 1].action == Action::kGemm &&
+                             schedule_.ops[i + 1].reads[0] == result;
+    const ShardGeometry parts(sum.rows, PartsOf(sum));
+    const std::vector<View> losses = LossesOf(op, parts.parts());
+    for (int part = 0; part < parts.parts(); ++part) {
+      ScheduledOp one = op;
+      for (View& view : one.reads) {
+        if (view.rows == sum.rows) view = RowsOf(view, parts, part);  // but for a bias
+      }
+      one.writes.back() = RowsOf(result, parts, part);
+      if (!losses.empty()) one.writes[0] = losses[part];
+      ops_.push_back(std::move(one));
+      if (has_product) ops_.push_back(RowsOfProduct(schedule_.ops[i + 1], parts, part));
+    }
+    return has_product;
+  }
+
+  // Where the loss of each part goes, if `op` has one; they are summed at the schedule's end.
+  std::vector<View> LossesOf(const ScheduledOp& op, int parts) {
+    if (op.action != Action::kMseLossGrad) return {};
+    const View& loss = op.writes[0];
+    const Buffer& buffer = schedule_.buffers[loss.buffer];
+    const View all{static_cast<BufferId>(schedule_.buffers.size()), 0, parts, 1, 1, 1};
+    schedule_.buffers.push_back({buffer.name + ".parts", buffer.dtype, parts});
+    ScheduledOp sum = op;
+    sum.action = Action::kSumRows;
+    sum.reads = {all};
+    sum.writes = {loss};
+    last_.push_back(std::move(sum));
+    std::vector<View> losses;
+    for (int part = 0; part < parts; ++part) losses.push_back(all.Sub(part, 0, 1, 1));
+    return losses;
+  }
+
+  Schedule& schedule_;
+  const int64_t part_bytes_;
+  std::map<size_t, size_t> sum_of_;  // product's op -> its sum's
+  std::vector<View> cut_;            // sums that were cut
+  std::vector<ScheduledOp> ops_;
+  std::vector<ScheduledOp> last_;  // what goes behind all others
+};
+
+}  // namespace
+
+void CutSums(Schedule& schedule, int64_t part_bytes) { SumCutter(schedule, part_bytes).Run(); }
+
+}  // namespace tp

@@ -1,0 +1,22 @@
+// A rewrite of a Schedule, before its waits are known, that lets more of it run at the same time.
+//
+// It keeps what is computed, but for the order of sums in a loss and in an all_reduce of more than
+// two ranks, and it keeps the bytes that are moved. All ranks of a group cut alike.
+#pragma once
+
+#include <cstdint>
+
+#include "tp/schedule/schedule.h"
+
+namespace tp {
+
+// Cuts a matrix product whose result is summed over ranks, and the sum, into parts of rows of at
+// least `part_bytes` (at most kMostParts): the sum of one part is under way while the product makes
+// the next. Elementwise ops that read the sum, and a product that follows such an op, are cut
+// alike, so that they begin when the first part has come; a loss's value is then worked out aside.
+// Leaves alone what is smaller than two parts, and sums whose rows are not the slowest index in
+// memory.
+inline constexpr int kMostParts = 4;
+void CutSums(Schedule& schedule, int64_t part_bytes);
+
+}  // namespace tp
