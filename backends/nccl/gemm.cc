@@ -7,6 +7,7 @@
 
 #include "backends/nccl/error.h"
 #include "backends/nccl/kernels.h"
+#include "backends/nccl/thin_gemm.h"
 
 namespace tp::nccl {
 namespace {
@@ -101,7 +102,10 @@ StatusOr<std::unique_ptr<Gemm>> Gemm::Plan(const GemmContext& context, const Dev
     TP_RETURN_IF_ERROR(
         gemm->Describe(b.Transposed(), a.Transposed(), c.Transposed(), true, true, options));
     TP_RETURN_IF_ERROR(gemm->AskForAlgorithms());
-    if (gemm->candidates() > 0) return gemm;
+    if (gemm->candidates() > 0) {
+      gemm->OfferThin(a, b, options);
+      return gemm;
+    }
     gemm->Release();
     gemm->bias_by_ = BiasBy::kPrefill;
   }
@@ -111,7 +115,14 @@ StatusOr<std::unique_ptr<Gemm>> Gemm::Plan(const GemmContext& context, const Dev
   if (gemm->candidates() == 0) {
     return Internal(fmt::format("cuBLASLt knows no algorithm for {}", gemm->signature()));
   }
+  gemm->OfferThin(a, b, options);
   return gemm;
+}
+
+void Gemm::OfferThin(const DeviceMatrix& a, const DeviceMatrix& b, const GemmOptions& options) {
+  if (options.tf32 || !IsThin(a, b, c_, bias_)) return;
+  thin_ = Thin{a, b};
+  signature_ += " thin";
 }
 
 Status Gemm::Describe(const DeviceMatrix& a, const DeviceMatrix& b, const DeviceMatrix& d,
@@ -218,6 +229,9 @@ Status Gemm::Run(cudaStream_t stream) const {
       TP_CUDA(Zero(c_, stream));
     }
     return OkStatus();
+  }
+  if (chosen_ == static_cast<int>(algorithms_.size())) {
+    return FromCuda(ThinGemm(thin_->a, thin_->b, c_, bias_, stream), "ThinGemm");
   }
   const bool prefill = bias_by_ == BiasBy::kPrefill;
   if (prefill) TP_CUDA(BroadcastBias(*bias_, c_, stream));

@@ -1,4 +1,5 @@
-// Gemm: one matrix product of a Schedule, planned once, through cuBLASLt.
+// Gemm: one matrix product of a Schedule, planned once, through cuBLASLt, or by a kernel of
+// thin_gemm.h where that is faster.
 //
 // c = a b [+ bias on each row], for matrices that lie along rows or along columns, each its own
 // way. fp64 computes in fp64; fp32 in fp32, or with its inputs rounded to tf32 where asked; bf16
@@ -47,7 +48,7 @@ class Gemm {
   Gemm& operator=(const Gemm&) = delete;
 
   // How many algorithms there are to choose from; 0 where nothing is multiplied.
-  int candidates() const { return static_cast<int>(algorithms_.size()); }
+  int candidates() const { return static_cast<int>(algorithms_.size()) + (thin_ ? 1 : 0); }
   void Choose(int candidate) { chosen_ = candidate; }
 
   // Equal for products that have the same candidates.
@@ -59,12 +60,18 @@ class Gemm {
  private:
   enum class BiasBy { kNobody, kEpilogue, kPrefill };
 
+  // a and b of a product that is also one for ThinGemm.
+  struct Thin {
+    DeviceMatrix a, b;
+  };
+
   Gemm(const GemmContext& context, const DeviceMatrix& c, const std::optional<DeviceMatrix>& bias)
       : context_(context), c_(c), bias_(bias) {}
   Status Describe(const DeviceMatrix& a, const DeviceMatrix& b, const DeviceMatrix& d,
                   bool row_order, bool bias_in_epilogue, const GemmOptions& options);
   // Fills algorithms_; none is no error.
   Status AskForAlgorithms();
+  void OfferThin(const DeviceMatrix& a, const DeviceMatrix& b, const GemmOptions& options);
   Status SetAlignments(cublasLtMatmulPreference_t preference) const;
   void Release();
 
@@ -77,6 +84,7 @@ class Gemm {
   cublasLtMatmulDesc_t operation_ = nullptr;
   cublasLtMatrixLayout_t a_layout_ = nullptr, b_layout_ = nullptr, d_layout_ = nullptr;
   std::vector<cublasLtMatmulAlgo_t> algorithms_;
+  std::optional<Thin> thin_;  // the last candidate
   int chosen_ = 0;
   std::string signature_;
 };

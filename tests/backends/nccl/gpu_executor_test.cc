@@ -3,6 +3,7 @@
 // names it.
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <glog/logging.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -235,6 +236,21 @@ pid_t SpawnWorker(int rank, int victim, const std::string& log) {
   return pid;
 }
 
+// Waits for a worker, which writes its stack to its log if it has to be stopped.
+int WaitFor(pid_t pid) {
+  int state = 0;
+  for (const auto until = Clock::now() + seconds(60); Clock::now() < until;) {
+    if (waitpid(pid, &state, WNOHANG) == pid) return state;
+    std::this_thread::sleep_for(milliseconds(10));
+  }
+  ADD_FAILURE() << "process " << pid << " did not end";
+  kill(pid, SIGABRT);
+  std::this_thread::sleep_for(seconds(2));
+  kill(pid, SIGKILL);
+  CHECK_EQ(waitpid(pid, &state, 0), pid);
+  return state;
+}
+
 std::string ReadText(const std::string& path) {
   std::ifstream file(path);
   return {std::istreambuf_iterator<char>(file), {}};
@@ -252,8 +268,7 @@ TEST_P(GpuProcesses, ADeadRankIsNamed) {
   }
   const auto begin = Clock::now();
   for (int rank = 0; rank < 2; ++rank) {
-    int state = 0;
-    ASSERT_EQ(waitpid(pids[rank], &state, 0), pids[rank]);
+    const int state = WaitFor(pids[rank]);
     const std::string log = ReadText(logs[rank]);
     if (rank == victim) {
       EXPECT_TRUE(WIFSIGNALED(state) && WTERMSIG(state) == SIGKILL) << log;
@@ -273,6 +288,7 @@ INSTANTIATE_TEST_SUITE_P(Victim, GpuProcesses, testing::Values(-1, 0, 1));
 
 // Run by ADeadRankIsNamed only.
 TEST(GpuWorker, DISABLED_TrainsUntilItIsKilled) {
+  google::InstallFailureSignalHandler();
   const char* victim_text = std::getenv(kVictim);
   ASSERT_NE(victim_text, nullptr);
   const int victim = std::atoi(victim_text);
