@@ -1,11 +1,13 @@
 #include "backends/cpu/executor.h"
 
 #include <sched.h>
+#include <unistd.h>
 
 #include <array>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <new>
 #include <utility>
 
@@ -336,6 +338,19 @@ Status CpuExecutor::Read(BufferId buffer, std::span<std::byte> bytes) {
 Status CpuExecutor::EnqueueStep(StepKind kind) { return state_->Enqueue(kind); }
 
 Status CpuExecutor::Synchronize() { return state_->Synchronize(); }
+
+DeviceInfo CpuExecutor::Device() const {
+  DeviceInfo device;
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; device.name.empty() && std::getline(file, line);) {
+    const size_t colon = line.find(": ");
+    if (line.starts_with("model name") && colon != std::string::npos) {
+      device.name = line.substr(colon + 2);
+    }
+  }
+  device.memory_bytes = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
+  return device;
+}
 
 const StepRecord& CpuExecutor::LastStep() const { return state_->record(); }
 

@@ -42,6 +42,8 @@ class CpuExecutor final : public Executor {
   Status Synchronize() override;
   void TimeOps(bool) override {}
   bool OpTimesAreFree() const override { return true; }
+  Status Profile(bool) override { return OkStatus(); }  // a step always records what there is
+  DeviceInfo Device() const override;
   const StepRecord& LastStep() const override;
   std::string AlgorithmOf(int index) const override;
   int64_t ExpectedBytes(int index) const override;

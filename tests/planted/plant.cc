@@ -53,6 +53,8 @@ class PlantedExecutor final : public Executor {
   }
   void TimeOps(bool on) override { executor_->TimeOps(on); }
   bool OpTimesAreFree() const override { return true; }
+  Status Profile(bool on) override { return executor_->Profile(on); }
+  DeviceInfo Device() const override { return executor_->Device(); }
 
   // The engine asks by its own schedule's ops, of which the hooks may have left nothing: it gets
   // empty answers, and the true ones are in `record`.

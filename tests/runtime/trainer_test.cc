@@ -2,7 +2,9 @@
 #include "tp/runtime/trainer.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <memory>
@@ -188,6 +190,11 @@ class CostlyTimes final : public Executor {
   }
   void TimeOps(bool on) override { timed_ = on; }
   bool OpTimesAreFree() const override { return false; }
+  Status Profile(bool on) override {
+    timed_ = on;
+    return inner_->Profile(on);
+  }
+  DeviceInfo Device() const override { return inner_->Device(); }
   const StepRecord& LastStep() const override { return record_; }
   std::string AlgorithmOf(int index) const override { return inner_->AlgorithmOf(index); }
   int64_t ExpectedBytes(int index) const override { return inner_->ExpectedBytes(index); }
@@ -257,6 +264,48 @@ TEST(TrainerTest, TimesOpsApartWhereThatCosts) {
   EXPECT_EQ(costly->losses, free->losses);
   for (const char* name : {"w", "b"}) {
     EXPECT_EQ(costly->last.at(name).ToDoubles(), free->last.at(name).ToDoubles());
+  }
+}
+
+// Profiled steps come after the timed ones, and change no result.
+TEST(TrainerTest, ProfilesStepsOfTheirOwn) {
+  const Mesh mesh = *Mesh::Create(2, 2);
+  TrainOptions options;
+  options.steps = 3;
+  CostlyBackend backend;
+  const StatusOr<TrainResult> plain =
+      Train(backend, mesh, MakeProgram(mesh), AllSources(), options);
+  options.profiled_steps = kTracedSteps + 2;
+  const StatusOr<TrainResult> profiled =
+      Train(backend, mesh, MakeProgram(mesh), AllSources(), options);
+  ASSERT_TRUE(plain.ok()) << plain.status().ToString();
+  ASSERT_TRUE(profiled.ok()) << profiled.status().ToString();
+  for (const RankRecord& rank : plain->ranks) {
+    EXPECT_TRUE(rank.profiled.empty());
+    EXPECT_TRUE(rank.profile.steps.empty());
+  }
+  for (const RankRecord& rank : profiled->ranks) {
+    ASSERT_EQ(rank.steps.size(), 3u);
+    for (const StepRecord& step : rank.steps) EXPECT_TRUE(step.ops.empty());
+    ASSERT_EQ(rank.profiled.size(), kTracedSteps + 2u);
+    ASSERT_EQ(rank.profile.steps.size(), static_cast<size_t>(kTracedSteps));
+    EXPECT_FALSE(rank.profile.host.empty());
+    EXPECT_EQ(rank.profile.process, getpid());
+    for (int i = 0; i < kTracedSteps; ++i) {
+      const ProfiledStep& step = rank.profile.steps[i];
+      // Warm-up, timed steps, one to get warm again, and two that are not traced came before.
+      EXPECT_EQ(step.number, options.warmup + 3 + 1 + 2 + i);
+      EXPECT_EQ(step.record.ops.size(), rank.schedule.ops.size());
+      EXPECT_EQ(step.record.begin_ns, rank.profiled[i + 2].begin_ns);
+      EXPECT_EQ(step.record.end_ns, rank.profiled[i + 2].end_ns);
+      const std::vector<int64_t> times = {step.arrived_ns, step.released_ns, step.record.begin_ns,
+                                          step.handed_over_ns, step.synchronized_ns};
+      EXPECT_TRUE(std::is_sorted(times.begin(), times.end()));
+    }
+  }
+  EXPECT_EQ(profiled->losses, plain->losses);
+  for (const char* name : {"w", "b"}) {
+    EXPECT_EQ(profiled->last.at(name).ToDoubles(), plain->last.at(name).ToDoubles());
   }
 }
 

@@ -7,6 +7,7 @@
 // the others, whose errors name it and its cause.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -18,17 +19,58 @@
 
 namespace tp {
 
-// What one op of one step did: measured, on the backend's clock.
+// What one op of one step did: measured, on std::chrono::steady_clock.
 struct OpRecord {
   int64_t begin_ns = 0;
   int64_t end_ns = 0;
   int64_t bytes_sent = 0;  // by this rank, in a collective
 };
 
+// One thing that ran on a device for an op: measured, on the clock of the ops. A grid of blocks, as
+// CUDA says it; the last two are estimates from these numbers and the device's limits.
+struct KernelRecord {
+  enum class Kind { kKernel, kCopy, kFill };
+
+  Kind kind = Kind::kKernel;
+  std::string name;
+  int64_t begin_ns = 0;
+  int64_t end_ns = 0;
+  int64_t correlation = 0;  // the device's own number of the call that launched it
+  std::array<int64_t, 3> grid = {1, 1, 1};
+  std::array<int64_t, 3> block = {1, 1, 1};
+  int64_t registers_per_thread = 0;
+  int64_t shared_bytes = 0;  // of a block
+  double blocks_per_multiprocessor = 0;
+  double occupancy_percent = 0;
+
+  bool operator==(const KernelRecord&) const = default;
+};
+
+// What only a profiled step tells of an op.
+struct OpProfile {
+  int64_t enqueue_begin_ns = 0;  // the rank's thread began to enqueue it, on its own or with others
+  int64_t enqueue_end_ns = 0;
+  std::vector<KernelRecord> kernels;  // in the order in which they began
+};
+
 struct StepRecord {
   int64_t begin_ns = 0;       // the step was handed over, on the clock of the ops
   int64_t end_ns = 0;         // its last op had ended
   std::vector<OpRecord> ops;  // one for each op of the schedule, or none where ops were not timed
+  // One for each op of a profiled step; none where a step is handed over as a whole and an op is
+  // one thing that a worker does.
+  std::vector<OpProfile> profile;
+};
+
+// What a rank computes on.
+struct DeviceInfo {
+  bool gpu = false;  // else it is cores of the host
+  int index = 0;     // of the devices of its host
+  std::string name;  // as the system calls it; "" where it does not say
+  int64_t memory_bytes = 0;
+  int compute_major = 0;  // CUDA's compute capability; GPUs only
+  int compute_minor = 0;
+  int multiprocessors = 0;  // GPUs only
 };
 
 // What of a schedule a step runs: everything, or its matrix products alone, over the same memory
@@ -51,6 +93,11 @@ class Executor {
   // times them, and says so.
   virtual void TimeOps(bool on) = 0;
   virtual bool OpTimesAreFree() const = 0;
+
+  // Whether steps are to be profiled from the next one on: their records then hold ops, timed, and
+  // all that is known of each. Called with no step under way. Errors: the backend's.
+  virtual Status Profile(bool on) = 0;
+  virtual DeviceInfo Device() const = 0;
 
   // Of the last step that Synchronize saw end.
   virtual const StepRecord& LastStep() const = 0;

@@ -1,5 +1,6 @@
 #include "tp/runtime/trainer.h"
 
+#include <chrono>
 #include <memory>
 #include <utility>
 
@@ -11,6 +12,12 @@ namespace tp {
 namespace {
 
 constexpr int kTimedOpSteps = 5;  // extra steps where timing the ops slows them down
+
+int64_t NowNs() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
 
 bool IsSource(const Program& program, const Binding& binding) {
   const OpKind kind = program.ops()[program.DefinitionOf(binding.value)].kind;
@@ -44,6 +51,7 @@ class RankRun {
       if (options_.progress && context_.rank() == 0) options_.progress(step + 1);
     }
     TP_RETURN_IF_ERROR(ReadParts(/*parameters=*/true, last_));
+    if (options_.profiled_steps > 0) TP_RETURN_IF_ERROR(ProfileSteps());
     if (executor_->OpTimesAreFree()) {
       op_steps_ = steps_;
     } else {
@@ -63,9 +71,36 @@ class RankRun {
 
  private:
   Status Step(StepKind kind = StepKind::kWhole) {
+    if (kind == StepKind::kWhole) ++whole_steps_;
     TP_RETURN_IF_ERROR(context_.Barrier());
     TP_RETURN_IF_ERROR(executor_->EnqueueStep(kind));
     return executor_->Synchronize();
+  }
+
+  StatusOr<ProfiledStep> StepOnTheClock() {
+    ProfiledStep step;
+    step.number = whole_steps_++;
+    step.arrived_ns = NowNs();
+    TP_RETURN_IF_ERROR(context_.Barrier());
+    step.released_ns = NowNs();
+    TP_RETURN_IF_ERROR(executor_->EnqueueStep(StepKind::kWhole));
+    step.handed_over_ns = NowNs();
+    TP_RETURN_IF_ERROR(executor_->Synchronize());
+    step.synchronized_ns = NowNs();
+    step.record = executor_->LastStep();
+    return step;
+  }
+
+  Status ProfileSteps() {
+    profile_ = MakeRankProfile(executor_->Device());
+    TP_RETURN_IF_ERROR(executor_->Profile(true));
+    for (int i = 0; i <= options_.profiled_steps; ++i) {
+      TP_ASSIGN_OR_RETURN(ProfiledStep step, StepOnTheClock());
+      if (i == 0) continue;  // pays for what a profiler sets up on first use
+      profiled_.push_back({step.record.begin_ns, step.record.end_ns, {}, {}});
+      if (i > options_.profiled_steps - kTracedSteps) profile_.steps.push_back(std::move(step));
+    }
+    return executor_->Profile(false);
   }
 
   std::vector<std::byte> Image(const Binding& binding) const {
@@ -108,16 +143,7 @@ class RankRun {
 
   void PackSteps(const std::vector<StepRecord>& steps, BlobWriter& blob) const {
     blob.Number(static_cast<int64_t>(steps.size()));
-    for (const StepRecord& step : steps) {
-      blob.Number(step.begin_ns);
-      blob.Number(step.end_ns);
-      blob.Number(static_cast<int64_t>(step.ops.size()));
-      for (const OpRecord& op : step.ops) {
-        blob.Number(op.begin_ns);
-        blob.Number(op.end_ns);
-        blob.Number(op.bytes_sent);
-      }
-    }
+    for (const StepRecord& step : steps) PackStep(step, blob);
   }
 
   std::string Pack() const {
@@ -128,6 +154,8 @@ class RankRun {
     PackSteps(steps_, blob);
     PackSteps(op_steps_, blob);
     PackSteps(products_, blob);
+    PackSteps(profiled_, blob);
+    PackProfile(profile_, blob);
     for (size_t i = 0; i < schedule_.ops.size(); ++i) {
       const bool collective = schedule_.ops[i].action == Action::kCollective;
       const int index = static_cast<int>(i);
@@ -145,21 +173,14 @@ class RankRun {
   std::unique_ptr<Executor> executor_;
   std::vector<double> losses_;
   std::vector<std::vector<std::byte>> first_, last_;  // by binding; empty where not wanted
-  std::vector<StepRecord> steps_, op_steps_, products_;
+  std::vector<StepRecord> steps_, op_steps_, products_, profiled_;
+  RankProfile profile_;
+  int64_t whole_steps_ = 0;
 };
 
 std::vector<StepRecord> UnpackSteps(BlobReader& blob) {
   std::vector<StepRecord> steps(blob.Int());
-  for (StepRecord& step : steps) {
-    step.begin_ns = blob.Int();
-    step.end_ns = blob.Int();
-    step.ops.resize(blob.Int());
-    for (OpRecord& op : step.ops) {
-      op.begin_ns = blob.Int();
-      op.end_ns = blob.Int();
-      op.bytes_sent = blob.Int();
-    }
-  }
+  for (StepRecord& step : steps) step = UnpackStep(blob);
   return steps;
 }
 
@@ -205,6 +226,8 @@ TrainResult Unpack(const std::vector<std::string>& blobs, const Program& program
     record.steps = UnpackSteps(blob);
     record.op_steps = UnpackSteps(blob);
     record.products = UnpackSteps(blob);
+    record.profiled = UnpackSteps(blob);
+    record.profile = UnpackProfile(blob);
     for (size_t i = 0; i < record.schedule.ops.size(); ++i) {
       record.algorithms.push_back(blob.Text());
       record.expected_bytes.push_back(blob.Int());

@@ -18,6 +18,7 @@
 #include "tp/program/program.h"
 #include "tp/runtime/backend.h"
 #include "tp/runtime/executor.h"
+#include "tp/runtime/step_profile.h"
 #include "tp/schedule/schedule.h"
 
 namespace tp {
@@ -30,9 +31,13 @@ struct TrainOptions {
   int steps = 10;
   // Also time the matrix products alone, for as many steps.
   bool time_products = false;
+  // Also profile this many steps, right after the timed ones; 0: none. They change no result.
+  int profiled_steps = 0;
   // Called on rank 0 after each step with the number of steps done.
   std::function<void(int)> progress = nullptr;
 };
+
+inline constexpr int kTracedSteps = 5;
 
 // What one rank did.
 struct RankRecord {
@@ -40,6 +45,8 @@ struct RankRecord {
   std::vector<StepRecord> steps;        // the timed ones
   std::vector<StepRecord> products;     // steps of the matrix products alone, if asked for
   std::vector<StepRecord> op_steps;     // those whose ops were timed: `steps` where that is free
+  std::vector<StepRecord> profiled;     // the profiled ones, without ops
+  RankProfile profile;                  // all about the last of these, kTracedSteps at the most
   std::vector<std::string> algorithms;  // of each op that is a collective; "" for the others
   std::vector<int64_t> expected_bytes;  // all members together, by that algorithm; 0 for the others
 };
