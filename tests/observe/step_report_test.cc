@@ -210,5 +210,30 @@ TEST(StepReportTest, NeedsATimedStep) {
             StatusCode::kInvalidArgument);
 }
 
+// Profiled steps have a report of their own, and change nothing else in it.
+TEST(StepReportTest, ProfiledStepsAreReportedApart) {
+  TrainResult result = MakeResult();
+  EXPECT_FALSE(Report(result).profile.has_value());
+  for (RankRecord& rank : result.ranks) {
+    rank.profiled = {MakeStep({11, 19}, 42, 40), MakeStep({11, 19}, 28, 40),
+                     MakeStep({11, 19}, rank.schedule.rank == 0 ? 35 : 49, 40)};
+    ProfiledStep traced;
+    traced.record = MakeStep({5, 12}, 35, 40);
+    rank.profile.steps = {traced};
+  }
+  const StepReport report = Report(result);
+  EXPECT_EQ(report.step.median, 35);
+  EXPECT_DOUBLE_EQ(report.phases[0].communication_ms, 9);
+  ASSERT_TRUE(report.profile.has_value());
+  EXPECT_EQ(report.profile->step.median, 42);
+  EXPECT_EQ(report.profile->step.p99, 49);
+  EXPECT_DOUBLE_EQ(report.profile->overhead, 0.2);
+  EXPECT_EQ(report.profile->steps, 3);
+  EXPECT_EQ(report.profile->traced, 1);
+  EXPECT_DOUBLE_EQ(report.profile->phases[0].compute_ms, 13);
+  EXPECT_DOUBLE_EQ(report.profile->phases[0].communication_ms, 7);
+  EXPECT_DOUBLE_EQ(report.profile->phases[0].exposed_ms, 2);
+}
+
 }  // namespace
 }  // namespace tp

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <map>
 #include <set>
@@ -46,6 +47,20 @@ void AddStep(const Schedule& schedule, const StepRecord& step, double weight,
     phase.exposed_ms +=
         weight * static_cast<double>(Uncovered({op.begin_ns, op.end_ns}, computing)) / 1e6;
   }
+}
+
+// Means over the ranks and the steps that `steps_of` gives of each.
+std::vector<PhaseTime> MeanPhases(
+    const TrainResult& result,
+    const std::function<std::vector<const StepRecord*>(const RankRecord&)>& steps_of) {
+  std::vector<PhaseTime> phases;
+  for (Phase phase : kAllPhases) phases.push_back({phase, 0, 0, 0});
+  for (const RankRecord& rank : result.ranks) {
+    const std::vector<const StepRecord*> steps = steps_of(rank);
+    const double weight = 1.0 / static_cast<double>(result.ranks.size() * steps.size());
+    for (const StepRecord* step : steps) AddStep(rank.schedule, *step, weight, phases);
+  }
+  return phases;
 }
 
 // The ops of a rank's schedule that do what a contract entry says, one a part.
@@ -154,6 +169,20 @@ std::vector<double> SlowestMs(const TrainResult& result,
   return slowest;
 }
 
+ProfileReport ReportProfile(const TrainResult& result, const Quantiles& timed) {
+  ProfileReport report;
+  report.step = QuantilesOf(SlowestMs(result, &RankRecord::profiled));
+  report.steps = static_cast<int>(result.ranks[0].profiled.size());
+  report.traced = static_cast<int>(result.ranks[0].profile.steps.size());
+  report.overhead = report.step.median / timed.median - 1;
+  report.phases = MeanPhases(result, [](const RankRecord& rank) {
+    std::vector<const StepRecord*> steps;
+    for (const ProfiledStep& step : rank.profile.steps) steps.push_back(&step.record);
+    return steps;
+  });
+  return report;
+}
+
 }  // namespace
 
 Quantiles QuantilesOf(std::vector<double> values) {
@@ -176,13 +205,12 @@ StatusOr<StepReport> MakeStepReport(const Program& program, const Mesh& mesh,
   if (!result.ranks[0].products.empty()) {
     report.products = QuantilesOf(SlowestMs(result, &RankRecord::products));
   }
-  for (Phase phase : kAllPhases) report.phases.push_back({phase, 0, 0, 0});
-  for (const RankRecord& rank : result.ranks) {
-    const double weight = 1.0 / static_cast<double>(result.ranks.size() * rank.op_steps.size());
-    for (const StepRecord& step : rank.op_steps) {
-      AddStep(rank.schedule, step, weight, report.phases);
-    }
-  }
+  report.phases = MeanPhases(result, [](const RankRecord& rank) {
+    std::vector<const StepRecord*> steps;
+    for (const StepRecord& step : rank.op_steps) steps.push_back(&step);
+    return steps;
+  });
+  if (!result.ranks[0].profiled.empty()) report.profile = ReportProfile(result, report.step);
   report.ops = MeanOpTimes(result);
   const std::vector<ContractEntry> contract = ByteContract(program, mesh);
   for (const ContractEntry& entry : contract) {

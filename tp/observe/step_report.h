@@ -61,6 +61,15 @@ struct OpTime {
   double time_us = 0;  // mean over the steps and the ranks
 };
 
+// Of the profiled steps, where there are any. The phases are those of the steps that were traced.
+struct ProfileReport {
+  Quantiles step;
+  int steps = 0;
+  int traced = 0;
+  double overhead = 0;  // how much longer the median is than that of the timed steps; 0.01 is 1 %
+  std::vector<PhaseTime> phases;
+};
+
 struct StepReport {
   std::vector<double> step_ms;  // of each timed step
   Quantiles step;
@@ -69,6 +78,7 @@ struct StepReport {
   std::vector<OpTime> ops;                    // in schedule order
   std::vector<CollectiveReport> collectives;  // in program order; undeclared ones behind
   bool bytes_ok = true;
+  std::optional<ProfileReport> profile;
 };
 
 // From what Train brought back; `result` is rank 0's. Errors: INVALID_ARGUMENT where the result
