@@ -10,6 +10,7 @@
 #include "tools/benchmark/flags.h"
 #include "tools/benchmark/json.h"
 #include "tools/benchmark/print.h"
+#include "tools/benchmark/profile.h"
 #include "tools/benchmark/run.h"
 #include "tools/io/atomic_file.h"
 
@@ -23,10 +24,16 @@ StatusOr<bool> Main(int argc, char** argv) {
   if (!options.dump.empty()) TP_RETURN_IF_ERROR(io::CreateDirectories(options.dump));
   TP_ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend, MakeBackend(options));
   FillDefaults(*backend, options);
+  if (options.profile && backend->IsRoot()) {
+    TP_RETURN_IF_ERROR(PrepareTraceFolders(options, options.tp * options.dp));
+  }
   TP_ASSIGN_OR_RETURN(const BenchResult result, RunBench(*backend, options));
   if (!backend->IsRoot()) return true;
   std::fputs(Render(options, result).c_str(), stdout);
   if (!options.dump.empty()) TP_RETURN_IF_ERROR(DumpTensors(options, result));
+  for (const ModeResult& mode : result.modes) {
+    if (options.profile) TP_RETURN_IF_ERROR(WriteTraces(options, mode.mode, mode.timelines));
+  }
   if (!options.json.empty()) {
     TP_RETURN_IF_ERROR(io::WriteFileAtomically(options.json, ToJson(options, result)));
   }

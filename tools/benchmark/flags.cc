@@ -23,6 +23,10 @@ DEFINE_string(load, "",
 DEFINE_string(dump, "",
               "write <mode>/{y,dx,dw,db,w,b,losses}.npy to this folder: y and the gradients of "
               "step 0, w and b after the last step");
+DEFINE_bool(profile, false,
+            "also run as many steps profiled, and write a trace of the last ones for each rank and "
+            "mode, for TensorBoard and Perfetto");
+DEFINE_string(trace_dir, ".", "the folder in which --profile makes its folders");
 
 namespace tp::bench {
 namespace {
@@ -40,6 +44,7 @@ HelpText Help() {
           {"Simulated communication", {"algorithm", "scheduler", "scheduler_seed"}},
           {"GPUs", {"graph", "gemm_search", "symmetric"}},
           {"Files and checks", {"load", "dump", "json", "verify"}},
+          {"Profiling", {"profile", "trace_dir"}},
       }};
 }
 
@@ -50,6 +55,13 @@ Status CheckRanges() {
                                                       {"steps", FLAGS_steps}};
   for (const auto& [name, value] : positive) {
     if (value < 1) return BadValue(name, std::to_string(value), "at least 1");
+  }
+  if (!FLAGS_profile && !gflags::GetCommandLineFlagInfoOrDie("trace_dir").is_default) {
+    return InvalidArgument(
+        "--trace_dir says where traces go, and without --profile there are none");
+  }
+  if (FLAGS_profile && FLAGS_trace_dir.empty()) {
+    return BadValue("trace_dir", FLAGS_trace_dir, "a folder");
   }
   if (FLAGS_warmup < 0) return BadValue("warmup", std::to_string(FLAGS_warmup), "at least 0");
   return OkStatus();
@@ -76,6 +88,8 @@ StatusOr<BenchOptions> ParseCommandLine(int argc, char** argv) {
   options.floor = FLAGS_floor;
   options.load = io::ResolvePath(FLAGS_load);
   options.dump = io::ResolvePath(FLAGS_dump);
+  options.profile = FLAGS_profile;
+  options.trace_dir = io::ResolvePath(FLAGS_trace_dir);
   return options;
 }
 

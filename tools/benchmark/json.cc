@@ -32,14 +32,26 @@ Json ConfigOf(const BenchOptions& options) {
           {"sum_part_bytes", options.sum_part_bytes}};
 }
 
-Json PhasesOf(const StepReport& steps) {
+Json PhasesOf(const std::vector<PhaseTime>& times) {
   Json phases = Json::object();
-  for (const PhaseTime& phase : steps.phases) {
+  for (const PhaseTime& phase : times) {
     phases[std::string(Name(phase.phase))] = {{"compute_ms", phase.compute_ms},
                                               {"communication_ms", phase.communication_ms},
                                               {"exposed_communication_ms", phase.exposed_ms}};
   }
   return phases;
+}
+
+Json QuantilesToJson(const Quantiles& quantiles) {
+  return {{"median", quantiles.median}, {"min", quantiles.min}, {"p99", quantiles.p99}};
+}
+
+Json ProfileOf(const ProfileReport& profile) {
+  return {{"step_ms", QuantilesToJson(profile.step)},
+          {"steps", profile.steps},
+          {"steps_traced", profile.traced},
+          {"overhead", profile.overhead},
+          {"phases", PhasesOf(profile.phases)}};
 }
 
 Json OpsOf(const StepReport& steps) {
@@ -74,16 +86,16 @@ Json BytesOf(const StepReport& steps) {
 }
 
 Json ResultOf(const ModeResult& mode) {
-  const Quantiles& step = mode.steps.step;
   Json json = {{"mode", Name(mode.mode)},
-               {"step_ms", {{"median", step.median}, {"min", step.min}, {"p99", step.p99}}},
+               {"step_ms", QuantilesToJson(mode.steps.step)},
                {"step_ms_all", mode.steps.step_ms},
                {"products_ms", mode.steps.products ? Json(mode.steps.products->median) : Json()},
                {"losses", mode.observed.losses},
-               {"phases", PhasesOf(mode.steps)},
+               {"phases", PhasesOf(mode.steps.phases)},
                {"ops", OpsOf(mode.steps)},
                {"bytes", BytesOf(mode.steps)},
                {"replica_defects", mode.replica_defects}};
+  if (mode.steps.profile) json["profile"] = ProfileOf(*mode.steps.profile);
   json["equivalence"] = mode.equivalence ? ReportToJson(*mode.equivalence) : Json();
   return json;
 }

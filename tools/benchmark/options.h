@@ -46,6 +46,8 @@ struct BenchOptions {
   std::string json;  // paths: "" where not asked for
   std::string load;
   std::string dump;
+  bool profile = false;
+  std::string trace_dir;  // where the traces go; asked for by `profile`
 };
 
 // "fp32", or "tf32": the spelling of --dtype.

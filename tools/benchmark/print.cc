@@ -58,6 +58,16 @@ std::string RenderStep(const BenchOptions& options, const ModeResult& mode) {
   return text;
 }
 
+std::string RenderProfile(const BenchOptions& options, const ModeResult& mode) {
+  if (!mode.steps.profile) return "";
+  const ProfileReport& profile = *mode.steps.profile;
+  return fmt::format(
+      "  profiled     median {} over {} steps, {:+.1f} % (measured); {} traced to "
+      "{}/profiler_logs_*_{}\n",
+      Milliseconds(profile.step.median), profile.steps, 100 * profile.overhead, profile.traced,
+      options.trace_dir, Name(mode.mode));
+}
+
 std::string Indent(const std::string& text) {
   std::string indented = "  ";
   for (size_t i = 0; i < text.size(); ++i) {
@@ -109,8 +119,8 @@ std::string RenderCollectives(const ModeResult& mode) {
 std::string RenderMode(const BenchOptions& options, const ModeResult& mode) {
   std::string text = fmt::format("\n{} mode: W is Shard({})\n", Name(mode.mode),
                                  mode.mode == LinearMode::kRow ? 0 : 1);
-  text += RenderLosses(mode) + RenderStep(options, mode) + RenderPhases(options, mode) +
-          RenderCollectives(mode);
+  text += RenderLosses(mode) + RenderStep(options, mode) + RenderProfile(options, mode) +
+          RenderPhases(options, mode) + RenderCollectives(mode);
   for (const std::string& defect : mode.replica_defects) text += "  WRONG: " + defect + "\n";
   return text;
 }

@@ -78,6 +78,7 @@ StatusOr<ModeResult> RunMode(Backend& backend, const Mesh& mesh, const BenchOpti
   train.warmup = options.warmup;
   train.steps = options.steps;
   train.time_products = options.floor;
+  train.profiled_steps = options.profile ? options.steps : 0;
   io::ProgressBar bar(std::string(Name(mode)), options.warmup + options.steps);
   train.progress = [&bar](int done) { bar.Update(done); };
   TP_ASSIGN_OR_RETURN(TrainResult trained, Train(backend, mesh, program, data.sources, train));
@@ -86,6 +87,11 @@ StatusOr<ModeResult> RunMode(Backend& backend, const Mesh& mesh, const BenchOpti
   result.mode = mode;
   if (!backend.IsRoot()) return result;
   TP_ASSIGN_OR_RETURN(result.steps, MakeStepReport(program, mesh, trained));
+  for (const RankRecord& rank : trained.ranks) {
+    if (options.profile) {
+      result.timelines.push_back(MakeTimeline(rank, mesh.world(), options.backend));
+    }
+  }
   result.replica_defects = std::move(trained.replica_defects);
   result.observed.y = std::move(trained.first.at("y"));
   result.observed.dx = std::move(trained.first.at("dx"));

@@ -10,6 +10,7 @@
 #include "tools/benchmark/options.h"
 #include "tp/core/status.h"
 #include "tp/observe/step_report.h"
+#include "tp/observe/timeline.h"
 #include "tp/runtime/backend.h"
 #include "tp/verify/compare.h"
 #include "tp/verify/report.h"
@@ -19,6 +20,7 @@ namespace tp::bench {
 struct ModeResult {
   LinearMode mode = LinearMode::kRow;
   StepReport steps;
+  std::vector<Timeline> timelines;  // of each rank, where it was profiled
   verify::Observed observed;
   std::vector<std::string> replica_defects;
   std::optional<verify::Report> equivalence;  // against the reference; none where not verified
