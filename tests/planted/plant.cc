@@ -54,6 +54,7 @@ class PlantedExecutor final : public Executor {
   void TimeOps(bool on) override { executor_->TimeOps(on); }
   bool OpTimesAreFree() const override { return true; }
   Status Profile(bool on) override { return executor_->Profile(on); }
+  StatusOr<StepRecord> CollectProfile() override { return executor_->CollectProfile(); }
   DeviceInfo Device() const override { return executor_->Device(); }
 
   // The engine asks by its own schedule's ops, of which the hooks may have left nothing: it gets

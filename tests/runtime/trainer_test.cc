@@ -190,10 +190,8 @@ class CostlyTimes final : public Executor {
   }
   void TimeOps(bool on) override { timed_ = on; }
   bool OpTimesAreFree() const override { return false; }
-  Status Profile(bool on) override {
-    timed_ = on;
-    return inner_->Profile(on);
-  }
+  Status Profile(bool on) override { return inner_->Profile(on); }
+  StatusOr<StepRecord> CollectProfile() override { return inner_->CollectProfile(); }
   DeviceInfo Device() const override { return inner_->Device(); }
   const StepRecord& LastStep() const override { return record_; }
   std::string AlgorithmOf(int index) const override { return inner_->AlgorithmOf(index); }

@@ -94,9 +94,12 @@ class Executor {
   virtual void TimeOps(bool on) = 0;
   virtual bool OpTimesAreFree() const = 0;
 
-  // Whether steps are to be profiled from the next one on: their records then hold ops, timed, and
-  // all that is known of each. Called with no step under way. Errors: the backend's.
+  // Whether steps are to be profiled from the next one on. Called with no step under way. Errors:
+  // the backend's.
   virtual Status Profile(bool on) = 0;
+  // All that is known of the last step that Synchronize saw end, which was profiled: its ops are
+  // timed. Called at most once a step; it may take a while. Errors: the backend's.
+  virtual StatusOr<StepRecord> CollectProfile() = 0;
   virtual DeviceInfo Device() const = 0;
 
   // Of the last step that Synchronize saw end.

@@ -87,7 +87,7 @@ class RankRun {
     step.handed_over_ns = NowNs();
     TP_RETURN_IF_ERROR(executor_->Synchronize());
     step.synchronized_ns = NowNs();
-    step.record = executor_->LastStep();
+    TP_ASSIGN_OR_RETURN(step.record, executor_->CollectProfile());
     return step;
   }
 
