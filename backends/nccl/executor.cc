@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <string>
@@ -10,7 +11,9 @@
 #include <vector>
 
 #include "backends/nccl/collectives.h"
+#include "backends/nccl/cupti_trace.h"
 #include "backends/nccl/error.h"
+#include "backends/nccl/op_scope.h"
 #include "backends/nccl/step_plan.h"
 #include "tp/core/collective.h"
 
@@ -59,8 +62,8 @@ class NcclExecutor : public Executor {
     TP_RETURN_IF_ERROR(rank_.WaitForStreams("the first step"));
     TP_RETURN_IF_ERROR(plan_->arena().FillWithZeros());
     if (rank_.options().graph) {
-      TP_RETURN_IF_ERROR(Capture(StepKind::kWhole));
-      TP_RETURN_IF_ERROR(Capture(StepKind::kProductsOnly));
+      TP_RETURN_IF_ERROR(Capture(StepKind::kWhole, &GraphOf(StepKind::kWhole)));
+      TP_RETURN_IF_ERROR(Capture(StepKind::kProductsOnly, &GraphOf(StepKind::kProductsOnly)));
     }
     return rank_.control().Gather("", Receivers::kEveryone, rank_.options().deadline).status();
   }
@@ -69,6 +72,7 @@ class NcclExecutor : public Executor {
     // What goes wrong here is known to the world (Rank::Wait) and changes nothing any more.
     [[maybe_unused]] const Status idle = rank_.WaitForStreams("the last step");
     for (cudaGraphExec_t& graph : graphs_) rank_.Drop(&graph);
+    rank_.Drop(&profiled_graph_);
     for (const StepPlan::OpEvents& events : op_events_) {
       cudaEventDestroy(events.begin);
       cudaEventDestroy(events.end);
@@ -114,6 +118,33 @@ class NcclExecutor : public Executor {
   bool OpTimesAreFree() const override { return false; }
   const StepRecord& LastStep() const override { return last_; }
 
+  Status Profile(bool on) override {
+    const Status status = on ? BeginProfile() : EndProfile();
+    return status.ok() ? status : rank_.Fail(status.WithContext("profiling"));
+  }
+
+  StatusOr<StepRecord> CollectProfile() override {
+    StatusOr<StepRecord> record = RecordOfProfile();
+    if (!record.ok()) return rank_.Fail(record.status().WithContext("profiling"));
+    return record;
+  }
+
+  DeviceInfo Device() const override {
+    DeviceInfo info;
+    info.gpu = true;
+    cudaDeviceProp properties;
+    if (cudaGetDevice(&info.index) != cudaSuccess ||
+        cudaGetDeviceProperties(&properties, info.index) != cudaSuccess) {
+      return info;
+    }
+    info.name = properties.name;
+    info.memory_bytes = static_cast<int64_t>(properties.totalGlobalMem);
+    info.compute_major = properties.major;
+    info.compute_minor = properties.minor;
+    info.multiprocessors = properties.multiProcessorCount;
+    return info;
+  }
+
   std::string AlgorithmOf(int index) const override {
     return plan_->UsesWindows(index) ? "nccl symmetric" : "nccl";
   }
@@ -126,7 +157,46 @@ class NcclExecutor : public Executor {
  private:
   cudaGraphExec_t& GraphOf(StepKind kind) { return graphs_[static_cast<int>(kind)]; }
 
-  Status Capture(StepKind kind) {
+  Status BeginProfile() {
+    notes_.assign(schedule_.ops.size(), {});
+    TP_RETURN_IF_ERROR(CuptiTrace::Start(/*calls=*/!rank_.options().graph));
+    profiling_ = true;
+    OpScope::NoteIn(&notes_);
+    // A graph of its own: CUPTI must see it made.
+    rank_.Hold(&profiled_graph_);
+    const Status status =
+        rank_.options().graph ? Capture(StepKind::kWhole, &profiled_graph_) : OkStatus();
+    if (rank_.options().graph) OpScope::NoteIn(nullptr);
+    return status;
+  }
+
+  Status EndProfile() {
+    profiling_ = false;
+    OpScope::NoteIn(nullptr);
+    rank_.Drop(&profiled_graph_);
+    return CuptiTrace::Stop(/*calls=*/!rank_.options().graph);
+  }
+
+  StatusOr<StepRecord> RecordOfProfile() const {
+    StepRecord record = last_;
+    int device = 0;
+    TP_CUDA(cudaGetDevice(&device));
+    TP_ASSIGN_OR_RETURN(auto kernels, CuptiTrace::Take(device, notes_));
+    record.ops.clear();
+    for (size_t i = 0; i < schedule_.ops.size(); ++i) {
+      OpRecord op = {record.begin_ns, record.begin_ns, SentBy(schedule_.ops[i])};
+      if (!kernels[i].empty()) op.begin_ns = kernels[i].front().begin_ns;
+      for (const KernelRecord& kernel : kernels[i]) op.end_ns = std::max(op.end_ns, kernel.end_ns);
+      record.ops.push_back(op);
+      // A graph hands over all of them at once.
+      const bool graph = rank_.options().graph;
+      record.profile.push_back({graph ? record.begin_ns : notes_[i].begin_ns,
+                                graph ? record.begin_ns : notes_[i].end_ns, std::move(kernels[i])});
+    }
+    return record;
+  }
+
+  Status Capture(StepKind kind, cudaGraphExec_t* executable) {
     const cudaStream_t stream = rank_.stream(Stream::kCompute);
     // Other ranks' threads, and NCCL's own, go on calling CUDA meanwhile.
     TP_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
@@ -134,15 +204,16 @@ class NcclExecutor : public Executor {
     cudaGraph_t graph = nullptr;
     const Status ended = FromCuda(cudaStreamEndCapture(stream, &graph), "cudaStreamEndCapture");
     Status status = enqueued.ok() ? ended : enqueued;
+    if (status.ok() && profiling_) status = CuptiTrace::NameNodes(notes_);
     if (status.ok()) {
       // Without the flag every node would have the compute stream's priority.
-      status = FromCuda(
-          cudaGraphInstantiate(&GraphOf(kind), graph, cudaGraphInstantiateFlagUseNodePriority),
-          "cudaGraphInstantiate");
+      status =
+          FromCuda(cudaGraphInstantiate(executable, graph, cudaGraphInstantiateFlagUseNodePriority),
+                   "cudaGraphInstantiate");
     }
     if (graph != nullptr) cudaGraphDestroy(graph);
     TP_RETURN_IF_ERROR(status.WithContext("capturing the step as a CUDA graph"));
-    TP_CUDA(cudaGraphUpload(GraphOf(kind), stream));
+    TP_CUDA(cudaGraphUpload(*executable, stream));
     return rank_.WaitForStreams("uploading the graph");
   }
 
@@ -189,6 +260,8 @@ class NcclExecutor : public Executor {
     TP_CUDA(cudaEventRecord(begin_, stream));
     if (ops_timed_) {
       TP_RETURN_IF_ERROR(plan_->Enqueue(kind, &op_events_));
+    } else if (profiling_ && profiled_graph_ != nullptr) {
+      TP_CUDA(cudaGraphLaunch(profiled_graph_, stream));
     } else if (GraphOf(kind) != nullptr) {
       TP_CUDA(cudaGraphLaunch(GraphOf(kind), stream));
     } else {
@@ -230,7 +303,10 @@ class NcclExecutor : public Executor {
   Rank& rank_;
   const Schedule schedule_;
   std::unique_ptr<StepPlan> plan_;
-  cudaGraphExec_t graphs_[2] = {};  // by StepKind; null where steps are launched op by op
+  cudaGraphExec_t graphs_[2] = {};            // by StepKind; null where steps are launched op by op
+  cudaGraphExec_t profiled_graph_ = nullptr;  // while steps are profiled
+  bool profiling_ = false;
+  std::vector<OpNote> notes_;  // by op: of the last profiled step, or of its graph's capture
   cudaEvent_t begin_ = nullptr;
   cudaEvent_t end_ = nullptr;
   std::vector<StepPlan::OpEvents> op_events_;  // by op, once ops were timed

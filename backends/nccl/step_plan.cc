@@ -9,6 +9,7 @@
 
 #include "backends/nccl/error.h"
 #include "backends/nccl/gemm_search.h"
+#include "backends/nccl/op_scope.h"
 
 namespace tp::nccl {
 namespace {
@@ -269,10 +270,13 @@ Status StepPlan::Enqueue(StepKind kind, const std::vector<OpEvents>* events) {
   const cudaStream_t communication = rank_.stream(kCommunication);
   TP_CUDA(cudaEventRecord(fork_, compute));
   TP_CUDA(cudaStreamWaitEvent(communication, fork_, 0));
+  PhaseScope phase;
   for (int i = 0; i < static_cast<int>(schedule_.ops.size()); ++i) {
     if (!Runs(kind, i)) continue;
     const ScheduledOp& op = schedule_.ops[i];
     const cudaStream_t stream = rank_.stream(op.stream);
+    phase.Enter(op.phase);
+    const OpScope scope(i, op, stream);
     for (int wait : op.waits) {
       if (Runs(kind, wait)) TP_CUDA(cudaStreamWaitEvent(stream, ended_[wait], 0));
     }

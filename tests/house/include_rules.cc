@@ -35,10 +35,10 @@ struct Library {
   std::string_view home;
 };
 constexpr Library kLibraries[] = {
-    {"Eigen/", "backends/cpu"},  {"cblas", "backends/cpu"}, {"cuda", "backends/nccl"},
-    {"cublas", "backends/nccl"}, {"nccl", "backends/nccl"}, {"gflags/", "tools"},
-    {"Random123/", "tp/core"},   {"gtest/", "tests"},       {"gmock/", "tests"},
-    {"rapidcheck", "tests"},
+    {"Eigen/", "backends/cpu"},  {"cblas", "backends/cpu"},   {"cuda", "backends/nccl"},
+    {"cublas", "backends/nccl"}, {"nccl", "backends/nccl"},   {"gflags/", "tools"},
+    {"cupti", "backends/nccl"},  {"nvtx3/", "backends/nccl"}, {"Random123/", "tp/core"},
+    {"gtest/", "tests"},         {"gmock/", "tests"},         {"rapidcheck", "tests"},
 };
 
 bool IsIn(std::string_view path, std::string_view folder) {

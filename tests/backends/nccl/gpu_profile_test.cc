@@ -1,0 +1,96 @@
+// Profiled steps on GPUs: CUPTI's kernels, and whose they are.
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "backends/nccl/backend.h"
+#include "tp/core/random.h"
+#include "tp/model/linear_step.h"
+#include "tp/runtime/trainer.h"
+
+namespace tp::nccl {
+namespace {
+
+TrainResult Profile(bool graph, LinearMode mode, int tp, int dp) {
+  const Mesh mesh = *Mesh::Create(tp, dp);
+  LinearStepOptions step;
+  step.mode = mode;
+  step.tokens = 24;
+  step.in_features = 40;
+  step.out_features = 56;
+  std::map<std::string, ElementSource> sources;
+  uint64_t stream = 0;
+  for (const char* name : {"x", "targets", "w", "b"}) {
+    sources[name] = [random = RandomTensor(/*seed=*/1, stream++)](int64_t i) {
+      return random.Uniform(static_cast<uint64_t>(i));
+    };
+  }
+  Options options;
+  options.graph = graph;
+  options.gemm_search = false;
+  const auto backend = MakeBackend(options);
+  EXPECT_TRUE(backend.ok()) << backend.status().ToString();
+  TrainOptions train;
+  train.steps = 2;
+  train.profiled_steps = 3;
+  auto result = Train(**backend, mesh, *MakeLinearStep(step, mesh), sources, train);
+  EXPECT_TRUE(result.ok()) << result.status().ToString();
+  return std::move(*result);
+}
+
+TEST(GpuProfile, EveryOpHasItsKernels) {
+  for (bool graph : {true, false}) {
+    for (LinearMode mode : {LinearMode::kRow, LinearMode::kColumn}) {
+      for (const auto& [tp, dp] : {std::pair(2, 1), std::pair(1, 2)}) {
+        const std::string what = fmt::format("graph {} mode {} tp {}", graph, Name(mode), tp);
+        const TrainResult result = Profile(graph, mode, tp, dp);
+        for (const RankRecord& rank : result.ranks) {
+          EXPECT_TRUE(rank.profile.device.gpu);
+          EXPECT_EQ(rank.profile.device.index, rank.schedule.rank) << what;
+          ASSERT_EQ(rank.profile.steps.size(), 3u) << what;
+          for (const ProfiledStep& step : rank.profile.steps) {
+            ASSERT_EQ(step.record.profile.size(), rank.schedule.ops.size()) << what;
+            for (size_t i = 0; i < rank.schedule.ops.size(); ++i) {
+              const ScheduledOp& op = rank.schedule.ops[i];
+              const std::vector<KernelRecord>& kernels = step.record.profile[i].kernels;
+              EXPECT_FALSE(kernels.empty()) << what << " " << op.name;
+              for (const KernelRecord& kernel : kernels) {
+                EXPECT_LT(kernel.begin_ns, kernel.end_ns) << what << " " << kernel.name;
+                if (kernel.kind != KernelRecord::Kind::kKernel) continue;
+                const bool of_nccl = kernel.name.find("nccl") != std::string::npos;
+                EXPECT_EQ(of_nccl, op.action == Action::kCollective)
+                    << what << " " << op.name << " " << kernel.name;
+              }
+              for (int wait : op.waits) {
+                EXPECT_LE(step.record.ops[static_cast<size_t>(wait)].end_ns,
+                          step.record.ops[i].begin_ns)
+                    << what << " " << op.name;
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+// Whatever the launch costs, it does not last as long as a profiler that forgot to convert clocks.
+TEST(GpuProfile, KernelsRanWhileTheRankWaitedForThem) {
+  const TrainResult result = Profile(/*graph=*/true, LinearMode::kRow, 2, 1);
+  for (const RankRecord& rank : result.ranks) {
+    for (const ProfiledStep& step : rank.profile.steps) {
+      for (const OpRecord& op : step.record.ops) {
+        EXPECT_GT(op.end_ns, step.arrived_ns);
+        EXPECT_LT(op.begin_ns, step.synchronized_ns);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tp::nccl
