@@ -5,8 +5,9 @@
 #   NAME/bin/PROGRAM      starts libexec/PROGRAM with lib/ on the library path
 #   NAME/libexec/PROGRAM  the program, stripped; Python files as they lie in tools/
 #   NAME/lib/             every shared library that it needs, but for those that come with the
-#                         system (glibc, libstdc++) and with CUDA (cudart, cuBLAS, NCCL, CUPTI,
-#                         the driver), which must match the machine
+#                         system (glibc, libstdc++) and with CUDA (cudart, cuBLAS, NCCL, the
+#                         driver), which must match the machine. CUPTI, which profiles, is often
+#                         not where CUDA is, and so comes along
 set -euo pipefail
 
 out=$1
@@ -18,7 +19,7 @@ root=$work/$name
 mkdir -p "$root"/{bin,libexec,lib}
 
 of_the_machine='^(linux-vdso|ld-linux.*|libc|libm|libdl|librt|libpthread|libresolv|libutil'
-of_the_machine+='|libgcc_s|libstdc\+\+|libcuda|libcudart|libcublas|libcublasLt|libnccl|libcupti'
+of_the_machine+='|libgcc_s|libstdc\+\+|libcuda|libcudart|libcublas|libcublasLt|libnccl'
 of_the_machine+='|libnvidia-.*)\.so'
 
 for program in "$@"; do
@@ -54,7 +55,7 @@ WRAPPER
       exit 1
     fi
     install -m 755 "$path" "$root/lib/$library"
-    strip --strip-unneeded "$root/lib/$library"
+    [[ $library == libcupti.* ]] || strip --strip-unneeded "$root/lib/$library"  # stays NVIDIA's
   done < <(ldd "$program" | awk '$2 == "=>" {print $1, $3}')
 done
 
