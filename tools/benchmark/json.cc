@@ -65,6 +65,21 @@ Json OpsOf(const StepReport& steps) {
   return ops;
 }
 
+Json RanksOf(const RankReport& ranks) {
+  Json ops = Json::array();
+  for (const OpAcrossRanks& op : ranks.ops) {
+    ops.push_back({{"name", op.name},
+                   {"action", Name(op.action)},
+                   {"phase", Name(op.phase)},
+                   {"time_us", op.time_us},
+                   {"done_us", op.done_us},
+                   {"bytes_sent", op.bytes_sent},
+                   {"longest_over_shortest", op.longest_over_shortest},
+                   {"done_spread_us", op.done_spread_us}});
+  }
+  return {{"step_ms", ranks.step_ms}, {"ops", ops}};
+}
+
 Json BytesOf(const StepReport& steps) {
   Json collectives = Json::array();
   for (const CollectiveReport& collective : steps.collectives) {
@@ -93,6 +108,7 @@ Json ResultOf(const ModeResult& mode) {
                {"losses", mode.observed.losses},
                {"phases", PhasesOf(mode.steps.phases)},
                {"ops", OpsOf(mode.steps)},
+               {"ranks", RanksOf(mode.ranks)},
                {"bytes", BytesOf(mode.steps)},
                {"replica_defects", mode.replica_defects}};
   if (mode.steps.profile) json["profile"] = ProfileOf(*mode.steps.profile);

@@ -92,6 +92,7 @@ StatusOr<ModeResult> RunMode(Backend& backend, const Mesh& mesh, const BenchOpti
       result.timelines.push_back(MakeTimeline(rank, mesh.world(), options.backend));
     }
   }
+  result.ranks = MakeRankReport(trained);
   result.replica_defects = std::move(trained.replica_defects);
   result.observed.y = std::move(trained.first.at("y"));
   result.observed.dx = std::move(trained.first.at("dx"));

@@ -9,6 +9,7 @@
 #include "tools/benchmark/data.h"
 #include "tools/benchmark/options.h"
 #include "tp/core/status.h"
+#include "tp/observe/rank_report.h"
 #include "tp/observe/step_report.h"
 #include "tp/observe/timeline.h"
 #include "tp/runtime/backend.h"
@@ -21,6 +22,7 @@ struct ModeResult {
   LinearMode mode = LinearMode::kRow;
   StepReport steps;
   std::vector<Timeline> timelines;  // of each rank, where it was profiled
+  RankReport ranks;
   verify::Observed observed;
   std::vector<std::string> replica_defects;
   std::optional<verify::Report> equivalence;  // against the reference; none where not verified

@@ -1,0 +1,87 @@
+#include "tp/observe/rank_report.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "tp/observe/step_report.h"
+
+namespace tp {
+namespace {
+
+// Where a rank's schedule has op `index` of rank 0's, or -1: schedules differ by the copies of
+// blocks that are empty on some ranks.
+int FindOp(const Schedule& schedule, size_t index, const ScheduledOp& wanted) {
+  const auto same = [&](const ScheduledOp& op) {
+    return op.name == wanted.name && op.action == wanted.action && op.axis == wanted.axis;
+  };
+  if (index < schedule.ops.size() && same(schedule.ops[index])) return static_cast<int>(index);
+  const auto found = std::find_if(schedule.ops.begin(), schedule.ops.end(), same);
+  return found == schedule.ops.end() ? -1 : static_cast<int>(found - schedule.ops.begin());
+}
+
+double MedianOf(std::vector<double> values) { return QuantilesOf(std::move(values)).median; }
+
+// `at` is the op's index on each rank.
+OpAcrossRanks Across(const std::vector<RankRecord>& ranks, const std::vector<int>& at) {
+  OpAcrossRanks across;
+  const size_t steps = ranks[0].op_steps.size();
+  const double infinity = std::numeric_limits<double>::infinity();
+  std::vector<double> longest(steps, 0), shortest(steps, infinity);
+  std::vector<double> last(steps, 0), first(steps, infinity);
+  for (size_t rank = 0; rank < ranks.size(); ++rank) {
+    std::vector<double> times, dones;
+    for (size_t i = 0; i < steps; ++i) {
+      const StepRecord& step = ranks[rank].op_steps[i];
+      const OpRecord& op = step.ops[at[rank]];
+      times.push_back(static_cast<double>(op.end_ns - op.begin_ns) / 1e3);
+      dones.push_back(static_cast<double>(op.end_ns - step.begin_ns) / 1e3);
+      longest[i] = std::max(longest[i], times.back());
+      shortest[i] = std::min(shortest[i], times.back());
+      last[i] = std::max(last[i], dones.back());
+      first[i] = std::min(first[i], dones.back());
+    }
+    across.time_us.push_back(MedianOf(std::move(times)));
+    across.done_us.push_back(MedianOf(std::move(dones)));
+    across.bytes_sent.push_back(ranks[rank].op_steps.back().ops[at[rank]].bytes_sent);
+  }
+  std::vector<double> ratios, spreads;
+  for (size_t i = 0; i < steps; ++i) {
+    // An op too short for the clock is as long on every rank, as far as anyone can tell.
+    ratios.push_back(shortest[i] > 0 ? longest[i] / shortest[i] : 1);
+    spreads.push_back(last[i] - first[i]);
+  }
+  across.longest_over_shortest = MedianOf(std::move(ratios));
+  across.done_spread_us = MedianOf(std::move(spreads));
+  return across;
+}
+
+}  // namespace
+
+RankReport MakeRankReport(const TrainResult& result) {
+  RankReport report;
+  if (result.ranks.empty() || result.ranks[0].op_steps.empty()) return report;
+  for (const RankRecord& rank : result.ranks) {
+    std::vector<double> steps;
+    for (const StepRecord& step : rank.steps) {
+      steps.push_back(static_cast<double>(step.end_ns - step.begin_ns) / 1e6);
+    }
+    report.step_ms.push_back(MedianOf(std::move(steps)));
+  }
+  const Schedule& first = result.ranks[0].schedule;
+  for (size_t i = 0; i < first.ops.size(); ++i) {
+    std::vector<int> at;
+    for (const RankRecord& rank : result.ranks) {
+      at.push_back(FindOp(rank.schedule, i, first.ops[i]));
+    }
+    if (std::find(at.begin(), at.end(), -1) != at.end()) continue;
+    OpAcrossRanks across = Across(result.ranks, at);
+    across.name = first.ops[i].name;
+    across.action = first.ops[i].action;
+    across.phase = first.ops[i].phase;
+    report.ops.push_back(std::move(across));
+  }
+  return report;
+}
+
+}  // namespace tp
