@@ -1,0 +1,92 @@
+"""Makes a report of what sweep, bench and collectives measured."""
+
+import argparse
+import sys
+
+from tools.reports.build import build
+from tools.reports.files import resolve, write_atomically
+from tools.reports.floors import DEVICES, Peaks
+from tools.reports.load import BadInput, load
+from tools.reports.render import to_csv, to_html, to_markdown
+from tools.reports.traces import load_trace
+
+_WRITERS = {"html": to_html, "markdown": to_markdown, "csv": to_csv}
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return value
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    known = ", ".join(device.name for device in DEVICES)
+    parser = argparse.ArgumentParser(
+        prog="report",
+        description="Makes one page of what sweep, bench and collectives measured: step time by mode "
+        "and size, phases, exposed communication, bus bandwidth, roofline, rank skew, a timeline of "
+        "one step, and the environment. The page needs no network. Every figure says whether it is "
+        "measured or predicted, and has its numbers in a table.",
+        epilog="Exit status: 0, or 1 with one line that says which input is wrong, and where.",
+    )
+    parser.add_argument(
+        "input", nargs="+", help="a sweep's JSONL, or what bench or collectives wrote to --json"
+    )
+    parser.add_argument(
+        "--trace",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a trace of bench --profile, for the timeline; once a rank. Without, the timeline is "
+        "drawn from the times of the ops in bench's JSON",
+    )
+    parser.add_argument("--format", choices=sorted(_WRITERS), default="html")
+    parser.add_argument("--output", metavar="FILE", help="where to write it; default: stdout")
+    parser.add_argument("--title", default="Tensor-parallel training step: report")
+    floors = parser.add_argument_group("floors of the roofline (predicted)")
+    floors.add_argument(
+        "--peak_tflops",
+        type=_positive,
+        metavar="N",
+        help=f"what one rank's matrix units can do, in TFLOP/s; known without: {known}",
+    )
+    floors.add_argument(
+        "--link_gbps",
+        type=_positive,
+        metavar="N",
+        help="what one rank can send, in 10^9 bytes a second",
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str]) -> int:
+    arguments = _parse(argv)
+    try:
+        data = load([resolve(path) for path in arguments.input])
+        traces = [load_trace(resolve(path)) for path in arguments.trace]
+        peaks = Peaks(arguments.peak_tflops, arguments.link_gbps)
+        full = arguments.format == "csv"
+        report = build(data, traces, peaks, arguments.title, full_names=full)
+        text = _WRITERS[arguments.format](report)
+    except BadInput as error:
+        print(f"report: {error}", file=sys.stderr)
+        return 1
+    if not arguments.output:
+        sys.stdout.write(text)
+        return 0
+    path = resolve(arguments.output)
+    try:
+        write_atomically(path, text)
+    except OSError as error:
+        print(f"report: cannot write {path}: {error.strerror}", file=sys.stderr)
+        return 1
+    print(f"report: wrote {path} ({len(text.encode()) // 1024} KiB)", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

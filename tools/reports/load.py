@@ -1,0 +1,322 @@
+"""Reads what was measured: sweeps (JSONL, schema 1) and the JSON of bench and of collectives.
+
+A sweep's schema is in docs/sweeping.md. A file of bench or collectives is one object with `config`
+and `results`. Everything here is measured.
+"""
+
+import json
+import math
+import pathlib
+from dataclasses import dataclass, field
+from typing import Any, Iterator
+
+SCHEMA = 1
+PHASES = ("forward", "backward", "gradient_sync", "optimizer")
+
+
+class BadInput(Exception):
+    """One line for the user: which file, where in it, what is wrong, what to do."""
+
+
+@dataclass(frozen=True, order=True)
+class Case:
+    """What was run, but for how often: runs of the same case are repeats of each other."""
+
+    backend: str
+    tokens: int
+    in_features: int
+    out_features: int
+    dtype: str
+    tp: int
+    dp: int
+    algorithm: str
+    reduction: str
+    flags: str
+    mode: str
+
+    @property
+    def size(self) -> str:
+        return f"{self.tokens}×{self.in_features}→{self.out_features}"
+
+    @property
+    def flops_per_rank(self) -> float:
+        """Of a step: three products of tokens × in × out, two operations each."""
+        return 6.0 * self.tokens * self.in_features * self.out_features / (self.tp * self.dp)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One run of a case: an entry of bench's results[]."""
+
+    case: Case
+    layers: tuple[str, ...]
+    host: dict[str, Any]
+    result: dict[str, Any]
+    where: str
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """One size of one collective, as a run of `collectives` or the step of bench had it."""
+
+    backend: str
+    kind: str
+    algorithm: str
+    members: int
+    dtype: str
+    nbytes: int
+    time_us: float
+    algbw_gbps: float
+    busbw_gbps: float
+    wrong: int | None  # elements; None where the tool looked at bytes alone
+    within: str  # "collectives", or the step that it was part of
+
+
+@dataclass
+class Data:
+    sources: list[str] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    transfers: list[Transfer] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)  # what, why
+    hosts: list[dict[str, Any]] = field(default_factory=list)  # each different one, once
+    commands: list[str] = field(default_factory=list)
+
+
+class Node:
+    """A JSON value that knows where it came from, so that what is missing can be named."""
+
+    def __init__(self, value: Any, where: str, path: str = "") -> None:
+        self.value = value
+        self.where = where
+        self.path = path
+
+    def fail(self, problem: str) -> BadInput:
+        return BadInput(f"{self.where}: {self.path or 'the object'} {problem}")
+
+    def at(self, key: str) -> "Node":
+        path = f"{self.path}.{key}" if self.path else key
+        if not isinstance(self.value, dict):
+            raise self.fail("is not an object")
+        if key not in self.value:
+            raise BadInput(f"{self.where}: {path} is missing; is this the file of another tool?")
+        return Node(self.value[key], self.where, path)
+
+    def items(self) -> Iterator["Node"]:
+        if not isinstance(self.value, list):
+            raise self.fail("is not an array")
+        for i, value in enumerate(self.value):
+            yield Node(value, self.where, f"{self.path}[{i}]")
+
+    def has(self, key: str) -> bool:
+        return isinstance(self.value, dict) and self.value.get(key) is not None
+
+    def number(self, key: str) -> float:
+        node = self.at(key)
+        good = isinstance(node.value, (int, float)) and not isinstance(node.value, bool)
+        if not good or not math.isfinite(node.value):
+            raise node.fail(f"is {json.dumps(node.value)}, not a finite number")
+        return node.value
+
+    def integer(self, key: str) -> int:
+        number = self.number(key)
+        if number != int(number):
+            raise self.at(key).fail(f"is {number}, not an integer")
+        return int(number)
+
+    def text(self, key: str) -> str:
+        node = self.at(key)
+        if not isinstance(node.value, str):
+            raise node.fail(f"is {json.dumps(node.value)}, not a string")
+        return node.value
+
+    def object(self, key: str) -> dict[str, Any]:
+        node = self.at(key)
+        if not isinstance(node.value, dict):
+            raise node.fail("is not an object")
+        return node.value
+
+
+def _check_result(result: Node) -> None:
+    """What the figures will read without asking again."""
+    for quantity in ("median", "min", "p99"):
+        result.at("step_ms").number(quantity)
+    for phase in PHASES:
+        for quantity in ("compute_ms", "communication_ms", "exposed_communication_ms"):
+            result.at("phases").at(phase).number(quantity)
+    if result.has("products_ms"):
+        result.number("products_ms")
+    if not result.has("ranks"):
+        return
+    ranks = result.at("ranks")
+    world = len(list(ranks.at("step_ms").items()))
+    for op in ranks.at("ops").items():
+        op.text("name"), op.text("action"), op.text("phase")
+        op.number("longest_over_shortest"), op.number("done_spread_us")
+        for quantity in ("time_us", "done_us", "bytes_sent"):
+            if len(list(op.at(quantity).items())) != world:
+                raise op.at(quantity).fail(f"does not have one value for each of {world} ranks")
+
+
+def _transfers_of_step(case: Case, result: Node) -> Iterator[Transfer]:
+    for row in result.at("bytes").at("collectives").items():
+        row.number("contract_bytes")
+        yield Transfer(
+            backend=case.backend,
+            kind=row.text("kind"),
+            algorithm=row.text("algorithm"),
+            members=row.integer("members"),
+            dtype=case.dtype,
+            nbytes=row.integer("array_bytes"),
+            time_us=row.number("time_us"),
+            algbw_gbps=row.number("algbw_gbps"),
+            busbw_gbps=row.number("busbw_gbps"),
+            wrong=None,
+            within=f"{case.mode} step {case.size}",
+        )
+
+
+def _add_bench(data: Data, bench: Node, layers: tuple[str, ...], flags: str) -> None:
+    config = bench.at("config")
+    for result in bench.at("results").items():
+        case = Case(
+            backend=config.text("backend"),
+            tokens=config.integer("tokens"),
+            in_features=config.integer("in_features"),
+            out_features=config.integer("out_features"),
+            dtype=config.text("dtype"),
+            tp=config.integer("tp"),
+            dp=config.integer("dp"),
+            algorithm=config.text("algorithm"),
+            reduction=config.text("reduction"),
+            flags=flags,
+            mode=result.text("mode"),
+        )
+        if min(case.tokens, case.in_features, case.out_features, case.tp, case.dp) < 1:
+            raise config.fail("has a size below 1")
+        _check_result(result)
+        host = bench.object("host")
+        data.steps.append(Step(case, layers, host, result.value, bench.where))
+        data.transfers.extend(_transfers_of_step(case, result))
+
+
+def _add_collectives(data: Data, run: Node) -> None:
+    config = run.at("config")
+    for row in run.at("results").items():
+        data.transfers.append(
+            Transfer(
+                backend=config.text("backend"),
+                kind=row.text("collective"),
+                algorithm=row.text("algorithm"),
+                members=row.integer("members"),
+                dtype=row.text("dtype"),
+                nbytes=row.integer("bytes"),
+                time_us=row.at("time_us").number("median"),
+                algbw_gbps=row.number("algbw_gbps"),
+                busbw_gbps=row.number("busbw_gbps"),
+                wrong=row.integer("wrong"),
+                within="collectives",
+            )
+        )
+
+
+def _add_host(data: Data, host: dict[str, Any]) -> None:
+    if host and host not in data.hosts:
+        data.hosts.append(host)
+
+
+def _add_run(data: Data, run: Node, layers: tuple[str, ...] = (), flags: str = "") -> None:
+    """The JSON that a tool wrote: whose it is, its config says."""
+    if run.at("config").has("min_bytes"):
+        _add_collectives(data, run)
+    else:
+        _add_bench(data, run, layers, flags)
+
+
+def _add_record(data: Data, record: Node) -> None:
+    schema = record.at("schema").value
+    if schema != SCHEMA:
+        raise BadInput(
+            f"{record.where}: schema {json.dumps(schema)}, and this report reads schema {SCHEMA}"
+        )
+    key = record.text("key")
+    tool = record.text("tool")
+    if record.has("error"):
+        data.failures.append((key, record.text("error")))
+    host = dict(record.object("host"))
+    command = " ".join(str(word.value) for word in record.at("command").items())
+    if command not in data.commands:
+        data.commands.append(command)
+    if not record.has(tool):
+        if not record.has("error"):
+            raise record.fail(f"has neither {tool} nor error")
+        _add_host(data, host)
+        return
+    layers = tuple(str(layer.value) for layer in record.at("layers").items())
+    flags = " ".join(str(flag.value) for flag in record.at("flags").items())
+    run = record.at(tool)
+    _add_host(data, host | run.object("host"))
+    _add_run(data, run, layers, flags)
+
+
+def _parse(text: str, where: str) -> Any:
+    def refuse(constant: str) -> Any:
+        raise ValueError(f"{constant} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def _add_lines(data: Data, text: str, name: str) -> None:
+    seen: set[tuple[str, Any]] = set()
+    lines = text.split("\n")
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        where = f"{name}, line {number}"
+        try:
+            record = Node(_parse(line, where), where)
+        except ValueError as error:
+            last = number == len(lines)  # no newline after it: its writer was interrupted
+            advice = "torn; resume the sweep, or delete the line" if last else str(error)
+            raise BadInput(f"{where} is not whole JSON: {advice}") from error
+        _add_record(data, record)
+        run = (record.text("key"), record.at("repeat").value)
+        if run in seen:
+            raise BadInput(f"{where}: repeat {run[1]} of this point was there before: {run[0]}")
+        seen.add(run)
+
+
+def _add_file(data: Data, path: pathlib.Path) -> None:
+    name = str(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"{name}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{name}: not text in UTF-8 (byte {error.start})") from error
+    if not text.strip():
+        raise BadInput(f"{name}: empty")
+    try:
+        whole = Node(_parse(text, name), name)
+    except ValueError as error:
+        if text.startswith("{\n"):  # bench writes one object over many lines
+            raise BadInput(f"{name} is not whole JSON: {error}") from error
+        _add_lines(data, text, name)
+        return
+    if not isinstance(whole.value, dict):
+        raise whole.fail("is not what bench, collectives or sweep writes")
+    if whole.has("schema"):
+        _add_record(data, whole)
+        return
+    _add_run(data, whole)
+    _add_host(data, whole.object("host"))
+
+
+def load(paths: list[pathlib.Path]) -> Data:
+    """All files together. Raises BadInput."""
+    data = Data()
+    for path in paths:
+        _add_file(data, path)
+        data.sources.append(path.name)
+    if not data.steps and not data.transfers and not data.failures:
+        raise BadInput(f"{', '.join(map(str, paths))}: no result in it")
+    return data

@@ -1,0 +1,176 @@
+"""Figures about the ranks of a run: how they differ, and one step as a timeline."""
+
+from typing import Any
+
+from tools.reports.cases import CHARTED, Group, Names
+from tools.reports.tables import Column, Figure, Table, given
+from tools.reports.traces import Slice, Trace
+
+COLLECTIVE = "collective"
+_COLORS = {
+    "forward": ("forward", 0),
+    "backward": ("backward", 2),
+    "gradient_sync": ("gradient synchronisation", 3),
+    "optimizer": ("optimizer", 1),
+    "communication": ("communication", 5),
+    "compute": ("compute", 0),
+}
+
+
+def skew(groups: list[Group], names: Names) -> Figure | None:
+    known = [group for group in groups if group.ranks]
+    if not known:
+        return None
+    table = Table(
+        [
+            *names.columns,
+            given("op"),
+            given("rank"),
+            Column("duration", "µs"),
+            Column("done after the step's begin", "µs"),
+            Column("sent in a step", "bytes"),
+            Column("longest over shortest rank"),
+            Column("last rank's done less first's", "µs"),
+        ]
+    )
+    labels: list[list[str]] = []
+    compute: list[float] = []
+    communication: list[float] = []
+    for group in known:
+        ranks = group.ranks
+        for op in ranks["ops"]:
+            for rank, time_us in enumerate(op["time_us"]):
+                table.rows.append(
+                    [
+                        *names.cells(group.case),
+                        f"{op['name']} ({op['action']})",
+                        rank,
+                        time_us,
+                        op["done_us"][rank],
+                        op["bytes_sent"][rank],
+                        op["longest_over_shortest"],
+                        op["done_spread_us"],
+                    ]
+                )
+        for rank in range(len(ranks["step_ms"])):
+            size, below = names.lines(group.case)
+            labels.append([size, f"{below}, rank {rank}"])
+            compute.append(_total_ms(ranks, rank, False))
+            communication.append(_total_ms(ranks, rank, True))
+    note = ""
+    if len(labels) > CHARTED:
+        note = f" The chart shows the first {CHARTED} of {len(labels)} ranks, the table all."
+    shared = f" All of it: {names.shared}." if names.shared else ""
+    return Figure(
+        "skew",
+        "Rank skew",
+        "measured",
+        "The same step on each rank: medians over its steps. The rank that comes to a collective "
+        "first waits there for the others, so a rank with little computation has much "
+        "communication." + note + shared,
+        table,
+        {
+            "type": "bars",
+            "stacked": True,
+            "unit": "ms of the rank",
+            "labels": labels[:CHARTED],
+            "series": [
+                {"name": "computation", "color": 0, "values": compute[:CHARTED]},
+                {
+                    "name": "collectives, waiting included",
+                    "color": 1,
+                    "values": communication[:CHARTED],
+                },
+            ],
+        },
+    )
+
+
+def _total_ms(ranks: dict[str, Any], rank: int, collectives: bool) -> float:
+    return sum(
+        op["time_us"][rank] / 1e3
+        for op in ranks["ops"]
+        if (op["action"] == COLLECTIVE) == collectives
+    )
+
+
+def timelines(groups: list[Group], traces: list[Trace]) -> list[Figure]:
+    """Of the traces if there are any; else of the largest step of each mode."""
+    by_run: dict[str, list[Trace]] = {}
+    for trace in traces:
+        by_run.setdefault(trace.run, []).append(trace)
+    if by_run:
+        return [_of_traces(i, run, of_run) for i, (run, of_run) in enumerate(by_run.items())]
+    largest: dict[str, Group] = {}
+    for group in groups:
+        if group.ranks:
+            largest[group.case.mode] = group  # groups come in the order of their size
+    return [_of_group(i, group) for i, group in enumerate(largest.values())]
+
+
+def _of_group(number: int, group: Group) -> Figure:
+    slices: list[Slice] = []
+    for op in group.ranks["ops"]:
+        communicates = op["action"] == COLLECTIVE
+        for rank, end in enumerate(op["done_us"]):
+            track = f"rank {rank} {'communication' if communicates else 'compute'}"
+            kind = "communication" if communicates else op["phase"]
+            slices.append(Slice(track, op["name"], kind, end - op["time_us"][rank], end))
+    case = group.case
+    return _figure(
+        number,
+        f"Timeline of one step: {case.mode} mode, {case.size}, {case.dtype}, tp {case.tp} dp {case.dp}",
+        "Each op ends when it was done after the step's begin on its own rank, and is as long as it "
+        "took: medians over the steps, so ops of a track may seem to overlap a little.",
+        slices,
+    )
+
+
+def _of_traces(number: int, run: str, traces: list[Trace]) -> Figure:
+    slices = [
+        Slice(f"rank {trace.rank} {s.track}", s.name, s.kind, s.begin_us, s.end_us)
+        for trace in sorted(traces, key=lambda trace: trace.rank)
+        for s in trace.slices
+    ]
+    steps = ", ".join(sorted({trace.step for trace in traces}))
+    files = ", ".join(trace.file for trace in traces)
+    return _figure(
+        number,
+        f"Timeline of one step: {run}",
+        f"{steps} of the traces {files}: the step of median length of the first rank. Each rank's "
+        "time begins with the step.",
+        slices,
+    )
+
+
+def _figure(number: int, title: str, caption: str, slices: list[Slice]) -> Figure:
+    table = Table(
+        [given("track"), given("op"), given("kind"), Column("begin", "µs"), Column("end", "µs")]
+    )
+    tracks = sorted({s.track for s in slices}, key=_track_order)
+    for s in sorted(slices, key=lambda s: (tracks.index(s.track), s.begin_us)):
+        table.rows.append([s.track, s.name, s.kind, s.begin_us, s.end_us])
+    series: dict[str, dict] = {}
+    for s in slices:
+        name, color = _COLORS.get(s.kind, (s.kind, 6))
+        bars = series.setdefault(s.kind, {"name": name, "color": color, "bars": []})
+        bars["bars"].append([tracks.index(s.track), s.begin_us, s.end_us, s.name])
+    return Figure(
+        f"timeline-{number}" if number else "timeline",
+        title,
+        "measured",
+        caption,
+        table,
+        {
+            "type": "timeline",
+            "unit": "µs since the step's begin",
+            "tracks": tracks,
+            "series": list(series.values()),
+        },
+    )
+
+
+def _track_order(track: str) -> tuple[int, str]:
+    """rank 2 before rank 10, and compute above communication."""
+    _, rank, rest = track.split(" ", 2)
+    return (int(rank), "" if rest == "compute" else rest)

@@ -1,0 +1,90 @@
+"""Writes a report as HTML, markdown or CSV."""
+
+import csv
+import io
+import json
+import pathlib
+
+import jinja2
+
+from tools.reports.build import Report
+from tools.reports.load import BadInput
+from tools.reports.tables import Figure, write
+
+# Of Debian's libjs-chart.js.
+CHART_JS = pathlib.Path("/usr/share/javascript/chart.js/chart.min.js")
+_HERE = pathlib.Path(__file__).parent
+
+
+def to_html(report: Report) -> str:
+    try:
+        chart_js = CHART_JS.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BadInput(
+            f"{CHART_JS}: {error.strerror}; the Debian package libjs-chart.js brings it"
+        ) from error
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["write"] = write
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        charts=_for_script({f.id: f.chart for f in report.figures if f.chart}),
+        chart_js=chart_js,
+        css=(_HERE / "report.css").read_text(encoding="utf-8"),
+        script=(_HERE / "report.js").read_text(encoding="utf-8"),
+    )
+
+
+def _for_script(value: object) -> str:
+    """JSON that no text from a file can end the <script> around it with."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+
+
+def _markdown_cell(text: str) -> str:
+    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())
+
+
+def _markdown_figure(figure: Figure) -> list[str]:
+    basis = f" ({figure.basis})" if figure.basis else ""
+    lines = [f"## {figure.title}{basis}", ""]
+    if figure.caption:
+        lines += [figure.caption, ""]
+    columns = figure.table.columns
+    lines.append("| " + " | ".join(_markdown_cell(c.title) for c in columns) + " |")
+    lines.append("|" + " --- |" * len(columns))
+    for row in figure.table.rows:
+        lines.append("| " + " | ".join(_markdown_cell(write(cell)) for cell in row) + " |")
+    return [*lines, ""]
+
+
+def to_markdown(report: Report) -> str:
+    lines = [f"# {report.title}", ""]
+    for figure in report.figures:
+        lines += _markdown_figure(figure)
+    return "\n".join(lines)
+
+
+def to_csv(report: Report) -> str:
+    """One number a line, with all its digits: figure, case, quantity, unit, basis, value."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["figure", "case", "quantity", "unit", "basis", "value"])
+    for figure in report.figures:
+        columns = figure.table.columns
+        for row in figure.table.rows:
+            case = "; ".join(
+                f"{column.name}={cell}"
+                for column, cell in zip(columns, row)
+                if column.basis == "given" and cell not in (None, "")
+            )
+            for column, cell in zip(columns, row):
+                if column.basis != "given" and cell is not None:
+                    writer.writerow(
+                        [figure.id, case, column.name, column.unit, column.basis, cell]
+                    )
+    return out.getvalue()

@@ -1,0 +1,256 @@
+// Draws the charts that the page holds as data, in the colours of the reader's scheme.
+"use strict";
+
+(function () {
+  // Okabe and Ito's palette, which the colour-blind tell apart; its last two made grey.
+  const palettes = {
+    light: ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7a7a7a", "#c4c4c4"],
+    dark: ["#4aa3df", "#f0803c", "#22c79a", "#e19ac4", "#9ad4f7", "#f2b63c", "#9a9a9a", "#5c6166"],
+  };
+  const shapes = ["circle", "rect", "triangle", "rectRot", "star", "cross", "crossRot", "dash"];
+  const dashes = [[], [7, 3], [2, 3], [10, 3, 2, 3]];
+  const specs = JSON.parse(document.getElementById("charts").textContent);
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const charts = [];
+  let printing = false;
+
+  function theme() {
+    const name = dark.matches && !printing ? "dark" : "light";
+    return {
+      colors: palettes[name],
+      text: name === "dark" ? "#eaeaea" : "#1a1a1a",
+      grid: name === "dark" ? "#3a3e43" : "#dddddd",
+      page: name === "dark" ? "#16181b" : "#ffffff",
+    };
+  }
+
+  function short(value) {
+    const size = Math.abs(value);
+    if (size !== 0 && (size >= 1e6 || size < 1e-3)) return value.toExponential(0);
+    return String(Number(value.toPrecision(3)));
+  }
+
+  function bytes(value) {
+    const units = ["B", "KiB", "MiB", "GiB"];
+    const step = Math.min(Math.floor(Math.log2(Math.max(value, 1)) / 10), 3);
+    return Number((value / 2 ** (10 * step)).toPrecision(3)) + " " + units[step];
+  }
+
+  // A logarithmic axis would write a label at every line; people read those of 1, 2 and 5.
+  function logTick(value) {
+    const digit = Math.round(value / 10 ** Math.floor(Math.log10(value) + 1e-9));
+    return digit === 1 || digit === 2 || digit === 5 ? short(value) : "";
+  }
+
+  function axis(look, title, log, write) {
+    return {
+      type: log ? "logarithmic" : "linear",
+      title: { display: true, text: title, color: look.text },
+      ticks: { color: look.text, callback: write || (log ? logTick : short), maxRotation: 0 },
+      grid: { color: look.grid },
+    };
+  }
+
+  function byteAxis(look, title) {
+    const made = axis(look, title, true, bytes);
+    // Whole powers of four, so that labels have room on a phone.
+    made.afterBuildTicks = function (scale) {
+      const ticks = [];
+      for (let value = 1; value <= scale.max; value *= 16) {
+        if (value >= scale.min) ticks.push({ value: value });
+      }
+      if (ticks.length > 1) scale.ticks = ticks;
+    };
+    return made;
+  }
+
+  function categories(look, labels) {
+    return {
+      type: "category",
+      labels: labels,
+      ticks: { color: look.text, autoSkip: false },
+      grid: { display: false },
+    };
+  }
+
+  // The line on a bar from its lowest to its highest value.
+  const whiskers = {
+    id: "whiskers",
+    afterDatasetsDraw: function (chart) {
+      const context = chart.ctx;
+      context.save();
+      context.strokeStyle = chart.options.color;
+      context.lineWidth = 1.5;
+      chart.data.datasets.forEach(function (dataset, index) {
+        if (!dataset.low || !chart.isDatasetVisible(index)) return;
+        chart.getDatasetMeta(index).data.forEach(function (bar, i) {
+          if (dataset.low[i] === null) return;
+          const from = chart.scales.x.getPixelForValue(dataset.low[i]);
+          const to = chart.scales.x.getPixelForValue(dataset.high[i]);
+          context.beginPath();
+          context.moveTo(from, bar.y);
+          context.lineTo(to, bar.y);
+          [from, to].forEach(function (x) {
+            context.moveTo(x, bar.y - 4);
+            context.lineTo(x, bar.y + 4);
+          });
+          context.stroke();
+        });
+      });
+      context.restore();
+    },
+  };
+
+  function bars(spec, look) {
+    const x = axis(look, spec.unit, spec.log);
+    x.stacked = Boolean(spec.stacked);
+    const highest = Math.max(...spec.series.flatMap((s) => s.high || s.values).map(Number));
+    if (!spec.stacked && !spec.log) x.suggestedMax = highest;
+    const y = categories(look, spec.labels);
+    y.stacked = Boolean(spec.stacked);
+    const perLabel = spec.stacked ? 1 : spec.series.length;
+    return {
+      height: 80 + spec.labels.length * Math.max(38, 18 + 18 * perLabel),
+      type: "bar",
+      plugins: [whiskers],
+      data: {
+        labels: spec.labels,
+        datasets: spec.series.map((series) => ({
+          label: series.name,
+          data: series.values,
+          low: series.low,
+          high: series.high,
+          backgroundColor: look.colors[series.color],
+          borderColor: look.page,
+          borderWidth: spec.stacked ? 1 : 0,
+          maxBarThickness: 24,
+        })),
+      },
+      options: { indexAxis: "y", scales: { x: x, y: y } },
+    };
+  }
+
+  function lines(spec, look) {
+    return {
+      height: 300,
+      type: "scatter",
+      data: {
+        datasets: spec.series.map((series, i) => ({
+          label: series.name,
+          data: series.points.map((point) => ({ x: point[0], y: point[1] })),
+          showLine: series.line,
+          borderColor: series.dashed ? look.text : look.colors[i % 7],
+          backgroundColor: series.dashed ? look.text : look.colors[i % 7],
+          borderDash: series.dashed ? [6, 4] : dashes[Math.floor(i / 7) % dashes.length],
+          borderWidth: 2,
+          pointStyle: shapes[i % shapes.length],
+          pointRadius: series.dashed ? 0 : 5,
+        })),
+      },
+      options: {
+        scales: {
+          x: spec.bytes ? byteAxis(look, spec.x) : axis(look, spec.x, true),
+          y: axis(look, spec.y, Boolean(spec.logy)),
+        },
+      },
+    };
+  }
+
+  function timeline(spec, look) {
+    const y = categories(look, spec.tracks);
+    y.stacked = true; // all kinds of op in one lane, not one beside the other
+    const x = axis(look, spec.unit, false);
+    x.stacked = false;
+    x.min = 0;
+    return {
+      height: 80 + 40 * spec.tracks.length,
+      type: "bar",
+      data: {
+        labels: spec.tracks,
+        datasets: spec.series.map((series) => ({
+          label: series.name,
+          data: series.bars.map((bar) => ({
+            x: [bar[1], bar[2]],
+            y: spec.tracks[bar[0]],
+            op: bar[3],
+          })),
+          backgroundColor: look.colors[series.color],
+          borderColor: look.page,
+          borderWidth: 1,
+          borderSkipped: false,
+          minBarLength: 2,
+          barThickness: 22,
+          grouped: false,
+        })),
+      },
+      options: {
+        indexAxis: "y",
+        scales: { x: x, y: y },
+        plugins: {
+          tooltip: {
+            callbacks: {
+              label: (item) =>
+                item.raw.op + ": " + short(item.raw.x[0]) + " to " + short(item.raw.x[1]) + " µs",
+            },
+          },
+        },
+      },
+    };
+  }
+
+  // How high the legend will be, so that on a phone it does not take the bars' place.
+  function legendHeight(series, width) {
+    let rows = 1;
+    let used = 0;
+    series.forEach(function (one) {
+      const needed = 36 + 6.5 * one.name.length;
+      if (used > 0 && used + needed > width) {
+        rows += 1;
+        used = 0;
+      }
+      used += needed;
+    });
+    return 22 * rows;
+  }
+
+  function draw() {
+    charts.splice(0).forEach((chart) => chart.destroy());
+    const look = theme();
+    Object.keys(specs).forEach(function (id) {
+      const spec = specs[id];
+      const config = { bars: bars, lines: lines, timeline: timeline }[spec.type](spec, look);
+      const canvas = document.getElementById(id + "-chart");
+      canvas.parentNode.style.height =
+        config.height + legendHeight(spec.series, canvas.parentNode.clientWidth) + "px";
+      config.options.animation = false;
+      config.options.maintainAspectRatio = false;
+      config.options.color = look.text;
+      config.options.plugins = config.options.plugins || {};
+      config.options.plugins.legend = {
+        align: "start",
+        labels: { color: look.text, boxWidth: 12, boxHeight: 8, usePointStyle: spec.type === "lines" },
+      };
+      charts.push(new Chart(canvas, config));
+    });
+  }
+
+  Chart.defaults.font.family = 'system-ui, "DejaVu Sans", sans-serif';
+  draw();
+  dark.addEventListener("change", draw);
+
+  // On paper nothing can be opened, and a dark chart wastes ink. Tables of many pages stay closed.
+  let opened = [];
+  window.addEventListener("beforeprint", function () {
+    printing = true;
+    opened = Array.from(document.querySelectorAll("details:not([open])")).filter(
+      (details) => details.querySelectorAll("tr").length <= 50,
+    );
+    opened.forEach((details) => (details.open = true));
+    draw();
+  });
+  window.addEventListener("afterprint", function () {
+    printing = false;
+    opened.forEach((details) => (details.open = false));
+    draw();
+  });
+})();
