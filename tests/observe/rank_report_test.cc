@@ -56,6 +56,18 @@ TEST(RankReportTest, TellsTheRanksApart) {
   EXPECT_EQ(report.ops[1].bytes_sent, (std::vector<int64_t>{8, 12}));
 }
 
+TEST(RankReportTest, CountsFromTheFirstBeginWhereRanksShareAClock) {
+  TrainResult result = TwoRanks();
+  EXPECT_FALSE(MakeRankReport(result).one_clock);
+  result.ranks[1].op_steps = {Step(500, {0, 4000, 0}, {4000, 8000, 12}),
+                              Step(10500, {0, 4000, 0}, {4000, 8000, 12}),
+                              Step(20500, {0, 9000, 0}, {9000, 11000, 12})};
+  const RankReport report = MakeRankReport(result);
+  EXPECT_TRUE(report.one_clock);
+  EXPECT_EQ(report.ops[1].done_us, (std::vector<double>{8, 8.5}));
+  EXPECT_EQ(report.ops[1].done_spread_us, 0.5);  // of 0.5, 0.5 and 5.5
+}
+
 TEST(RankReportTest, FindsAnOpThatLiesElsewhereAndLeavesOutOneThatIsNotEverywhere) {
   TrainResult result = TwoRanks();
   RankRecord& rank = result.ranks[1];

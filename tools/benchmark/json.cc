@@ -77,7 +77,7 @@ Json RanksOf(const RankReport& ranks) {
                    {"longest_over_shortest", op.longest_over_shortest},
                    {"done_spread_us", op.done_spread_us}});
   }
-  return {{"step_ms", ranks.step_ms}, {"ops", ops}};
+  return {{"step_ms", ranks.step_ms}, {"one_clock", ranks.one_clock}, {"ops", ops}};
 }
 
 Json BytesOf(const StepReport& steps) {

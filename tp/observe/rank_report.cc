@@ -20,10 +20,31 @@ int FindOp(const Schedule& schedule, size_t index, const ScheduledOp& wanted) {
   return found == schedule.ops.end() ? -1 : static_cast<int>(found - schedule.ops.begin());
 }
 
+// Whether there was a moment, in every step, at which all ranks were in it.
+bool ShareClock(const std::vector<RankRecord>& ranks) {
+  for (size_t i = 0; i < ranks[0].op_steps.size(); ++i) {
+    int64_t last_begin = std::numeric_limits<int64_t>::min();
+    int64_t first_end = std::numeric_limits<int64_t>::max();
+    for (const RankRecord& rank : ranks) {
+      last_begin = std::max(last_begin, rank.op_steps[i].begin_ns);
+      first_end = std::min(first_end, rank.op_steps[i].end_ns);
+    }
+    if (last_begin > first_end) return false;
+  }
+  return true;
+}
+
+int64_t FirstBegin(const std::vector<RankRecord>& ranks, size_t step) {
+  int64_t first = ranks[0].op_steps[step].begin_ns;
+  for (const RankRecord& rank : ranks) first = std::min(first, rank.op_steps[step].begin_ns);
+  return first;
+}
+
 double MedianOf(std::vector<double> values) { return QuantilesOf(std::move(values)).median; }
 
 // `at` is the op's index on each rank.
-OpAcrossRanks Across(const std::vector<RankRecord>& ranks, const std::vector<int>& at) {
+OpAcrossRanks Across(const std::vector<RankRecord>& ranks, const std::vector<int>& at,
+                     bool one_clock) {
   OpAcrossRanks across;
   const size_t steps = ranks[0].op_steps.size();
   const double infinity = std::numeric_limits<double>::infinity();
@@ -34,8 +55,9 @@ OpAcrossRanks Across(const std::vector<RankRecord>& ranks, const std::vector<int
     for (size_t i = 0; i < steps; ++i) {
       const StepRecord& step = ranks[rank].op_steps[i];
       const OpRecord& op = step.ops[at[rank]];
+      const int64_t begin_ns = one_clock ? FirstBegin(ranks, i) : step.begin_ns;
       times.push_back(static_cast<double>(op.end_ns - op.begin_ns) / 1e3);
-      dones.push_back(static_cast<double>(op.end_ns - step.begin_ns) / 1e3);
+      dones.push_back(static_cast<double>(op.end_ns - begin_ns) / 1e3);
       longest[i] = std::max(longest[i], times.back());
       shortest[i] = std::min(shortest[i], times.back());
       last[i] = std::max(last[i], dones.back());
@@ -68,6 +90,7 @@ RankReport MakeRankReport(const TrainResult& result) {
     }
     report.step_ms.push_back(MedianOf(std::move(steps)));
   }
+  report.one_clock = ShareClock(result.ranks);
   const Schedule& first = result.ranks[0].schedule;
   for (size_t i = 0; i < first.ops.size(); ++i) {
     std::vector<int> at;
@@ -75,7 +98,7 @@ RankReport MakeRankReport(const TrainResult& result) {
       at.push_back(FindOp(rank.schedule, i, first.ops[i]));
     }
     if (std::find(at.begin(), at.end(), -1) != at.end()) continue;
-    OpAcrossRanks across = Across(result.ranks, at);
+    OpAcrossRanks across = Across(result.ranks, at, report.one_clock);
     across.name = first.ops[i].name;
     across.action = first.ops[i].action;
     across.phase = first.ops[i].phase;

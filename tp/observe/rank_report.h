@@ -1,7 +1,9 @@
 // RankReport: how the ranks of a run differ from each other.
 //
-// All times are measured. Clocks of different ranks are never compared: when an op was done is
-// counted from the begin of the same step on the same rank, which follows a barrier.
+// All times are measured. When an op was done is counted from the begin of its step, which follows
+// a barrier: from the first rank's begin where the ranks share a clock (threads, or processes of
+// one machine), and from the rank's own where they do not. They share one if, by it, the ranks'
+// steps overlap, every time.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +31,7 @@ struct OpAcrossRanks {
 
 struct RankReport {
   std::vector<double> step_ms;     // by rank: median over the timed steps
+  bool one_clock = false;          // shared by all ranks
   std::vector<OpAcrossRanks> ops;  // that every rank runs, in the order of rank 0
 };
 
