@@ -143,7 +143,7 @@
           backgroundColor: series.dashed ? look.text : look.colors[i % 7],
           borderDash: series.dashed ? [6, 4] : dashes[Math.floor(i / 7) % dashes.length],
           borderWidth: 2,
-          pointStyle: shapes[i % shapes.length],
+          pointStyle: series.dashed ? "line" : shapes[i % shapes.length],
           pointRadius: series.dashed ? 0 : 5,
         })),
       },
@@ -242,6 +242,7 @@
   let opened = [];
   window.addEventListener("beforeprint", function () {
     printing = true;
+    document.body.classList.add("printing"); // charts as wide as a page
     opened = Array.from(document.querySelectorAll("details:not([open])")).filter(
       (details) => details.querySelectorAll("tr").length <= 50,
     );
@@ -250,6 +251,7 @@
   });
   window.addEventListener("afterprint", function () {
     printing = false;
+    document.body.classList.remove("printing");
     opened.forEach((details) => (details.open = false));
     draw();
   });
