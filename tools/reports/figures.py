@@ -1,8 +1,10 @@
 """The figures of a report about training steps, from what was measured."""
 
+import statistics
+
 from tools.reports import floors
 from tools.reports.cases import CHARTED, Group, Names
-from tools.reports.load import PHASES, Data
+from tools.reports.load import PHASES, Data, Transfer
 from tools.reports.tables import Cell, Column, Figure, Table, given
 
 _PHASE_NAMES = {"gradient_sync": "gradient synchronisation"}
@@ -199,6 +201,15 @@ def exposed(groups: list[Group], names: Names) -> Figure:
     )
 
 
+def _grouped(transfers: list[Transfer]) -> list[tuple[Transfer, list[Transfer]]]:
+    """Each different transfer with its repeats."""
+    by_what: dict[tuple, list[Transfer]] = {}
+    for t in transfers:
+        what = (t.backend, t.kind, t.algorithm, t.members, t.dtype, t.nbytes, t.within)
+        by_what.setdefault(what, []).append(t)
+    return [(by_what[what][0], by_what[what]) for what in sorted(by_what)]
+
+
 def bandwidth(data: Data) -> Figure:
     table = Table(
         [
@@ -208,6 +219,7 @@ def bandwidth(data: Data) -> Figure:
             given("dtype"),
             given("bytes"),
             given("in"),
+            Column("runs"),
             Column("time", "µs"),
             Column("algbw", "GB/s"),
             Column("busbw", "GB/s"),
@@ -215,7 +227,8 @@ def bandwidth(data: Data) -> Figure:
         ]
     )
     lines: dict[str, list[tuple[int, float]]] = {}
-    for t in sorted(data.transfers, key=lambda t: (t.backend, t.kind, t.algorithm, t.nbytes)):
+    for t, repeats in _grouped(data.transfers):
+        busbw = statistics.median(repeat.busbw_gbps for repeat in repeats)
         table.rows.append(
             [
                 t.kind,
@@ -224,23 +237,24 @@ def bandwidth(data: Data) -> Figure:
                 t.dtype,
                 t.nbytes,
                 f"{t.backend}, {t.within}",
-                t.time_us,
-                t.algbw_gbps,
-                t.busbw_gbps,
-                t.wrong,
+                len(repeats),
+                statistics.median(repeat.time_us for repeat in repeats),
+                statistics.median(repeat.algbw_gbps for repeat in repeats),
+                busbw,
+                None if t.wrong is None else sum(repeat.wrong or 0 for repeat in repeats),
             ]
         )
-        if t.nbytes > 0 and t.busbw_gbps > 0:  # the others have no place on a logarithmic axis
+        if t.nbytes > 0 and busbw > 0:  # the others have no place on a logarithmic axis
             within = "" if t.within == "collectives" else ", in a step"
-            name = f"{t.kind} {t.algorithm}, {t.members} ranks{within}"
-            lines.setdefault(name, []).append((t.nbytes, t.busbw_gbps))
+            name = f"{t.kind} {t.algorithm}, {t.members} ranks, {t.dtype}{within}"
+            lines.setdefault(name, []).append((t.nbytes, busbw))
     return Figure(
         "busbw",
         "Bus bandwidth against size",
         "measured",
         "algbw is the bytes of the whole array over the time; busbw is algbw times the factor of "
         "NVIDIA's nccl-tests, so that it can be held against the link's speed whatever the number "
-        "of ranks. The time of a collective within a step is that of the rank that came last.",
+        "of ranks. Medians over the runs. The time of a collective within a step is that of the rank that came last.",
         table,
         {
             "type": "lines",

@@ -1,0 +1,95 @@
+"""What a timeline takes from a trace."""
+
+import gzip
+import json
+import pathlib
+import tempfile
+import unittest
+
+from tools.reports.load import BadInput
+from tools.reports.traces import load_trace
+
+
+def span(name: str, category: str, begin: float, length: float, tid: int = 1, **args) -> dict:
+    return {
+        "ph": "X",
+        "name": name,
+        "cat": category,
+        "pid": 0,
+        "tid": tid,
+        "ts": begin,
+        "dur": length,
+        "args": args,
+    }
+
+
+def thread(tid: int, name: str) -> dict:
+    return {"ph": "M", "name": "thread_name", "pid": 0, "tid": tid, "args": {"name": name}}
+
+
+class TracesTest(unittest.TestCase):
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name, "profiler_logs_rank_3_row")
+        self.folder.mkdir()
+
+    def write(self, trace: object, name: str = "host_1.2.pt.trace.json") -> pathlib.Path:
+        path = self.folder / name
+        text = json.dumps(trace).encode()
+        path.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+        return path
+
+    def events(self) -> list[dict]:
+        """Three steps, of 30, 10 and 20 µs: the last has the median length."""
+        return [
+            thread(1, "compute"),
+            thread(2, "communication"),
+            span("ProfilerStep#1", "user_annotation", 100, 30),
+            span("ProfilerStep#2", "user_annotation", 200, 10),
+            span("ProfilerStep#3", "user_annotation", 300, 20),
+            span("gemm", "kernel", 101, 5),
+            span("other", "kernel", 203, 5),
+            span("dw", "kernel", 302, 5, phase="backward"),
+            span("ncclDevKernel_AllReduce", "kernel", 304, 6, tid=2),
+            span("aten::linear", "cpu_op", 301, 9),
+        ]
+
+    def test_takes_the_kernels_of_the_median_step(self) -> None:
+        trace = load_trace(self.write({"traceEvents": self.events()}))
+        self.assertEqual((trace.rank, trace.run, trace.step), (3, "row mode", "ProfilerStep#3"))
+        found = [(s.track, s.name, s.kind, s.begin_us, s.end_us) for s in trace.slices]
+        self.assertEqual(
+            found,
+            [
+                ("compute", "dw", "backward", 2, 7),
+                ("communication", "ncclDevKernel_AllReduce", "communication", 4, 10),
+            ],
+        )
+
+    def test_takes_the_ops_where_there_are_no_kernels(self) -> None:
+        events = [event for event in self.events() if event.get("cat") != "kernel"]
+        path = self.write({"traceEvents": events}, "host_1.2.pt.trace.json.gz")
+        self.assertEqual([s.name for s in load_trace(path).slices], ["aten::linear"])
+
+    def test_the_trace_itself_says_which_rank_it_is(self) -> None:
+        trace = {"traceEvents": self.events(), "distributedInfo": {"rank": 7}}
+        self.assertEqual(load_trace(self.write(trace)).rank, 7)
+
+    def test_what_is_no_trace_is_refused(self) -> None:
+        for content, said in (
+            ([], "not a trace"),
+            ({"config": 1}, "no traceEvents"),
+            ({"traceEvents": [1, {}]}, "no ProfilerStep#N"),
+            ({"traceEvents": self.events()[:3]}, "ProfilerStep#1 holds no op"),
+        ):
+            with self.assertRaisesRegex(BadInput, said):
+                load_trace(self.write(content))
+        path = self.write({"traceEvents": self.events()})
+        path.write_bytes(path.read_bytes()[:50])
+        with self.assertRaisesRegex(BadInput, "not a whole trace"):
+            load_trace(path)
+
+
+if __name__ == "__main__":
+    unittest.main()
