@@ -63,8 +63,6 @@ class Above:
     threshold: float
 
     def decide(self, at: Interval) -> str:
-        if not math.isfinite(self.threshold):  # it is measured, too, and may be unknown yet
-            return UNCLEAR
         if at.low > self.threshold:
             return HOLDS
         return FAILS if at.high <= self.threshold else UNCLEAR
@@ -115,5 +113,7 @@ def overall(outcomes: list[tuple[str, str]]) -> str:
     if not where[FAILS]:
         return UNCLEAR
     if where[UNCLEAR]:
-        return f"{FAILS} ({len(where[FAILS])} of {len(outcomes)} conditions; the others are {UNCLEAR})"
+        return (
+            f"{FAILS} ({len(where[FAILS])} of {len(outcomes)} conditions; the others are {UNCLEAR})"
+        )
     return FAILS

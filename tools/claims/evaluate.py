@@ -20,7 +20,6 @@ class Decided:
     condition: Condition
     outcome: str
     at: Interval  # of the quantity that the rule asks about
-    rule: Any
     numbers: list[Interval]  # of each of the condition's numbers
 
 
@@ -41,9 +40,8 @@ def rounds_of(records: list[dict[str, Any]]) -> list[Round]:
 
 def _decide(condition: Condition, rounds: list[Round], miss: float) -> Decided:
     at = interval([condition.value(r) for r in rounds], miss)
-    rule = condition.rule(rounds) if callable(condition.rule) else condition.rule
     numbers = [interval([number.of(r) for r in rounds], miss) for number in condition.numbers]
-    return Decided(condition, rule.decide(at), at, rule, numbers)
+    return Decided(condition, condition.rule.decide(at), at, numbers)
 
 
 def evaluate(statement: Statement, rounds: list[Round]) -> Verdict:
@@ -78,7 +76,7 @@ def as_json(settings: Settings, verdict: Verdict) -> dict[str, Any]:
                 "condition": d.condition.name,
                 "outcome": d.outcome,
                 "quantity": bounds(d.at),
-                "rule": str(d.rule),
+                "rule": str(d.condition.rule),
                 "numbers": [
                     {"name": number.name, "unit": number.unit, **bounds(at)}
                     for number, at in zip(d.condition.numbers, d.numbers)

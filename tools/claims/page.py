@@ -1,6 +1,7 @@
 """The statements and what became of them, as a page or on a terminal."""
 
 import math
+import textwrap
 from dataclasses import dataclass
 
 from tools.claims import decide
@@ -35,9 +36,11 @@ def _short(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _measured(at: Interval) -> str:
-    """Of what the rule asks about: unbounded, it decides nothing."""
-    return f"{_short(at.median)} (too few rounds)" if math.isinf(at.low) else spread(at)
+def _measured(d: Decided) -> str:
+    """Of what the rule asks about. A count has no spread, and unbounded a rule decides nothing."""
+    if isinstance(d.condition.rule, decide.Exactly):
+        return f"{d.at.median:.7g}"
+    return f"{_short(d.at.median)} (too few rounds)" if math.isinf(d.at.low) else spread(d.at)
 
 
 def spread(at: Interval) -> str:
@@ -47,7 +50,7 @@ def spread(at: Interval) -> str:
 
 
 def _rule(d: Decided) -> str:
-    match d.rule:
+    match d.condition.rule:
         case decide.Above(threshold):
             return f"above {_short(threshold)}"
         case decide.Within(lowest, highest):
@@ -56,7 +59,7 @@ def _rule(d: Decided) -> str:
             return "not 1"
         case decide.Exactly(other_than):
             return f"not {_short(other_than)}, a count"
-    raise AssertionError(d.rule)
+    raise AssertionError(d.condition.rule)
 
 
 def _numbers(d: Decided) -> str:
@@ -71,7 +74,7 @@ def _verdict_lines(machine: Machine, verdict: Verdict) -> list[str]:
     if verdict.decided:
         lines += ["| condition | asked | measured | outcome | numbers |", "|" + " --- |" * 5]
         for d in verdict.decided:
-            cells = [d.condition.name, _rule(d), _measured(d.at), d.outcome, _numbers(d)]
+            cells = [d.condition.name, _rule(d), _measured(d), d.outcome, _numbers(d)]
             lines.append("| " + " | ".join(cells) + " |")
         lines.append("")
     return [*lines, verdict.reason, ""]
@@ -130,7 +133,17 @@ def to_markdown(machines: list[Machine]) -> str:
             verdict = machine.verdicts[i]
             lines += [f"Asked: {verdict.statement.tested}.", ""]
             lines += _verdict_lines(machine, verdict)
-    return "\n".join(lines)
+    return "\n".join(_wrapped(line) for line in lines)
+
+
+def _wrapped(line: str) -> str:
+    """Prose as the other pages have it; tables stay whole."""
+    if line.startswith(("|", "#")) or line == COMMAND:
+        return line
+    indent = "  " if line.startswith("* ") else ""
+    return textwrap.fill(
+        line, 104, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def to_text(machines: list[Machine]) -> str:
@@ -142,7 +155,9 @@ def to_text(machines: list[Machine]) -> str:
             lines.append(f"  {verdict.outcome.upper()}")
             lines.append(f"  asked: {verdict.statement.tested}")
             for d in verdict.decided:
-                lines.append(f"    {d.condition.name}: {_measured(d.at)}, asked {_rule(d)}: {d.outcome}")
+                lines.append(
+                    f"    {d.condition.name}: {_measured(d)}, asked {_rule(d)}: {d.outcome}"
+                )
                 lines.append(f"      {_numbers(d)}")
             lines += [f"  {verdict.reason}", ""]
     return "\n".join(lines)

@@ -14,7 +14,9 @@ def _ring(s: Settings) -> Statement:
         key = ring_key(shape)
 
         def sent(rank_of: Callable[[list[int]], int]) -> Callable[[Round], float]:
-            return lambda r: rank_of(q.forward_collective(r[key])["bytes_sent"])
+            return lambda r: rank_of(
+                q.ranks_op(r[key], phase="forward", action="collective")["bytes_sent"]
+            )
 
         return Condition(
             name,
@@ -43,7 +45,9 @@ def _ring(s: Settings) -> Statement:
             "the same. Only where the array does not divide by the ranks are some blocks one element "
             "longer, and a rank sends so much more or less. No rank leads."
         }
-        | {FAILS: "Every rank of a ring sends all blocks but one, twice, and the blocks are equal."},
+        | {
+            FAILS: "Every rank of a ring sends all blocks but one, twice, and the blocks are equal."
+        },
         [
             condition("the array divides by the ranks", even),
             condition("the array does not divide", uneven),
@@ -53,13 +57,13 @@ def _ring(s: Settings) -> Statement:
 
 def _leader(s: Settings) -> Statement:
     def condition(shape: Shape) -> Condition:
-        key = step_key("row", shape)
+        key = step_key("column", shape)
 
         def done(of: Callable[[list[float]], float]) -> Callable[[Round], float]:
-            return lambda r: of(q.forward_collective(r[key])["done_us"])
+            return lambda r: of(q.dx_collective(r[key])["done_us"])
 
         def product(of: Callable[[list[float]], float]) -> Callable[[Round], float]:
-            return lambda r: of(q.ranks_op(r[key], phase="forward", action="gemm")["done_us"])
+            return lambda r: of(q.ranks_op(r[key], phase="backward", action="gemm")["done_us"])
 
         first, rest = done(lambda us: us[0]), done(q.others)
         return Condition(
@@ -69,20 +73,21 @@ def _leader(s: Settings) -> Statement:
             [
                 Number("rank 0 done", "µs", first),
                 Number("others done", "µs", rest),
-                Number("rank 0's product before it done", "µs", product(lambda us: us[0])),
-                Number("others' product before it done", "µs", product(q.others)),
+                Number("rank 0's part of dX done", "µs", product(lambda us: us[0])),
+                Number("others' parts of dX done", "µs", product(q.others)),
             ],
         )
 
     return Statement(
         "leader",
         "In an all-gather rank 0, which leads the ring, is done before the others.",
-        "when the other ranks' all-gather is done over when rank 0's is, since the step's begin: above 1",
+        "when the other ranks are done with dX's all-gather (column mode) over when rank 0 is, since the "
+        "step's begin: above 1",
         {
             HOLDS: "Not by a role in the ring, where no rank leads and each needs a block of "
-            "another: the times of the product before it show who was ahead when it began.",
-            FAILS: "No rank leads: each is done once the last block has come to it. The times of the "
-            "product before it show who was ahead when it began.",
+            "another: the times of the parts that are gathered show who was ahead.",
+            FAILS: "No rank leads: each is done once the last block has come to it. The times of "
+            "the parts that are gathered show who was ahead.",
             UNCLEAR: "No rank leads: each is done once the last block has come to it, and which one "
             "that is changes from run to run.",
         },
@@ -95,23 +100,23 @@ def _symmetry(s: Settings) -> Statement:
         row, column = step_key("row", shape), step_key("column", shape)
 
         def spread(key: str) -> Callable[[Round], float]:
-            return lambda r: q.forward_collective(r[key])["done_spread_us"]
+            return lambda r: q.dx_collective(r[key])["done_spread_us"]
 
         return Condition(
             str(shape),
-            lambda r: spread(row)(r) / max(spread(column)(r), 1e-3),
+            lambda r: spread(column)(r) / max(spread(row)(r), 1e-3),
             Above(1),
             [
-                Number("all-gather", "µs", spread(row)),
-                Number("all-reduce", "µs", spread(column)),
+                Number("all-gather", "µs", spread(column)),
+                Number("all-reduce", "µs", spread(row)),
             ],
         )
 
     return Statement(
         "symmetry",
         "Ranks leave an all-reduce closer together than an all-gather, though not at the same time.",
-        "last rank done less first rank done within a step, forward all-gather over forward "
-        "all-reduce: above 1",
+        "last rank done less first rank done within a step, dX's all-gather (column mode) over dX's "
+        "all-reduce (row mode): above 1",
         {
             HOLDS: "In an all-reduce each rank's result needs all others' last contribution; a rank "
             "can leave an all-gather as soon as it has read what the others had ready.",

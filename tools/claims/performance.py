@@ -65,20 +65,20 @@ def _latency(s: Settings) -> Statement:
         row, column = step_key("row", shape), step_key("column", shape)
 
         def us(key: str) -> Callable[[Round], float]:
-            return lambda r: q.collective(r[key], "forward")["time_us"]
+            return lambda r: q.collective(r[key], "backward")["time_us"]
 
         return Condition(
-            f"{shape.tokens * shape.out_features * q.element_bytes(shape.dtype):,} bytes",
-            lambda r: us(column)(r) / us(row)(r),
+            f"{shape.tokens * shape.in_features * q.element_bytes(shape.dtype):,} bytes",
+            lambda r: us(row)(r) / us(column)(r),
             Above(1),
-            [Number("all-gather", "µs", us(row)), Number("all-reduce", "µs", us(column))],
+            [Number("all-gather", "µs", us(column)), Number("all-reduce", "µs", us(row))],
         )
 
     return Statement(
         "latency",
         "An all-gather takes less time than an all-reduce.",
-        "time of the forward all-reduce (column mode) over that of the forward all-gather (row mode) "
-        "of an array of the same bytes, on the rank that comes last: above 1",
+        "time of dX's all-reduce (row mode) over that of dX's all-gather (column mode), the same bytes "
+        "beside the same product, on the rank that comes last: above 1",
         {
             HOLDS: "With P ranks an all-reduce moves 2 (P-1)/P of the array through each rank and "
             "adds; an all-gather moves half of that and only copies.",
@@ -117,8 +117,8 @@ def _throughput(s: Settings) -> Statement:
         "GFLOP/s of the one over GFLOP/s of the other (largest over smallest size, column over row, "
         "direct over ring): differs from 1",
         {
-            HOLDS: "Thin matrices reach a fraction of the speed of large ones, and fixed costs weigh "
-            "more on short steps: size matters by far the most.",
+            HOLDS: "Thin matrices reach a fraction of the speed of large ones, fixed costs weigh more "
+            "on short steps, and each mode and algorithm gives the machine differently shaped work.",
             UNCLEAR: "The difference is within the spread of the runs.",
         },
         conditions,

@@ -47,8 +47,10 @@ def ranks_op(record: Record, **wanted: str) -> Record:
     )
 
 
-def forward_collective(record: Record) -> Record:
-    return ranks_op(record, phase="forward", action="collective")
+def dx_collective(record: Record) -> Record:
+    """An all-reduce in row mode and an all-gather in column mode, each beside the product of dW: the
+    two are in the same situation, unlike those of the forward pass."""
+    return ranks_op(record, phase="backward", action="collective")
 
 
 def product_spread(record: Record) -> float:

@@ -24,9 +24,11 @@ class Number:
 class Condition:
     name: str
     value: Callable[[Round], float]  # of a round; the rule is asked about its median
-    rule: Rule | Callable[[list[Round]], Rule]
+    rule: Rule
     numbers: list[Number]
-    because: dict[str, str] = field(default_factory=dict)  # where the statement's reasons do not fit
+    because: dict[str, str] = field(
+        default_factory=dict
+    )  # where the statement's reasons do not fit
 
 
 @dataclass(frozen=True)

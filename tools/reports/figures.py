@@ -175,9 +175,7 @@ def exposed(groups: list[Group], names: Names) -> Figure:
         hidden.append(max(total - shown, 0.0))
         share = 100 * shown / total if total > 0 else None
         of_step = 100 * shown / group.median if group.median > 0 else None
-        table.rows.append(
-            [*names.cells(group.case), total, shown, total - shown, share, of_step]
-        )
+        table.rows.append([*names.cells(group.case), total, shown, total - shown, share, of_step])
     return Figure(
         "exposed",
         "Exposed communication",

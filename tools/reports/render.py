@@ -84,7 +84,5 @@ def to_csv(report: Report) -> str:
             )
             for column, cell in zip(columns, row):
                 if column.basis != "given" and cell is not None:
-                    writer.writerow(
-                        [figure.id, case, column.name, column.unit, column.basis, cell]
-                    )
+                    writer.writerow([figure.id, case, column.name, column.unit, column.basis, cell])
     return out.getvalue()

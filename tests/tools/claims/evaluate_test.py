@@ -35,7 +35,7 @@ def record(run: Any, drift: float) -> dict[str, Any]:
     even = int(flags["tokens"]) * int(flags["out_features"]) % ranks == 0
     phase = {"compute_ms": drift, "communication_ms": 0.0, "exposed_communication_ms": 0.5 * drift}
     none = {"compute_ms": 0.0, "communication_ms": 0.0, "exposed_communication_ms": 0.0}
-    collective_us = (10.0 if row else 20.0) * drift
+    collective_us = (20.0 if row else 10.0) * drift  # an all-reduce in row mode
     return {
         "config": {
             "tokens": int(flags["tokens"]),
@@ -53,17 +53,24 @@ def record(run: Any, drift: float) -> dict[str, Any]:
             "gradient_sync": phase if dp > 1 else none,
             "optimizer": {**none, "compute_ms": 0.1 * drift},
         },
-        "bytes": {"collectives": [{"phase": "forward", "time_us": collective_us}]},
+        "bytes": {"collectives": [{"phase": "backward", "time_us": collective_us}]},
         "ranks": {
             "step_ms": [drift] * ranks,
             "ops": [
-                op("y.shard", "gemm", "forward", [30.0 * drift] * ranks, [0] * ranks),
                 op(
-                    "y",
+                    "xw",
                     "collective",
                     "forward",
-                    [collective_us * (1 + rank) for rank in range(ranks)],
+                    [1.0] * ranks,
                     [400 if even else 400 + 4 * (rank % 2) for rank in range(ranks)],
+                ),
+                op("dx.shard", "gemm", "backward", [30.0 * drift] * ranks, [0] * ranks),
+                op(
+                    "dx",
+                    "collective",
+                    "backward",
+                    [collective_us * (1 + rank) for rank in range(ranks)],
+                    [0] * ranks,
                 ),
                 op("w.updated", "sgd", "optimizer", [5.0 * drift] * ranks, [0] * ranks),
             ],
@@ -131,7 +138,7 @@ class EvaluateTest(unittest.TestCase):
         self.assertEqual(verdicts(records)["latency"].outcome, "not distinguishable")
         for record in records:
             if record["round"] == 5 and record["key"] == "crowded":
-                record["ranks"]["ops"][0]["longest_over_shortest"] = 3.0
+                record["ranks"]["ops"][1]["longest_over_shortest"] = 3.0
         self.assertEqual(verdicts(records)["switching"].outcome, "does not hold")
 
     def test_too_few_rounds_decide_nothing_but_counts(self) -> None:

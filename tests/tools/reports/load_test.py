@@ -95,6 +95,7 @@ class LoadTest(unittest.TestCase):
         self.refuse(self.changed(lambda r: r.pop("bench")), "has neither bench nor error")
         nan = self.changed(lambda r: result(r)["step_ms"].update(min=float("nan")))
         self.refuse(nan, "line 1", "NaN")
+        self.refuse(nan.replace("NaN", "1e999"), "step_ms.min is Infinity, not a finite number")
 
     def test_a_file_that_cannot_be_read_is_named(self) -> None:
         with self.assertRaisesRegex(BadInput, "nowhere.json: No such file"):

@@ -113,7 +113,10 @@ class ReportTest(unittest.TestCase):
         self.assertNotRegex(text, r"@import|url\(\s*['\"]?(http|//)")
         # Chart.js names its home in the comment of its licence, and nothing else does.
         for address in re.findall(r"https?://[^\s\"'<>)]+", text):
-            self.assertIn(address.rstrip(".,"), ("https://www.chartjs.org", "https://github.com/kurkle/color#readme"))
+            self.assertIn(
+                address.rstrip(".,"),
+                ("https://www.chartjs.org", "https://github.com/kurkle/color#readme"),
+            )
 
     def test_csv_has_the_numbers_of_bench_to_the_last_digit(self) -> None:
         path, wrote = self.bench("--mode=both", "--tp=3")
@@ -212,7 +215,9 @@ class ReportTest(unittest.TestCase):
         self.assertRegex(result.stderr, r"^report: .*torn\.jsonl, line 13 is not whole JSON.*\n$")
         self.assertEqual(result.stdout, "")
         self.assertEqual(out.read_text(), "the old one")
-        self.assertEqual(sorted(p.name for p in self.folder.iterdir()), ["report.html", "torn.jsonl"])
+        self.assertEqual(
+            sorted(p.name for p in self.folder.iterdir()), ["report.html", "torn.jsonl"]
+        )
 
     def test_an_output_that_cannot_be_written_is_named(self) -> None:
         result = run_report(_SWEEP, f"--output={self.folder}/nowhere/report.html")
