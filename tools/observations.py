@@ -178,8 +178,8 @@ def _write(name: str, text: str) -> None:
     try:
         write_atomically(path, text)
     except OSError as error:
-        raise Failed(f"cannot write {path}: {error.strerror}") from error
-    say(f"wrote {path}")
+        raise Failed(f"cannot write {name}: {error.strerror}") from error
+    say(f"wrote {name}")
 
 
 def main(argv: list[str]) -> int:

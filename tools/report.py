@@ -8,7 +8,7 @@ from tools.reports.files import resolve, write_atomically
 from tools.reports.floors import DEVICES, Peaks
 from tools.reports.load import BadInput, load
 from tools.reports.render import to_csv, to_html, to_markdown
-from tools.reports.traces import load_trace
+from tools.reports.traces import load_traces
 
 _WRITERS = {"html": to_html, "markdown": to_markdown, "csv": to_csv}
 
@@ -38,10 +38,11 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--trace",
-        action="append",
+        nargs="+",
+        action="extend",
         default=[],
         metavar="FILE",
-        help="a trace of bench --profile, for the timeline; once a rank. Without, the timeline is "
+        help="traces of bench --profile, one a rank, for the timeline. Without, the timeline is "
         "drawn from the times of the ops in bench's JSON",
     )
     parser.add_argument("--format", choices=sorted(_WRITERS), default="html")
@@ -67,7 +68,7 @@ def main(argv: list[str]) -> int:
     arguments = _parse(argv)
     try:
         data = load([resolve(path) for path in arguments.input])
-        traces = [load_trace(resolve(path)) for path in arguments.trace]
+        traces = load_traces([resolve(path) for path in arguments.trace])
         peaks = Peaks(arguments.peak_tflops, arguments.link_gbps)
         full = arguments.format == "csv"
         report = build(data, traces, peaks, arguments.title, full_names=full)
@@ -82,9 +83,9 @@ def main(argv: list[str]) -> int:
     try:
         write_atomically(path, text)
     except OSError as error:
-        print(f"report: cannot write {path}: {error.strerror}", file=sys.stderr)
+        print(f"report: cannot write {arguments.output}: {error.strerror}", file=sys.stderr)
         return 1
-    print(f"report: wrote {path} ({len(text.encode()) // 1024} KiB)", file=sys.stderr)
+    print(f"report: wrote {arguments.output} ({len(text.encode()) // 1024} KiB)", file=sys.stderr)
     return 0
 
 

@@ -49,8 +49,9 @@ class Settings:
     @property
     def tuned(self) -> list[Shape]:
         """Sizes that differ in the bytes of their collectives alone, for latencies."""
-        dtype = self.shapes[0].dtype
-        return [Shape(tokens, 1024, 1024, dtype) for tokens in (1, 16, 256, 4096)]
+        first = self.shapes[0]
+        features = first.in_features
+        return [Shape(tokens, features, features, first.dtype) for tokens in (1, 16, 256, 4096)]
 
 
 def step_key(mode: str, shape: Shape) -> str:

@@ -76,7 +76,7 @@ def _summary(data: Data, groups: list[Group], traces: list[Trace]) -> Figure:
     if alone:
         kinds = _listed(t.kind for t in alone)
         rows.append(["collectives by themselves", f"{len(alone)} sizes: {kinds}"])
-        rows.append(["wrong elements", sum(t.wrong or 0 for t in alone)])
+        rows.append(["wrong elements", str(sum(t.wrong or 0 for t in alone))])
     backends = [case.backend for case in cases] + [t.backend for t in data.transfers]
     rows.append(["backends", _listed(backends)])
     rows.append(["failed", f"{len(data.failures)} runs"])

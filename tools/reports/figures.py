@@ -59,7 +59,8 @@ def step_time(groups: list[Group], names: Names) -> Figure:
         "measured",
         _said(
             "Median time of a step of the slowest rank, and over the runs where there are several. "
-            "The line on a bar reaches from the shortest step to p99." + _charted(groups),
+            "The line on a bar reaches from the shortest step to p99; an arrow says that it goes on."
+            + _charted(groups),
             names,
         ),
         table,
@@ -252,7 +253,8 @@ def bandwidth(data: Data) -> Figure:
         "measured",
         "algbw is the bytes of the whole array over the time; busbw is algbw times the factor of "
         "NVIDIA's nccl-tests, so that it can be held against the link's speed whatever the number "
-        "of ranks. Medians over the runs. The time of a collective within a step is that of the rank that came last.",
+        "of ranks. Medians over the runs. The time of a collective within a step is that of the rank "
+        "that came last.",
         table,
         {
             "type": "lines",

@@ -220,8 +220,11 @@ def _add_collectives(data: Data, run: Node) -> None:
 
 
 def _add_host(data: Data, host: dict[str, Any]) -> None:
-    if host and host not in data.hosts:
-        data.hosts.append(host)
+    """Once: a run that failed tells less of the same machine than one that did not."""
+    if any(host.items() <= known.items() for known in data.hosts):
+        return
+    data.hosts = [known for known in data.hosts if not known.items() <= host.items()]
+    data.hosts.append(host)
 
 
 def _add_run(data: Data, run: Node, layers: tuple[str, ...] = (), flags: str = "") -> None:
@@ -254,7 +257,7 @@ def _add_record(data: Data, record: Node) -> None:
     layers = tuple(str(layer.value) for layer in record.at("layers").items())
     flags = " ".join(str(flag.value) for flag in record.at("flags").items())
     run = record.at(tool)
-    _add_host(data, host | run.object("host"))
+    _add_host(data, run.object("host") | host)
     _add_run(data, run, layers, flags)
 
 

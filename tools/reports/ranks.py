@@ -137,7 +137,7 @@ def _of_traces(number: int, run: str, traces: list[Trace]) -> Figure:
     return _figure(
         number,
         f"Timeline of one step: {run}",
-        f"{steps} of the traces {files}: the step of median length of the first rank. Each rank's "
+        f"{steps} of the traces {files}: the step of median length on the first rank. Each rank's "
         "time begins with the step.",
         slices,
     )

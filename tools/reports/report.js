@@ -14,9 +14,10 @@
   const charts = [];
   let printing = false;
 
-  function theme() {
+  function theme(width) {
     const name = dark.matches && !printing ? "dark" : "light";
     return {
+      narrow: width < 600,
       colors: palettes[name],
       text: name === "dark" ? "#eaeaea" : "#1a1a1a",
       grid: name === "dark" ? "#3a3e43" : "#dddddd",
@@ -26,7 +27,8 @@
 
   function short(value) {
     const size = Math.abs(value);
-    if (size !== 0 && (size >= 1e6 || size < 1e-3)) return value.toExponential(0);
+    if (size !== 0 && (size >= 1e7 || size < 1e-3)) return value.toExponential(0);
+    if (size >= 1e4) return Math.round(value).toLocaleString("en");
     return String(Number(value.toPrecision(3)));
   }
 
@@ -46,7 +48,12 @@
     return {
       type: log ? "logarithmic" : "linear",
       title: { display: true, text: title, color: look.text },
-      ticks: { color: look.text, callback: write || (log ? logTick : short), maxRotation: 0 },
+      ticks: {
+        color: look.text,
+        callback: write || (log ? logTick : short),
+        maxRotation: 0,
+        maxTicksLimit: look.narrow ? 5 : 11,
+      },
       grid: { color: look.grid },
     };
   }
@@ -73,6 +80,25 @@
     };
   }
 
+  // On a narrow page a long label takes more lines, rather than the bars' place.
+  function wrapped(label, look) {
+    const most = look.narrow ? 20 : 48;
+    const lines = [];
+    label.forEach(function (line) {
+      let current = "";
+      line.split(" ").forEach(function (word) {
+        if (current && current.length + 1 + word.length > most) {
+          lines.push(current);
+          current = word;
+        } else {
+          current = current ? current + " " + word : word;
+        }
+      });
+      lines.push(current);
+    });
+    return lines;
+  }
+
   // The line on a bar from its lowest to its highest value.
   const whiskers = {
     id: "whiskers",
@@ -85,15 +111,18 @@
         if (!dataset.low || !chart.isDatasetVisible(index)) return;
         chart.getDatasetMeta(index).data.forEach(function (bar, i) {
           if (dataset.low[i] === null) return;
+          const edge = chart.chartArea.right;
           const from = chart.scales.x.getPixelForValue(dataset.low[i]);
-          const to = chart.scales.x.getPixelForValue(dataset.high[i]);
+          const to = Math.min(chart.scales.x.getPixelForValue(dataset.high[i]), edge);
+          const head = to === edge ? -5 : 0; // an arrow: it goes on
           context.beginPath();
           context.moveTo(from, bar.y);
           context.lineTo(to, bar.y);
-          [from, to].forEach(function (x) {
-            context.moveTo(x, bar.y - 4);
-            context.lineTo(x, bar.y + 4);
-          });
+          context.moveTo(from, bar.y - 4);
+          context.lineTo(from, bar.y + 4);
+          context.moveTo(to + head, bar.y - 4);
+          context.lineTo(to, bar.y);
+          context.lineTo(to + head, bar.y + 4);
           context.stroke();
         });
       });
@@ -102,19 +131,26 @@
   };
 
   function bars(spec, look) {
+    const labels = spec.labels.map((label) => wrapped(label, look));
+    const tallest = Math.max(...labels.map((lines) => lines.length));
     const x = axis(look, spec.unit, spec.log);
     x.stacked = Boolean(spec.stacked);
-    const highest = Math.max(...spec.series.flatMap((s) => s.high || s.values).map(Number));
-    if (!spec.stacked && !spec.log) x.suggestedMax = highest;
-    const y = categories(look, spec.labels);
+    if (!spec.stacked && !spec.log) {
+      // One slow step must not make all bars short.
+      const highest = Math.max(...spec.series.flatMap((s) => s.high));
+      const longest = Math.max(...spec.series.flatMap((s) => s.values));
+      if (highest > 3 * longest) x.max = 2 * longest;
+      else x.suggestedMax = highest;
+    }
+    const y = categories(look, labels);
     y.stacked = Boolean(spec.stacked);
     const perLabel = spec.stacked ? 1 : spec.series.length;
     return {
-      height: 80 + spec.labels.length * Math.max(38, 18 + 18 * perLabel),
+      height: 80 + labels.length * Math.max(12 + 14 * tallest, 18 + 18 * perLabel),
       type: "bar",
       plugins: [whiskers],
       data: {
-        labels: spec.labels,
+        labels: labels,
         datasets: spec.series.map((series) => ({
           label: series.name,
           data: series.values,
@@ -215,13 +251,14 @@
 
   function draw() {
     charts.splice(0).forEach((chart) => chart.destroy());
-    const look = theme();
     Object.keys(specs).forEach(function (id) {
       const spec = specs[id];
-      const config = { bars: bars, lines: lines, timeline: timeline }[spec.type](spec, look);
       const canvas = document.getElementById(id + "-chart");
+      const width = canvas.parentNode.clientWidth;
+      const look = theme(width);
+      const config = { bars: bars, lines: lines, timeline: timeline }[spec.type](spec, look);
       canvas.parentNode.style.height =
-        config.height + legendHeight(spec.series, canvas.parentNode.clientWidth) + "px";
+        config.height + legendHeight(spec.series, width) + "px";
       config.options.animation = false;
       config.options.maintainAspectRatio = false;
       config.options.color = look.text;

@@ -36,23 +36,57 @@ class Trace:
     slices: list[Slice]
 
 
-def load_trace(path: pathlib.Path) -> Trace:
-    """The step of median length of a trace. Raises BadInput."""
+@dataclass(frozen=True)
+class _Rank:
+    """One file: what its rank did."""
+
+    path: pathlib.Path
+    run: str
+    rank: int
+    events: list[Any]
+    spans: list[dict[str, Any]]
+
+    def steps(self) -> list[dict[str, Any]]:
+        return [span for span in self.spans if _STEP.fullmatch(span["name"])]
+
+
+def load_traces(paths: list[pathlib.Path]) -> list[Trace]:
+    """Of each run one step, the same on all its ranks: that of median length on its first rank.
+
+    Raises BadInput."""
+    by_run: dict[str, list[_Rank]] = {}
+    for path in paths:
+        rank = _load_rank(path)
+        by_run.setdefault(rank.run, []).append(rank)
+    traces: list[Trace] = []
+    for ranks in by_run.values():
+        ranks.sort(key=lambda rank: rank.rank)
+        steps = sorted(ranks[0].steps(), key=lambda step: step["dur"])
+        name = steps[(len(steps) - 1) // 2]["name"]
+        traces += [_trace(rank, name) for rank in ranks]
+    return traces
+
+
+def _load_rank(path: pathlib.Path) -> _Rank:
     trace = _read(path)
     events = trace.get("traceEvents")
     if not isinstance(events, list):
         raise BadInput(f"{path}: no traceEvents in it, so it is no trace")
-    spans = [event for event in events if _is_span(event)]
-    steps = [span for span in spans if _STEP.fullmatch(span["name"])]
-    if not steps:
+    number, run = _who(path, trace)
+    rank = _Rank(path, run, number, events, [event for event in events if _is_span(event)])
+    if not rank.steps():
         raise BadInput(f"{path}: no ProfilerStep#N in it; was it written by bench --profile?")
-    steps.sort(key=lambda span: span["dur"])
-    step = steps[(len(steps) - 1) // 2]
-    slices = _slices_within(step, spans, _track_names(events))
+    return rank
+
+
+def _trace(rank: _Rank, name: str) -> Trace:
+    steps = [step for step in rank.steps() if step["name"] == name]
+    if not steps:
+        raise BadInput(f"{rank.path}: {name} is not in it, but in the trace of another rank")
+    slices = _slices_within(steps[0], rank.spans, _track_names(rank.events))
     if not slices:
-        raise BadInput(f"{path}: {step['name']} holds no op")
-    rank, run = _who(path, trace)
-    return Trace(path.name, run, rank, step["name"], slices[:_MOST_SLICES])
+        raise BadInput(f"{rank.path}: {name} holds no op")
+    return Trace(rank.path.name, rank.run, rank.rank, name, slices[:_MOST_SLICES])
 
 
 def _read(path: pathlib.Path) -> dict[str, Any]:
@@ -79,10 +113,22 @@ def _is_span(event: Any) -> bool:
 
 def _track_names(events: list[Any]) -> dict[tuple[Any, Any], str]:
     return {
-        (event.get("pid"), event.get("tid")): str(event.get("args", {}).get("name", ""))
+        (event.get("pid"), event.get("tid")): _short(str(event.get("args", {}).get("name", "")))
         for event in events
         if isinstance(event, dict) and event.get("name") == "thread_name"
     }
+
+
+def _short(track: str) -> str:
+    """compute, of "compute stream, a CPU worker"."""
+    return track.partition(" stream")[0]
+
+
+def _name(op: dict[str, Any]) -> str:
+    """The kernel, and what it computes where the trace says so."""
+    args = op.get("args")
+    value = args.get("value") if isinstance(args, dict) else None
+    return f"{value}: {op['name']}" if isinstance(value, str) else op["name"]
 
 
 def _slices_within(
@@ -95,7 +141,7 @@ def _slices_within(
     return [
         Slice(
             track=names.get((op.get("pid"), op.get("tid"))) or f"track {op.get('tid')}",
-            name=op["name"],
+            name=_name(op),
             kind=_kind(op),
             begin_us=op["ts"] - begin,
             end_us=op["ts"] - begin + op["dur"],

@@ -41,6 +41,7 @@ class LoadTest(unittest.TestCase):
         self.assertEqual(len([t for t in data.transfers if t.within == "collectives"]), 6)
         self.assertEqual(len(data.failures), 2)
         self.assertIn("it must be free or seeded", data.failures[0][1])
+        self.assertEqual(len(data.hosts), 1)
         first = json.loads(self.lines[0])["bench"]
         self.assertEqual(data.steps[0].result, first["results"][0])
         self.assertEqual(data.steps[0].case.tokens, first["config"]["tokens"])

@@ -7,7 +7,7 @@ import tempfile
 import unittest
 
 from tools.reports.load import BadInput
-from tools.reports.traces import load_trace
+from tools.reports.traces import Trace, load_traces
 
 
 def span(name: str, category: str, begin: float, length: float, tid: int = 1, **args) -> dict:
@@ -25,6 +25,10 @@ def span(name: str, category: str, begin: float, length: float, tid: int = 1, **
 
 def thread(tid: int, name: str) -> dict:
     return {"ph": "M", "name": "thread_name", "pid": 0, "tid": tid, "args": {"name": name}}
+
+
+def load_trace(path: pathlib.Path) -> Trace:
+    return load_traces([path])[0]
 
 
 class TracesTest(unittest.TestCase):
@@ -71,6 +75,27 @@ class TracesTest(unittest.TestCase):
         events = [event for event in self.events() if event.get("cat") != "kernel"]
         path = self.write({"traceEvents": events}, "host_1.2.pt.trace.json.gz")
         self.assertEqual([s.name for s in load_trace(path).slices], ["aten::linear"])
+
+    def test_all_ranks_show_the_step_of_the_first(self) -> None:
+        longest_first = self.events()
+        longest_first[4]["dur"] = 40  # the median would be ProfilerStep#1
+        longest_first[7]["args"]["value"] = "dw.partial"
+        longest_first[0]["args"]["name"] = "compute stream, a CPU worker"
+        ranks = [
+            {"traceEvents": longest_first, "distributedInfo": {"rank": 1}},
+            {"traceEvents": self.events(), "distributedInfo": {"rank": 0}},
+        ]
+        paths = [self.write(trace, f"{i}.json") for i, trace in enumerate(ranks)]
+        traces = load_traces(paths)
+        self.assertEqual(
+            [(t.rank, t.step) for t in traces], [(i, "ProfilerStep#3") for i in (0, 1)]
+        )
+        self.assertEqual(traces[1].slices[0].name, "dw.partial: dw")
+        self.assertEqual(traces[1].slices[0].track, "compute")
+        ranks[1]["traceEvents"][4]["name"] = "ProfilerStep#9"
+        self.write(ranks[1], "1.json")
+        with self.assertRaisesRegex(BadInput, "ProfilerStep#9 is not in it"):
+            load_traces(paths)
 
     def test_the_trace_itself_says_which_rank_it_is(self) -> None:
         trace = {"traceEvents": self.events(), "distributedInfo": {"rank": 7}}
