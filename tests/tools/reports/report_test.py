@@ -194,6 +194,15 @@ class ReportTest(unittest.TestCase):
         self.assertEqual(page.basis["roofline"], "measured and predicted")
         self.assertNotIn("GEMM floor", {r["quantity"] for r in self.numbers(path)})
 
+    def test_a_known_device_brings_its_floors_and_their_source(self) -> None:
+        path, wrote = self.bench("--mode=row", "--tp=2", "--dtype=bf16")
+        wrote["host"]["gpu 0"] = "NVIDIA H200, 140 GiB, compute capability 9.0"
+        pathlib.Path(path).write_text(json.dumps(wrote))
+        rows = [row for row in self.numbers(path) if row["figure"] == "roofline"]
+        floor = next(row for row in rows if row["quantity"] == "GEMM floor")
+        self.assertEqual(float(floor["value"]), 6 * 9 * 31 * 17 / 2 / (989.4 * 1e9))
+        self.assertIn("data sheet", floor["case"])
+
     def test_text_from_a_file_is_no_markup(self) -> None:
         path, wrote = self.bench("--mode=row")
         wrote["host"]["gemm"] = "</script><script>alert(1)</script> | <b>"
