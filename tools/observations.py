@@ -96,6 +96,7 @@ def _measure(arguments: argparse.Namespace, backend: str) -> dict[str, Any]:
         "--verify=off",
         "--floor=false",
     ]
+    load = os.getloadavg()[0]
     begin = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
     facts, records = run_rounds(
         bench, runs(settings), common, arguments.rounds, arguments.seed, say
@@ -107,7 +108,7 @@ def _measure(arguments: argparse.Namespace, backend: str) -> dict[str, Any]:
         "shapes": shapes,
         "cores": settings.cores,
         "common": common,
-        "when": begin,
+        "when": f"{begin}, at a load of {load:.1f} before it began",
         "machine": facts,
         "records": records,
     }
