@@ -62,7 +62,7 @@ Communicator::~Communicator() {
   if (Finish(ncclCommFinalize(comm_), "ncclCommFinalize").ok()) {
     ncclCommDestroy(comm_);
   } else {
-    Abort();
+    Abort(Release());
   }
 }
 
@@ -108,10 +108,8 @@ void Communicator::DeregisterWindow(ncclWindow_t window) {
   LOG_IF(WARNING, !status.ok()) << status.ToString();
 }
 
-void Communicator::Abort() {
-  if (comm_ == nullptr) return;
-  ncclCommAbort(comm_);
-  comm_ = nullptr;
+void Communicator::Abort(ncclComm_t comm) {
+  if (comm != nullptr) ncclCommAbort(comm);
 }
 
 }  // namespace tp::nccl

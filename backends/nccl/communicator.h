@@ -11,6 +11,7 @@
 #include <chrono>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "backends/nccl/control.h"
 #include "tp/core/status.h"
@@ -43,8 +44,10 @@ class Communicator {
   StatusOr<ncclWindow_t> RegisterWindow(void* base, size_t bytes);
   void DeregisterWindow(ncclWindow_t window);
 
-  // Ends what is under way on the device, here. Afterwards nothing else may be called.
-  void Abort();
+  // Hands over the communicator, to be aborted; afterwards nothing else may be called here.
+  ncclComm_t Release() { return std::exchange(comm_, nullptr); }
+  // Ends what is under way on the device, and waits until no graph refers to `comm`.
+  static void Abort(ncclComm_t comm);
 
  private:
   Communicator(const Control& control, std::chrono::milliseconds deadline)

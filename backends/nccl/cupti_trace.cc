@@ -260,6 +260,15 @@ Status CuptiTrace::NameNodes(const std::vector<OpNote>& notes) {
   return OkStatus();
 }
 
+Status CuptiTrace::Forget(int device) {
+  TP_RETURN_IF_ERROR(FromCupti(cuptiActivityFlushAll(0), "cuptiActivityFlushAll"));
+  State& state = TheState();
+  const std::lock_guard<std::mutex> lock(state.mutex);
+  std::erase_if(state.seen,
+                [&](const Seen& seen) { return static_cast<int>(seen.device) == device; });
+  return OkStatus();
+}
+
 StatusOr<std::vector<std::vector<KernelRecord>>> CuptiTrace::Take(
     int device, const std::vector<OpNote>& notes) {
   TP_RETURN_IF_ERROR(FromCupti(cuptiActivityFlushAll(0), "cuptiActivityFlushAll"));

@@ -30,9 +30,13 @@ class CuptiTrace {
   // Says whose the nodes of a captured graph are: between Start and the graph's instantiation.
   static Status NameNodes(const std::vector<OpNote>& notes);
 
-  // What `device` has run since the last Take, by op, each in the order of beginning. Nothing may
-  // still run there. `notes` are those of the launch, or of the graph's capture. Errors: CUPTI's;
-  // something ran that no op is known for.
+  // Drops what `device` ran until now: what came before the first step to be recorded, while
+  // another rank was recording already. Errors: CUPTI's.
+  static Status Forget(int device);
+
+  // What `device` has run since the last Take or Forget, by op, each in the order of beginning.
+  // Nothing may still run there. `notes` are those of the launch, or of the graph's capture.
+  // Errors: CUPTI's; something ran that no op is known for.
   static StatusOr<std::vector<std::vector<KernelRecord>>> Take(int device,
                                                                const std::vector<OpNote>& notes);
 };

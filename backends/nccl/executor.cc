@@ -167,7 +167,10 @@ class NcclExecutor : public Executor {
     const Status status =
         rank_.options().graph ? Capture(StepKind::kWhole, &profiled_graph_) : OkStatus();
     if (rank_.options().graph) OpScope::NoteIn(nullptr);
-    return status;
+    TP_RETURN_IF_ERROR(status);
+    int device = 0;
+    TP_CUDA(cudaGetDevice(&device));
+    return CuptiTrace::Forget(device);
   }
 
   Status EndProfile() {

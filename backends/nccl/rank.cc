@@ -2,9 +2,11 @@
 
 #include <glog/logging.h>
 
+#include <atomic>
 #include <chrono>
 #include <numeric>
 #include <thread>
+#include <utility>
 
 #include "backends/nccl/error.h"
 #include "backends/nccl/wait.h"
@@ -105,20 +107,32 @@ Status Rank::Fail(const Status& error) {
   control_.Fail(error);
   if (failed_) return control_.Failure();
   failed_ = true;
-  // NCCL's abort waits until no graph refers to the communicator. A graph that runs is destroyed
-  // once it has ended, and the abort makes it end.
-  for (cudaGraphExec_t* graph : graphs_) {
-    if (*graph != nullptr) cudaGraphExecDestroy(std::exchange(*graph, nullptr));
-  }
+  // An abort sets its flag, at which kernels end, and then waits until no graph refers to the
+  // communicator; destroying a graph that runs waits for its kernels. So all of it goes on at the
+  // same time, on threads that are left behind where it does not end.
+  const auto left = std::make_shared<std::atomic<int>>(0);
+  const auto at_once = [&](std::function<void()> end) {
+    ++*left;
+    std::thread([left, end = std::move(end)] {
+      end();
+      --*left;
+    }).detach();
+  };
   for (Group& group : groups_) {
-    if (group.own != nullptr) group.own->Abort();
+    if (group.own != nullptr) at_once([comm = group.own->Release()] { Communicator::Abort(comm); });
   }
-  if (world_ != nullptr) world_->Abort();
+  if (world_ != nullptr) at_once([comm = world_->Release()] { Communicator::Abort(comm); });
+  for (cudaGraphExec_t* graph : graphs_) {
+    if (*graph == nullptr) continue;
+    at_once([executable = std::exchange(*graph, nullptr)] { cudaGraphExecDestroy(executable); });
+  }
   const auto until = std::chrono::steady_clock::now() + kDrain;
   idle_ = false;
   while (!idle_ && std::chrono::steady_clock::now() < until) {
-    const StatusOr<bool> idle = StreamsIdle();
-    idle_ = !idle.ok() || *idle;  // after an error nothing runs any more
+    if (*left == 0) {
+      const StatusOr<bool> idle = StreamsIdle();
+      idle_ = !idle.ok() || *idle;  // after an error nothing runs any more
+    }
     if (!idle_) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   LOG_IF(ERROR, !idle_) << "rank " << control_.rank() << ": the GPU did not stop within "

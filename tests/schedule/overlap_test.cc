@@ -14,12 +14,12 @@ namespace {
 using testing::ElementsAre;
 
 // "compute y" for each op of rank 0, in list order.
-std::vector<std::string> OpsOf(LinearMode mode, int64_t part_bytes) {
+std::vector<std::string> OpsOf(LinearMode mode, int64_t part_bytes, int64_t in_features = 8) {
   LinearStepOptions options;
   options.mode = mode;
   options.tokens = 20;
-  options.in_features = 8;
-  options.out_features = 10;  // y has 800 bytes, dx 640
+  options.in_features = in_features;
+  options.out_features = 10;  // y has 800 bytes, dx 80 times in_features
   const Mesh mesh = Mesh::Create(2, 1).value();
   const Program program = MakeLinearStep(options, mesh).value();
   const Schedule schedule = Lower(program, mesh, 0, {.sum_part_bytes = part_bytes}).value();
@@ -31,17 +31,25 @@ std::vector<std::string> OpsOf(LinearMode mode, int64_t part_bytes) {
 }
 
 TEST(Overlap, CutsASumWithWhatMakesAndReadsIt) {
-  EXPECT_THAT(
-      OpsOf(LinearMode::kColumn, 400),
-      ElementsAre("compute xw.partial", "communication y", "compute xw.partial", "communication y",
-                  "compute loss", "compute dx.shard", "compute loss", "compute dx.shard",
-                  "communication dx", "compute dw.partial", "compute db.partial",
-                  "compute w.updated", "compute b.updated", "compute loss"));
+  EXPECT_THAT(OpsOf(LinearMode::kColumn, 400),
+              ElementsAre("compute xw.partial", "communication y", "compute xw.partial",
+                          "communication y", "compute loss", "compute loss", "compute dx.shard",
+                          "communication dx", "compute dw.partial", "compute db.partial",
+                          "compute w.updated", "compute b.updated", "compute loss"));
   EXPECT_THAT(OpsOf(LinearMode::kRow, 300),
               ElementsAre("compute y.shard", "communication y", "compute loss",
                           "compute dx.partial", "communication dx", "compute dx.partial",
                           "communication dx", "compute dw.partial", "compute db.partial",
                           "compute w.updated", "compute b.updated"));
+}
+
+TEST(Overlap, CutsTheProductBehindWhereItsPartsAreAsLarge) {
+  EXPECT_THAT(
+      OpsOf(LinearMode::kColumn, 400, /*in_features=*/20),
+      ElementsAre("compute xw.partial", "communication y", "compute xw.partial", "communication y",
+                  "compute loss", "compute dx.shard", "compute loss", "compute dx.shard",
+                  "communication dx", "compute dw.partial", "compute db.partial",
+                  "compute w.updated", "compute b.updated", "compute loss"));
 }
 
 TEST(Overlap, LeavesASumThatIsSmallerThanTwoParts) {

@@ -60,9 +60,12 @@ class SumCutter {
     }
   }
 
+  int64_t BytesOf(const View& view) const {
+    return view.size() * SizeOf(schedule_.buffers[view.buffer].dtype);
+  }
+
   int PartsOf(const View& sum) const {
-    const int64_t bytes = sum.size() * SizeOf(schedule_.buffers[sum.buffer].dtype);
-    return static_cast<int>(std::min({bytes / part_bytes_, sum.rows, int64_t{kMostParts}}));
+    return static_cast<int>(std::min({BytesOf(sum) / part_bytes_, sum.rows, int64_t{kMostParts}}));
   }
 
   bool IsCutSum(size_t i) const {
@@ -116,7 +119,8 @@ class SumCutter {
     const View& result = op.writes.back();
     const bool has_product = i + 1 < schedule_.ops.size() && sum_of_.count(i + 1) == 0 &&
                              schedule_.ops[i + 1].action == Action::kGemm &&
-                             schedule_.ops[i + 1].reads[0] == result;
+                             schedule_.ops[i + 1].reads[0] == result &&
+                             BytesOf(schedule_.ops[i + 1].writes[0]) / PartsOf(sum) >= part_bytes_;
     const ShardGeometry parts(sum.rows, PartsOf(sum));
     const std::vector<View> losses = LossesOf(op, parts.parts());
     for (int part = 0; part < parts.parts(); ++part) {

@@ -12,10 +12,10 @@ namespace tp {
 
 // Cuts a matrix product whose result is summed over ranks, and the sum, into parts of rows of at
 // least `part_bytes` (at most kMostParts): the sum of one part is under way while the product makes
-// the next. Elementwise ops that read the sum, and a product that follows such an op, are cut
-// alike, so that they begin when the first part has come; a loss's value is then worked out aside.
-// Leaves alone what is smaller than two parts, and sums whose rows are not the slowest index in
-// memory.
+// the next. Elementwise ops that read the sum are cut alike, and so is a product behind such an op
+// whose parts are then as large: they begin when the first part has come; a loss is summed over the
+// parts at the end. Leaves alone what is smaller than two parts, and sums whose rows are not the
+// slowest index in memory.
 inline constexpr int kMostParts = 4;
 void CutSums(Schedule& schedule, int64_t part_bytes);
 

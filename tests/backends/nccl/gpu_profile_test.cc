@@ -62,7 +62,7 @@ TEST(GpuProfile, EveryOpHasItsKernels) {
               for (const KernelRecord& kernel : kernels) {
                 EXPECT_LT(kernel.begin_ns, kernel.end_ns) << what << " " << kernel.name;
                 if (kernel.kind != KernelRecord::Kind::kKernel) continue;
-                const bool of_nccl = kernel.name.find("nccl") != std::string::npos;
+                const bool of_nccl = kernel.name.find("ncclDevKernel") != std::string::npos;
                 EXPECT_EQ(of_nccl, op.action == Action::kCollective)
                     << what << " " << op.name << " " << kernel.name;
               }
