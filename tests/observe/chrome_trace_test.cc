@@ -109,15 +109,6 @@ TEST(ChromeTraceTest, TheRanksThreadShowsTheStep) {
   ExpectTimes(waits[2], -1, 11);
 }
 
-// Else viewers stack them.
-TEST(ChromeTraceTest, OpsThatAreHandedOverAsOneDoNotCoincide) {
-  std::vector<double> begins;
-  for (const Json& call : Slices(CpuTrace(), "runtime")) {
-    if (call.at("dur") == 0.0) begins.push_back(call.at("ts"));
-  }
-  EXPECT_EQ(begins, (std::vector<double>{4999999, 4999999.001, 4999999.002, 4999999.003}));
-}
-
 TEST(ChromeTraceTest, OpsOfAWorkerLieOnItsStream) {
   const Json trace = CpuTrace();
   const std::vector<Json> ops = Slices(trace, "cpu_op");

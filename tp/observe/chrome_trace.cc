@@ -157,26 +157,22 @@ class Writer {
       Slice(StreamTrack(wait.stream), "wait for " + wait.value, "wait", wait.begin_ns, wait.end_ns,
             Json::object());
     }
-    for (size_t i = 0; i < step.ops.size(); ++i) AddOp(static_cast<int64_t>(i), step.ops[i]);
+    for (const TimelineOp& op : step.ops) AddOp(op);
   }
 
-  void AddOp(int64_t index, const TimelineOp& op) {
+  void AddOp(const TimelineOp& op) {
     const int64_t id = NextId();
-    // Ops that are handed over as one have one time. Viewers stack slices of one time, and lay
-    // those of a nanosecond apart side by side.
-    const int64_t shift_ns = op.enqueue_begin_ns == op.enqueue_end_ns ? index : 0;
-    const int64_t enqueue_begin_ns = op.enqueue_begin_ns + shift_ns;
-    const int64_t enqueue_end_ns = op.enqueue_end_ns + shift_ns;
     const Track stream = StreamTrack(op.stream);
     if (timeline_.device.gpu) {
-      Slice(RankThread(), OpName(op), "cpu_op", enqueue_begin_ns, enqueue_end_ns, OpArgs(op, id));
+      Slice(RankThread(), OpName(op), "cpu_op", op.enqueue_begin_ns, op.enqueue_end_ns,
+            OpArgs(op, id));
     } else {
       Slice(stream, OpName(op), "cpu_op", op.begin_ns, op.end_ns, OpArgs(op, id));
     }
-    Slice(RankThread(), "enqueue " + TimelineName(op), "runtime", enqueue_begin_ns, enqueue_end_ns,
-          {{"External id", id}, {"correlation", id}});
+    Slice(RankThread(), "enqueue " + TimelineName(op), "runtime", op.enqueue_begin_ns,
+          op.enqueue_end_ns, {{"External id", id}, {"correlation", id}});
     if (op.kernels.empty()) return;
-    Arrow("s", RankThread(), enqueue_begin_ns, id);
+    Arrow("s", RankThread(), op.enqueue_begin_ns, id);
     Arrow("f", stream, op.kernels.front().begin_ns, id);
     for (const KernelRecord& kernel : op.kernels) {
       Slice(stream, kernel.name, CategoryOf(kernel.kind), kernel.begin_ns, kernel.end_ns,

@@ -59,7 +59,7 @@ struct StepRecord {
   std::vector<OpRecord> ops;  // one for each op of the schedule, or none where ops were not timed
   // One for each op of a profiled step; none where a step is handed over as a whole and an op is
   // one thing that a worker does.
-  std::vector<OpProfile> profile;
+  std::vector<OpProfile> profile = {};
 };
 
 // What a rank computes on.

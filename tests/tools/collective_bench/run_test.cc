@@ -68,6 +68,9 @@ class ChangedExecutor final : public Executor {
   Status Synchronize() override { return executor_->Synchronize(); }
   void TimeOps(bool on) override { executor_->TimeOps(on); }
   bool OpTimesAreFree() const override { return executor_->OpTimesAreFree(); }
+  Status Profile(bool on) override { return executor_->Profile(on); }
+  StatusOr<StepRecord> CollectProfile() override { return executor_->CollectProfile(); }
+  DeviceInfo Device() const override { return executor_->Device(); }
   const StepRecord& LastStep() const override { return changed_ ? record_ : executor_->LastStep(); }
   std::string AlgorithmOf(int index) const override { return executor_->AlgorithmOf(index); }
   int64_t ExpectedBytes(int index) const override { return executor_->ExpectedBytes(index); }
