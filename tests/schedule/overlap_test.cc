@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "tp/model/linear_step.h"
+#include "tp/program/ops.h"
 #include "tp/schedule/lower.h"
 
 namespace tp {
@@ -50,6 +51,31 @@ TEST(Overlap, CutsTheProductBehindWhereItsPartsAreAsLarge) {
                   "compute loss", "compute dx.shard", "compute loss", "compute dx.shard",
                   "communication dx", "compute dw.partial", "compute db.partial",
                   "compute w.updated", "compute b.updated", "compute loss"));
+}
+
+// A loss over dp that is then summed over dp: its parts come together before that.
+TEST(Overlap, SumsTheLossBeforeWhoNeedsIt) {
+  LinearStepOptions options;
+  options.mode = LinearMode::kColumn;
+  options.tokens = 40;
+  options.in_features = 8;
+  options.out_features = 10;
+  const Mesh mesh = Mesh::Create(2, 2).value();
+  Program program = MakeLinearStep(options, mesh).value();
+  program.AddResult(AddRedistribute(program, Phase::kForward, "loss.whole",
+                                    program.Find("loss").value(), Axis::kDp, Replicate())
+                        .value());
+  const Schedule schedule = Lower(program, mesh, 0, {.sum_part_bytes = 400}).value();
+  const auto last = [&](Action action, std::string_view name) {
+    int found = -1;
+    for (size_t i = 0; i < schedule.ops.size(); ++i) {
+      const ScheduledOp& op = schedule.ops[i];
+      if (op.action == action && op.name == name) found = static_cast<int>(i);
+    }
+    return found;
+  };
+  EXPECT_GE(last(Action::kSumRows, "loss"), 0);
+  EXPECT_LT(last(Action::kSumRows, "loss"), last(Action::kCollective, "loss.whole"));
 }
 
 TEST(Overlap, LeavesASumThatIsSmallerThanTwoParts) {

@@ -123,6 +123,7 @@ class SumCutter {
                              BytesOf(schedule_.ops[i + 1].writes[0]) / PartsOf(sum) >= part_bytes_;
     const ShardGeometry parts(sum.rows, PartsOf(sum));
     const std::vector<View> losses = LossesOf(op, parts.parts());
+    const size_t behind = i + (has_product ? 2 : 1);
     for (int part = 0; part < parts.parts(); ++part) {
       ScheduledOp one = op;
       for (View& view : one.reads) {
@@ -133,24 +134,33 @@ class SumCutter {
       ops_.push_back(std::move(one));
       if (has_product) ops_.push_back(RowsOfProduct(schedule_.ops[i + 1], parts, part));
     }
+    if (!losses.empty()) SumLosses(op, losses, behind);
     return has_product;
   }
 
-  // Where the loss of each part goes, if `op` has one; they are summed at the schedule's end.
+  // Where the loss of each part goes, if `op` has one.
   std::vector<View> LossesOf(const ScheduledOp& op, int parts) {
     if (op.action != Action::kMseLossGrad) return {};
     const View& loss = op.writes[0];
     const Buffer& buffer = schedule_.buffers[loss.buffer];
     const View all{static_cast<BufferId>(schedule_.buffers.size()), 0, parts, 1, 1, 1};
     schedule_.buffers.push_back({buffer.name + ".parts", buffer.dtype, parts});
-    ScheduledOp sum = op;
-    sum.action = Action::kSumRows;
-    sum.reads = {all};
-    sum.writes = {loss};
-    last_.push_back(std::move(sum));
     std::vector<View> losses;
     for (int part = 0; part < parts; ++part) losses.push_back(all.Sub(part, 0, 1, 1));
     return losses;
+  }
+
+  // At the schedule's end, unless an op from `behind` on needs the loss.
+  void SumLosses(const ScheduledOp& op, const std::vector<View>& losses, size_t behind) {
+    ScheduledOp sum = op;
+    sum.action = Action::kSumRows;
+    sum.reads = {losses[0]};
+    sum.reads[0].rows = static_cast<int64_t>(losses.size());
+    sum.writes = {op.writes[0]};
+    const bool needed = std::any_of(
+        schedule_.ops.begin() + static_cast<std::ptrdiff_t>(behind), schedule_.ops.end(),
+        [&](const ScheduledOp& later) { return Touches(later, op.writes[0]); });
+    (needed ? ops_ : last_).push_back(std::move(sum));
   }
 
   Schedule& schedule_;
