@@ -12,22 +12,16 @@ constexpr int64_t kAlignment = 256;
 
 }  // namespace
 
-StatusOr<std::unique_ptr<Arena>> Arena::Create(const std::vector<int64_t>& bytes, ArenaKind kind) {
+StatusOr<std::unique_ptr<Arena>> Arena::Create(const std::vector<int64_t>& bytes) {
   std::unique_ptr<Arena> arena(new Arena);
-  arena->kind_ = kind;
   arena->bytes_ = bytes;
   for (int64_t size : bytes) {
     arena->offsets_.push_back(arena->total_);
     arena->total_ += (size + kAlignment - 1) / kAlignment * kAlignment;
   }
-  // A window is a whole number of pages.
-  arena->total_ = std::max<int64_t>(NCCL_WIN_REQUIRED_ALIGNMENT,
-                                    (arena->total_ + NCCL_WIN_REQUIRED_ALIGNMENT - 1) /
-                                        NCCL_WIN_REQUIRED_ALIGNMENT * NCCL_WIN_REQUIRED_ALIGNMENT);
+  arena->total_ = std::max(arena->total_, kAlignment);
   void* base = nullptr;
-  const Status status = kind == ArenaKind::kPlain
-                            ? FromCuda(cudaMalloc(&base, arena->total_), "cudaMalloc")
-                            : FromNccl(ncclMemAlloc(&base, arena->total_), nullptr, "ncclMemAlloc");
+  const Status status = FromCuda(cudaMalloc(&base, arena->total_), "cudaMalloc");
   if (!status.ok()) {
     return status.WithContext("allocating " + std::to_string(arena->total_) +
                               " bytes for the step's buffers");
@@ -38,12 +32,7 @@ StatusOr<std::unique_ptr<Arena>> Arena::Create(const std::vector<int64_t>& bytes
 }
 
 Arena::~Arena() {
-  if (base_ == nullptr) return;
-  if (kind_ == ArenaKind::kPlain) {
-    cudaFree(base_);
-  } else {
-    ncclMemFree(base_);
-  }
+  if (base_ != nullptr) cudaFree(base_);
 }
 
 Status Arena::FillWithZeros() {

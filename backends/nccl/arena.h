@@ -1,7 +1,7 @@
 // Arena: all buffers of a rank in one allocation, each aligned to 256 bytes, zero at first.
 //
-// Plain cudaMalloc, or ncclMemAlloc where a symmetric window is to cover it. Freed when destroyed,
-// unless it is abandoned before.
+// One cudaMalloc, which peers may reach as a whole. Freed when destroyed, unless it is abandoned
+// before.
 #pragma once
 
 #include <cstdint>
@@ -12,12 +12,10 @@
 
 namespace tp::nccl {
 
-enum class ArenaKind { kPlain, kForWindows };
-
 class Arena {
  public:
   // Buffer i has bytes[i]. Errors: INTERNAL where the device has not that much memory.
-  static StatusOr<std::unique_ptr<Arena>> Create(const std::vector<int64_t>& bytes, ArenaKind kind);
+  static StatusOr<std::unique_ptr<Arena>> Create(const std::vector<int64_t>& bytes);
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
@@ -25,7 +23,7 @@ class Arena {
   // Null for a buffer without bytes.
   char* At(int buffer) const { return bytes_[buffer] == 0 ? nullptr : base_ + offsets_[buffer]; }
   char* base() const { return base_; }
-  int64_t bytes() const { return total_; }
+  int64_t OffsetOf(int buffer) const { return offsets_[buffer]; }
 
   Status FillWithZeros();
   // Leaves the memory to the end of the process: something may still write to it.
@@ -34,7 +32,6 @@ class Arena {
  private:
   Arena() = default;
 
-  ArenaKind kind_ = ArenaKind::kPlain;
   char* base_ = nullptr;
   int64_t total_ = 0;
   std::vector<int64_t> offsets_;

@@ -1,12 +1,13 @@
-// The GPU backend: cuBLASLt, NCCL, a few kernels, the whole step one CUDA graph.
+// The GPU backend: cuBLASLt, collectives over peer memory or by NCCL, a few kernels, the whole step
+// one CUDA graph.
 //
 // A rank is a GPU with two streams: matrix products and elementwise kernels on one, collectives on
 // the other one, at high priority. The ranks are threads of one process (rank r on device r)
 // or, where a launcher's environment says so (launch.h), one process each. Built without
 // --config=cuda, MakeBackend says that this build has no CUDA (unavailable.cc).
 //
-// Bytes that OpRecord counts are the volumes of tp/core/collective.h: NCCL moves those and does not
-// count itself.
+// Bytes that OpRecord counts are what the transfers of a collective over peer memory add up to.
+// NCCL does not count; of its collectives they are the volumes of tp/core/collective.h.
 #pragma once
 
 #include <chrono>
@@ -19,21 +20,23 @@
 
 namespace tp::nccl {
 
-// Which collectives run over NCCL's symmetric windows.
-enum class Symmetric {
-  kAuto,    // those of a kind and size that gained by it where it was measured; see collectives.h
-  kNever,   //
-  kAlways,  // all that have such a form
+// Which collectives run over the GPUs' access to one another's memory (peer_collective.h), where
+// all of a group have it, and not by NCCL.
+enum class Peers {
+  kAuto,    // all, in the way that was fastest where it was measured
+  kNever,   // none
+  kDirect,  // all, everybody sending to everybody: for what is small
+  kBulk,    // all, by copies and sums of shares: for what is large
 };
 
-constexpr std::string_view Name(Symmetric symmetric) {
-  constexpr std::string_view kNames[] = {"auto", "never", "always"};
-  return kNames[static_cast<int>(symmetric)];
+constexpr std::string_view Name(Peers peers) {
+  constexpr std::string_view kNames[] = {"auto", "never", "direct", "bulk"};
+  return kNames[static_cast<int>(peers)];
 }
 // Nothing for a text that is no name.
-constexpr std::optional<Symmetric> ParseSymmetric(std::string_view text) {
-  for (Symmetric symmetric : {Symmetric::kAuto, Symmetric::kNever, Symmetric::kAlways}) {
-    if (text == Name(symmetric)) return symmetric;
+constexpr std::optional<Peers> ParsePeers(std::string_view text) {
+  for (Peers peers : {Peers::kAuto, Peers::kNever, Peers::kDirect, Peers::kBulk}) {
+    if (text == Name(peers)) return peers;
   }
   return std::nullopt;
 }
@@ -43,9 +46,7 @@ struct Options {
   bool graph = true;        // capture the step once and replay it; otherwise launch op by op
   bool tf32 = false;        // let fp32 matrix products round their inputs to tf32
   bool gemm_search = true;  // measure cuBLASLt's candidates; otherwise take its first
-  // NCCL's kernels on windows do not look whether they are aborted: where a rank stalls or dies
-  // inside of one, the others' GPUs are stuck until their processes end.
-  Symmetric symmetric = Symmetric::kNever;
+  Peers peers = Peers::kAuto;
   LowerOptions lower{.sum_part_bytes = int64_t{8} << 20};
   int reserved_sms = 0;  // left free by a matrix product that may run beside a collective
 };

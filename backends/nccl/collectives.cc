@@ -155,17 +155,6 @@ Status EnqueueCollective(Communicator& comm, const CollectiveCall& call, const v
   LOG(FATAL) << "no such collective: " << static_cast<int>(call.kind);
 }
 
-bool UsesWindows(const CollectiveCall& call, Symmetric symmetric) {
-  const bool gathers =
-      call.kind == CollectiveKind::kAllGather || call.kind == CollectiveKind::kReduceScatter;
-  const bool possible =
-      call.kind == CollectiveKind::kAllReduce || (gathers && EqualBlocks(call.counts));
-  if (!possible || symmetric == Symmetric::kNever) return false;
-  if (symmetric == Symmetric::kAlways) return true;
-  const int64_t bytes = TotalElements(call) * SizeOf(call.dtype);
-  return bytes <= (gathers ? int64_t{64} << 20 : int64_t{4} << 10);
-}
-
 int64_t BytesSent(const CollectiveCall& call, int members, int index) {
   const int64_t total = TotalElements(call);
   const auto elements = [&]() -> int64_t {

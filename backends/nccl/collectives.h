@@ -13,7 +13,6 @@
 
 #include <cstdint>
 
-#include "backends/nccl/backend.h"
 #include "backends/nccl/communicator.h"
 #include "tp/core/collective.h"
 #include "tp/core/status.h"
@@ -23,11 +22,6 @@ namespace tp::nccl {
 // Returns when it is enqueued. `send` and `receive` as ScheduledOp describes them.
 Status EnqueueCollective(Communicator& comm, const CollectiveCall& call, const void* send,
                          void* receive, cudaStream_t stream);
-
-// Whether `call` should run over symmetric windows. It depends on the call alone, so all members
-// agree. kAuto is what two H200 over NVLink gained by, NVLink multicast off (NCCL 2.28): gathers
-// and scatters from 1 KiB to 64 MiB, sums up to 4 KiB.
-bool UsesWindows(const CollectiveCall& call, Symmetric symmetric);
 
 // What member `index` of `members` sends, in bytes, such that all together send the least possible
 // (tp/core/collective.h): a ring's share for all_reduce and reduce_scatter, its own block to every

@@ -94,20 +94,6 @@ Status Communicator::AsyncError() const {
   return FromNccl(error, comm_, "a collective");
 }
 
-StatusOr<ncclWindow_t> Communicator::RegisterWindow(void* base, size_t bytes) {
-  ncclWindow_t window = nullptr;
-  TP_RETURN_IF_ERROR(
-      Finish(ncclCommWindowRegister(comm_, base, bytes, &window, NCCL_WIN_COLL_SYMMETRIC),
-             "ncclCommWindowRegister"));
-  return window;
-}
-
-void Communicator::DeregisterWindow(ncclWindow_t window) {
-  if (comm_ == nullptr || window == nullptr) return;
-  const Status status = Finish(ncclCommWindowDeregister(comm_, window), "ncclCommWindowDeregister");
-  LOG_IF(WARNING, !status.ok()) << status.ToString();
-}
-
 void Communicator::Abort(ncclComm_t comm) {
   if (comm != nullptr) ncclCommAbort(comm);
 }

@@ -39,11 +39,6 @@ class Communicator {
   // An error that NCCL found since, on its own threads.
   Status AsyncError() const;
 
-  // Makes [base, base + bytes) a symmetric window: collectives within it may read and write the
-  // others' memory directly. Offsets must agree between ranks. Memory from ncclMemAlloc.
-  StatusOr<ncclWindow_t> RegisterWindow(void* base, size_t bytes);
-  void DeregisterWindow(ncclWindow_t window);
-
   // Hands over the communicator, to be aborted; afterwards nothing else may be called here.
   ncclComm_t Release() { return std::exchange(comm_, nullptr); }
   // Ends what is under way on the device, and waits until no graph refers to `comm`.

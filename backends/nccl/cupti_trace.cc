@@ -22,7 +22,8 @@ namespace {
 
 constexpr size_t kBufferBytes = size_t{1} << 20;
 constexpr CUpti_ActivityKind kKinds[] = {CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL,
-                                         CUPTI_ACTIVITY_KIND_MEMCPY, CUPTI_ACTIVITY_KIND_MEMSET};
+                                         CUPTI_ACTIVITY_KIND_MEMCPY, CUPTI_ACTIVITY_KIND_MEMCPY2,
+                                         CUPTI_ACTIVITY_KIND_MEMSET};
 constexpr CUpti_ActivityKind kCallKinds[] = {CUPTI_ACTIVITY_KIND_RUNTIME,
                                              CUPTI_ACTIVITY_KIND_DRIVER};
 
@@ -130,6 +131,9 @@ void AddRecord(const CUpti_Activity& record, State& state) {
     case CUPTI_ACTIVITY_KIND_MEMCPY:
       return AddTransfer(reinterpret_cast<const CUpti_ActivityMemcpy6&>(record),
                          KernelRecord::Kind::kCopy, "copy", state);
+    case CUPTI_ACTIVITY_KIND_MEMCPY2:  // to another GPU
+      return AddTransfer(reinterpret_cast<const CUpti_ActivityMemcpyPtoP4&>(record),
+                         KernelRecord::Kind::kCopy, "copy to peer", state);
     case CUPTI_ACTIVITY_KIND_MEMSET:
       return AddTransfer(reinterpret_cast<const CUpti_ActivityMemset4&>(record),
                          KernelRecord::Kind::kFill, "fill", state);

@@ -10,12 +10,10 @@
 #include <utility>
 #include <vector>
 
-#include "backends/nccl/collectives.h"
 #include "backends/nccl/cupti_trace.h"
 #include "backends/nccl/error.h"
 #include "backends/nccl/op_scope.h"
 #include "backends/nccl/step_plan.h"
-#include "tp/core/collective.h"
 
 namespace tp::nccl {
 namespace {
@@ -145,13 +143,14 @@ class NcclExecutor : public Executor {
     return info;
   }
 
-  std::string AlgorithmOf(int index) const override {
-    return plan_->UsesWindows(index) ? "nccl symmetric" : "nccl";
-  }
+  std::string AlgorithmOf(int index) const override { return plan_->AlgorithmOf(index); }
 
   int64_t ExpectedBytes(int index) const override {
     const ScheduledOp& op = schedule_.ops[index];
-    return MinimalElementsSent(op.call, static_cast<int>(op.group.size())) * SizeOf(op.call.dtype);
+    const int members = static_cast<int>(op.group.size());
+    int64_t bytes = 0;
+    for (int member = 0; member < members; ++member) bytes += plan_->BytesSentBy(index, member);
+    return bytes;
   }
 
  private:
@@ -187,7 +186,7 @@ class NcclExecutor : public Executor {
     TP_ASSIGN_OR_RETURN(auto kernels, CuptiTrace::Take(device, notes_));
     record.ops.clear();
     for (size_t i = 0; i < schedule_.ops.size(); ++i) {
-      OpRecord op = {record.begin_ns, record.begin_ns, SentBy(schedule_.ops[i])};
+      OpRecord op = {record.begin_ns, record.begin_ns, SentBy(static_cast<int>(i))};
       if (!kernels[i].empty()) op.begin_ns = kernels[i].front().begin_ns;
       for (const KernelRecord& kernel : kernels[i]) op.end_ns = std::max(op.end_ns, kernel.end_ns);
       record.ops.push_back(op);
@@ -291,16 +290,15 @@ class NcclExecutor : public Executor {
     for (size_t i = 0; i < schedule_.ops.size(); ++i) {
       TP_ASSIGN_OR_RETURN(const int64_t begin, SinceBegin(op_events_[i].begin));
       TP_ASSIGN_OR_RETURN(const int64_t end, SinceBegin(op_events_[i].end));
-      last_.ops[i] = {handed_over_ns_ + begin, handed_over_ns_ + end, SentBy(schedule_.ops[i])};
+      last_.ops[i] = {handed_over_ns_ + begin, handed_over_ns_ + end, SentBy(static_cast<int>(i))};
     }
     return OkStatus();
   }
 
-  int64_t SentBy(const ScheduledOp& op) const {
+  int64_t SentBy(int index) const {
+    const ScheduledOp& op = schedule_.ops[index];
     if (op.action != Action::kCollective) return 0;
-    int me = 0;
-    while (op.group[me] != rank_.control().rank()) ++me;
-    return BytesSent(op.call, static_cast<int>(op.group.size()), me);
+    return plan_->BytesSentBy(index, MemberOf(op.group, rank_.control().rank()));
   }
 
   Rank& rank_;

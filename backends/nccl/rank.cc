@@ -38,16 +38,23 @@ Status Rank::Init(int device) {
   TP_CUBLAS(cublasLtCreate(&gemm_context_.handle));
   TP_CUDA(cudaMalloc(&gemm_context_.workspace, kWorkspaceBytes));
   gemm_context_.workspace_bytes = kWorkspaceBytes;
-  if (control_.world() == 1) return OkStatus();
-  TP_ASSIGN_OR_RETURN(world_, Communicator::OfWorld(control_, options_.deadline));
+  void* stop = nullptr;
+  TP_CUDA(cudaHostAlloc(&stop, sizeof(*stop_), cudaHostAllocMapped | cudaHostAllocPortable));
+  stop_ = static_cast<unsigned*>(stop);
+  *stop_ = 0;
   return OkStatus();
 }
 
 Rank::~Rank() {
+  // What can't be freed safely is left to the end of the process.
+  if (failed_ || !FreeRetired().ok()) {
+    for (const std::unique_ptr<Arena>& arena : retired_arenas_) arena->Abandon();
+  }
   groups_.clear();
   world_.reset();
   // Freeing waits for the device, and a device that does not come to rest would hold us here.
   if (!idle_) return;
+  if (stop_ != nullptr) cudaFreeHost(stop_);
   if (gemm_context_.workspace != nullptr) cudaFree(gemm_context_.workspace);
   if (gemm_context_.handle != nullptr) cublasLtDestroy(gemm_context_.handle);
   for (cudaStream_t stream : streams_) {
@@ -55,17 +62,30 @@ Rank::~Rank() {
   }
 }
 
-StatusOr<Communicator*> Rank::CommunicatorOf(const std::vector<int>& group, bool windows) {
+void Rank::Retire(std::unique_ptr<Arena> arena, std::unique_ptr<PeerMemory> memory) {
+  if (arena != nullptr) retired_arenas_.push_back(std::move(arena));
+  if (memory != nullptr) retired_memories_.push_back(std::move(memory));
+}
+
+Status Rank::FreeRetired() {
+  retired_memories_.clear();
+  TP_RETURN_IF_ERROR(control_.Gather("", Receivers::kEveryone, options_.deadline).status());
+  retired_arenas_.clear();
+  return OkStatus();
+}
+
+StatusOr<Communicator*> Rank::CommunicatorOf(const std::vector<int>& group) {
   for (const Group& known : groups_) {
-    if (known.members == group && known.windows == windows) return known.communicator;
+    if (known.members == group) return known.communicator;
+  }
+  if (world_ == nullptr) {
+    TP_ASSIGN_OR_RETURN(world_, Communicator::OfWorld(control_, options_.deadline));
   }
   std::vector<int> everyone(control_.world());
   std::iota(everyone.begin(), everyone.end(), 0);
-  Group made{group, windows, nullptr, world_.get()};
-  if (windows || group != everyone) {
-    int key = 0;
-    while (group[key] != control_.rank()) ++key;
-    TP_ASSIGN_OR_RETURN(made.own, world_->Split(group[0], key));
+  Group made{group, nullptr, world_.get()};
+  if (group != everyone) {
+    TP_ASSIGN_OR_RETURN(made.own, world_->Split(group[0], MemberOf(group, control_.rank())));
     made.communicator = made.own.get();
   }
   groups_.push_back(std::move(made));
@@ -107,6 +127,7 @@ Status Rank::Fail(const Status& error) {
   control_.Fail(error);
   if (failed_) return control_.Failure();
   failed_ = true;
+  std::atomic_ref<unsigned>(*stop_).store(1);
   // An abort sets its flag, at which kernels end, and then waits until no graph refers to the
   // communicator; destroying a graph that runs waits for its kernels. So all of it goes on at the
   // same time, on threads that are left behind where it does not end.

@@ -7,6 +7,7 @@
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <set>
@@ -14,14 +15,21 @@
 #include <utility>
 #include <vector>
 
+#include "backends/nccl/arena.h"
 #include "backends/nccl/backend.h"
 #include "backends/nccl/communicator.h"
 #include "backends/nccl/control.h"
 #include "backends/nccl/gemm.h"
+#include "backends/nccl/peer_memory.h"
 #include "tp/core/status.h"
 #include "tp/schedule/schedule.h"
 
 namespace tp::nccl {
+
+// The place of world rank `rank`, one of `group`, in it.
+inline int MemberOf(const std::vector<int>& group, int rank) {
+  return static_cast<int>(std::find(group.begin(), group.end(), rank) - group.begin());
+}
 
 class Rank {
  public:
@@ -38,9 +46,11 @@ class Rank {
   const GemmContext& gemm_context() const { return gemm_context_; }
   int multiprocessors() const { return multiprocessors_; }
 
-  // The communicator of `group` (world ranks in member order, this one among them), made on first
-  // use: one over which windows are registered, or one over which they never are.
-  StatusOr<Communicator*> CommunicatorOf(const std::vector<int>& group, bool windows);
+  // NCCL's communicator of `group` (world ranks in member order, this one among them), made on
+  // first use.
+  StatusOr<Communicator*> CommunicatorOf(const std::vector<int>& group);
+  // Not 0 once this rank has failed. For kernels that wait for other ranks.
+  const unsigned* stop() const { return stop_; }
 
   // Polls `done` as WaitUntil does, and asks NCCL for errors meanwhile. What goes wrong fails the
   // world: see Fail.
@@ -55,6 +65,11 @@ class Rank {
   // Whether nothing runs on the device any more; memory may be freed only then.
   bool idle() const { return idle_; }
 
+  // Takes memory that others may still reach. FreeRetired, which all ranks call alike, frees it
+  // once nobody does.
+  void Retire(std::unique_ptr<Arena> arena, std::unique_ptr<PeerMemory> memory);
+  Status FreeRetired();
+
   // Graphs that hold collectives: they must go before a communicator can be aborted. A graph that
   // is dropped by Fail is null afterwards.
   void Hold(cudaGraphExec_t* graph) { graphs_.insert(graph); }
@@ -63,7 +78,6 @@ class Rank {
  private:
   struct Group {
     std::vector<int> members;
-    bool windows = false;
     std::unique_ptr<Communicator> own;  // null where it is the world's
     Communicator* communicator = nullptr;
   };
@@ -77,9 +91,12 @@ class Rank {
   cudaStream_t streams_[kNumStreams] = {};
   GemmContext gemm_context_;
   int multiprocessors_ = 0;
-  std::unique_ptr<Communicator> world_;
+  unsigned* stop_ = nullptr;             // in the host's memory
+  std::unique_ptr<Communicator> world_;  // null until it is needed
   std::vector<Group> groups_;
   std::set<cudaGraphExec_t*> graphs_;
+  std::vector<std::unique_ptr<Arena>> retired_arenas_;
+  std::vector<std::unique_ptr<PeerMemory>> retired_memories_;
   bool failed_ = false;
   bool idle_ = true;
 };

@@ -17,74 +17,61 @@ namespace {
 constexpr Stream kCompute = Stream::kCompute;
 constexpr Stream kCommunication = Stream::kCommunication;
 
-// The buffers' names and sizes, as they travel between ranks.
-std::string DescribeBuffers(const Schedule& schedule) {
-  std::string bytes;
-  for (const Buffer& buffer : schedule.buffers) {
-    const int64_t size = buffer.bytes();
-    bytes.append(reinterpret_cast<const char*>(&size), sizeof(size));
-  }
-  return bytes;
-}
+// Where a rank's memory of a collective lies in its arena.
+struct Place {
+  int64_t send = 0;
+  int64_t receive = 0;
+  int64_t scratch = 0;
+};
+
+int MemberCount(const ScheduledOp& op) { return static_cast<int>(op.group.size()); }
 
 }  // namespace
 
 StatusOr<std::unique_ptr<StepPlan>> StepPlan::Build(Rank& rank, const Schedule& schedule) {
+  TP_RETURN_IF_ERROR(rank.FreeRetired());
   std::unique_ptr<StepPlan> plan(new StepPlan(rank, schedule));
   TP_RETURN_IF_ERROR(plan->MakeArena());
   TP_RETURN_IF_ERROR(plan->MakeScratch());
+  TP_RETURN_IF_ERROR(plan->MakePeers());
   TP_RETURN_IF_ERROR(plan->MakeCommunicators());
   TP_RETURN_IF_ERROR(plan->MakeEvents());
   TP_RETURN_IF_ERROR(plan->MakeLaunches());
   if (rank.options().gemm_search) TP_RETURN_IF_ERROR(plan->SearchGemms());
   TP_RETURN_IF_ERROR(plan->arena_->FillWithZeros());
+  // Only now may the others write here.
+  TP_RETURN_IF_ERROR(
+      rank.control().Gather("", Receivers::kEveryone, rank.options().deadline).status());
   return plan;
 }
 
 StepPlan::~StepPlan() {
-  if (!rank_.failed()) {
-    for (const auto& [communicator, window] : windows_) communicator->DeregisterWindow(window);
-  }
   for (cudaEvent_t event : ended_) {
     if (event != nullptr) cudaEventDestroy(event);
   }
   if (fork_ != nullptr) cudaEventDestroy(fork_);
   if (join_ != nullptr) cudaEventDestroy(join_);
-  if (!rank_.idle()) {
-    arena_->Abandon();
-    return;
-  }
+  rank_.Retire(std::move(arena_), std::move(memory_));
+  if (!rank_.idle()) return;
   if (scratch_.partials != nullptr) cudaFree(scratch_.partials);
   if (scratch_.counters != nullptr) cudaFree(scratch_.counters);
 }
 
-// Windows need a buffer at the same place on every rank, so each gets the room of the largest.
-// Where the ranks' buffers are not the same list, there are none.
+// The schedule's buffers, and after them what each collective over peer memory needs besides.
 Status StepPlan::MakeArena() {
   std::vector<int64_t> bytes;
   for (const Buffer& buffer : schedule_.buffers) bytes.push_back(buffer.bytes());
-  bool wanted = false;
-  for (const ScheduledOp& op : schedule_.ops) {
-    wanted = wanted || (op.action == Action::kCollective &&
-                        nccl::UsesWindows(op.call, rank_.options().symmetric));
+  for (size_t i = 0; i < schedule_.ops.size(); ++i) {
+    const ScheduledOp& op = schedule_.ops[i];
+    if (op.action != Action::kCollective) continue;
+    collectives_.push_back(static_cast<int>(i));
+    const int members = MemberCount(op);
+    const PeerAlgorithm algorithm = ChoosePeerAlgorithm(op.call, members, rank_.options().peers);
+    bytes.push_back(rank_.options().peers == Peers::kNever || TotalElements(op.call) == 0
+                        ? 0
+                        : PeerCollective::ScratchBytes(op.call, members, algorithm));
   }
-  if (wanted) {
-    TP_ASSIGN_OR_RETURN(const std::vector<std::string> all,
-                        rank_.control().Gather(DescribeBuffers(schedule_), Receivers::kEveryone,
-                                               rank_.options().deadline));
-    can_use_windows_ = std::all_of(all.begin(), all.end(), [&](const std::string& other) {
-      return other.size() == bytes.size() * sizeof(int64_t);
-    });
-    for (const std::string& other : all) {
-      for (size_t i = 0; can_use_windows_ && i < bytes.size(); ++i) {
-        int64_t size = 0;
-        std::memcpy(&size, other.data() + i * sizeof(size), sizeof(size));
-        bytes[i] = std::max(bytes[i], size);
-      }
-    }
-  }
-  TP_ASSIGN_OR_RETURN(
-      arena_, Arena::Create(bytes, can_use_windows_ ? ArenaKind::kForWindows : ArenaKind::kPlain));
+  TP_ASSIGN_OR_RETURN(arena_, Arena::Create(bytes));
   return OkStatus();
 }
 
@@ -109,23 +96,91 @@ Status StepPlan::MakeScratch() {
   return OkStatus();
 }
 
-Status StepPlan::MakeCommunicators() {
-  for (const ScheduledOp& op : schedule_.ops) {
-    const bool windows = op.action == Action::kCollective && can_use_windows_ &&
-                         nccl::UsesWindows(op.call, rank_.options().symmetric);
-    uses_windows_.push_back(windows);
-    communicators_.push_back(nullptr);
-    if (op.action != Action::kCollective) continue;
-    TP_ASSIGN_OR_RETURN(communicators_.back(), rank_.CommunicatorOf(op.group, windows));
-    Communicator* communicator = communicators_.back();
-    const bool known = std::any_of(windows_.begin(), windows_.end(),
-                                   [&](const auto& w) { return w.first == communicator; });
-    if (!windows || known) continue;
-    TP_ASSIGN_OR_RETURN(ncclWindow_t window,
-                        communicator->RegisterWindow(arena_->base(), arena_->bytes()));
-    windows_.emplace_back(communicator, window);
+std::string StepPlan::DescribeCollectives() const {
+  std::string bytes;
+  for (size_t i = 0; i < collectives_.size(); ++i) {
+    const ScheduledOp& op = schedule_.ops[collectives_[i]];
+    const auto offset = [&](const View& view) {
+      return arena_->OffsetOf(view.buffer) +
+             view.offset * SizeOf(schedule_.buffers[view.buffer].dtype);
+    };
+    const int scratch = static_cast<int>(schedule_.buffers.size() + i);
+    const Place place{offset(op.send), offset(op.receive), arena_->OffsetOf(scratch)};
+    bytes.append(reinterpret_cast<const char*>(&place), sizeof(place));
+  }
+  return bytes;
+}
+
+std::vector<PeerMember> StepPlan::MembersOf(int collective) const {
+  std::vector<PeerMember> members;
+  for (int rank : schedule_.ops[collectives_[collective]].group) {
+    char* base = memory_->BaseOf(rank);
+    const std::string& note = memory_->NoteOf(rank);
+    if (base == nullptr || note.size() != collectives_.size() * sizeof(Place)) return {};
+    Place place;
+    std::memcpy(&place, note.data() + collective * sizeof(Place), sizeof(place));
+    members.push_back({base + place.send, base + place.receive, base + place.scratch});
+  }
+  return members;
+}
+
+// By collective: whether it runs over peer memory. That all ranks say so for their groups keeps the
+// making of NCCL's communicators alike on all of them.
+StatusOr<std::vector<bool>> StepPlan::AgreeOnPeers() const {
+  std::string mine;
+  for (size_t i = 0; i < collectives_.size(); ++i) {
+    const ScheduledOp& op = schedule_.ops[collectives_[i]];
+    const bool can = TotalElements(op.call) > 0 && MemberCount(op) >= 2 &&
+                     MemberCount(op) <= kMostPeers && !MembersOf(static_cast<int>(i)).empty();
+    mine.push_back(can ? 1 : 0);
+  }
+  TP_ASSIGN_OR_RETURN(const std::vector<std::string> all,
+                      rank_.control().Gather(mine, Receivers::kEveryone, rank_.options().deadline));
+  std::vector<bool> agreed(mine.size());
+  for (size_t i = 0; i < mine.size(); ++i) {
+    agreed[i] = std::all_of(all.begin(), all.end(), [&](const std::string& other) {
+      return other.size() == mine.size() && other[i] == 1;
+    });
+  }
+  return agreed;
+}
+
+Status StepPlan::MakePeers() {
+  peers_.resize(schedule_.ops.size());
+  if (rank_.options().peers == Peers::kNever || rank_.control().world() == 1) return OkStatus();
+  TP_ASSIGN_OR_RETURN(memory_, PeerMemory::Share(rank_.control(), arena_->base(),
+                                                 DescribeCollectives(), rank_.options().deadline));
+  TP_ASSIGN_OR_RETURN(const std::vector<bool> agreed, AgreeOnPeers());
+  for (size_t i = 0; i < collectives_.size(); ++i) {
+    if (!agreed[i]) continue;
+    const ScheduledOp& op = schedule_.ops[collectives_[i]];
+    const PeerAlgorithm algorithm =
+        ChoosePeerAlgorithm(op.call, MemberCount(op), rank_.options().peers);
+    peers_[collectives_[i]] = std::make_unique<PeerCollective>(
+        op.call, algorithm, MemberOf(op.group, rank_.control().rank()),
+        MembersOf(static_cast<int>(i)), rank_.stop());
   }
   return OkStatus();
+}
+
+Status StepPlan::MakeCommunicators() {
+  communicators_.resize(schedule_.ops.size());
+  for (int i : collectives_) {
+    if (peers_[i] != nullptr) continue;
+    TP_ASSIGN_OR_RETURN(communicators_[i], rank_.CommunicatorOf(schedule_.ops[i].group));
+  }
+  return OkStatus();
+}
+
+std::string StepPlan::AlgorithmOf(int op) const {
+  return peers_[op] == nullptr ? "nccl" : std::string(Name(peers_[op]->algorithm()));
+}
+
+int64_t StepPlan::BytesSentBy(int op, int member) const {
+  const ScheduledOp& scheduled = schedule_.ops[op];
+  return peers_[op] == nullptr
+             ? BytesSent(scheduled.call, MemberCount(scheduled), member)
+             : BytesSent(scheduled.call, MemberCount(scheduled), member, peers_[op]->algorithm());
 }
 
 Status StepPlan::MakeEvents() {
@@ -221,6 +276,9 @@ StatusOr<StepPlan::Launch> StepPlan::MakeGemm(int index) {
 }
 
 StepPlan::Launch StepPlan::MakeCollective(int index) {
+  if (peers_[index] != nullptr) {
+    return [peer = peers_[index].get()](cudaStream_t stream) { return peer->Enqueue(stream); };
+  }
   const ScheduledOp& op = schedule_.ops[index];
   return [&op, communicator = communicators_[index], send = AddressOf(op.send),
           receive = AddressOf(op.receive)](cudaStream_t stream) {

@@ -1,21 +1,25 @@
 // StepPlan: the ops of a Schedule as launches on streams, and everything these need.
 //
-// Built once: addresses, matrix products with the algorithm chosen, scratch memory, communicators
-// and windows. Enqueue then puts a step on the rank's two streams, forked from the compute
-// stream and joined to it again, so that it can be captured.
+// Built once: addresses, matrix products with the algorithm chosen, scratch memory, and the way of
+// each collective: over peer memory where all of its group reach one another's, else by NCCL.
+// Enqueue then puts a step on the rank's two streams, forked from the compute stream and joined to
+// it again, so that it can be captured.
 #pragma once
 
 #include <cuda_runtime_api.h>
 
+#include <cstdint>
 #include <functional>
 #include <memory>
-#include <utility>
+#include <string>
 #include <vector>
 
 #include "backends/nccl/arena.h"
 #include "backends/nccl/collectives.h"
 #include "backends/nccl/gemm.h"
 #include "backends/nccl/kernels.h"
+#include "backends/nccl/peer_collective.h"
+#include "backends/nccl/peer_memory.h"
 #include "backends/nccl/rank.h"
 #include "tp/core/status.h"
 #include "tp/runtime/executor.h"
@@ -32,7 +36,9 @@ class StepPlan {
   StepPlan& operator=(const StepPlan&) = delete;
 
   Arena& arena() { return *arena_; }
-  bool UsesWindows(int op) const { return uses_windows_[op]; }
+  // Of a collective: how it is done, and what a member of its group sends in bytes.
+  std::string AlgorithmOf(int op) const;
+  int64_t BytesSentBy(int op, int member) const;
 
   // Events around each op, on its stream; absent, ops are not timed.
   struct OpEvents {
@@ -47,6 +53,10 @@ class StepPlan {
   StepPlan(Rank& rank, const Schedule& schedule) : rank_(rank), schedule_(schedule) {}
   Status MakeArena();
   Status MakeScratch();
+  Status MakePeers();
+  StatusOr<std::vector<bool>> AgreeOnPeers() const;
+  std::vector<PeerMember> MembersOf(int collective) const;
+  std::string DescribeCollectives() const;
   Status MakeCommunicators();
   Status MakeEvents();
   Status MakeLaunches();
@@ -64,10 +74,10 @@ class StepPlan {
   Rank& rank_;
   const Schedule& schedule_;
   std::unique_ptr<Arena> arena_;
-  bool can_use_windows_ = false;
-  std::vector<bool> uses_windows_;            // by op
-  std::vector<Communicator*> communicators_;  // by op; null but for collectives
-  std::vector<std::pair<Communicator*, ncclWindow_t>> windows_;
+  std::vector<int> collectives_;                        // ops, in order
+  std::unique_ptr<PeerMemory> memory_;                  // null where no collective runs over it
+  std::vector<std::unique_ptr<PeerCollective>> peers_;  // by op; null where NCCL does it
+  std::vector<Communicator*> communicators_;            // by op; null but for NCCL's
   Scratch scratch_;
   std::vector<std::unique_ptr<Gemm>> gemms_;
   std::vector<Launch> launches_;

@@ -35,9 +35,10 @@ DEFINE_bool(graph, true, "run the step as one CUDA graph, rather than launch it 
 DEFINE_bool(gemm_search, true,
             "choose the algorithm of each product by measuring; without, take cuBLASLt's first");
 DEFINE_string(
-    symmetric, "never",
-    "which collectives use NCCL's symmetric windows: never, auto (where that was measured "
-    "to win) or always; such a collective can't be aborted when a rank stalls");
+    peers, "auto",
+    "which collectives run over the GPUs' access to one another's memory: auto (all that "
+    "have it, in the way that was measured to be fastest), never (NCCL runs them), or one "
+    "way for all: direct, bulk");
 DEFINE_int64(sum_part_bytes, -1,
              "cut the sums of products over ranks into parts of at least so many bytes, which "
              "overlap with the products; 0: don't; -1: the backend's own choice");
@@ -139,9 +140,9 @@ Status ParseNames(BenchOptions& options) {
   }
   options.algorithm = *algorithm;
   TP_RETURN_IF_ERROR(ParseReduction(options));
-  const auto symmetric = nccl::ParseSymmetric(FLAGS_symmetric);
-  if (!symmetric) return BadValue("symmetric", FLAGS_symmetric, "auto, never or always");
-  options.symmetric = *symmetric;
+  const auto peers = nccl::ParsePeers(FLAGS_peers);
+  if (!peers) return BadValue("peers", FLAGS_peers, "auto, never, direct or bulk");
+  options.peers = *peers;
   if (FLAGS_scheduler != "free" && FLAGS_scheduler != "seeded") {
     return BadValue("scheduler", FLAGS_scheduler, "free or seeded");
   }

@@ -2,7 +2,7 @@
 //
 // engine_flags.cc defines what says how the engine runs: --backend, --mode, --tp, --dp, --deadline,
 // --dtype, --lr, --seed, --algorithm, --reduction, --scheduler, --scheduler_seed, --graph,
-// --gemm_search, --symmetric, --sum_part_bytes; and --json. A tool defines its own ones beside
+// --gemm_search, --peers, --sum_part_bytes; and --json. A tool defines its own ones beside
 // them.
 #pragma once
 

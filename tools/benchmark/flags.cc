@@ -42,7 +42,7 @@ HelpText Help() {
           {"Training", {"steps", "warmup", "floor", "lr", "seed"}},
           {"Overlap", {"sum_part_bytes"}},
           {"Simulated communication", {"algorithm", "scheduler", "scheduler_seed"}},
-          {"GPUs", {"graph", "gemm_search", "symmetric"}},
+          {"GPUs", {"graph", "gemm_search", "peers"}},
           {"Files and checks", {"load", "dump", "json", "verify"}},
           {"Profiling", {"profile", "trace_dir"}},
       }};

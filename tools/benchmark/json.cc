@@ -28,7 +28,7 @@ Json ConfigOf(const BenchOptions& options) {
           {"scheduler_seed", options.scheduler_seed},
           {"graph", options.graph},
           {"gemm_search", options.gemm_search},
-          {"symmetric", nccl::Name(options.symmetric)},
+          {"peers", nccl::Name(options.peers)},
           {"sum_part_bytes", options.sum_part_bytes}};
 }
 

@@ -38,7 +38,7 @@ struct BenchOptions {
   uint64_t scheduler_seed = 0;
   bool graph = true;        // nccl: the step as one CUDA graph
   bool gemm_search = true;  // nccl: measure the candidates for each product
-  nccl::Symmetric symmetric = nccl::Symmetric::kNever;
+  nccl::Peers peers = nccl::Peers::kAuto;
   int64_t sum_part_bytes = -1;  // LowerOptions::sum_part_bytes; -1: the backend's own
   std::chrono::milliseconds deadline{30000};
   bool floor = true;  // also time the matrix products alone

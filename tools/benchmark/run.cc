@@ -154,7 +154,7 @@ StatusOr<std::unique_ptr<Backend>> MakeBackend(const BenchOptions& options) {
     nccl_options.graph = options.graph;
     nccl_options.gemm_search = options.gemm_search;
     nccl_options.tf32 = options.tf32;
-    nccl_options.symmetric = options.symmetric;
+    nccl_options.peers = options.peers;
     if (options.sum_part_bytes >= 0) nccl_options.lower.sum_part_bytes = options.sum_part_bytes;
     return nccl::MakeBackend(nccl_options);
   }

@@ -47,7 +47,7 @@ bench::HelpText Help() {
        {"What is verified", {"lanes", "json"}},
        {"How our engine runs",
         {"backend", "deadline", "seed", "algorithm", "scheduler", "scheduler_seed",
-         "sum_part_bytes", "graph", "gemm_search", "symmetric"}}}};
+         "sum_part_bytes", "graph", "gemm_search", "peers"}}}};
 }
 
 // After the engine's flags: not every lane goes with all of them.

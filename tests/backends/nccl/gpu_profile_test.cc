@@ -16,7 +16,7 @@
 namespace tp::nccl {
 namespace {
 
-TrainResult Profile(bool graph, LinearMode mode, int tp, int dp) {
+TrainResult Profile(bool graph, Peers peers, LinearMode mode, int tp, int dp) {
   const Mesh mesh = *Mesh::Create(tp, dp);
   LinearStepOptions step;
   step.mode = mode;
@@ -33,6 +33,7 @@ TrainResult Profile(bool graph, LinearMode mode, int tp, int dp) {
   Options options;
   options.graph = graph;
   options.gemm_search = false;
+  options.peers = peers;
   const auto backend = MakeBackend(options);
   EXPECT_TRUE(backend.ok()) << backend.status().ToString();
   TrainOptions train;
@@ -43,12 +44,22 @@ TrainResult Profile(bool graph, LinearMode mode, int tp, int dp) {
   return std::move(*result);
 }
 
+bool IsCollective(const std::string& kernel) {
+  for (const char* name : {"ncclDevKernel", "ExchangeKernel", "ShareSumKernel", "MeetingKernel"}) {
+    if (kernel.find(name) != std::string::npos) return true;
+  }
+  return false;
+}
+
 TEST(GpuProfile, EveryOpHasItsKernels) {
-  for (bool graph : {true, false}) {
+  for (const auto& [graph, peers] :
+       {std::pair(true, Peers::kDirect), std::pair(true, Peers::kBulk),
+        std::pair(true, Peers::kNever), std::pair(false, Peers::kBulk)}) {
     for (LinearMode mode : {LinearMode::kRow, LinearMode::kColumn}) {
       for (const auto& [tp, dp] : {std::pair(2, 1), std::pair(1, 2)}) {
-        const std::string what = fmt::format("graph {} mode {} tp {}", graph, Name(mode), tp);
-        const TrainResult result = Profile(graph, mode, tp, dp);
+        const std::string what =
+            fmt::format("graph {} peers {} mode {} tp {}", graph, Name(peers), Name(mode), tp);
+        const TrainResult result = Profile(graph, peers, mode, tp, dp);
         for (const RankRecord& rank : result.ranks) {
           EXPECT_TRUE(rank.profile.device.gpu);
           EXPECT_EQ(rank.profile.device.index, rank.schedule.rank) << what;
@@ -62,8 +73,7 @@ TEST(GpuProfile, EveryOpHasItsKernels) {
               for (const KernelRecord& kernel : kernels) {
                 EXPECT_LT(kernel.begin_ns, kernel.end_ns) << what << " " << kernel.name;
                 if (kernel.kind != KernelRecord::Kind::kKernel) continue;
-                const bool of_nccl = kernel.name.find("ncclDevKernel") != std::string::npos;
-                EXPECT_EQ(of_nccl, op.action == Action::kCollective)
+                EXPECT_EQ(IsCollective(kernel.name), op.action == Action::kCollective)
                     << what << " " << op.name << " " << kernel.name;
               }
               for (int wait : op.waits) {
@@ -81,7 +91,7 @@ TEST(GpuProfile, EveryOpHasItsKernels) {
 
 // Whatever the launch costs, it does not last as long as a profiler that forgot to convert clocks.
 TEST(GpuProfile, KernelsRanWhileTheRankWaitedForThem) {
-  const TrainResult result = Profile(/*graph=*/true, LinearMode::kRow, 2, 1);
+  const TrainResult result = Profile(/*graph=*/true, Peers::kAuto, LinearMode::kRow, 2, 1);
   for (const RankRecord& rank : result.ranks) {
     for (const ProfiledStep& step : rank.profile.steps) {
       for (const OpRecord& op : step.record.ops) {

@@ -1,0 +1,87 @@
+// The kernels of collectives over peer memory: a member writes to the other members' GPUs itself.
+//
+// Each call enqueues one kernel, which ends once this member has what it is to have and nobody
+// needs anything of it any more that the next step would overwrite. Members must run the same
+// kernels for the same calls in the same order. A kernel that waits looks at `stop` and ends where
+// that is not 0.
+//
+// Sums are taken in the order of members, in float (double for fp64), and rounded once, at the
+// store: the same bits on every member. Sources: the exchange follows NCCL's LL protocol (a flag
+// beside each 4 bytes of data, so that data need no barrier; Hu et al., "Demystifying NCCL", 2025);
+// the sum of a share and its distribution is the reduce-scatter and all-gather of Rabenseifner,
+// "Optimization of collective reduction operations", ICCS 2004.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "tp/core/collective.h"
+
+namespace tp::nccl {
+
+inline constexpr int kMostPeers = 8;
+inline constexpr int kMostPeerBlocks = 128;
+
+// How far a member has come; zero at first. It lies in its own memory and is written by the others.
+struct alignas(16) PeerState {
+  unsigned step;                                  // that ended last
+  unsigned done;                                  // blocks of the step under way that have ended
+  unsigned came[2][kMostPeerBlocks][kMostPeers];  // the step in which each block of a member came
+                                                  // to begin, and to end
+};
+
+// Where members meet.
+struct Meeting {
+  int members = 0;
+  int me = 0;
+  PeerState* states[kMostPeers] = {};  // by member
+  const unsigned* stop = nullptr;
+};
+
+// What goes from one member to another one, in elements.
+struct Transfer {
+  int64_t send_from = 0;
+  int64_t count = 0;
+  int64_t receive_at = 0;
+};
+
+// A line is 8 bytes of data and two flags. An inbox has two slots, used in turns, in each of them
+// `lines` for every member.
+inline constexpr int64_t kLineBytes = 16;
+inline constexpr int64_t kLineData = 8;
+
+struct Exchange {
+  Meeting meeting;
+  char* inboxes[kMostPeers] = {};  // by member
+  int64_t lines = 0;
+  const char* send = nullptr;
+  char* receive = nullptr;
+  Transfer to[kMostPeers];    // from this member
+  Transfer from[kMostPeers];  // to this member
+  bool reduces = false;       // what comes is summed up, not laid side by side
+  Reduction reduction = Reduction::kSum;
+};
+
+// Everybody sends to everybody, and each puts together what has come: one way over the link.
+cudaError_t EnqueueExchange(const Exchange& exchange, DType dtype, cudaStream_t stream);
+
+struct ShareSum {
+  Meeting meeting;
+  const char* sends[kMostPeers] = {};  // by member: where this member's share begins
+  char* receives[kMostPeers] = {};     // where its sum goes
+  int receivers = 0;
+  int64_t count = 0;  // elements of the share
+  Reduction reduction = Reduction::kSum;
+};
+
+// Sums this member's share over all members and hands the sum to the receivers. Twice over the
+// link where everybody receives, once where only this member does.
+cudaError_t EnqueueShareSum(const ShareSum& sum, DType dtype, cudaStream_t stream);
+
+enum class MeetTo { kBegin, kEnd };
+
+// Everybody waits for everybody.
+cudaError_t EnqueueMeeting(const Meeting& meeting, MeetTo to, cudaStream_t stream);
+
+}  // namespace tp::nccl

@@ -1,0 +1,317 @@
+// Collectives over peer memory against plain loops: every kind and algorithm, blocks of equal and
+// of different lengths, empty ones, in place and not, step after step, for 2 to 8 members. Members
+// of one GPU stand for GPUs that are not there; two GPUs, where they are used, are real.
+#include <cuda_runtime_api.h>
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <memory>
+#include <numeric>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "backends/nccl/peer_collective.h"
+#include "tp/core/dtype.h"
+
+namespace tp::nccl {
+namespace {
+
+constexpr int kSteps = 3;
+using Values = std::vector<double>;
+
+// Small enough that a sum over members is exact in every type; another one in each step.
+double ValueOf(int step, int member, int64_t i) {
+  return static_cast<double>((i * 7 + member * 3 + step * 5) % 29 - 14);
+}
+
+Values SentBy(int step, int member, int64_t count) {
+  Values values(count);
+  for (int64_t i = 0; i < count; ++i) values[i] = ValueOf(step, member, i);
+  return values;
+}
+
+// What a call is to do, member by member.
+struct Case {
+  CollectiveCall call;
+  int members = 0;
+
+  int64_t Total() const {
+    return std::accumulate(call.counts.begin(), call.counts.end(), int64_t{0});
+  }
+  int64_t Sum(int begin, int end, int stride = 1) const {
+    int64_t sum = 0;
+    for (int i = begin; i < end; i += stride) sum += call.counts[i];
+    return sum;
+  }
+  int64_t SendCount(int member) const {
+    switch (call.kind) {
+      case CollectiveKind::kAllGather:
+        return call.counts[member];
+      case CollectiveKind::kAllToAll:
+        return Sum(member * members, (member + 1) * members);
+      default:
+        return Total();
+    }
+  }
+  int64_t ReceiveCount(int member) const {
+    switch (call.kind) {
+      case CollectiveKind::kReduceScatter:
+        return call.counts[member];
+      case CollectiveKind::kAllToAll:
+        return Sum(member, members * members, members);
+      default:
+        return Total();
+    }
+  }
+  double Reduced(int step, int64_t i) const {
+    double result = ValueOf(step, 0, i);
+    for (int m = 1; m < members; ++m) {
+      const double value = ValueOf(step, m, i);
+      result = call.reduction == Reduction::kSum   ? result + value
+               : call.reduction == Reduction::kMax ? std::max(result, value)
+                                                   : std::min(result, value);
+    }
+    return result;
+  }
+  Values Expected(int step, int member) const {
+    Values values;
+    switch (call.kind) {
+      case CollectiveKind::kAllReduce:
+        for (int64_t i = 0; i < Total(); ++i) values.push_back(Reduced(step, i));
+        break;
+      case CollectiveKind::kReduceScatter:
+        for (int64_t i = 0; i < call.counts[member]; ++i) {
+          values.push_back(Reduced(step, Sum(0, member) + i));
+        }
+        break;
+      case CollectiveKind::kAllGather:
+        for (int m = 0; m < members; ++m) {
+          const Values part = SentBy(step, m, call.counts[m]);
+          values.insert(values.end(), part.begin(), part.end());
+        }
+        break;
+      case CollectiveKind::kBroadcast:
+        values = SentBy(step, call.root, Total());
+        break;
+      default:
+        for (int m = 0; m < members; ++m) {
+          const Values all = SentBy(step, m, SendCount(m));
+          const auto begin = all.begin() + Sum(m * members, m * members + member);
+          values.insert(values.end(), begin, begin + call.counts[m * members + member]);
+        }
+    }
+    return values;
+  }
+  // Where `send` lies in `receive`, or the other way round, in place.
+  bool HasPlace() const {
+    return call.kind != CollectiveKind::kBroadcast && call.kind != CollectiveKind::kAllToAll;
+  }
+};
+
+// One member's memory on a GPU of its own or of others too.
+class Member {
+ public:
+  Member(const Case& c, int me, int device, int64_t scratch, bool in_place)
+      : case_(c), me_(me), device_(device) {
+    EXPECT_EQ(cudaSetDevice(device_), cudaSuccess);
+    EXPECT_EQ(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), cudaSuccess);
+    send_ = Allocate(c.SendCount(me) * SizeOf(c.call.dtype));
+    receive_ = Allocate(c.ReceiveCount(me) * SizeOf(c.call.dtype));
+    scratch_ = Allocate(scratch);
+    memory_ = {send_, receive_, scratch_};
+    if (!in_place) return;
+    const int64_t at =
+        c.call.kind == CollectiveKind::kAllReduce ? 0 : c.Sum(0, me) * SizeOf(c.call.dtype);
+    if (c.call.kind == CollectiveKind::kReduceScatter) {
+      memory_.receive = send_ + at;
+    } else {
+      memory_.send = receive_ + at;
+    }
+  }
+  ~Member() {
+    EXPECT_EQ(cudaSetDevice(device_), cudaSuccess);
+    for (char* data : {send_, receive_, scratch_}) cudaFree(data);
+    cudaStreamDestroy(stream_);
+  }
+
+  const PeerMember& memory() const { return memory_; }
+
+  void Fill(int step) {
+    const Values values = SentBy(step, me_, case_.SendCount(me_));
+    std::vector<std::byte> bytes(values.size() * SizeOf(case_.call.dtype));
+    EncodeFromDouble(case_.call.dtype, values, bytes);
+    EXPECT_EQ(cudaMemcpy(memory_.send, bytes.data(), bytes.size(), cudaMemcpyHostToDevice),
+              cudaSuccess);
+    EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+  }
+  void Enqueue(const PeerCollective& collective) {
+    EXPECT_EQ(cudaSetDevice(device_), cudaSuccess);
+    const Status status = collective.Enqueue(stream_);
+    EXPECT_TRUE(status.ok()) << status.ToString();
+  }
+  Values Result() {
+    EXPECT_EQ(cudaStreamSynchronize(stream_), cudaSuccess);
+    Values values(case_.ReceiveCount(me_));
+    std::vector<std::byte> bytes(values.size() * SizeOf(case_.call.dtype));
+    EXPECT_EQ(cudaMemcpy(bytes.data(), memory_.receive, bytes.size(), cudaMemcpyDeviceToHost),
+              cudaSuccess);
+    DecodeToDouble(case_.call.dtype, bytes, values);
+    return values;
+  }
+
+ private:
+  static char* Allocate(int64_t bytes) {
+    void* data = nullptr;
+    EXPECT_EQ(cudaMalloc(&data, bytes + 16), cudaSuccess);
+    EXPECT_EQ(cudaMemset(data, 0, bytes + 16), cudaSuccess);
+    return static_cast<char*>(data);
+  }
+
+  const Case& case_;
+  const int me_;
+  const int device_;
+  cudaStream_t stream_ = nullptr;
+  char* send_ = nullptr;
+  char* receive_ = nullptr;
+  char* scratch_ = nullptr;
+  PeerMember memory_;
+};
+
+// `devices`: of each member.
+void Check(const Case& c, PeerAlgorithm algorithm, const std::vector<int>& devices, bool in_place) {
+  SCOPED_TRACE(fmt::format("{} by {}, {} members, in place {}", ToString(c.call), Name(algorithm),
+                           c.members, in_place));
+  if (getenv("DBG"))
+    fprintf(stderr, "%s %s %d %d\n", ToString(c.call).c_str(), std::string(Name(algorithm)).c_str(),
+            c.members, in_place);
+  void* stop = nullptr;
+  ASSERT_EQ(cudaHostAlloc(&stop, sizeof(unsigned), cudaHostAllocPortable | cudaHostAllocMapped),
+            cudaSuccess);
+  *static_cast<unsigned*>(stop) = 0;
+  const int64_t scratch = PeerCollective::ScratchBytes(c.call, c.members, algorithm);
+  std::vector<std::unique_ptr<Member>> members;
+  std::vector<PeerMember> memory;
+  for (int m = 0; m < c.members; ++m) {
+    members.push_back(std::make_unique<Member>(c, m, devices[m], scratch, in_place));
+    memory.push_back(members.back()->memory());
+  }
+  std::vector<PeerCollective> collectives;
+  for (int m = 0; m < c.members; ++m) {
+    collectives.emplace_back(c.call, algorithm, m, memory, static_cast<unsigned*>(stop));
+  }
+  for (int step = 0; step < kSteps; ++step) {
+    for (auto& member : members) member->Fill(step);
+    for (int m = 0; m < c.members; ++m) members[m]->Enqueue(collectives[m]);
+    for (int m = 0; m < c.members; ++m) {
+      ASSERT_EQ(members[m]->Result(), c.Expected(step, m)) << "member " << m << ", step " << step;
+    }
+  }
+  members.clear();
+  cudaFreeHost(stop);
+}
+
+std::vector<std::vector<int64_t>> Blocks(int members) {
+  std::vector<int64_t> uneven(members), some_empty(members);
+  for (int i = 0; i < members; ++i) {
+    uneven[i] = 1001 - i;
+    some_empty[i] = i % 2 == 0 ? 0 : 7;
+  }
+  return {std::vector<int64_t>(members, 4096), uneven, some_empty};
+}
+
+std::vector<Case> Cases(int members, DType dtype) {
+  std::vector<Case> cases;
+  for (Reduction reduction : {Reduction::kSum, Reduction::kMax, Reduction::kMin}) {
+    for (int64_t count : {1, 5, 1000, 100003}) {
+      cases.push_back({{CollectiveKind::kAllReduce, dtype, reduction, 0, {count}}, members});
+    }
+  }
+  for (const std::vector<int64_t>& counts : Blocks(members)) {
+    for (CollectiveKind kind : {CollectiveKind::kAllGather, CollectiveKind::kReduceScatter}) {
+      cases.push_back({{kind, dtype, Reduction::kSum, 0, counts}, members});
+    }
+  }
+  for (int root = 0; root < members; ++root) {
+    cases.push_back({{CollectiveKind::kBroadcast, dtype, Reduction::kSum, root, {1001}}, members});
+  }
+  CollectiveCall all_to_all{CollectiveKind::kAllToAll, dtype, Reduction::kSum, 0, {}};
+  for (int i = 0; i < members * members; ++i) {
+    all_to_all.counts.push_back(i % 3 == 1 ? 0 : 5 + i);
+  }
+  cases.push_back({all_to_all, members});
+  return cases;
+}
+
+void CheckAll(const std::vector<int>& devices) {
+  for (DType dtype : kAllDTypes) {
+    for (const Case& c : Cases(static_cast<int>(devices.size()), dtype)) {
+      for (Peers peers : {Peers::kDirect, Peers::kBulk}) {
+        for (bool in_place : {false, true}) {
+          if (in_place && !c.HasPlace()) continue;
+          Check(c, ChoosePeerAlgorithm(c.call, c.members, peers), devices, in_place);
+          if (testing::Test::HasFatalFailure()) return;
+        }
+      }
+    }
+  }
+}
+
+class GpuPeersOfOneGpu : public testing::TestWithParam<int> {};
+
+TEST_P(GpuPeersOfOneGpu, EveryCall) { CheckAll(std::vector<int>(GetParam(), 0)); }
+
+INSTANTIATE_TEST_SUITE_P(Members, GpuPeersOfOneGpu, testing::Values(2, 3, 8));
+
+TEST(GpuPeers, EveryCallBetweenTwoGpus) {
+  for (int device : {0, 1}) {
+    ASSERT_EQ(cudaSetDevice(device), cudaSuccess);
+    const cudaError_t enabled = cudaDeviceEnablePeerAccess(1 - device, 0);
+    ASSERT_TRUE(enabled == cudaSuccess || enabled == cudaErrorPeerAccessAlreadyEnabled)
+        << cudaGetErrorString(enabled);
+    cudaGetLastError();
+  }
+  CheckAll({0, 1});
+}
+
+// What waits for a member that never comes ends when it is told to.
+TEST(GpuPeers, StopEndsWhatWaits) {
+  for (Peers peers : {Peers::kDirect, Peers::kBulk}) {
+    for (CollectiveKind kind : {CollectiveKind::kAllReduce, CollectiveKind::kBroadcast}) {
+      const Case c{{kind, DType::kFloat32, Reduction::kSum, 0, {1000}}, 2};
+      const PeerAlgorithm algorithm = ChoosePeerAlgorithm(c.call, 2, peers);
+      void* stop = nullptr;
+      ASSERT_EQ(cudaHostAlloc(&stop, sizeof(unsigned), cudaHostAllocMapped), cudaSuccess);
+      *static_cast<unsigned*>(stop) = 0;
+      const int64_t scratch = PeerCollective::ScratchBytes(c.call, 2, algorithm);
+      Member here(c, 0, 0, scratch, false), absent(c, 1, 0, scratch, false);
+      const PeerCollective collective(c.call, algorithm, 0, {here.memory(), absent.memory()},
+                                      static_cast<unsigned*>(stop));
+      here.Enqueue(collective);
+      *static_cast<volatile unsigned*>(stop) = 1;
+      EXPECT_EQ(here.Result().size(), 1000u);  // it came to an end
+      cudaFreeHost(stop);
+    }
+  }
+}
+
+// Shares and blocks add up to the least that can be; two members send the least directly, too.
+TEST(PeerBytes, AddUp) {
+  for (int members : {2, 3, 8}) {
+    for (const Case& c : Cases(members, DType::kBFloat16)) {
+      for (Peers peers : {Peers::kDirect, Peers::kBulk}) {
+        const PeerAlgorithm algorithm = ChoosePeerAlgorithm(c.call, members, peers);
+        int64_t sent = 0;
+        for (int m = 0; m < members; ++m) sent += BytesSent(c.call, members, m, algorithm);
+        const int64_t least = MinimalElementsSent(c.call, members) * SizeOf(c.call.dtype);
+        const bool all_of_it =
+            algorithm == PeerAlgorithm::kDirect && c.call.kind == CollectiveKind::kAllReduce;
+        EXPECT_EQ(sent, all_of_it ? least * members / 2 : least) << ToString(c.call);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tp::nccl
