@@ -68,6 +68,14 @@ class DeviceTensor {
     }
     return Upload();
   }
+  DeviceTensor& Fill(double value) {
+    for (int64_t i = 0; i < matrix_.rows; ++i) {
+      for (int64_t j = 0; j < matrix_.columns; ++j) {
+        image_[Index(i, j)] = RoundTo(matrix_.dtype, value);
+      }
+    }
+    return Upload();
+  }
   // Nothing but margin, for an output.
   DeviceTensor& Upload() {
     std::vector<std::byte> bytes(image_.size() * SizeOf(matrix_.dtype));

@@ -177,6 +177,20 @@ TEST_P(GpuBlocked, GemmOfManyTiles) {
   ExpectProduct({GetParam(), 1030, 300, 450, {3, 6}}, layouts);
 }
 
+// A sum that underflows to -0 stays -0, and would not if anything but its own terms were added.
+TEST_P(GpuBlocked, GemmAddsNothingToASum) {
+  const DType dtype = GetParam();
+  const Terms terms(50, {0, 24});
+  const double tiny = dtype == DType::kFloat64 ? 1e-200 : 1e-30;
+  DeviceTensor a(dtype, 5, terms.count, Layout::kAcross);
+  DeviceTensor b(dtype, terms.count, 7, Layout::kAcross);
+  a.Fill(-tiny);
+  b.Fill(tiny);
+  const NodeTensors c(terms, dtype, 5, 7, Layout::kAcross);
+  ASSERT_EQ(BlockedGemm(a.matrix(), b.matrix(), terms.sum, c.matrices(), nullptr), cudaSuccess);
+  c.ExpectBits(Products(a, b, terms), "-0");
+}
+
 TEST_P(GpuBlocked, SumRows) {
   const DType dtype = GetParam();
   for (BlockRange range : kRanges) {
