@@ -51,15 +51,22 @@ struct Nothing {
     return A(0);
   }
 };
-template <typename A>
 struct ScaledDifference {
-  A factor;
-  __device__ A operator()(A a, A b) const { return factor * (a - b); }
+  double factor;
+  template <typename A>
+  __device__ A operator()(A a, A b) const {
+    return static_cast<A>(factor * (static_cast<double>(a) - static_cast<double>(b)));
+  }
 };
 template <typename A>
 struct Descend {
   A rate;
-  __device__ A operator()(A w, A gradient) const { return w - rate * gradient; }
+  __device__ float operator()(float w, float gradient) const {
+    return __fsub_rn(w, __fmul_rn(rate, gradient));
+  }
+  __device__ double operator()(double w, double gradient) const {
+    return __dsub_rn(w, __dmul_rn(rate, gradient));
+  }
 };
 
 // The bias as a matrix of y's shape, the same in each row.
@@ -180,8 +187,7 @@ cudaError_t MseGrad(const DeviceMatrix& y, const DeviceMatrix& t, double scale,
                     const DeviceMatrix& dy, cudaStream_t stream) {
   const Grid grid = MakeGrid({y, t, dy});
   return Dispatch(dy.dtype, [&](auto type) {
-    using A = Accumulator<decltype(type)>;
-    return LaunchMap<decltype(type)>(grid, stream, ScaledDifference<A>{static_cast<A>(2 * scale)});
+    return LaunchMap<decltype(type)>(grid, stream, ScaledDifference{2 * scale});
   });
 }
 

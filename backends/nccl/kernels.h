@@ -1,9 +1,10 @@
 // The elementwise kernels and reductions of a Schedule, on strided matrices of any dtype.
 //
-// Each call enqueues one kernel on `stream` and returns the launch's error. Sums of products and
-// differences are in float (double for fp64), sums for the loss in double, rounded once at the
-// store. Every sum has a fixed order that depends on shape and layout alone: the same bits every
-// time, on every GPU. Matrices without elements are fine.
+// Each call enqueues its kernels on `stream` and returns the launch's error. Arithmetic is in float
+// (double for fp64), differences and sums for the loss in double, rounded once at the store. Every
+// sum has a fixed order that depends on shape and layout alone: the same bits every time, on every
+// GPU. What goes element by element gives the bits of backends/cpu/kernels.h: each operation names
+// its rounding, so that the compiler contracts none. Matrices without elements are fine.
 //
 // Operands that all lie packed in one order go in accesses of 16 bytes; others element by element.
 #pragma once
@@ -13,6 +14,7 @@
 #include <cstdint>
 
 #include "backends/nccl/matrix.h"
+#include "tp/core/sum_order.h"
 
 namespace tp::nccl {
 
@@ -44,14 +46,16 @@ struct ScratchSize {
   int64_t partial_bytes = 0;
   int64_t counters = 0;
 };
-ScratchSize MseLossScratch();
+ScratchSize MseLossScratch(const DeviceMatrix& y, SumOrder order);
 ScratchSize SumRowsScratch(const DeviceMatrix& g);
 
 // loss = scale * sum((y - t)^2), and, where `dy` is not null, dy = 2 scale (y - t). `loss` is one
-// element, fp32 or fp64.
+// element, fp32 or fp64. In the invariant order the sum depends on the shape alone and not on the
+// layout: a column is 16 sums, each of every 16th row, and columns follow one another. Those are
+// the bits of backends/cpu/kernels.h.
 cudaError_t MseLoss(const DeviceMatrix& y, const DeviceMatrix& t, double scale,
-                    const DeviceMatrix& loss, const DeviceMatrix* dy, const Scratch& scratch,
-                    cudaStream_t stream);
+                    const DeviceMatrix& loss, const DeviceMatrix* dy, SumOrder order,
+                    const Scratch& scratch, cudaStream_t stream);
 // out = the sum of g's rows; `out` is 1 x columns.
 cudaError_t SumRows(const DeviceMatrix& g, const DeviceMatrix& out, const Scratch& scratch,
                     cudaStream_t stream);

@@ -7,7 +7,7 @@ namespace {
 constexpr int kWarp = 32;
 constexpr int kMostLossBlocks = 1024;
 constexpr int kRowGroups = kThreads / kWarp;
-constexpr int64_t kSumBlocks = 264;  // about two for each multiprocessor of a large GPU
+constexpr int64_t kRowSumBlocks = 264;  // about two for each multiprocessor of a large GPU
 
 // The sum over the block, in a fixed tree; valid in thread 0.
 template <typename A>
@@ -48,11 +48,19 @@ struct LossOutput {
   double scale;
 };
 
+__device__ void StoreLoss(const LossOutput& output, double sum) {
+  if (output.is_double) {
+    *static_cast<double*>(output.loss) = output.scale * sum;
+  } else {
+    *static_cast<float*>(output.loss) = static_cast<float>(output.scale * sum);
+  }
+}
+
 template <typename T, int kVector, bool kGrad>
 __global__ void __launch_bounds__(kThreads)
     MseLossKernel(Grid grid, LossOutput output, Scratch scratch) {
   using A = Accumulator<T>;
-  const A factor = static_cast<A>(2 * output.scale);
+  const double factor = 2 * output.scale;
   double sum = 0;
   ForEachVector<kVector>(grid.outer, grid.inner, [&](int64_t outer, int64_t inner) {
     A y[kVector], t[kVector];
@@ -62,7 +70,7 @@ __global__ void __launch_bounds__(kThreads)
     for (int k = 0; k < kVector; ++k) {
       const double error = static_cast<double>(y[k]) - static_cast<double>(t[k]);
       sum += error * error;
-      y[k] = factor * (y[k] - t[k]);
+      y[k] = static_cast<A>(factor * error);
     }
     if (kGrad) StoreLane<T, kVector>(grid.lanes[2], outer, inner, y);
   });
@@ -73,12 +81,7 @@ __global__ void __launch_bounds__(kThreads)
   double total = 0;
   for (unsigned i = threadIdx.x; i < gridDim.x; i += kThreads) total += __ldcg(&partials[i]);
   total = SumOverBlock(total);
-  if (threadIdx.x != 0) return;
-  if (output.is_double) {
-    *static_cast<double*>(output.loss) = output.scale * total;
-  } else {
-    *static_cast<float*>(output.loss) = static_cast<float>(output.scale * total);
-  }
+  if (threadIdx.x == 0) StoreLoss(output, total);
 }
 
 template <typename T, bool kGrad>
@@ -96,6 +99,67 @@ cudaError_t LaunchMseLoss(const Grid& grid, const LossOutput& output, const Scra
   return cudaGetLastError();
 }
 
+constexpr int kLossLanes = 16;
+constexpr int kLossColumns = kThreads / kLossLanes;
+
+// The loss in the invariant order. A block takes kLossColumns columns, a thread every kLossLanes'th
+// row of one; the last block adds up the columns.
+template <typename T>
+__global__ void __launch_bounds__(kThreads)
+    InvariantLossKernel(DeviceMatrix y, DeviceMatrix t, LossOutput output, Scratch scratch) {
+  __shared__ double of_lane[kLossLanes][kLossColumns + 1];
+  __shared__ double of_column[kThreads];
+  const bool down = y.row_stride == 1;
+  const int thread = threadIdx.x;
+  const int lane = down ? thread % kLossLanes : thread / kLossColumns;
+  const int at = down ? thread / kLossLanes : thread % kLossColumns;
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * kLossColumns;
+  double sum = 0;
+  if (first + at < y.columns) {
+    const T* of_y = static_cast<const T*>(y.data) + (first + at) * y.column_stride;
+    const T* of_t = static_cast<const T*>(t.data) + (first + at) * t.column_stride;
+#pragma unroll 4
+    for (int64_t i = lane; i < y.rows; i += kLossLanes) {
+      const double error = __dsub_rn(static_cast<double>(Widen(of_y[i * y.row_stride])),
+                                     static_cast<double>(Widen(of_t[i * t.row_stride])));
+      sum = __dadd_rn(sum, __dmul_rn(error, error));
+    }
+  }
+  of_lane[lane][at] = sum;
+  __syncthreads();
+  auto* partials = static_cast<double*>(scratch.partials);
+  if (thread < kLossColumns && first + thread < y.columns) {
+    double total = 0;
+    for (int i = 0; i < kLossLanes; ++i) total = __dadd_rn(total, of_lane[i][thread]);
+    partials[first + thread] = total;
+  }
+  if (!IsLastBlock(scratch.counters, gridDim.x)) return;
+  double total = 0;
+  for (int64_t begin = 0; begin < y.columns; begin += kThreads) {
+    const int count = static_cast<int>(min(y.columns - begin, static_cast<int64_t>(kThreads)));
+    if (thread < count) of_column[thread] = __ldcg(&partials[begin + thread]);
+    __syncthreads();
+    if (thread == 0) {
+      for (int i = 0; i < count; ++i) total = __dadd_rn(total, of_column[i]);
+    }
+    __syncthreads();
+  }
+  if (thread == 0) StoreLoss(output, total);
+}
+
+int64_t LossBlocks(const DeviceMatrix& y) {
+  return std::max<int64_t>(1, (y.columns + kLossColumns - 1) / kLossColumns);
+}
+
+cudaError_t InvariantMseLoss(const DeviceMatrix& y, const DeviceMatrix& t, const LossOutput& output,
+                             const Scratch& scratch, cudaStream_t stream) {
+  return Dispatch(y.dtype, [&](auto type) {
+    InvariantLossKernel<decltype(type)>
+        <<<static_cast<unsigned>(LossBlocks(y)), kThreads, 0, stream>>>(y, t, output, scratch);
+    return cudaGetLastError();
+  });
+}
+
 // How the rows of a matrix that runs along columns are cut, for SumRowsKernel.
 struct RowCut {
   int64_t tiles = 0;           // of kWarp * vector columns
@@ -107,7 +171,7 @@ RowCut CutRows(int64_t rows, int64_t columns, int vector) {
   RowCut cut;
   cut.tiles = std::max<int64_t>(1, (columns + kWarp * vector - 1) / (kWarp * vector));
   const int64_t most = (rows + kRowGroups * 4 - 1) / (kRowGroups * 4);  // 4 rows a thread at least
-  cut.chunks = std::clamp<int64_t>(kSumBlocks / cut.tiles, 1, std::max<int64_t>(most, 1));
+  cut.chunks = std::clamp<int64_t>(kRowSumBlocks / cut.tiles, 1, std::max<int64_t>(most, 1));
   cut.rows_per_chunk = (rows + cut.chunks - 1) / cut.chunks;
   return cut;
 }
@@ -224,7 +288,11 @@ bool RowsVectorise(const DeviceMatrix& g) {
 
 }  // namespace
 
-ScratchSize MseLossScratch() { return {kMostLossBlocks * static_cast<int64_t>(sizeof(double)), 1}; }
+ScratchSize MseLossScratch(const DeviceMatrix& y, SumOrder order) {
+  const int64_t partials =
+      order == SumOrder::kInvariant ? LossBlocks(y) * kLossColumns : kMostLossBlocks;
+  return {partials * static_cast<int64_t>(sizeof(double)), 1};
+}
 
 ScratchSize SumRowsScratch(const DeviceMatrix& g) {
   if (RunsDownRows(g)) return {};
@@ -236,11 +304,15 @@ ScratchSize SumRowsScratch(const DeviceMatrix& g) {
 }
 
 cudaError_t MseLoss(const DeviceMatrix& y, const DeviceMatrix& t, double scale,
-                    const DeviceMatrix& loss, const DeviceMatrix* dy, const Scratch& scratch,
-                    cudaStream_t stream) {
+                    const DeviceMatrix& loss, const DeviceMatrix* dy, SumOrder order,
+                    const Scratch& scratch, cudaStream_t stream) {
+  const LossOutput output{loss.data, loss.dtype == DType::kFloat64, scale};
+  if (order == SumOrder::kInvariant) {
+    const cudaError_t error = dy != nullptr ? MseGrad(y, t, scale, *dy, stream) : cudaSuccess;
+    return error == cudaSuccess ? InvariantMseLoss(y, t, output, scratch, stream) : error;
+  }
   Grid grid = dy != nullptr ? MakeGrid({y, t, *dy}) : MakeGrid({t, y});
   if (dy == nullptr) std::swap(grid.lanes[0], grid.lanes[1]);
-  const LossOutput output{loss.data, loss.dtype == DType::kFloat64, scale};
   return Dispatch(y.dtype, [&](auto type) {
     using T = decltype(type);
     return dy != nullptr ? LaunchMseLoss<T, true>(grid, output, scratch, stream)

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "backends/nccl/blocked.h"
 #include "backends/nccl/error.h"
 #include "backends/nccl/gemm_search.h"
 #include "backends/nccl/op_scope.h"
@@ -82,7 +83,7 @@ Status StepPlan::MakeScratch() {
     if (op.action == Action::kSumRows) {
       size = SumRowsScratch(At(op.reads[0]));
     } else if (op.action == Action::kMseLoss || op.action == Action::kMseLossGrad) {
-      size = MseLossScratch();
+      size = MseLossScratch(At(op.reads[0]), schedule_.sum_order);
     }
     most.partial_bytes = std::max(most.partial_bytes, size.partial_bytes);
     most.counters = std::max(most.counters, size.counters);
@@ -210,11 +211,17 @@ StatusOr<StepPlan::Launch> StepPlan::MakeLaunch(int index) {
   const ScheduledOp& op = schedule_.ops[index];
   const auto read = [&](int i) { return At(op.reads[i]); };
   const auto write = [&](int i) { return At(op.writes[i]); };
+  const auto nodes = [&] {
+    std::vector<DeviceMatrix> all;
+    for (const View& node : op.writes) all.push_back(At(node));
+    return all;
+  };
   const auto kernel = [&](auto enqueue) -> Launch {
     const std::string name(Name(op.action));
     return [=](cudaStream_t stream) { return FromCuda(enqueue(stream), name.c_str()); };
   };
   const double scale = op.scale;
+  const SumOrder order = schedule_.sum_order;
   const Scratch scratch = scratch_;
   switch (op.action) {
     case Action::kGemm:
@@ -225,7 +232,7 @@ StatusOr<StepPlan::Launch> StepPlan::MakeLaunch(int index) {
       });
     case Action::kMseLoss:
       return kernel([=, y = read(0), t = read(1), loss = write(0)](cudaStream_t stream) {
-        return MseLoss(y, t, scale, loss, nullptr, scratch, stream);
+        return MseLoss(y, t, scale, loss, nullptr, order, scratch, stream);
       });
     case Action::kMseGrad:
       return kernel([=, y = read(0), t = read(1), dy = write(0)](cudaStream_t stream) {
@@ -234,7 +241,7 @@ StatusOr<StepPlan::Launch> StepPlan::MakeLaunch(int index) {
     case Action::kMseLossGrad:
       return kernel(
           [=, y = read(0), t = read(1), loss = write(0), dy = write(1)](cudaStream_t stream) {
-            return MseLoss(y, t, scale, loss, &dy, scratch, stream);
+            return MseLoss(y, t, scale, loss, &dy, order, scratch, stream);
           });
     case Action::kSumRows:
       return kernel([=, g = read(0), out = write(0)](cudaStream_t stream) {
@@ -248,10 +255,17 @@ StatusOr<StepPlan::Launch> StepPlan::MakeLaunch(int index) {
       return kernel(
           [in = read(0), out = write(0)](cudaStream_t stream) { return Copy(in, out, stream); });
     case Action::kBlockedGemm:
+      return kernel([a = read(0), b = read(1), c = nodes(), sum = op.sum](cudaStream_t stream) {
+        return BlockedGemm(a, b, sum, c, stream);
+      });
     case Action::kBlockedSumRows:
+      return kernel([g = read(0), out = nodes(), sum = op.sum](cudaStream_t stream) {
+        return BlockedSumRows(g, sum, out, stream);
+      });
     case Action::kSumBlocks:
-      return Unavailable("GPUs have no " + std::string(Name(op.action)) +
-                         ": the invariant order of sums runs on the CPU backend alone");
+      return kernel([of = read(0), out = write(0), sum = op.sum](cudaStream_t stream) {
+        return SumBlocks(of, sum, out, stream);
+      });
     case Action::kCollective:
       return MakeCollective(index);
   }

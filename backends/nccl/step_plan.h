@@ -68,7 +68,7 @@ class StepPlan {
   DeviceMatrix At(const View& view) const;
   char* AddressOf(const View& view) const;
   bool Runs(StepKind kind, int op) const {
-    return kind == StepKind::kWhole || schedule_.ops[op].action == Action::kGemm;
+    return kind == StepKind::kWhole || IsProduct(schedule_.ops[op].action);
   }
 
   Rank& rank_;

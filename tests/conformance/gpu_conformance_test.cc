@@ -1,15 +1,21 @@
 // The GPU backend, on as many GPUs as two ranks need: the suites, and against the CPU backend.
 #include <glog/logging.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <iterator>
+#include <memory>
+#include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "backends/cpu/backend.h"
+#include "backends/cpu/blocked_gemm.h"
 #include "backends/nccl/backend.h"
 #include "tests/conformance/conformance.h"
 #include "tests/conformance/linear_run.h"
+#include "tp/observe/step_report.h"
 #include "tp/verify/compare.h"
 
 namespace tp::conformance {
@@ -62,6 +68,83 @@ TEST(GpuConformance, AgreesWithTheCpu) {
             {"gpu", &on_gpu->observed, ModelOf(problem, mode, mesh)}, {.full = true});
         ASSERT_TRUE(report.ok()) << report.status().ToString();
         EXPECT_TRUE(report->ok) << verify::ToString(*report);
+      }
+    }
+  }
+}
+
+constexpr LinearMode kModes[] = {LinearMode::kRow, LinearMode::kColumn};
+
+LinearRun RunInvariant(Backend& backend, const Mesh& mesh, const verify::LinearProblem& problem,
+                       LinearMode mode, bool optimize = true) {
+  StatusOr<LinearRun> run = RunLinear(backend, mesh, problem, mode, optimize, SumOrder::kInvariant);
+  CHECK(run.ok()) << run.status().ToString();
+  EXPECT_EQ(run->result.replica_defects, std::vector<std::string>());
+  const StatusOr<StepReport> report = MakeStepReport(run->program, mesh, run->result);
+  CHECK(report.ok()) << report.status().ToString();
+  EXPECT_TRUE(report->bytes_ok);
+  return *std::move(run);
+}
+
+// Over the GPUs that there are: at three of them a rank holds several nodes of the tree.
+TEST(GpuConformance, InvariantSumsGiveTheSameBitsForEveryTp) {
+  const std::unique_ptr<Backend> backend = Make(true, 0)();
+  for (DType dtype : kAllDTypes) {
+    for (const LinearShape& shape : {kUneven, kTiny, kLarger}) {
+      const verify::LinearProblem problem = RandomProblem(shape, dtype, /*steps=*/3, /*seed=*/13);
+      const LinearRun alone = RunInvariant(*backend, *Mesh::Create(1, 1), problem, kModes[0]);
+      for (LinearMode mode : kModes) {
+        for (int tp : {1, 2, 3, 4, 6, 8}) {
+          if (tp > 2 && !backend->Check(tp, dtype).ok()) break;
+          SCOPED_TRACE(ToString(shape) + " " + std::string(Name(dtype)) + " " +
+                       std::string(Name(mode)) + " tp " + std::to_string(tp));
+          const Mesh mesh = *Mesh::Create(tp, 1);
+          EXPECT_EQ(DifferentBits(alone, RunInvariant(*backend, mesh, problem, mode)), "");
+          EXPECT_EQ(DifferentBits(alone, RunInvariant(*backend, mesh, problem, mode, false)), "")
+              << "without the passes";
+          EXPECT_EQ(DifferentBits(alone, RunInvariant(*Make(false, 0)(), mesh, problem, mode)), "")
+              << "op by op";
+        }
+        LinearRun over_dp = RunInvariant(*backend, *Mesh::Create(1, 2), problem, mode);
+        over_dp.observed.losses = alone.observed.losses;  // replicas' losses are added at the end
+        EXPECT_EQ(DifferentBits(alone, over_dp), "") << "dp 2";
+      }
+    }
+  }
+}
+
+// Whether the CPU backend's blocked products fuse multiplication and addition: a build for any
+// processor does not, and then rounds twice where products of two elements are inexact.
+bool CpuFuses() {
+  float a[2 * kSumBlocks] = {-1, 1 + 0x1p-12f}, b[2 * kSumBlocks] = {1, 1 + 0x1p-12f}, sum = 0;
+  const cpu::Matrix c = {&sum, 1, 1, 1, 1};
+  std::vector<std::byte> scratch(
+      cpu::BlockedGemmScratchBytes(DType::kFloat32, 1, 1, 2 * kSumBlocks) + 64);
+  void* memory = scratch.data();
+  size_t room = scratch.size();
+  cpu::BlockedGemm(DType::kFloat32, {a, 1, 2 * kSumBlocks, 2 * kSumBlocks, 1},
+                   {b, 2 * kSumBlocks, 1, 1, 1}, {2 * kSumBlocks, {BlockRange()}}, DType::kFloat32,
+                   std::span(&c, 1),
+                   static_cast<std::byte*>(std::align(64, scratch.size() - 64, memory, room)));
+  return sum == 0x1p-11f + 0x1p-24f;
+}
+
+// Every quantity, the loss among them, after several steps; in 16-bit types on any processor,
+// since products of two elements are exact there.
+TEST(GpuConformance, InvariantSumsGiveTheBitsOfTheCpu) {
+  const Mesh one = *Mesh::Create(1, 1);
+  const Mesh two = *Mesh::Create(2, 1);
+  std::vector<DType> dtypes = {DType::kBFloat16, DType::kFloat16};
+  if (CpuFuses()) dtypes.assign(std::begin(kAllDTypes), std::end(kAllDTypes));
+  for (DType dtype : dtypes) {
+    for (const LinearShape& shape : {kUneven, kTiny, kLarger, LinearShape{64, 1000, 500}}) {
+      const verify::LinearProblem problem = RandomProblem(shape, dtype, /*steps=*/3, /*seed=*/17);
+      for (LinearMode mode : kModes) {
+        SCOPED_TRACE(ToString(shape) + " " + std::string(Name(dtype)) + " " +
+                     std::string(Name(mode)));
+        EXPECT_EQ(DifferentBits(RunInvariant(*cpu::MakeCpuBackend({}), one, problem, mode),
+                                RunInvariant(*Make(true, 0)(), two, problem, mode)),
+                  "");
       }
     }
   }

@@ -47,8 +47,8 @@ verify::LinearProblem RandomProblem(const LinearShape& shape, DType dtype, int s
 }
 
 StatusOr<LinearRun> RunLinear(Backend& backend, const Mesh& mesh,
-                              const verify::LinearProblem& problem, LinearMode mode,
-                              bool optimize) {
+                              const verify::LinearProblem& problem, LinearMode mode, bool optimize,
+                              SumOrder sum_order) {
   LinearStepOptions options;
   options.mode = mode;
   options.tokens = problem.tokens();
@@ -58,6 +58,7 @@ StatusOr<LinearRun> RunLinear(Backend& backend, const Mesh& mesh,
   options.learning_rate = problem.learning_rate;
   options.loss_scale = problem.loss_scale;
   options.optimize = optimize;
+  options.sum_order = sum_order;
   LinearRun run;
   TP_ASSIGN_OR_RETURN(run.program, MakeLinearStep(options, mesh));
   const auto source = [](const HostTensor& tensor) {

@@ -7,6 +7,7 @@
 #include "tp/core/dtype.h"
 #include "tp/core/mesh.h"
 #include "tp/core/status.h"
+#include "tp/core/sum_order.h"
 #include "tp/layers/linear.h"
 #include "tp/program/program.h"
 #include "tp/runtime/backend.h"
@@ -44,7 +45,7 @@ struct LinearRun {
 // The backend's errors.
 StatusOr<LinearRun> RunLinear(Backend& backend, const Mesh& mesh,
                               const verify::LinearProblem& problem, LinearMode mode,
-                              bool optimize = true);
+                              bool optimize = true, SumOrder sum_order = SumOrder::kFast);
 
 // "" where both runs hold the same bits in every loss and tensor, else which differ.
 std::string DifferentBits(const LinearRun& a, const LinearRun& b);

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <functional>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
@@ -239,6 +240,50 @@ TEST(VerifyTest, OtherBitsAreWrong) {
   EXPECT_EQ(verifier::DifferentBits(run, other), std::vector{Quantity::kLoss});
 }
 
+// The CPU backend, as if it had few ranks.
+class FewRanks : public Backend {
+ public:
+  explicit FewRanks(int ranks) : ranks_(ranks), backend_(cpu::MakeCpuBackend({})) {}
+
+  std::string name() const override { return backend_->name(); }
+  std::vector<std::pair<std::string, std::string>> Describe() const override {
+    return backend_->Describe();
+  }
+  int DefaultTp(int dp) const override { return backend_->DefaultTp(dp); }
+  Status Check(int world, DType dtype) const override {
+    if (world > ranks_) return Unavailable("no more ranks");
+    return backend_->Check(world, dtype);
+  }
+  bool IsRoot() const override { return true; }
+  Status Run(int world, const std::function<Status(RankContext&)>& body) override {
+    return backend_->Run(world, body);
+  }
+
+ private:
+  const int ranks_;
+  const std::unique_ptr<Backend> backend_;
+};
+
+TEST(VerifyTest, TheInvariantLaneSaysWhichDegreesItDidNotRun) {
+  verifier::VerifierOptions options;
+  options.load = MakeInputs();
+  options.engine.warmup = 0;
+  options.engine.steps = 1;
+  options.engine.floor = false;
+  const verifier::UserTensors tensors = verifier::LoadTensors(options).value();
+  FewRanks three(3);
+  verifier::VerifierResult result;
+  result.invariant = verifier::RunInvariant(three, options.engine, tensors.problem).value();
+  EXPECT_TRUE(result.ok());
+  EXPECT_EQ(result.invariant->runs.size(), 6u);  // tp 1, 2 and 3 in both modes
+  EXPECT_TRUE(Contains(Render(options, tensors, result), "tp 8: not run: no more ranks"));
+  const nlohmann::json json = nlohmann::json::parse(ToJson(options, tensors, result));
+  EXPECT_EQ(json["invariant_not_run"].size(), 3u);
+  FewRanks one(1);  // has nothing to compare
+  const Status refused = verifier::RunInvariant(one, options.engine, tensors.problem).status();
+  EXPECT_EQ(refused.code(), StatusCode::kUnavailable);
+}
+
 TEST(VerifyTest, OtherBitsAreReported) {
   verifier::VerifierOptions options;
   options.load = MakeInputs();
@@ -349,7 +394,10 @@ TEST(VerifyTest, RefusesBadFlags) {
   ExpectRefusal("", "no x: give it by --x=FILE:NAME, or a folder with x.npy by --load=DIR");
   ExpectRefusal(load + "--lanes=exactly", "--lanes=exactly: it must be bounded");
   ExpectRefusal(load + "--lanes=", "--lanes=: it must be");
-  ExpectRefusal(load + "--lanes=invariant --backend=nccl", "without invariant with --backend=nccl");
+  ExpectRefusal(load + "--lanes=invariant --backend=nccl --dtype=tf32",
+                "without invariant with --dtype=tf32");
+  ExpectRefusal(load + "--reduction=invariant --backend=nccl --dtype=tf32",
+                "fast with --dtype=tf32");
   ExpectRefusal(load + "--lanes=invariant --dp=5", "--dp=5: it must be a divisor of 24");
   ExpectRefusal(load + "--lanes=none", "leaves nothing to verify");
   ExpectRefusal(load + "--steps=0", "--steps=0: it must be at least 1");

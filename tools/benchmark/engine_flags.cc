@@ -103,8 +103,10 @@ Status CheckRanges() {
 Status ParseReduction(BenchOptions& options) {
   const std::optional<SumOrder> sum_order = ParseSumOrder(FLAGS_reduction);
   if (!sum_order) return BadValue("reduction", FLAGS_reduction, "fast or invariant");
-  if (*sum_order == SumOrder::kInvariant && FLAGS_backend == "nccl") {
-    return BadValue("reduction", FLAGS_reduction, "fast with --backend=nccl");
+  if (*sum_order == SumOrder::kInvariant && options.tf32) {
+    return BadValue("reduction", FLAGS_reduction,
+                    "fast with --dtype=tf32, whose products are tensor cores', in an order of "
+                    "their own");
   }
   for (const auto& [name, value] : {std::pair("tp", FLAGS_tp), std::pair("dp", FLAGS_dp)}) {
     const bool chosen = value > 0;  // else it is the backend's own

@@ -123,7 +123,7 @@ verify::NumericModel ModelOf(const BenchOptions& options, LinearMode mode) {
   verify::NumericModel model =
       verify::MakeModel(options.dtype, VerifyModeOf(mode), options.tp, options.dp);
   const bool matrix_units =
-      options.backend == "nccl" &&
+      options.backend == "nccl" && options.sum_order == SumOrder::kFast &&
       (options.tf32 || (options.dtype != DType::kFloat64 && options.dtype != DType::kFloat32));
   if (matrix_units) {
     model.accumulator_roundoff = verify::kTensorCoreRoundoff;

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "tools/benchmark/run.h"
 
@@ -47,6 +48,13 @@ StatusOr<InvariantResult> RunInvariant(Backend& backend, const bench::BenchOptio
   options.verify = bench::VerifyMode::kOff;
   for (int tp : kInvariantTp) {
     options.tp = tp;
+    const Status possible = backend.Check(tp * options.dp, options.dtype);
+    if (!possible.ok()) {
+      const bool nothing_to_compare = result.runs.empty() || result.runs.back().tp == 1;
+      if (nothing_to_compare) return possible.WithContext("the invariant lane");
+      result.not_run.push_back({.tp = tp, .why = std::string(possible.message())});
+      continue;
+    }
     TP_ASSIGN_OR_RETURN(const bench::BenchResult ran, bench::RunBench(backend, options, data));
     for (const bench::ModeResult& mode : ran.modes) {
       if (!first) first = mode.observed;

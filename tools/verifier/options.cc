@@ -18,7 +18,8 @@ DEFINE_string(b, "", "likewise b; without, the layer has no bias");
 DEFINE_string(targets, "", "likewise the targets of the loss; without, they are generated");
 DEFINE_string(lanes, "bounded,exact",
               "how our engine is verified on these tensors: any of bounded, exact and invariant "
-              "(whose tp is 1, 2, 3, 4, 6 and 8, whatever --tp), with commas between, or none");
+              "(whose tp is 1, 2, 3, 4, 6 and 8, as far as there are ranks, whatever --tp), with "
+              "commas between, or none");
 DEFINE_string(expect, "",
               "folder with results of your own: y.npy, dx.npy, dw.npy, db.npy of the first step, "
               "w.npy and b.npy after the last, losses.npy; any of them");
@@ -73,8 +74,8 @@ Status ParseLanes(VerifierOptions& options) {
     if (!options.lanes.empty()) return OkStatus();
     return bench::BadValue("lanes", FLAGS_lanes, "a lane, or none");
   }
-  if (options.engine.backend == "nccl") {
-    return bench::BadValue("lanes", FLAGS_lanes, "without invariant with --backend=nccl");
+  if (options.engine.tf32) {
+    return bench::BadValue("lanes", FLAGS_lanes, "without invariant with --dtype=tf32");
   }
   if (!SplitsIntoBlocks(options.engine.dp)) {
     return bench::BadValue("dp", std::to_string(options.engine.dp),

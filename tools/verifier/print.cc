@@ -43,7 +43,11 @@ std::string RenderInvariant(const InvariantResult& result) {
     table.AddRow({std::to_string(run.tp), std::string(Name(run.mode)),
                   same.empty() ? "Y, loss, dX, dW, db, W, b" : "WRONG: " + same});
   }
-  return text + table.Render();
+  text += table.Render();
+  for (const InvariantGap& gap : result.not_run) {
+    text += fmt::format("tp {}: not run: {}\n", gap.tp, gap.why);
+  }
+  return text;
 }
 
 std::string RenderVerdict(const VerifierResult& result) {
@@ -123,6 +127,9 @@ std::string ToJson(const VerifierOptions& options, const UserTensors& tensors,
       for (verify::Quantity quantity : run.different) different.push_back(verify::Name(quantity));
       json["invariant"].push_back(
           {{"tp", run.tp}, {"mode", Name(run.mode)}, {"different", different}});
+    }
+    for (const InvariantGap& gap : result.invariant->not_run) {
+      json["invariant_not_run"].push_back({{"tp", gap.tp}, {"why", gap.why}});
     }
   }
   if (result.expected) json["expect"] = bench::ReportToJson(*result.expected);

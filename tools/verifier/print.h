@@ -11,8 +11,8 @@ namespace tp::verifier {
 std::string Render(const VerifierOptions& options, const UserTensors& tensors,
                    const VerifierResult& result);
 
-// `config`, `tensors`, `lanes[]`, `invariant[]` and `expect`, each comparison as in the bench's
-// JSON, and `ok`.
+// `config`, `tensors`, `lanes[]`, `invariant[]`, `invariant_not_run[]` and `expect`, each
+// comparison as in the bench's JSON, and `ok`.
 std::string ToJson(const VerifierOptions& options, const UserTensors& tensors,
                    const VerifierResult& result);
 

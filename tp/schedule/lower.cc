@@ -25,6 +25,7 @@ class Lowering {
         layout_(ChooseLayout(program, mesh)),
         views_(program.values().size()) {
     schedule_.rank = rank;
+    schedule_.sum_order = program.sum_order();
   }
 
   Schedule Run() {

@@ -142,6 +142,7 @@ struct Binding {
 
 struct Schedule {
   int rank = 0;
+  SumOrder sum_order = SumOrder::kFast;  // of losses too; what else is summed says its own order
   std::vector<Buffer> buffers;
   std::vector<ScheduledOp> ops;
   std::vector<Binding> bindings;  // inputs, parameters, results

@@ -5,6 +5,7 @@
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cstdint>
 #include <random>
 #include <string>
@@ -67,6 +68,14 @@ class DeviceTensor {
     }
     return Upload();
   }
+  DeviceTensor& Fill(double value) {
+    for (int64_t i = 0; i < matrix_.rows; ++i) {
+      for (int64_t j = 0; j < matrix_.columns; ++j) {
+        image_[Index(i, j)] = RoundTo(matrix_.dtype, value);
+      }
+    }
+    return Upload();
+  }
   // Nothing but margin, for an output.
   DeviceTensor& Upload() {
     std::vector<std::byte> bytes(image_.size() * SizeOf(matrix_.dtype));
@@ -88,6 +97,22 @@ class DeviceTensor {
   // Expects that (i, j) holds f(i, j), rounded once, and that the margin is as it was.
   template <typename F>
   void ExpectExactly(const F& f, const std::string& what) const {
+    Expect(f, what, [](double a, double b) { return a == b; });
+  }
+  // The same, and that zeros have f's sign.
+  template <typename F>
+  void ExpectBits(const F& f, const std::string& what) const {
+    Expect(f, what, [](double a, double b) {
+      return std::bit_cast<uint64_t>(a) == std::bit_cast<uint64_t>(b);
+    });
+  }
+
+ private:
+  static constexpr int64_t kMargin = 64;
+  static constexpr double kUntouched = -77;  // exact in every type
+
+  template <typename F, typename Same>
+  void Expect(const F& f, const std::string& what, const Same& same) const {
     std::vector<double> expected(image_.size(), kUntouched);
     for (int64_t i = 0; i < matrix_.rows; ++i) {
       for (int64_t j = 0; j < matrix_.columns; ++j) {
@@ -97,7 +122,7 @@ class DeviceTensor {
     const std::vector<double> actual = Download();
     int64_t wrong = 0, first = -1;
     for (size_t i = 0; i < expected.size(); ++i) {
-      if (actual[i] == expected[i]) continue;
+      if (same(actual[i], expected[i])) continue;
       if (wrong++ == 0) first = static_cast<int64_t>(i);
     }
     if (wrong == 0) return;
@@ -105,10 +130,6 @@ class DeviceTensor {
                   << " elements are wrong, margins included; the first is at " << first - offset_
                   << ": " << actual[first] << ", not " << expected[first];
   }
-
- private:
-  static constexpr int64_t kMargin = 64;
-  static constexpr double kUntouched = -77;  // exact in every type
 
   int64_t Index(int64_t i, int64_t j) const {
     return offset_ + i * matrix_.row_stride + j * matrix_.column_stride;

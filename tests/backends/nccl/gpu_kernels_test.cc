@@ -1,11 +1,15 @@
 // Each kernel against plain loops, on integers, where every order of summation is exact: on odd
-// shapes, in every layout and type. The margins around operands must stay as they were.
+// shapes, in every layout and type. The margins around operands must stay as they were. What has
+// an order that is promised, against the CPU backend's kernels.
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "backends/cpu/kernels.h"
 #include "backends/nccl/kernels.h"
 #include "tests/backends/nccl/device_tensor.h"
 
@@ -127,7 +131,6 @@ TEST(GpuKernels, MseLoss) {
     DeviceTensor y(dtype, rows, columns, in), t(dtype, rows, columns, layout);
     DeviceTensor dy(dtype, rows, columns, layout);
     DeviceTensor loss(AccumulatorOf(dtype), 1, 1, Layout::kAcross);
-    ScratchMemory scratch(MseLossScratch());
     y.FillIntegers(3, 8);
     t.FillIntegers(3, 9);
     double sum = 0;
@@ -136,15 +139,19 @@ TEST(GpuKernels, MseLoss) {
         sum += (y.At(i, j) - t.At(i, j)) * (y.At(i, j) - t.At(i, j));
       }
     }
-    for (bool grad : {false, true}) {
-      loss.Upload();
-      dy.Upload();
-      ASSERT_EQ(MseLoss(y.matrix(), t.matrix(), 0.25, loss.matrix(), grad ? &dy.matrix() : nullptr,
-                        scratch.get(), nullptr),
-                cudaSuccess);
-      loss.ExpectExactly([&](int64_t, int64_t) { return 0.25 * sum; }, "loss");
-      if (!grad) continue;
-      dy.ExpectExactly([&](int64_t i, int64_t j) { return 0.5 * (y.At(i, j) - t.At(i, j)); }, "dy");
+    for (SumOrder order : {SumOrder::kFast, SumOrder::kInvariant}) {
+      ScratchMemory scratch(MseLossScratch(y.matrix(), order));
+      for (bool grad : {false, true}) {
+        loss.Upload();
+        dy.Upload();
+        ASSERT_EQ(MseLoss(y.matrix(), t.matrix(), 0.25, loss.matrix(),
+                          grad ? &dy.matrix() : nullptr, order, scratch.get(), nullptr),
+                  cudaSuccess);
+        loss.ExpectExactly([&](int64_t, int64_t) { return 0.25 * sum; }, "loss");
+        if (!grad) continue;
+        dy.ExpectExactly([&](int64_t i, int64_t j) { return 0.5 * (y.At(i, j) - t.At(i, j)); },
+                         "dy");
+      }
     }
   });
 }
@@ -169,6 +176,82 @@ TEST(GpuKernels, SumRows) {
   });
 }
 
+// A packed matrix on the host with the values of a DeviceTensor, for the CPU backend's kernels.
+class HostMatrix {
+ public:
+  explicit HostMatrix(const DeviceTensor& tensor) : dtype_(tensor.matrix().dtype) {
+    const auto& m = tensor.matrix();
+    std::vector<double> values;
+    for (int64_t i = 0; i < m.rows; ++i) {
+      for (int64_t j = 0; j < m.columns; ++j) values.push_back(tensor.At(i, j));
+    }
+    bytes_.resize(values.size() * SizeOf(dtype_));
+    EncodeFromDouble(dtype_, values, bytes_);
+    matrix_ = {bytes_.data(), m.rows, m.columns, m.columns, 1};
+  }
+  HostMatrix(const HostMatrix&) = delete;
+  HostMatrix& operator=(const HostMatrix&) = delete;
+
+  const cpu::Matrix& matrix() const { return matrix_; }
+  double operator()(int64_t i, int64_t j) const {
+    double value = 0;
+    DecodeToDouble(
+        dtype_,
+        std::span(bytes_).subspan((i * matrix_.columns + j) * SizeOf(dtype_), SizeOf(dtype_)),
+        std::span(&value, 1));
+    return value;
+  }
+
+ private:
+  const DType dtype_;
+  std::vector<std::byte> bytes_;
+  cpu::Matrix matrix_;
+};
+
+// On numbers that round: what goes element by element, and the loss in the invariant order.
+TEST(GpuKernels, GiveTheBitsOfTheCpu) {
+  constexpr double kScale = 1.0 / 3;
+  for (DType dtype : kAllDTypes) {
+    for (const auto& [rows, columns] : {std::pair(333, 77), std::pair(5, 700), std::pair(1, 1)}) {
+      for (Layout layout : kAllLayouts) {
+        SCOPED_TRACE(What(dtype, {rows, columns}, layout, layout));
+        DeviceTensor y(dtype, rows, columns, layout), t(dtype, rows, columns, layout);
+        DeviceTensor b(dtype, 1, columns, Layout::kAcross), out(dtype, rows, columns, layout);
+        DeviceTensor loss(AccumulatorOf(dtype), 1, 1, Layout::kAcross);
+        y.FillReals(13);
+        t.FillReals(14);
+        b.FillReals(15);
+        const HostMatrix host_y(y), host_t(t), host_b(b), host_out(out), host_loss(loss);
+        cpu::MseLossGrad(dtype, kScale, host_y.matrix(), host_t.matrix(), host_loss.matrix().data,
+                         &host_out.matrix());
+        for (bool grad : {false, true}) {
+          ScratchMemory scratch(MseLossScratch(y.matrix(), SumOrder::kInvariant));
+          loss.Upload();
+          out.Upload();
+          ASSERT_EQ(
+              MseLoss(y.matrix(), t.matrix(), kScale, loss.matrix(), grad ? &out.matrix() : nullptr,
+                      SumOrder::kInvariant, scratch.get(), nullptr),
+              cudaSuccess);
+          loss.ExpectBits(host_loss, "loss");
+        }
+        out.ExpectBits(host_out, "dy");
+        ScratchMemory scratch(MseLossScratch(y.matrix(), SumOrder::kFast));
+        out.Upload();
+        ASSERT_EQ(MseLoss(y.matrix(), t.matrix(), kScale, loss.matrix(), &out.matrix(),
+                          SumOrder::kFast, scratch.get(), nullptr),
+                  cudaSuccess);
+        out.ExpectBits(host_out, "dy with a fast loss");
+        cpu::AddBias(dtype, host_y.matrix(), host_b.matrix(), host_out.matrix());
+        ASSERT_EQ(AddBias(y.matrix(), b.matrix(), out.matrix(), nullptr), cudaSuccess);
+        out.ExpectBits(host_out, "y + b");
+        cpu::Sgd(dtype, kScale, host_y.matrix(), host_t.matrix());
+        ASSERT_EQ(Sgd(y.matrix(), t.matrix(), kScale, nullptr), cudaSuccess);
+        y.ExpectBits(host_y, "y - t / 3");
+      }
+    }
+  }
+}
+
 // Rounding depends on the order of a sum; the order must not depend on the run.
 TEST(GpuKernels, ReductionsGiveTheSameBitsEveryTime) {
   for (DType dtype : kAllDTypes) {
@@ -176,14 +259,15 @@ TEST(GpuKernels, ReductionsGiveTheSameBitsEveryTime) {
       DeviceTensor y(dtype, 5000, 777, layout), t(dtype, 5000, 777, layout);
       DeviceTensor loss(AccumulatorOf(dtype), 1, 1, Layout::kAcross);
       DeviceTensor sum(dtype, 1, 777, Layout::kAcross);
-      ScratchMemory loss_scratch(MseLossScratch()), sum_scratch(SumRowsScratch(y.matrix()));
+      ScratchMemory loss_scratch(MseLossScratch(y.matrix(), SumOrder::kFast));
+      ScratchMemory sum_scratch(SumRowsScratch(y.matrix()));
       y.FillReals(11);
       t.FillReals(12);
       std::vector<double> losses, sums;
       for (int run = 0; run < 20; ++run) {
         loss.Upload();
         sum.Upload();
-        ASSERT_EQ(MseLoss(y.matrix(), t.matrix(), 1.0 / 3, loss.matrix(), nullptr,
+        ASSERT_EQ(MseLoss(y.matrix(), t.matrix(), 1.0 / 3, loss.matrix(), nullptr, SumOrder::kFast,
                           loss_scratch.get(), nullptr),
                   cudaSuccess);
         ASSERT_EQ(SumRows(y.matrix(), sum.matrix(), sum_scratch.get(), nullptr), cudaSuccess);
