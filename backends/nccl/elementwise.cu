@@ -1,5 +1,6 @@
 #include "backends/nccl/element.cuh"
 #include "backends/nccl/kernels.h"
+#include "backends/nccl/launch_kernel.cuh"
 
 namespace tp::nccl {
 namespace {
@@ -9,6 +10,7 @@ constexpr int64_t kMostBlocks = 132 * 16;
 // out = f(a, b), element by element; b is not read where it has no data.
 template <typename T, int kVector, typename F>
 __global__ void __launch_bounds__(kThreads) MapKernel(Grid grid, F f) {
+  AwaitEarlierKernels();
   ForEachVector<kVector>(grid.outer, grid.inner, [&](int64_t outer, int64_t inner) {
     Accumulator<T> a[kVector], b[kVector] = {};
     LoadLane<T, kVector>(grid.lanes[0], outer, inner, a);
@@ -26,11 +28,10 @@ cudaError_t LaunchMap(const Grid& grid, cudaStream_t stream, const F& f) {
   if (elements == 0) return cudaSuccess;
   if (grid.vectorised) {
     const unsigned blocks = BlocksFor(elements / kVector, kMostBlocks);
-    MapKernel<T, kVector><<<blocks, kThreads, 0, stream>>>(grid, f);
-  } else {
-    MapKernel<T, 1><<<BlocksFor(elements, kMostBlocks), kThreads, 0, stream>>>(grid, f);
+    return LaunchKernel(MapKernel<T, kVector, F>, blocks, kThreads, stream, grid, f);
   }
-  return cudaGetLastError();
+  return LaunchKernel(MapKernel<T, 1, F>, BlocksFor(elements, kMostBlocks), kThreads, stream, grid,
+                      f);
 }
 
 struct Sum {
@@ -92,6 +93,7 @@ constexpr int kTileRows = 8;
 template <typename Bits>
 __global__ void __launch_bounds__(kTile* kTileRows)
     TransposeKernel(DeviceMatrix in, DeviceMatrix out, int64_t tiles_across, int64_t tiles) {
+  AwaitEarlierKernels();
   __shared__ Bits tile[kTile][kTile + 1];
   const auto* from = static_cast<const Bits*>(in.data);
   auto* to = static_cast<Bits*>(out.data);
@@ -120,8 +122,8 @@ cudaError_t LaunchTranspose(const DeviceMatrix& in, const DeviceMatrix& out, cud
   const int64_t across = (in.columns + kTile - 1) / kTile;
   const int64_t tiles = (in.rows + kTile - 1) / kTile * across;
   const auto blocks = static_cast<unsigned>(std::min<int64_t>(tiles, kMostBlocks));
-  TransposeKernel<Bits><<<blocks, dim3(kTile, kTileRows), 0, stream>>>(in, out, across, tiles);
-  return cudaGetLastError();
+  return LaunchKernel(TransposeKernel<Bits>, blocks, dim3(kTile, kTileRows), stream, in, out,
+                      across, tiles);
 }
 
 __device__ inline uint32_t Mix(uint64_t x) {

@@ -1,5 +1,6 @@
 #include "backends/nccl/element.cuh"
 #include "backends/nccl/kernels.h"
+#include "backends/nccl/launch_kernel.cuh"
 
 namespace tp::nccl {
 namespace {
@@ -59,6 +60,7 @@ __device__ void StoreLoss(const LossOutput& output, double sum) {
 template <typename T, int kVector, bool kGrad>
 __global__ void __launch_bounds__(kThreads)
     MseLossKernel(Grid grid, LossOutput output, Scratch scratch) {
+  AwaitEarlierKernels();
   using A = Accumulator<T>;
   const double factor = 2 * output.scale;
   double sum = 0;
@@ -91,12 +93,11 @@ cudaError_t LaunchMseLoss(const Grid& grid, const LossOutput& output, const Scra
   const int64_t elements = grid.outer * grid.inner;
   if (grid.vectorised) {
     const unsigned blocks = BlocksFor(elements / kVector, kMostLossBlocks);
-    MseLossKernel<T, kVector, kGrad><<<blocks, kThreads, 0, stream>>>(grid, output, scratch);
-  } else {
-    const unsigned blocks = BlocksFor(elements, kMostLossBlocks);
-    MseLossKernel<T, 1, kGrad><<<blocks, kThreads, 0, stream>>>(grid, output, scratch);
+    return LaunchKernel(MseLossKernel<T, kVector, kGrad>, blocks, kThreads, stream, grid, output,
+                        scratch);
   }
-  return cudaGetLastError();
+  const unsigned blocks = BlocksFor(elements, kMostLossBlocks);
+  return LaunchKernel(MseLossKernel<T, 1, kGrad>, blocks, kThreads, stream, grid, output, scratch);
 }
 
 constexpr int kLossLanes = 16;
@@ -181,6 +182,7 @@ RowCut CutRows(int64_t rows, int64_t columns, int vector) {
 template <typename T, int kVector>
 __global__ void __launch_bounds__(kThreads)
     SumRowsKernel(DeviceMatrix g, T* out, int64_t out_stride, RowCut cut, Scratch scratch) {
+  AwaitEarlierKernels();
   using A = Accumulator<T>;
   __shared__ A shared[kRowGroups][kWarp * kVector + 1];
   const int lane = threadIdx.x % kWarp;
@@ -225,6 +227,7 @@ __global__ void __launch_bounds__(kThreads)
 template <typename T, int kVector, int kPerColumn>
 __global__ void __launch_bounds__(kThreads)
     SumColumnsKernel(DeviceMatrix g, T* out, int64_t out_stride) {
+  AwaitEarlierKernels();
   using A = Accumulator<T>;
   constexpr int kColumns = kThreads / kPerColumn;
   const int64_t column = static_cast<int64_t>(blockIdx.x) * kColumns + threadIdx.x / kPerColumn;
@@ -264,13 +267,12 @@ template <typename T, int kVector>
 cudaError_t LaunchSumColumns(const DeviceMatrix& g, T* out, int64_t out_stride,
                              cudaStream_t stream) {
   if (g.rows >= kLongColumn) {
-    SumColumnsKernel<T, kVector, kThreads>
-        <<<static_cast<unsigned>(g.columns), kThreads, 0, stream>>>(g, out, out_stride);
-  } else {
-    const auto blocks = static_cast<unsigned>((g.columns + kRowGroups - 1) / kRowGroups);
-    SumColumnsKernel<T, kVector, kWarp><<<blocks, kThreads, 0, stream>>>(g, out, out_stride);
+    return LaunchKernel(SumColumnsKernel<T, kVector, kThreads>, static_cast<unsigned>(g.columns),
+                        kThreads, stream, g, out, out_stride);
   }
-  return cudaGetLastError();
+  const auto blocks = static_cast<unsigned>((g.columns + kRowGroups - 1) / kRowGroups);
+  return LaunchKernel(SumColumnsKernel<T, kVector, kWarp>, blocks, kThreads, stream, g, out,
+                      out_stride);
 }
 
 template <typename T, int kVector>
@@ -278,8 +280,8 @@ cudaError_t LaunchSumRows(const DeviceMatrix& g, T* out, int64_t out_stride, con
                           cudaStream_t stream) {
   const RowCut cut = CutRows(g.rows, g.columns, kVector);
   const dim3 blocks(static_cast<unsigned>(cut.tiles), static_cast<unsigned>(cut.chunks));
-  SumRowsKernel<T, kVector><<<blocks, kThreads, 0, stream>>>(g, out, out_stride, cut, scratch);
-  return cudaGetLastError();
+  return LaunchKernel(SumRowsKernel<T, kVector>, blocks, kThreads, stream, g, out, out_stride, cut,
+                      scratch);
 }
 
 bool RowsVectorise(const DeviceMatrix& g) {

@@ -1,5 +1,6 @@
 #include <cstdint>
 
+#include "backends/nccl/launch_kernel.cuh"
 #include "backends/nccl/thin_gemm.h"
 
 namespace tp::nccl {
@@ -47,6 +48,7 @@ __device__ __forceinline__ void SumOverLanes(float* v, int lane, int& first) {
 template <int kRows, bool kDownwards>
 __global__ void __launch_bounds__(kThreads)
     FewRowsKernel(Matrix a, Matrix b, Matrix c, const float* bias, int64_t bias_stride) {
+  AwaitEarlierKernels();
   constexpr int kSums = kRows * kColumns;
   const int64_t column = static_cast<int64_t>(blockIdx.x) * kColumns;
   float sums[kSums] = {};
@@ -94,6 +96,7 @@ __global__ void __launch_bounds__(kThreads)
 
 template <int kTerms>
 __global__ void __launch_bounds__(kThreads) ShortSumKernel(Matrix a, Matrix b, Matrix c) {
+  AwaitEarlierKernels();
   __shared__ float of_a[kRowsOfBlock][kTerms];
   const int64_t row = static_cast<int64_t>(blockIdx.y) * kRowsOfBlock;
   for (int i = threadIdx.x; i < kRowsOfBlock * kTerms; i += kThreads) {
@@ -142,13 +145,11 @@ cudaError_t LaunchFewRows(const DeviceMatrix& a, const DeviceMatrix& b, const De
   const float* of_bias = bias ? static_cast<const float*>(bias->data) : nullptr;
   const int64_t stride = bias ? bias->column_stride : 0;
   if (a.row_stride == 1 && a.rows % 4 == 0 && InPacks(a.data, a.column_stride)) {
-    FewRowsKernel<kRows, true>
-        <<<blocks, kThreads, 0, stream>>>(Matrix(a), Matrix(b), Matrix(c), of_bias, stride);
-  } else {
-    FewRowsKernel<kRows, false>
-        <<<blocks, kThreads, 0, stream>>>(Matrix(a), Matrix(b), Matrix(c), of_bias, stride);
+    return LaunchKernel(FewRowsKernel<kRows, true>, blocks, kThreads, stream, Matrix(a), Matrix(b),
+                        Matrix(c), of_bias, stride);
   }
-  return cudaGetLastError();
+  return LaunchKernel(FewRowsKernel<kRows, false>, blocks, kThreads, stream, Matrix(a), Matrix(b),
+                      Matrix(c), of_bias, stride);
 }
 
 template <int kTerms>
@@ -157,8 +158,8 @@ cudaError_t LaunchShortSum(const DeviceMatrix& a, const DeviceMatrix& b, const D
   constexpr int64_t kOfBlock = int64_t{kThreads} * kColumns;
   const dim3 blocks(static_cast<unsigned>((c.columns + kOfBlock - 1) / kOfBlock),
                     static_cast<unsigned>((c.rows + kRowsOfBlock - 1) / kRowsOfBlock));
-  ShortSumKernel<kTerms><<<blocks, kThreads, 0, stream>>>(Matrix(a), Matrix(b), Matrix(c));
-  return cudaGetLastError();
+  return LaunchKernel(ShortSumKernel<kTerms>, blocks, kThreads, stream, Matrix(a), Matrix(b),
+                      Matrix(c));
 }
 
 }  // namespace
