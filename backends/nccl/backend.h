@@ -48,7 +48,6 @@ struct Options {
   bool gemm_search = true;  // measure cuBLASLt's candidates; otherwise take its first
   Peers peers = Peers::kAuto;
   LowerOptions lower{.sum_part_bytes = int64_t{8} << 20};
-  int reserved_sms = 0;  // left free by a matrix product that may run beside a collective
 };
 
 // Errors: UNAVAILABLE where this build has no CUDA; INVALID_ARGUMENT for a launcher's environment

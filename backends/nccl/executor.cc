@@ -55,7 +55,12 @@ class NcclExecutor : public Executor {
     TP_CUDA(cudaEventCreate(&begin_));
     TP_CUDA(cudaEventCreate(&end_));
     // A step on zeros leaves zeros. It connects NCCL's peers and loads what is loaded on first use,
-    // neither of which can happen in a capture.
+    // neither of which can happen in a capture. Nor can kernels be loaded while another rank waits
+    // for this one: see LoadPeerKernels.
+    TP_RETURN_IF_ERROR(plan_->EnqueueAllButCollectives());
+    TP_RETURN_IF_ERROR(rank_.WaitForStreams("the first step without collectives"));
+    TP_RETURN_IF_ERROR(
+        rank_.control().Gather("", Receivers::kEveryone, rank_.options().deadline).status());
     TP_RETURN_IF_ERROR(plan_->Enqueue(StepKind::kWhole, nullptr));
     TP_RETURN_IF_ERROR(rank_.WaitForStreams("the first step"));
     TP_RETURN_IF_ERROR(plan_->arena().FillWithZeros());
@@ -108,6 +113,7 @@ class NcclExecutor : public Executor {
       TP_RETURN_IF_ERROR(FromCuda(state, "cudaEventQuery"));
       return true;
     }));
+    seen_to_end_ns_ = HostNow();
     pending_ = false;
     return CollectTimes();
   }
@@ -184,6 +190,7 @@ class NcclExecutor : public Executor {
     int device = 0;
     TP_CUDA(cudaGetDevice(&device));
     TP_ASSIGN_OR_RETURN(auto kernels, CuptiTrace::Take(device, notes_));
+    CorrectClock(kernels);
     record.ops.clear();
     for (size_t i = 0; i < schedule_.ops.size(); ++i) {
       OpRecord op = {record.begin_ns, record.begin_ns, SentBy(static_cast<int>(i))};
@@ -196,6 +203,21 @@ class NcclExecutor : public Executor {
                                 graph ? record.begin_ns : notes_[i].end_ns, std::move(kernels[i])});
     }
     return record;
+  }
+
+  // CUPTI converts the GPU's clock to the host's with an error of some microseconds. A step's
+  // kernels ended before the host saw that they had.
+  void CorrectClock(std::vector<std::vector<KernelRecord>>& kernels_by_op) const {
+    int64_t late = 0;
+    for (const auto& kernels : kernels_by_op) {
+      for (const KernelRecord& k : kernels) late = std::max(late, k.end_ns - seen_to_end_ns_);
+    }
+    for (auto& kernels : kernels_by_op) {
+      for (KernelRecord& k : kernels) {
+        k.begin_ns -= late;
+        k.end_ns -= late;
+      }
+    }
   }
 
   Status Capture(StepKind kind, cudaGraphExec_t* executable) {
@@ -316,6 +338,7 @@ class NcclExecutor : public Executor {
   bool ops_timed_ = false;  // in the step under way
   bool pending_ = false;
   int64_t handed_over_ns_ = 0;
+  int64_t seen_to_end_ns_ = 0;
   StepRecord last_;
 };
 

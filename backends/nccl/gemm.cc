@@ -144,10 +144,6 @@ Status Gemm::Describe(const DeviceMatrix& a, const DeviceMatrix& b, const Device
                          a_storage->transposed ? CUBLAS_OP_T : CUBLAS_OP_N));
   TP_RETURN_IF_ERROR(Set(operation_, CUBLASLT_MATMUL_DESC_TRANSB,
                          b_storage->transposed ? CUBLAS_OP_T : CUBLAS_OP_N));
-  if (options.multiprocessors > 0) {
-    TP_RETURN_IF_ERROR(Set(operation_, CUBLASLT_MATMUL_DESC_SM_COUNT_TARGET,
-                           static_cast<int32_t>(options.multiprocessors)));
-  }
   if (bias_in_epilogue) {
     TP_RETURN_IF_ERROR(Set(operation_, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS));
     TP_RETURN_IF_ERROR(
@@ -163,12 +159,12 @@ Status Gemm::Describe(const DeviceMatrix& a, const DeviceMatrix& b, const Device
     TP_CUBLAS(cublasLtMatrixLayoutSetAttribute(d_layout_, CUBLASLT_MATRIX_LAYOUT_ORDER, &order,
                                                sizeof(order)));
   }
-  signature_ = fmt::format("{} {}{} {}x{}x{} ld {} {} {} align {} {} {}{}{} on {}", Name(dtype),
-                           a_storage->transposed ? "T" : "N", b_storage->transposed ? "T" : "N",
-                           d.rows, d.columns, a.columns, a_storage->leading, b_storage->leading,
-                           d_storage->leading, AlignmentOf(a_), AlignmentOf(b_),
-                           AlignmentOf(c_.data), bias_in_epilogue ? " bias" : "",
-                           row_order ? " by rows" : "", options.multiprocessors);
+  signature_ =
+      fmt::format("{} {}{} {}x{}x{} ld {} {} {} align {} {} {}{}{}", Name(dtype),
+                  a_storage->transposed ? "T" : "N", b_storage->transposed ? "T" : "N", d.rows,
+                  d.columns, a.columns, a_storage->leading, b_storage->leading, d_storage->leading,
+                  AlignmentOf(a_), AlignmentOf(b_), AlignmentOf(c_.data),
+                  bias_in_epilogue ? " bias" : "", row_order ? " by rows" : "");
   return OkStatus();
 }
 
@@ -188,9 +184,14 @@ Status Gemm::AskForAlgorithms() {
   const auto ask = [&]() -> Status {
     TP_RETURN_IF_ERROR(Set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                            static_cast<uint64_t>(context_.workspace_bytes)));
-    // Parts of a split contraction may only meet in the accumulator's type.
+    // Parts of a split contraction may only meet in the accumulator's type. cuBLASLt rounds their
+    // sum before it adds a bias, and again after: then nothing is split, unless the type rounds
+    // nothing.
+    const bool rounds_twice = bias_by_ == BiasBy::kEpilogue && AccumulatorOf(c_.dtype) != c_.dtype;
+    const auto reduction =
+        rounds_twice ? CUBLASLT_REDUCTION_SCHEME_NONE : CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
     TP_RETURN_IF_ERROR(Set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
-                           static_cast<uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE)));
+                           static_cast<uint32_t>(reduction)));
     TP_RETURN_IF_ERROR(SetAlignments(preference));
     const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
         context_.handle, operation_, a_layout_, b_layout_, d_layout_, d_layout_, preference,

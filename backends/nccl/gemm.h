@@ -31,7 +31,6 @@ struct GemmContext {
 
 struct GemmOptions {
   bool tf32 = false;
-  int multiprocessors = 0;  // how many to plan for; 0 for all
 };
 
 class Gemm {

@@ -11,7 +11,9 @@
 namespace tp::nccl {
 namespace {
 
-constexpr int64_t kMostDirectBytes = int64_t{512} << 10;  // what a member sends to all others
+// What a member sends to all others, at the most.
+constexpr int64_t kMostDirectToSum = int64_t{512} << 10;
+constexpr int64_t kMostDirectToPlace = int64_t{2} << 20;
 
 bool Reduces(const CollectiveCall& call) {
   return call.kind == CollectiveKind::kAllReduce || call.kind == CollectiveKind::kReduceScatter;
@@ -79,8 +81,8 @@ PeerAlgorithm ChoosePeerAlgorithm(const CollectiveCall& call, int members, Peers
   for (int i = 0; i < members; ++i) {
     most = std::max(most, BytesSent(call, members, i, PeerAlgorithm::kDirect));
   }
-  const bool direct =
-      peers == Peers::kDirect || (peers == Peers::kAuto && most <= kMostDirectBytes);
+  const int64_t limit = Reduces(call) ? kMostDirectToSum : kMostDirectToPlace;
+  const bool direct = peers == Peers::kDirect || (peers == Peers::kAuto && most <= limit);
   if (direct) return PeerAlgorithm::kDirect;
   return Reduces(call) ? PeerAlgorithm::kShares : PeerAlgorithm::kCopies;
 }

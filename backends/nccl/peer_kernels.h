@@ -2,8 +2,8 @@
 //
 // Each call enqueues one kernel, which ends once this member has what it is to have and nobody
 // needs anything of it any more that the next step would overwrite. Members must run the same
-// kernels for the same calls in the same order. A kernel that waits looks at `stop` and ends where
-// that is not 0.
+// kernels for the same calls in the same order, loaded before. A kernel that waits looks at `stop`
+// and ends where that is not 0.
 //
 // Sums are taken in the order of members, in float (double for fp64), and rounded once, at the
 // store: the same bits on every member. Sources: the exchange follows NCCL's LL protocol (a flag
@@ -21,7 +21,7 @@
 namespace tp::nccl {
 
 inline constexpr int kMostPeers = 8;
-inline constexpr int kMostPeerBlocks = 128;
+inline constexpr int kMostPeerBlocks = 32;
 
 // How far a member has come; zero at first. It lies in its own memory and is written by the others.
 struct alignas(16) PeerState {
@@ -78,6 +78,11 @@ struct ShareSum {
 // Sums this member's share over all members and hands the sum to the receivers. Twice over the
 // link where everybody receives, once where only this member does.
 cudaError_t EnqueueShareSum(const ShareSum& sum, DType dtype, cudaStream_t stream);
+
+// Loads the kernels for `dtype` on the current device. CUDA loads a kernel when it is first
+// launched, which may wait for the device to be idle: for ever, where what runs there waits for
+// that launch.
+cudaError_t LoadPeerKernels(DType dtype);
 
 enum class MeetTo { kBegin, kEnd };
 

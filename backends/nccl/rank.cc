@@ -28,7 +28,6 @@ StatusOr<std::unique_ptr<Rank>> Rank::Create(int device, Control& control, const
 
 Status Rank::Init(int device) {
   TP_CUDA(cudaSetDevice(device));
-  TP_CUDA(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, device));
   int least = 0, greatest = 0;
   TP_CUDA(cudaDeviceGetStreamPriorityRange(&least, &greatest));
   TP_CUDA(cudaStreamCreateWithPriority(&streams_[static_cast<int>(Stream::kCompute)],

@@ -44,7 +44,6 @@ class Rank {
   const Options& options() const { return options_; }
   cudaStream_t stream(Stream stream) const { return streams_[static_cast<int>(stream)]; }
   const GemmContext& gemm_context() const { return gemm_context_; }
-  int multiprocessors() const { return multiprocessors_; }
 
   // NCCL's communicator of `group` (world ranks in member order, this one among them), made on
   // first use.
@@ -90,7 +89,6 @@ class Rank {
   const Options options_;
   cudaStream_t streams_[kNumStreams] = {};
   GemmContext gemm_context_;
-  int multiprocessors_ = 0;
   unsigned* stop_ = nullptr;             // in the host's memory
   std::unique_ptr<Communicator> world_;  // null until it is needed
   std::vector<Group> groups_;

@@ -155,6 +155,7 @@ Status StepPlan::MakePeers() {
   for (size_t i = 0; i < collectives_.size(); ++i) {
     if (!agreed[i]) continue;
     const ScheduledOp& op = schedule_.ops[collectives_[i]];
+    TP_CUDA(LoadPeerKernels(op.call.dtype));
     const PeerAlgorithm algorithm =
         ChoosePeerAlgorithm(op.call, MemberCount(op), rank_.options().peers);
     peers_[collectives_[i]] = std::make_unique<PeerCollective>(
@@ -278,10 +279,6 @@ StatusOr<StepPlan::Launch> StepPlan::MakeGemm(int index) {
   if (op.reads.size() == 3) bias = At(op.reads[2]);
   GemmOptions options;
   options.tf32 = rank_.options().tf32;
-  const int reserved = rank_.options().reserved_sms;
-  if (reserved > 0 && RunsBesideCollective(index)) {
-    options.multiprocessors = std::max(1, rank_.multiprocessors() - reserved);
-  }
   TP_ASSIGN_OR_RETURN(std::unique_ptr<Gemm> gemm,
                       Gemm::Plan(rank_.gemm_context(), At(op.reads[0]), At(op.reads[1]),
                                  At(op.writes[0]), bias, options));
@@ -300,28 +297,6 @@ StepPlan::Launch StepPlan::MakeCollective(int index) {
   };
 }
 
-// Whether a collective is under way when `op` may run: one that `op` does not wait for and that
-// does not wait for it, directly or through others.
-bool StepPlan::RunsBesideCollective(int op) const {
-  const auto& ops = schedule_.ops;
-  const auto before = [&](int first, int second) {  // `first` is ordered before `second`
-    std::vector<bool> reaches(ops.size());
-    reaches[first] = true;
-    for (int i = first + 1; i <= second; ++i) {
-      for (int j = first; j < i; ++j) {
-        const bool waits = std::count(ops[i].waits.begin(), ops[i].waits.end(), j) > 0;
-        if (reaches[j] && (ops[i].stream == ops[j].stream || waits)) reaches[i] = true;
-      }
-    }
-    return static_cast<bool>(reaches[second]);
-  };
-  for (int i = 0; i < static_cast<int>(ops.size()); ++i) {
-    if (ops[i].action != Action::kCollective) continue;
-    if (!before(std::min(i, op), std::max(i, op))) return true;
-  }
-  return false;
-}
-
 // Every candidate runs on the step's own buffers, filled with what looks like data: a GPU is faster
 // on zeros.
 Status StepPlan::SearchGemms() {
@@ -334,6 +309,15 @@ Status StepPlan::SearchGemms() {
   for (const std::unique_ptr<Gemm>& gemm : gemms_) gemms.push_back(gemm.get());
   TP_RETURN_IF_ERROR(ChooseAlgorithms(gemms, stream, rank_.control(), rank_.options().deadline));
   TP_CUDA(cudaStreamSynchronize(stream));
+  return OkStatus();
+}
+
+Status StepPlan::EnqueueAllButCollectives() {
+  for (size_t i = 0; i < schedule_.ops.size(); ++i) {
+    if (schedule_.ops[i].action == Action::kCollective) continue;
+    const Status launched = launches_[i](rank_.stream(kCompute));
+    if (!launched.ok()) return launched.WithContext("'" + schedule_.ops[i].name + "'");
+  }
   return OkStatus();
 }
 

@@ -46,6 +46,8 @@ class StepPlan {
     cudaEvent_t end = nullptr;
   };
   Status Enqueue(StepKind kind, const std::vector<OpEvents>* events);
+  // In order, on the compute stream.
+  Status EnqueueAllButCollectives();
 
  private:
   using Launch = std::function<Status(cudaStream_t)>;
@@ -64,7 +66,6 @@ class StepPlan {
   StatusOr<Launch> MakeLaunch(int op);
   StatusOr<Launch> MakeGemm(int op);
   Launch MakeCollective(int op);
-  bool RunsBesideCollective(int op) const;
   DeviceMatrix At(const View& view) const;
   char* AddressOf(const View& view) const;
   bool Runs(StepKind kind, int op) const {

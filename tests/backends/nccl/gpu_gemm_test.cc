@@ -93,12 +93,10 @@ TEST_F(GpuGemm, EverySize) {
   }
 }
 
-TEST_F(GpuGemm, Tf32AndFewerMultiprocessors) {
+TEST_F(GpuGemm, Tf32) {
   for (const Sizes& sizes : kSizes) {
     Check(DType::kFloat32, sizes, Layout::kAcross, Layout::kDown, Layout::kDown, true,
           {.tf32 = true});
-    Check(DType::kBFloat16, sizes, Layout::kAcross, Layout::kDown, Layout::kDown, true,
-          {.multiprocessors = 100});
   }
 }
 

@@ -1,5 +1,5 @@
 // Collectives over peer memory against plain loops: every kind and algorithm, blocks of equal and
-// of different lengths, empty ones, in place and not, step after step, for 2 to 8 members. Members
+// of different lengths, empty ones, in place and not, step after step, for 2 and 3 members. Members
 // of one GPU stand for GPUs that are not there; two GPUs, where they are used, are real.
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
@@ -116,6 +116,7 @@ class Member {
   Member(const Case& c, int me, int device, int64_t scratch, bool in_place)
       : case_(c), me_(me), device_(device) {
     EXPECT_EQ(cudaSetDevice(device_), cudaSuccess);
+    EXPECT_EQ(LoadPeerKernels(c.call.dtype), cudaSuccess);
     EXPECT_EQ(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), cudaSuccess);
     send_ = Allocate(c.SendCount(me) * SizeOf(c.call.dtype));
     receive_ = Allocate(c.ReceiveCount(me) * SizeOf(c.call.dtype));
@@ -183,9 +184,6 @@ class Member {
 void Check(const Case& c, PeerAlgorithm algorithm, const std::vector<int>& devices, bool in_place) {
   SCOPED_TRACE(fmt::format("{} by {}, {} members, in place {}", ToString(c.call), Name(algorithm),
                            c.members, in_place));
-  if (getenv("DBG"))
-    fprintf(stderr, "%s %s %d %d\n", ToString(c.call).c_str(), std::string(Name(algorithm)).c_str(),
-            c.members, in_place);
   void* stop = nullptr;
   ASSERT_EQ(cudaHostAlloc(&stop, sizeof(unsigned), cudaHostAllocPortable | cudaHostAllocMapped),
             cudaSuccess);
@@ -262,7 +260,7 @@ class GpuPeersOfOneGpu : public testing::TestWithParam<int> {};
 
 TEST_P(GpuPeersOfOneGpu, EveryCall) { CheckAll(std::vector<int>(GetParam(), 0)); }
 
-INSTANTIATE_TEST_SUITE_P(Members, GpuPeersOfOneGpu, testing::Values(2, 3, 8));
+INSTANTIATE_TEST_SUITE_P(Members, GpuPeersOfOneGpu, testing::Values(2, 3));
 
 TEST(GpuPeers, EveryCallBetweenTwoGpus) {
   for (int device : {0, 1}) {
