@@ -208,7 +208,6 @@ class Writer {
     args["axis"] = tp::Name(collective.axis);
     args["group"] = collective.group;
     args["sequence number"] = collective.sequence;
-    args["library"] = timeline_.device.gpu ? "NCCL" : "the simulator's collectives (backend sim)";
   }
 
   Json KernelArgs(const TimelineOp& op, const KernelRecord& kernel, int64_t id) const {
