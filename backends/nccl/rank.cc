@@ -46,7 +46,7 @@ Status Rank::Init(int device) {
 
 Rank::~Rank() {
   // What can't be freed safely is left to the end of the process.
-  if (failed_ || !FreeRetired().ok()) {
+  if (!retired_arenas_.empty() && (failed_ || !FreeRetired().ok())) {
     for (const std::unique_ptr<Arena>& arena : retired_arenas_) arena->Abandon();
   }
   groups_.clear();
