@@ -1,0 +1,246 @@
+#include "tp/schedule/lower_redistribute.h"
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tp/core/shard_geometry.h"
+#include "tp/schedule/local_part.h"
+#include "tp/schedule/sum_exchange.h"
+
+namespace tp {
+namespace {
+
+Placement From(const ScheduleDraft& draft, const Op& op, Axis axis) {
+  return draft.program().value(op.inputs[0]).placements[axis];
+}
+Placement To(const ScheduleDraft& draft, const Op& op, Axis axis) {
+  return draft.program().value(op.outputs[0]).placements[axis];
+}
+
+// Whether nothing but products read `id`, and those as their bias.
+bool IsOnlyBias(const Program& program, ValueId id) {
+  const auto& results = program.results();
+  return std::find(results.begin(), results.end(), id) == results.end() &&
+         std::all_of(program.ops().begin(), program.ops().end(), [&](const Op& op) {
+           const auto use = std::find(op.inputs.begin(), op.inputs.end(), id);
+           return use == op.inputs.end() ||
+                  (op.kind == OpKind::kMatMul && use - op.inputs.begin() == 2);
+         });
+}
+
+void LowerToPartial(const Op& op, ScheduleDraft& draft, Axis axis) {
+  const ValueId out = op.outputs[0];
+  if (draft.Self(axis) == 0) {
+    draft.SetView(out, draft.ViewOf(op.inputs[0]));
+  } else if (!IsOnlyBias(draft.program(), out)) {
+    const View zeros = draft.Define(out);  // a product without terms
+    View a = zeros, b = zeros;
+    a.columns = b.rows = 0;
+    draft.Emit(Action::kGemm, op, {a, b}, {zeros});
+  }
+}
+
+bool MakesPartial(const ScheduleDraft& draft, const Op& op) {
+  return std::any_of(kAllAxes.begin(), kAllAxes.end(), [&](Axis axis) {
+    return IsReplicate(From(draft, op, axis)) && IsPartial(To(draft, op, axis));
+  });
+}
+
+// Whether a collective may overwrite what it reads: nobody else reads it, nor what it was handed
+// on from in the same memory.
+bool MayOverwrite(const ScheduleDraft& draft, ValueId id) {
+  const Op& op = draft.program().ops()[draft.program().DefinitionOf(id)];
+  if (draft.program().UsesOf(id) != 1 || op.kind == OpKind::kInput ||
+      op.kind == OpKind::kParameter) {
+    return false;
+  }
+  // What one rank has in the memory of another value and the others as zeros: all do alike.
+  if (op.kind == OpKind::kRedistribute && MakesPartial(draft, op)) return false;
+  return std::all_of(op.inputs.begin(), op.inputs.end(), [&](ValueId in) {
+    return !draft.HasView(in) || draft.ViewOf(in).buffer != draft.ViewOf(id).buffer ||
+           MayOverwrite(draft, in);
+  });
+}
+
+void LowerAllReduce(const Op& op, ScheduleDraft& draft, Axis axis) {
+  const ValueId in = op.inputs[0];
+  View send = draft.ViewOf(in);
+  const bool packed =
+      IsPacked(send, Order::kRowsOutermost) || IsPacked(send, Order::kColumnsOutermost);
+  if (!packed) {
+    send = draft.InOrder(op, send, draft.OrderOf(in), draft.program().value(in).name + ".packed");
+  }
+  const bool in_place = !packed || MayOverwrite(draft, in);
+  const ValueId out = op.outputs[0];
+  if (!in_place && !IsPacked(send, draft.OrderOf(out))) {
+    draft.OrderOf(out) = Opposite(draft.OrderOf(out));
+  }
+  draft.SetView(out, in_place ? send : draft.AllocateValue(out));
+  draft.EmitCollective(op, axis, CollectiveKind::kAllReduce, send, draft.ViewOf(out),
+                       {send.size()});
+}
+
+// An all_gather in place writes the other members' blocks, and nothing else.
+template <typename BlockOfMember>
+void WritesOfOthers(const ScheduleDraft& draft, ScheduledOp& gather, Axis axis,
+                    const BlockOfMember& block) {
+  gather.writes.clear();
+  for (int member = 0; member < draft.mesh().Size(axis); ++member) {
+    if (member != draft.Self(axis)) gather.writes.push_back(block(member));
+  }
+}
+
+// The nodes' elements for the first member, then those for the second, ...
+View ByMember(const Op& op, ScheduleDraft& draft, const View& nodes, const ShardGeometry& parts) {
+  if (nodes.rows == 1) return nodes;
+  const View all =
+      draft.Allocate(draft.program().value(op.outputs[0]).name + ".packed",
+                     draft.TypeOf(nodes.buffer), 1, nodes.size(), Order::kRowsOutermost);
+  for (int i = 0; i < parts.parts(); ++i) {
+    const int64_t length = parts.Length(i);
+    const View packed{all.buffer, nodes.rows * parts.Offset(i), nodes.rows, length, length, 1};
+    draft.Emit(Action::kCopy, op, {nodes.Sub(0, parts.Offset(i), nodes.rows, length)}, {packed})
+        .stream = Stream::kCommunication;
+  }
+  return all;
+}
+
+// See SumExchange. Parts are cut from memory as it lies, so any shape and order will do.
+void LowerSumTree(const Op& op, ScheduleDraft& draft, Axis axis) {
+  const ValueId out = op.outputs[0];
+  const View nodes = draft.ViewOf(op.inputs[0]);
+  const DType wide = draft.TypeOf(nodes.buffer);
+  const int self = draft.Self(axis);
+  const SumExchange exchange(nodes.columns, draft.mesh().Size(axis));
+  const View send = ByMember(op, draft, nodes, exchange.parts);
+  const View received = draft.Allocate(draft.program().value(out).name + ".nodes", wide,
+                                       static_cast<int64_t>(exchange.nodes.size()),
+                                       exchange.parts.Length(self), Order::kRowsOutermost);
+  draft.EmitCollective(op, axis, CollectiveKind::kAllToAll, send, received, exchange.node_counts)
+      .call.dtype = wide;
+  draft.OrderOf(out) = draft.OrderOf(op.inputs[0]);
+  draft.SetView(out, draft.AllocateValue(out));
+  const View whole{draft.ViewOf(out).buffer, 0, 1, nodes.columns, nodes.columns, 1};
+  const auto part = [&](int member) {
+    return whole.Sub(0, exchange.parts.Offset(member), 1, exchange.parts.Length(member));
+  };
+  ScheduledOp& sum = draft.Emit(Action::kSumBlocks, op, {received}, {part(self)});
+  sum.sum.nodes = exchange.nodes;
+  sum.stream = Stream::kCommunication;  // what is computed meanwhile need not wait for it
+  ScheduledOp& gather = draft.EmitCollective(op, axis, CollectiveKind::kAllGather, part(self),
+                                             whole, exchange.sum_counts);
+  WritesOfOthers(draft, gather, axis, part);
+}
+
+void LowerAllGather(const Op& op, ScheduleDraft& draft, Axis axis, int dim) {
+  const ValueId in = op.inputs[0];
+  const ValueId out = op.outputs[0];
+  const Value& value = draft.program().value(out);
+  const Order order = Outermost(dim, value.shape.size());
+  const bool in_place = draft.WholeOf(in) == out;
+  const View send =
+      draft.InOrder(op, draft.ViewOf(in), order, draft.program().value(in).name + ".packed");
+  if (!in_place) draft.SetView(out, draft.AllocateValue(out));
+  View whole = draft.ViewOf(out);
+  if (!IsPacked(whole, order)) {
+    whole = draft.Allocate(value.name + ".gathered", value.dtype, whole.rows, whole.columns, order);
+  }
+  ScheduledOp& gather =
+      draft.EmitCollective(op, axis, CollectiveKind::kAllGather, send, whole,
+                           BlockCounts(whole, value, dim, draft.mesh().Size(axis)));
+  if (in_place) {
+    WritesOfOthers(draft, gather, axis, [&](int member) {
+      return BlockOf(whole, value, dim, draft.mesh().Size(axis), member);
+    });
+  }
+  if (!(whole == draft.ViewOf(out))) draft.Emit(Action::kCopy, op, {whole}, {draft.ViewOf(out)});
+}
+
+void LowerReduceScatter(const Op& op, ScheduleDraft& draft, Axis axis, int dim) {
+  const ValueId in = op.inputs[0];
+  const ValueId out = op.outputs[0];
+  const Value& value = draft.program().value(in);
+  const Order order = Outermost(dim, value.shape.size());
+  const View whole = draft.InOrder(op, draft.ViewOf(in), order, value.name + ".packed");
+  const bool in_place = !(whole == draft.ViewOf(in)) || MayOverwrite(draft, in);
+  if (in_place) {
+    draft.SetView(out, BlockOf(whole, value, dim, draft.mesh().Size(axis), draft.Self(axis)));
+  } else {
+    draft.OrderOf(out) = order;
+    draft.SetView(out, draft.AllocateValue(out));
+  }
+  ScheduledOp& scatter =
+      draft.EmitCollective(op, axis, CollectiveKind::kReduceScatter, whole, draft.ViewOf(out),
+                           BlockCounts(whole, value, dim, draft.mesh().Size(axis)));
+  if (in_place) scatter.writes = {whole};  // the other blocks are its scratch
+}
+
+// Sends blocks of columns (say) of this rank's rows; what comes back are blocks of the others'
+// rows, each with the sent dimension outermost, which are then copied into place.
+void LowerAllToAll(const Op& op, ScheduleDraft& draft, Axis axis, int from, int to) {
+  const ValueId in = op.inputs[0];
+  const ValueId out = op.outputs[0];
+  const Value& value = draft.program().value(in);
+  const Order order = Outermost(to, value.shape.size());
+  const int members = draft.mesh().Size(axis);
+  const ShardGeometry rows(value.shape[from], members);
+  const ShardGeometry columns(value.shape[to], members);
+  const View send = draft.InOrder(op, draft.ViewOf(in), order, value.name + ".packed");
+  draft.SetView(out, draft.AllocateValue(out));
+  const View whole = draft.ViewOf(out);
+  const View staging = draft.Allocate(draft.program().value(out).name + ".blocks", value.dtype, 1,
+                                      whole.size(), Order::kRowsOutermost);
+  std::vector<int64_t> counts;
+  for (int i = 0; i < members; ++i) {
+    for (int j = 0; j < members; ++j) {
+      counts.push_back(rows.Length(i) * columns.Length(j));
+    }
+  }
+  draft.EmitCollective(op, axis, CollectiveKind::kAllToAll, send, staging, std::move(counts));
+  int64_t offset = 0;
+  for (int i = 0; i < members; ++i) {
+    const View target = BlockOf(whole, value, from, members, i);
+    View block = target;
+    block.buffer = staging.buffer;
+    block.offset = offset;
+    block.row_stride = order == Order::kRowsOutermost ? target.columns : 1;
+    block.column_stride = order == Order::kRowsOutermost ? 1 : target.rows;
+    offset += target.size();
+    if (!target.empty()) draft.Emit(Action::kCopy, op, {block}, {target});
+  }
+}
+
+}  // namespace
+
+void LowerRedistribute(const Op& op, ScheduleDraft& draft) {
+  const ValueId in = op.inputs[0];
+  const ValueId out = op.outputs[0];
+  const std::optional<Axis> axis = ActiveAxis(draft.program(), draft.mesh(), op);
+  if (!axis) {
+    draft.SetView(out, draft.ViewOf(in));
+    return;
+  }
+  const Placement from = From(draft, op, *axis);
+  const Placement to = To(draft, op, *axis);
+  if (IsReplicate(from) && IsPartial(to)) {
+    LowerToPartial(op, draft, *axis);
+  } else if (IsReplicate(from)) {
+    draft.SetView(out, BlockOf(draft.ViewOf(in), draft.program().value(in), to.dim,
+                               draft.mesh().Size(*axis), draft.Self(*axis)));
+  } else if (IsPartial(from) && draft.program().IsSumTree(in)) {
+    LowerSumTree(op, draft, *axis);
+  } else if (IsPartial(from) && IsReplicate(to)) {
+    LowerAllReduce(op, draft, *axis);
+  } else if (IsPartial(from)) {
+    LowerReduceScatter(op, draft, *axis, to.dim);
+  } else if (IsReplicate(to)) {
+    LowerAllGather(op, draft, *axis, from.dim);
+  } else {
+    LowerAllToAll(op, draft, *axis, from.dim, to.dim);
+  }
+}
+
+}  // namespace tp
