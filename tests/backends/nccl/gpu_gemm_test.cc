@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "backends/nccl/gemm.h"
@@ -68,30 +69,31 @@ class GpuGemm : public testing::Test {
   cudaStream_t stream_ = nullptr;
 };
 
-TEST_F(GpuGemm, EveryLayout) {
-  for (DType dtype : kAllDTypes) {
-    for (Layout a : kProductLayouts) {
-      for (Layout b : kProductLayouts) {
-        for (Layout c : kProductLayouts) {
-          for (bool bias : {false, true}) Check(dtype, {20, 40, 24}, a, b, c, bias, {});
-        }
+class GpuGemmOf : public GpuGemm, public testing::WithParamInterface<DType> {};
+
+TEST_P(GpuGemmOf, EveryLayout) {
+  for (Layout a : kProductLayouts) {
+    for (Layout b : kProductLayouts) {
+      for (Layout c : kProductLayouts) {
+        for (bool bias : {false, true}) Check(GetParam(), {20, 40, 24}, a, b, c, bias, {});
       }
     }
   }
 }
 
-TEST_F(GpuGemm, EverySize) {
-  for (DType dtype : kAllDTypes) {
-    for (const Sizes& sizes : kSizes) {
-      for (Layout c : {Layout::kAcross, Layout::kDown}) {
-        for (bool bias : {false, true}) {
-          Check(dtype, sizes, Layout::kAcross, Layout::kDown, c, bias, {});
-          Check(dtype, sizes, Layout::kDown, Layout::kAcross, c, bias, {});
-        }
+TEST_P(GpuGemmOf, EverySize) {
+  for (const Sizes& sizes : kSizes) {
+    for (Layout c : {Layout::kAcross, Layout::kDown}) {
+      for (bool bias : {false, true}) {
+        Check(GetParam(), sizes, Layout::kAcross, Layout::kDown, c, bias, {});
+        Check(GetParam(), sizes, Layout::kDown, Layout::kAcross, c, bias, {});
       }
     }
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(AllDTypes, GpuGemmOf, testing::ValuesIn(kAllDTypes),
+                         [](const auto& info) { return std::string(Name(info.param)); });
 
 TEST_F(GpuGemm, Tf32) {
   for (const Sizes& sizes : kSizes) {
