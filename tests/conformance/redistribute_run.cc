@@ -86,7 +86,7 @@ class RankBody {
       TP_RETURN_IF_ERROR(executor_->Synchronize());
       for (const Binding& binding : schedule_.bindings) TP_RETURN_IF_ERROR(Check(binding, step));
     }
-    return OkStatus();
+    return executor_->OpTimesAreFree() ? OkStatus() : CountBytes();
   }
 
   int64_t BytesSent() const {
@@ -97,6 +97,13 @@ class RankBody {
   const std::string& defects() const { return defects_; }
 
  private:
+  // In one more step.
+  Status CountBytes() {
+    executor_->TimeOps(true);
+    TP_RETURN_IF_ERROR(executor_->EnqueueStep(StepKind::kWhole));
+    return executor_->Synchronize();
+  }
+
   Status Check(const Binding& binding, int step) {
     std::vector<std::byte> image(schedule_.buffers[binding.view.buffer].bytes());
     TP_RETURN_IF_ERROR(executor_->Read(binding.view.buffer, image));
