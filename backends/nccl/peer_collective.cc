@@ -131,14 +131,14 @@ PeerCollective::PeerCollective(CollectiveCall call, PeerAlgorithm algorithm, int
   if (share_.receivers == 0) share_.receives[share_.receivers++] = members[me].receive;
 }
 
-Status PeerCollective::Enqueue(cudaStream_t stream) const {
+Status PeerCollective::Enqueue(cudaStream_t stream, cudaEvent_t begun) const {
   switch (algorithm_) {
     case PeerAlgorithm::kDirect:
       return FromCuda(EnqueueExchange(exchange_, call_.dtype, stream), "peer exchange");
     case PeerAlgorithm::kCopies:
       return EnqueueCopies(stream);
     case PeerAlgorithm::kShares:
-      return FromCuda(EnqueueShareSum(share_, call_.dtype, stream), "peer sum of shares");
+      return FromCuda(EnqueueShareSum(share_, call_.dtype, stream, begun), "peer sum of shares");
   }
   LOG(FATAL) << "no such algorithm: " << static_cast<int>(algorithm_);
   return OkStatus();

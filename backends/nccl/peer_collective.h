@@ -48,8 +48,8 @@ class PeerCollective {
                  const std::vector<PeerMember>& members, const unsigned* stop);
 
   PeerAlgorithm algorithm() const { return algorithm_; }
-  // Returns when it is enqueued.
-  Status Enqueue(cudaStream_t stream) const;
+  // Returns when it is enqueued. `begun` may be given for kShares: see EnqueueShareSum.
+  Status Enqueue(cudaStream_t stream, cudaEvent_t begun = nullptr) const;
 
  private:
   Status EnqueueCopies(cudaStream_t stream) const;

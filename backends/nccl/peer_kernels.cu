@@ -324,15 +324,21 @@ cudaError_t EnqueueExchange(const Exchange& exchange, DType dtype, cudaStream_t 
   });
 }
 
-cudaError_t EnqueueShareSum(const ShareSum& sum, DType dtype, cudaStream_t stream) {
+cudaError_t EnqueueShareSum(const ShareSum& sum, DType dtype, cudaStream_t stream,
+                            cudaEvent_t begun) {
+  cudaLaunchAttribute attribute;
+  attribute.id = cudaLaunchAttributeLaunchCompletionEvent;
+  attribute.val.launchCompletionEvent = {begun, 0};
+  cudaLaunchConfig_t config = {};
+  config.gridDim = kSumBlocks;
+  config.blockDim = kSumThreads;
+  config.stream = stream;
+  config.attrs = &attribute;
+  config.numAttrs = begun == nullptr ? 0 : 1;
   return Dispatch(dtype, [&](auto type) {
     using T = decltype(type);
-    if (IsAligned(sum)) {
-      ShareSumKernel<T, 16 / sizeof(T)><<<kSumBlocks, kSumThreads, 0, stream>>>(sum);
-    } else {
-      ShareSumKernel<T, 1><<<kSumBlocks, kSumThreads, 0, stream>>>(sum);
-    }
-    return cudaGetLastError();
+    return IsAligned(sum) ? cudaLaunchKernelEx(&config, ShareSumKernel<T, 16 / sizeof(T)>, sum)
+                          : cudaLaunchKernelEx(&config, ShareSumKernel<T, 1>, sum);
   });
 }
 

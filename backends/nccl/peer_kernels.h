@@ -76,8 +76,10 @@ struct ShareSum {
 };
 
 // Sums this member's share over all members and hands the sum to the receivers. Twice over the
-// link where everybody receives, once where only this member does.
-cudaError_t EnqueueShareSum(const ShareSum& sum, DType dtype, cudaStream_t stream);
+// link where everybody receives, once where only this member does. `begun`, where there is one,
+// has passed once the kernel has its multiprocessors.
+cudaError_t EnqueueShareSum(const ShareSum& sum, DType dtype, cudaStream_t stream,
+                            cudaEvent_t begun);
 
 // Loads the kernels for `dtype` on the current device. CUDA loads a kernel when it is first
 // launched, which may wait for the device to be idle: for ever, where what runs there waits for
