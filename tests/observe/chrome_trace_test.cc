@@ -94,13 +94,13 @@ TEST(ChromeTraceTest, TheRanksThreadShowsTheStep) {
   const Json trace = CpuTrace();
   const std::vector<Json> steps = Slices(trace, "user_annotation");
   ASSERT_EQ(Names(steps), (std::vector<std::string>{"ProfilerStep#12"}));
-  ExpectTimes(steps[0], -1, 25);
+  ExpectTimes(steps[0], -2, 25);
   EXPECT_EQ(steps[0].at("args"), (Json{{"step us", 25.0}, {"times", "measured"}}));
   const std::vector<Json> calls = Slices(trace, "runtime");
   ASSERT_FALSE(calls.empty());
   EXPECT_EQ(calls[0].at("name"), "EnqueueStep");
   EXPECT_EQ(calls[0].at("args").at("External id"), 0);
-  ExpectTimes(calls[0], -1, 1);
+  ExpectTimes(calls[0], -2, 1);
   const std::vector<Json> waits = Slices(trace, "wait");
   ASSERT_EQ(Names(waits), (std::vector<std::string>{"barrier", "Synchronize", "wait for y.partial",
                                                     "wait for y"}));

@@ -137,17 +137,22 @@ def _slices_within(
     begin, end = step["ts"], step["ts"] + step["dur"]
     inside = [s for s in spans if begin <= s["ts"] + s["dur"] / 2 <= end and s is not step]
     kernels = [span for span in inside if span.get("cat") in _ON_DEVICE]
-    ops = kernels or [span for span in inside if span.get("cat") == "cpu_op"]
+    ops = [
+        op
+        for op in kernels or [span for span in inside if span.get("cat") == "cpu_op"]
+        if not _STEP.fullmatch(op["name"])
+    ]
+    # On GPUs a step is enqueued before it begins.
+    first = min((op["ts"] for op in ops), default=begin)
     return [
         Slice(
             track=names.get((op.get("pid"), op.get("tid"))) or f"track {op.get('tid')}",
             name=_name(op),
             kind=_kind(op),
-            begin_us=op["ts"] - begin,
-            end_us=op["ts"] - begin + op["dur"],
+            begin_us=op["ts"] - first,
+            end_us=op["ts"] - first + op["dur"],
         )
         for op in sorted(ops, key=lambda op: op["ts"])
-        if not _STEP.fullmatch(op["name"])
     ]
 
 

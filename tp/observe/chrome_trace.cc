@@ -143,10 +143,11 @@ class Writer {
   void AddStep(const TimelineStep& step) {
     const Track thread = RankThread();
     Slice(thread, "barrier", "wait", step.arrived_ns, step.released_ns, Json::object());
-    Slice(thread, "ProfilerStep#" + std::to_string(step.number), "user_annotation", step.begin_ns,
-          step.end_ns, {{"step us", Microseconds(step.duration_ns)}, {"times", "measured"}});
+    Slice(thread, "ProfilerStep#" + std::to_string(step.number), "user_annotation",
+          step.released_ns, step.end_ns,
+          {{"step us", Microseconds(step.duration_ns)}, {"times", "measured"}});
     // The join of a call to its op goes by the id; a step is of no op.
-    Slice(thread, "EnqueueStep", "runtime", step.begin_ns, step.handed_over_ns,
+    Slice(thread, "EnqueueStep", "runtime", step.released_ns, step.handed_over_ns,
           {{"External id", 0}, {"correlation", NextId()}});
     Slice(thread, "Synchronize", "wait", step.handed_over_ns, step.end_ns, Json::object());
     for (const TimelinePhase& phase : step.phases) {

@@ -66,8 +66,8 @@ class TracesTest(unittest.TestCase):
         self.assertEqual(
             found,
             [
-                ("compute", "dw", "backward", 2, 7),
-                ("communication", "ncclDevKernel_AllReduce", "communication", 4, 10),
+                ("compute", "dw", "backward", 0, 5),
+                ("communication", "ncclDevKernel_AllReduce", "communication", 2, 8),
             ],
         )
 
