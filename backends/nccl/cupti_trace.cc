@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <unordered_map>
 #include <utility>
 
@@ -21,11 +22,11 @@ namespace tp::nccl {
 namespace {
 
 constexpr size_t kBufferBytes = size_t{1} << 20;
-constexpr CUpti_ActivityKind kKinds[] = {CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL,
-                                         CUPTI_ACTIVITY_KIND_MEMCPY, CUPTI_ACTIVITY_KIND_MEMCPY2,
-                                         CUPTI_ACTIVITY_KIND_MEMSET};
-constexpr CUpti_ActivityKind kCallKinds[] = {CUPTI_ACTIVITY_KIND_RUNTIME,
-                                             CUPTI_ACTIVITY_KIND_DRIVER};
+constexpr CUpti_ActivityKind kKinds[] = {
+    CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL, CUPTI_ACTIVITY_KIND_MEMCPY,
+    CUPTI_ACTIVITY_KIND_MEMCPY2,           CUPTI_ACTIVITY_KIND_MEMSET,
+    CUPTI_ACTIVITY_KIND_RUNTIME,           CUPTI_ACTIVITY_KIND_DRIVER};
+constexpr std::chrono::milliseconds kPatience{100};  // with late records
 
 Status FromCupti(CUptiResult result, const char* call) {
   if (result == CUPTI_SUCCESS) return OkStatus();
@@ -40,19 +41,18 @@ Status FromCupti(CUptiResult result, const char* call) {
 
 struct Seen {
   uint32_t device = 0;
-  uint64_t node = 0;  // of a graph; 0: launched on its own
   int64_t threads_per_block = 0;
   int64_t static_shared_bytes = 0;
   KernelRecord record;
 };
 
 struct State {
-  std::mutex switching;  // held in calls of CUPTI, which may call back
+  std::mutex switching;  // held while CUPTI is turned on and off
   int users = 0;
-  CUpti_SubscriberHandle subscriber = nullptr;
+  bool set_up = false;
 
-  std::mutex mutex;  // of what callbacks write
-  std::unordered_map<uint64_t, int> op_of_node;
+  std::mutex flushing;  // a flush does not wait for what another thread's flush still delivers
+  std::mutex mutex;     // of what CUPTI delivers
   std::unordered_map<uint32_t, int64_t> called_ns;  // when CUDA was called, by correlation
   std::vector<Seen> seen;
 };
@@ -68,22 +68,6 @@ uint64_t CUPTIAPI SteadyNow() {
                                    .count());
 }
 
-void CUPTIAPI OnNodeCloned(void*, CUpti_CallbackDomain, CUpti_CallbackId, const void* data) {
-  const auto& graph = *static_cast<const CUpti_GraphData*>(
-      static_cast<const CUpti_ResourceData*>(data)->resourceDescriptor);
-  uint64_t original = 0;
-  uint64_t clone = 0;
-  // Failing, the node's kernels have no op, which Take reports.
-  if (cuptiGetGraphNodeId(graph.originalNode, &original) != CUPTI_SUCCESS ||
-      cuptiGetGraphNodeId(graph.node, &clone) != CUPTI_SUCCESS) {
-    return;
-  }
-  State& state = TheState();
-  const std::lock_guard<std::mutex> lock(state.mutex);
-  const auto op = state.op_of_node.find(original);
-  if (op != state.op_of_node.end()) state.op_of_node[clone] = op->second;
-}
-
 std::string Demangled(const char* name) {
   int status = 0;
   char* text = abi::__cxa_demangle(name, nullptr, nullptr, &status);
@@ -95,7 +79,6 @@ std::string Demangled(const char* name) {
 void AddKernel(const CUpti_ActivityKernel10& kernel, State& state) {
   Seen seen;
   seen.device = kernel.deviceId;
-  seen.node = kernel.graphNodeId;
   seen.threads_per_block = int64_t{kernel.blockX} * kernel.blockY * kernel.blockZ;
   seen.static_shared_bytes = kernel.staticSharedMemory;
   seen.record.name = Demangled(kernel.name);
@@ -115,7 +98,6 @@ void AddTransfer(const Activity& activity, KernelRecord::Kind kind, const char* 
                  State& state) {
   Seen seen;
   seen.device = activity.deviceId;
-  seen.node = activity.graphNodeId;
   seen.record.kind = kind;
   seen.record.name = name;
   seen.record.begin_ns = static_cast<int64_t>(activity.start);
@@ -192,43 +174,65 @@ void EstimateOccupancy(const cudaDeviceProp& device, Seen& seen) {
   kernel.occupancy_percent = std::min(100.0, 100 * threads / device.maxThreadsPerMultiProcessor);
 }
 
-int OpOf(const Seen& seen, const State& state, const std::vector<OpNote>& notes) {
-  if (seen.node != 0) {
-    const auto found = state.op_of_node.find(seen.node);
-    return found == state.op_of_node.end() ? -1 : found->second;
-  }
-  const auto called = state.called_ns.find(static_cast<uint32_t>(seen.record.correlation));
-  if (called == state.called_ns.end()) return -1;
+struct Launcher {
+  enum { kOp, kEarlier, kUnknown } known = kUnknown;
+  size_t op = 0;
+};
+
+Launcher LauncherOf(const Seen& seen, int64_t since_ns, const State& state,
+                    const std::vector<OpNote>& notes) {
+  const auto found = state.called_ns.find(static_cast<uint32_t>(seen.record.correlation));
+  // A call that was not recorded was made before recording began, or is yet to be delivered.
+  const int64_t called_ns = found == state.called_ns.end() ? seen.record.begin_ns : found->second;
+  if (called_ns < since_ns) return {Launcher::kEarlier};
+  if (found == state.called_ns.end()) return {};
   for (size_t op = 0; op < notes.size(); ++op) {
-    if (called->second >= notes[op].begin_ns && called->second <= notes[op].end_ns) {
-      return static_cast<int>(op);
+    if (called_ns >= notes[op].begin_ns && called_ns <= notes[op].end_ns) {
+      return {Launcher::kOp, op};
     }
   }
-  return -1;
+  return {};
+}
+
+// Moves what `device` ran to `by_op`; what remains seen is of an unknown launcher.
+void Sort(const cudaDeviceProp& properties, int device, int64_t since_ns,
+          const std::vector<OpNote>& notes, State& state,
+          std::vector<std::vector<KernelRecord>>& by_op) {
+  std::erase_if(state.seen, [&](Seen& seen) {
+    if (static_cast<int>(seen.device) != device) return false;
+    const Launcher launcher = LauncherOf(seen, since_ns, state, notes);
+    if (launcher.known == Launcher::kOp) {
+      EstimateOccupancy(properties, seen);
+      by_op[launcher.op].push_back(std::move(seen.record));
+    }
+    return launcher.known != Launcher::kUnknown;
+  });
+}
+
+const Seen* FirstOf(int device, const State& state) {
+  for (const Seen& seen : state.seen) {
+    if (static_cast<int>(seen.device) == device) return &seen;
+  }
+  return nullptr;
+}
+
+Status Flush(State& state) {
+  const std::lock_guard<std::mutex> lock(state.flushing);
+  return FromCupti(cuptiActivityFlushAll(0), "cuptiActivityFlushAll");
 }
 
 Status SetUp(State& state) {
-  if (state.subscriber != nullptr) return OkStatus();
-  TP_RETURN_IF_ERROR(
-      FromCupti(cuptiSubscribe(&state.subscriber, OnNodeCloned, nullptr), "cuptiSubscribe"));
+  if (state.set_up) return OkStatus();
   TP_RETURN_IF_ERROR(FromCupti(cuptiActivityRegisterTimestampCallback(SteadyNow),
                                "cuptiActivityRegisterTimestampCallback"));
-  return FromCupti(cuptiActivityRegisterCallbacks(GiveBuffer, TakeBuffer),
-                   "cuptiActivityRegisterCallbacks");
+  TP_RETURN_IF_ERROR(FromCupti(cuptiActivityRegisterCallbacks(GiveBuffer, TakeBuffer),
+                               "cuptiActivityRegisterCallbacks"));
+  state.set_up = true;
+  return OkStatus();
 }
 
-Status TellOfClones(const State& state, bool on) {
-  return FromCupti(cuptiEnableCallback(on ? 1 : 0, state.subscriber, CUPTI_CB_DOMAIN_RESOURCE,
-                                       CUPTI_CBID_RESOURCE_GRAPHNODE_CLONED),
-                   "cuptiEnableCallback");
-}
-
-// All that Start and Stop turn on and off.
-Status Record(const State& state, bool calls, bool on) {
-  TP_RETURN_IF_ERROR(TellOfClones(state, on));
-  std::vector<CUpti_ActivityKind> kinds(std::begin(kKinds), std::end(kKinds));
-  if (calls) kinds.insert(kinds.end(), std::begin(kCallKinds), std::end(kCallKinds));
-  for (CUpti_ActivityKind kind : kinds) {
+Status Record(bool on) {
+  for (CUpti_ActivityKind kind : kKinds) {
     TP_RETURN_IF_ERROR(on ? FromCupti(cuptiActivityEnable(kind), "cuptiActivityEnable")
                           : FromCupti(cuptiActivityDisable(kind), "cuptiActivityDisable"));
   }
@@ -237,63 +241,45 @@ Status Record(const State& state, bool calls, bool on) {
 
 }  // namespace
 
-Status CuptiTrace::Start(bool calls) {
+Status CuptiTrace::Start() {
   State& state = TheState();
   const std::lock_guard<std::mutex> lock(state.switching);
   if (state.users++ > 0) return OkStatus();
   TP_RETURN_IF_ERROR(SetUp(state));
-  return Record(state, calls, true);
+  return Record(true);
 }
 
-Status CuptiTrace::Stop(bool calls) {
+Status CuptiTrace::Stop() {
   State& state = TheState();
   const std::lock_guard<std::mutex> lock(state.switching);
-  return --state.users > 0 ? OkStatus() : Record(state, calls, false);
-}
-
-Status CuptiTrace::NameNodes(const std::vector<OpNote>& notes) {
-  State& state = TheState();
-  for (size_t op = 0; op < notes.size(); ++op) {
-    for (cudaGraphNode_t node : notes[op].nodes) {
-      uint64_t id = 0;
-      TP_RETURN_IF_ERROR(FromCupti(cuptiGetGraphNodeId(node, &id), "cuptiGetGraphNodeId"));
-      const std::lock_guard<std::mutex> lock(state.mutex);
-      state.op_of_node[id] = static_cast<int>(op);
-    }
-  }
-  return OkStatus();
-}
-
-Status CuptiTrace::Forget(int device) {
-  TP_RETURN_IF_ERROR(FromCupti(cuptiActivityFlushAll(0), "cuptiActivityFlushAll"));
-  State& state = TheState();
-  const std::lock_guard<std::mutex> lock(state.mutex);
-  std::erase_if(state.seen,
-                [&](const Seen& seen) { return static_cast<int>(seen.device) == device; });
-  return OkStatus();
+  if (--state.users > 0) return OkStatus();
+  TP_RETURN_IF_ERROR(Record(false));
+  // Attached, it slows what comes after, turned off or not.
+  state.set_up = false;
+  return FromCupti(cuptiFinalize(), "cuptiFinalize");
 }
 
 StatusOr<std::vector<std::vector<KernelRecord>>> CuptiTrace::Take(
-    int device, const std::vector<OpNote>& notes) {
-  TP_RETURN_IF_ERROR(FromCupti(cuptiActivityFlushAll(0), "cuptiActivityFlushAll"));
+    int device, int64_t since_ns, const std::vector<OpNote>& notes) {
   cudaDeviceProp properties;
   TP_CUDA(cudaGetDeviceProperties(&properties, device));
-  std::vector<std::vector<KernelRecord>> by_op(notes.size());
   State& state = TheState();
-  const std::lock_guard<std::mutex> lock(state.mutex);
-  const auto mine = std::stable_partition(
-      state.seen.begin(), state.seen.end(),
-      [&](const Seen& seen) { return static_cast<int>(seen.device) != device; });
-  for (auto seen = mine; seen != state.seen.end(); ++seen) {
-    const int op = OpOf(*seen, state, notes);
-    if (op < 0) {
+  std::vector<std::vector<KernelRecord>> by_op(notes.size());
+  const auto until = std::chrono::steady_clock::now() + kPatience;
+  for (;; std::this_thread::sleep_for(std::chrono::microseconds(100))) {
+    TP_RETURN_IF_ERROR(Flush(state));
+    const std::lock_guard<std::mutex> lock(state.mutex);
+    Sort(properties, device, since_ns, notes, state, by_op);
+    const Seen* unknown = FirstOf(device, state);
+    const bool complete = std::none_of(by_op.begin(), by_op.end(),
+                                       [](const auto& kernels) { return kernels.empty(); });
+    const bool late = std::chrono::steady_clock::now() > until;
+    if (unknown == nullptr && (complete || late)) break;
+    if (late) {
       return Internal(fmt::format("CUPTI saw '{}' on GPU {}, which no op is known to have launched",
-                                  seen->record.name, device));
+                                  unknown->record.name, device));
     }
-    EstimateOccupancy(properties, *seen);
-    by_op[static_cast<size_t>(op)].push_back(std::move(seen->record));
   }
-  state.seen.erase(mine, state.seen.end());
   for (std::vector<KernelRecord>& kernels : by_op) {
     std::sort(kernels.begin(), kernels.end(),
               [](const KernelRecord& a, const KernelRecord& b) { return a.begin_ns < b.begin_ns; });

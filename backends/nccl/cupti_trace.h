@@ -1,16 +1,14 @@
 // What ran on the GPUs of this process, kernel by kernel, from CUPTI's activity API.
 //
 // CUPTI is one for the process, and so is this; the ranks are threads and each takes what ran on
-// its own device. A kernel of a graph belongs to the op whose enqueueing added its node (OpNote);
-// the nodes of an executable graph are clones of those, and CUPTI tells which is cloned from which.
-// A kernel that is launched on its own belongs to the op that was being enqueued when CUDA was
-// called for it.
+// its own device. Kernels are launched one by one, since CUPTI slows the nodes of a graph far more;
+// a kernel belongs to the op that was being enqueued when CUDA was called for it (OpNote).
 //
 // Times are on std::chrono::steady_clock, to which CUPTI converts the device's. Any thread may
-// call. Source: "CUDA Profiling Tools Interface", chapters "CUPTI Activity API" and "CUPTI Callback
-// API", and its sample cuda_graphs_trace.
+// call. Source: "CUDA Profiling Tools Interface", chapter "CUPTI Activity API".
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "backends/nccl/op_scope.h"
@@ -21,14 +19,18 @@ namespace tp::nccl {
 
 class CuptiTrace {
  public:
-  // Counted: records from the first Start to the last Stop, all of them with the same `calls`: with
-  // it, also calls of CUDA, which launches on their own need. Errors: CUPTI's; another profiler
-  // that has this process already.
-  static Status Start(bool calls);
-  static Status Stop(bool calls);
+  // Counted: records from the first Start to the last Stop, which detaches CUPTI from the process:
+  // then no thread may be in a call of CUDA. Errors: CUPTI's; another profiler that has this
+  // process already.
+  static Status Start();
+  static Status Stop();
 
-  // Says whose the nodes of a captured graph are: between Start and the graph's instantiation.
-  static Status NameNodes(const std::vector<OpNote>& notes);
+  // What `device` has run since the last Take, by op, each in the order of beginning. Nothing may
+  // still run there. `notes` are those of the launches; what was launched before `since_ns` is
+  // dropped. Blocks while an op has no kernel yet, a moment at most: some ops have none. Errors:
+  // CUPTI's; something ran that no op is known for.
+  static StatusOr<std::vector<std::vector<KernelRecord>>> Take(int device, int64_t since_ns,
+                                                               const std::vector<OpNote>& notes);
 
   // Drops what `device` ran until now: what came before the first step to be recorded, while
   // another rank was recording already. Errors: CUPTI's.

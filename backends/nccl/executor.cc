@@ -4,7 +4,7 @@
 #include <glog/logging.h>
 
 #include <algorithm>
-#include <atomic>
+#include <charconv>
 #include <chrono>
 #include <string>
 #include <utility>
@@ -12,6 +12,7 @@
 
 #include "backends/nccl/cupti_trace.h"
 #include "backends/nccl/error.h"
+#include "backends/nccl/gate.h"
 #include "backends/nccl/op_scope.h"
 #include "backends/nccl/step_plan.h"
 
@@ -24,25 +25,7 @@ int64_t HostNow() {
       .count();
 }
 
-// Holds a stream from when it is closed until it is opened, at the latest when it is destroyed.
-class Gate {
- public:
-  ~Gate() { Open(); }
-
-  Status CloseOn(cudaStream_t stream) {
-    open_ = false;
-    TP_CUDA(cudaLaunchHostFunc(
-        stream, [](void* gate) { static_cast<Gate*>(gate)->open_.wait(false); }, this));
-    return OkStatus();
-  }
-  void Open() {
-    open_ = true;
-    open_.notify_all();
-  }
-
- private:
-  std::atomic<bool> open_{true};
-};
+constexpr int64_t kToSeeEveryone = 200'000;  // nanoseconds
 
 class NcclExecutor : public Executor {
  public:
@@ -54,6 +37,7 @@ class NcclExecutor : public Executor {
     TP_ASSIGN_OR_RETURN(plan_, StepPlan::Build(rank_, schedule_));
     TP_CUDA(cudaEventCreate(&begin_));
     TP_CUDA(cudaEventCreate(&end_));
+    TP_CUDA(gate_.Make());
     // A step on zeros leaves zeros. It connects NCCL's peers and loads what is loaded on first use,
     // neither of which can happen in a capture. Nor can kernels be loaded while another rank waits
     // for this one: see LoadPeerKernels.
@@ -61,7 +45,7 @@ class NcclExecutor : public Executor {
     TP_RETURN_IF_ERROR(rank_.WaitForStreams("the first step without collectives"));
     TP_RETURN_IF_ERROR(
         rank_.control().Gather("", Receivers::kEveryone, rank_.options().deadline).status());
-    TP_RETURN_IF_ERROR(plan_->Enqueue(StepKind::kWhole, nullptr));
+    TP_RETURN_IF_ERROR(plan_->Enqueue(StepKind::kWhole));
     TP_RETURN_IF_ERROR(rank_.WaitForStreams("the first step"));
     TP_RETURN_IF_ERROR(plan_->arena().FillWithZeros());
     if (rank_.options().graph) {
@@ -75,7 +59,6 @@ class NcclExecutor : public Executor {
     // What goes wrong here is known to the world (Rank::Wait) and changes nothing any more.
     [[maybe_unused]] const Status idle = rank_.WaitForStreams("the last step");
     for (cudaGraphExec_t& graph : graphs_) rank_.Drop(&graph);
-    rank_.Drop(&profiled_graph_);
     for (const StepPlan::OpEvents& events : op_events_) {
       cudaEventDestroy(events.begin);
       cudaEventDestroy(events.end);
@@ -163,33 +146,27 @@ class NcclExecutor : public Executor {
   cudaGraphExec_t& GraphOf(StepKind kind) { return graphs_[static_cast<int>(kind)]; }
 
   Status BeginProfile() {
-    notes_.assign(schedule_.ops.size(), {});
-    TP_RETURN_IF_ERROR(CuptiTrace::Start(/*calls=*/!rank_.options().graph));
+    notes_.assign(schedule_.ops.size() + 1, {});
+    profile_began_ns_ = HostNow();
+    TP_RETURN_IF_ERROR(CuptiTrace::Start());
     profiling_ = true;
     OpScope::NoteIn(&notes_);
-    // A graph of its own: CUPTI must see it made.
-    rank_.Hold(&profiled_graph_);
-    const Status status =
-        rank_.options().graph ? Capture(StepKind::kWhole, &profiled_graph_) : OkStatus();
-    if (rank_.options().graph) OpScope::NoteIn(nullptr);
-    TP_RETURN_IF_ERROR(status);
-    int device = 0;
-    TP_CUDA(cudaGetDevice(&device));
-    return CuptiTrace::Forget(device);
+    return OkStatus();
   }
 
   Status EndProfile() {
     profiling_ = false;
     OpScope::NoteIn(nullptr);
-    rank_.Drop(&profiled_graph_);
-    return CuptiTrace::Stop(/*calls=*/!rank_.options().graph);
+    TP_RETURN_IF_ERROR(CuptiTrace::Stop());
+    // Until the last one has stopped, nobody may call CUDA.
+    return rank_.control().Gather("", Receivers::kEveryone, rank_.options().deadline).status();
   }
 
   StatusOr<StepRecord> RecordOfProfile() const {
     StepRecord record = last_;
     int device = 0;
     TP_CUDA(cudaGetDevice(&device));
-    TP_ASSIGN_OR_RETURN(auto kernels, CuptiTrace::Take(device, notes_));
+    TP_ASSIGN_OR_RETURN(auto kernels, CuptiTrace::Take(device, profile_began_ns_, notes_));
     CorrectClock(kernels);
     record.ops.clear();
     for (size_t i = 0; i < schedule_.ops.size(); ++i) {
@@ -197,10 +174,7 @@ class NcclExecutor : public Executor {
       if (!kernels[i].empty()) op.begin_ns = kernels[i].front().begin_ns;
       for (const KernelRecord& kernel : kernels[i]) op.end_ns = std::max(op.end_ns, kernel.end_ns);
       record.ops.push_back(op);
-      // A graph hands over all of them at once.
-      const bool graph = rank_.options().graph;
-      record.profile.push_back({graph ? record.begin_ns : notes_[i].begin_ns,
-                                graph ? record.begin_ns : notes_[i].end_ns, std::move(kernels[i])});
+      record.profile.push_back({notes_[i].begin_ns, notes_[i].end_ns, std::move(kernels[i])});
     }
     return record;
   }
@@ -224,11 +198,10 @@ class NcclExecutor : public Executor {
     const cudaStream_t stream = rank_.stream(Stream::kCompute);
     // Other ranks' threads, and NCCL's own, go on calling CUDA meanwhile.
     TP_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-    const Status enqueued = plan_->Enqueue(kind, nullptr);
+    const Status enqueued = plan_->Enqueue(kind);
     cudaGraph_t graph = nullptr;
     const Status ended = FromCuda(cudaStreamEndCapture(stream, &graph), "cudaStreamEndCapture");
     Status status = enqueued.ok() ? ended : enqueued;
-    if (status.ok() && profiling_) status = CuptiTrace::NameNodes(notes_);
     if (status.ok()) {
       // Without the flag every node would have the compute stream's priority.
       status =
@@ -267,29 +240,55 @@ class NcclExecutor : public Executor {
   Status EnqueueTimedStep(StepKind kind) {
     const cudaStream_t stream = rank_.stream(Stream::kCompute);
     const bool time_ops = time_ops_ && kind == StepKind::kWhole;
-    if (time_ops) {
+    const bool op_by_op = time_ops || (profiling_ && kind == StepKind::kWhole);
+    if (op_by_op) {
       TP_RETURN_IF_ERROR(Synchronize());  // the gate and the events are one step's
-      TP_RETURN_IF_ERROR(MakeOpEvents());
-      TP_RETURN_IF_ERROR(gate_.CloseOn(stream));
+      if (time_ops) TP_RETURN_IF_ERROR(MakeOpEvents());
+      TP_RETURN_IF_ERROR(CloseGate(stream));
     }
     pending_ = true;
     ops_timed_ = time_ops;
+    op_by_op_ = op_by_op;
     handed_over_ns_ = HostNow();
-    const Status status = EnqueueBetweenEvents(kind, stream);
+    Status status = EnqueueBetweenEvents(kind, stream);
+    if (op_by_op_ && status.ok()) status = AwaitOpening();
     gate_.Open();
     return status;
   }
 
+  // Enqueueing takes each rank its own time, and none sees at once that all have come to a barrier:
+  // the others would wait that out in a collective. So they agree on a time to begin.
+  Status AwaitOpening() {
+    TP_ASSIGN_OR_RETURN(const std::vector<std::string> arrivals,
+                        rank_.control().Gather(std::to_string(HostNow()), Receivers::kEveryone,
+                                               rank_.options().deadline));
+    int64_t opening_ns = 0;
+    for (const std::string& text : arrivals) {
+      int64_t arrived_ns = 0;
+      std::from_chars(text.data(), text.data() + text.size(), arrived_ns);
+      opening_ns = std::max(opening_ns, arrived_ns);
+    }
+    opening_ns += kToSeeEveryone;
+    // Longer is only what another host's clock is ahead.
+    if (opening_ns - HostNow() > kToSeeEveryone) opening_ns = 0;
+    while (HostNow() < opening_ns) continue;
+    handed_over_ns_ = HostNow();
+    return OkStatus();
+  }
+
+  Status CloseGate(cudaStream_t stream) {
+    const int64_t begin_ns = HostNow();
+    TP_CUDA(gate_.CloseOn(stream));
+    if (profiling_) notes_.back() = {begin_ns, HostNow()};
+    return OkStatus();
+  }
+
   Status EnqueueBetweenEvents(StepKind kind, cudaStream_t stream) {
-    TP_CUDA(cudaEventRecord(begin_, stream));
-    if (ops_timed_) {
-      TP_RETURN_IF_ERROR(plan_->Enqueue(kind, &op_events_));
-    } else if (profiling_ && profiled_graph_ != nullptr) {
-      TP_CUDA(cudaGraphLaunch(profiled_graph_, stream));
-    } else if (GraphOf(kind) != nullptr) {
+    if (GraphOf(kind) != nullptr && !op_by_op_) {
+      TP_CUDA(cudaEventRecord(begin_, stream));
       TP_CUDA(cudaGraphLaunch(GraphOf(kind), stream));
     } else {
-      TP_RETURN_IF_ERROR(plan_->Enqueue(kind, nullptr));
+      TP_RETURN_IF_ERROR(plan_->Enqueue(kind, ops_timed_ ? &op_events_ : nullptr, begin_));
     }
     TP_CUDA(cudaEventRecord(end_, stream));
     return OkStatus();
@@ -326,16 +325,19 @@ class NcclExecutor : public Executor {
   Rank& rank_;
   const Schedule schedule_;
   std::unique_ptr<StepPlan> plan_;
-  cudaGraphExec_t graphs_[2] = {};            // by StepKind; null where steps are launched op by op
-  cudaGraphExec_t profiled_graph_ = nullptr;  // while steps are profiled
+  cudaGraphExec_t graphs_[2] = {};  // by StepKind; null where steps are launched op by op
   bool profiling_ = false;
-  std::vector<OpNote> notes_;  // by op: of the last profiled step, or of its graph's capture
+  int64_t profile_began_ns_ = 0;
+  std::vector<OpNote> notes_;  // of the last profiled step: by op, and at last of the gate
   cudaEvent_t begin_ = nullptr;
   cudaEvent_t end_ = nullptr;
   std::vector<StepPlan::OpEvents> op_events_;  // by op, once ops were timed
   Gate gate_;
   bool time_ops_ = false;
   bool ops_timed_ = false;  // in the step under way
+  // Whether the step under way was launched op by op behind the gate, whatever the options say: its
+  // ops are timed or profiled, and begin only when all are enqueued.
+  bool op_by_op_ = false;
   bool pending_ = false;
   int64_t handed_over_ns_ = 0;
   int64_t seen_to_end_ns_ = 0;

@@ -5,8 +5,6 @@
 // where ops are enqueued, so a step that replays a graph has those of its capture only.
 #pragma once
 
-#include <cuda_runtime_api.h>
-
 #include <cstdint>
 #include <vector>
 
@@ -27,17 +25,16 @@ class PhaseScope {
 };
 
 // What is noted of an op while it is enqueued. Whoever calls CUDA for it, NCCL's own threads among
-// them, does so within these times, and adds these nodes.
+// them, does so within these times.
 struct OpNote {
   int64_t begin_ns = 0;  // std::chrono::steady_clock
   int64_t end_ns = 0;
-  std::vector<cudaGraphNode_t> nodes;  // where the stream is captured
 };
 
-// While it lives, this thread enqueues or captures the op on `stream`.
+// While it lives, this thread enqueues or captures the op.
 class OpScope {
  public:
-  OpScope(int index, const ScheduledOp& op, cudaStream_t stream);
+  OpScope(int index, const ScheduledOp& op);
   ~OpScope();
   OpScope(const OpScope&) = delete;
   OpScope& operator=(const OpScope&) = delete;
@@ -47,7 +44,6 @@ class OpScope {
 
  private:
   const int index_;
-  const cudaStream_t stream_;
 };
 
 }  // namespace tp::nccl

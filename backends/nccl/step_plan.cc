@@ -47,8 +47,10 @@ StatusOr<std::unique_ptr<StepPlan>> StepPlan::Build(Rank& rank, const Schedule& 
 }
 
 StepPlan::~StepPlan() {
-  for (cudaEvent_t event : ended_) {
-    if (event != nullptr) cudaEventDestroy(event);
+  for (const auto* events : {&ended_, &begun_}) {
+    for (cudaEvent_t event : *events) {
+      if (event != nullptr) cudaEventDestroy(event);
+    }
   }
   if (fork_ != nullptr) cudaEventDestroy(fork_);
   if (join_ != nullptr) cudaEventDestroy(join_);
@@ -193,9 +195,32 @@ Status StepPlan::MakeEvents() {
       TP_CUDA(cudaEventCreateWithFlags(&ended_[wait], cudaEventDisableTiming));
     }
   }
+  begun_.resize(schedule_.ops.size());
+  goes_after_.assign(schedule_.ops.size(), -1);
+  for (int i : collectives_) TP_RETURN_IF_ERROR(LetBegin(i));
   TP_CUDA(cudaEventCreateWithFlags(&fork_, cudaEventDisableTiming));
   TP_CUDA(cudaEventCreateWithFlags(&join_, cudaEventDisableTiming));
   return OkStatus();
+}
+
+// A sum takes some multiprocessors and waits there for the other ranks. If the product behind it
+// takes them all first, here or on another rank, all ranks wait for the end of that product. In a
+// graph the sum comes first by itself; launched one by one it comes some microseconds late, so the
+// product waits for its begin. Not where other collectives may still hold the sum up.
+Status StepPlan::LetBegin(int collective) {
+  if (peers_[collective] == nullptr) return OkStatus();
+  if (peers_[collective]->algorithm() != PeerAlgorithm::kShares) return OkStatus();
+  const auto& ops = schedule_.ops;
+  int before = collective - 1, behind = collective + 1;
+  while (before >= 0 && ops[before].stream != Stream::kCommunication) --before;
+  const int end = static_cast<int>(ops.size());
+  while (behind < end && ops[behind].stream != Stream::kCompute) ++behind;
+  if (behind == end) return OkStatus();
+  const auto& waits = ops[behind].waits;
+  if (before >= 0 && std::count(waits.begin(), waits.end(), before) == 0) return OkStatus();
+  goes_after_[behind] = collective;
+  return FromCuda(cudaEventCreateWithFlags(&begun_[collective], cudaEventDisableTiming),
+                  "cudaEventCreateWithFlags");
 }
 
 Status StepPlan::MakeLaunches() {
@@ -288,7 +313,9 @@ StatusOr<StepPlan::Launch> StepPlan::MakeGemm(int index) {
 
 StepPlan::Launch StepPlan::MakeCollective(int index) {
   if (peers_[index] != nullptr) {
-    return [peer = peers_[index].get()](cudaStream_t stream) { return peer->Enqueue(stream); };
+    return [this, peer = peers_[index].get(), index](cudaStream_t stream) {
+      return peer->Enqueue(stream, one_by_one_ ? begun_[index] : nullptr);
+    };
   }
   const ScheduledOp& op = schedule_.ops[index];
   return [&op, communicator = communicators_[index], send = AddressOf(op.send),
@@ -321,20 +348,28 @@ Status StepPlan::EnqueueAllButCollectives() {
   return OkStatus();
 }
 
-Status StepPlan::Enqueue(StepKind kind, const std::vector<OpEvents>* events) {
+Status StepPlan::Enqueue(StepKind kind, const std::vector<OpEvents>* events, cudaEvent_t begin) {
   const cudaStream_t compute = rank_.stream(kCompute);
   const cudaStream_t communication = rank_.stream(kCommunication);
-  TP_CUDA(cudaEventRecord(fork_, compute));
-  TP_CUDA(cudaStreamWaitEvent(communication, fork_, 0));
+  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+  TP_CUDA(cudaStreamIsCapturing(compute, &capture));
+  one_by_one_ = capture == cudaStreamCaptureStatusNone;
+  const cudaEvent_t fork = begin == nullptr ? fork_ : begin;
+  TP_CUDA(cudaEventRecord(fork, compute));
+  TP_CUDA(cudaStreamWaitEvent(communication, fork, 0));
   PhaseScope phase;
   for (int i = 0; i < static_cast<int>(schedule_.ops.size()); ++i) {
     if (!Runs(kind, i)) continue;
     const ScheduledOp& op = schedule_.ops[i];
     const cudaStream_t stream = rank_.stream(op.stream);
     phase.Enter(op.phase);
-    const OpScope scope(i, op, stream);
+    const OpScope scope(i, op);
     for (int wait : op.waits) {
       if (Runs(kind, wait)) TP_CUDA(cudaStreamWaitEvent(stream, ended_[wait], 0));
+    }
+    const int sum = goes_after_[i];
+    if (one_by_one_ && sum >= 0 && Runs(kind, sum)) {
+      TP_CUDA(cudaStreamWaitEvent(stream, begun_[sum], 0));
     }
     if (events != nullptr) TP_CUDA(cudaEventRecord((*events)[i].begin, stream));
     const Status launched = launches_[i](stream);

@@ -45,7 +45,9 @@ class StepPlan {
     cudaEvent_t begin = nullptr;
     cudaEvent_t end = nullptr;
   };
-  Status Enqueue(StepKind kind, const std::vector<OpEvents>* events);
+  // `begin`, if given, is recorded before all ops.
+  Status Enqueue(StepKind kind, const std::vector<OpEvents>* events = nullptr,
+                 cudaEvent_t begin = nullptr);
   // In order, on the compute stream.
   Status EnqueueAllButCollectives();
 
@@ -61,6 +63,7 @@ class StepPlan {
   std::string DescribeCollectives() const;
   Status MakeCommunicators();
   Status MakeEvents();
+  Status LetBegin(int collective);
   Status MakeLaunches();
   Status SearchGemms();
   StatusOr<Launch> MakeLaunch(int op);
@@ -83,6 +86,9 @@ class StepPlan {
   std::vector<std::unique_ptr<Gemm>> gemms_;
   std::vector<Launch> launches_;
   std::vector<cudaEvent_t> ended_;  // by op; null where no op of another stream waits for it
+  std::vector<cudaEvent_t> begun_;  // by op; null where nobody waits for its begin
+  std::vector<int> goes_after_;     // by op: the one whose begin it waits for, or -1
+  bool one_by_one_ = true;          // while a step is enqueued: not into a graph
   cudaEvent_t fork_ = nullptr;
   cudaEvent_t join_ = nullptr;
 };

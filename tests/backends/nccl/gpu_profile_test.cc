@@ -16,7 +16,7 @@
 namespace tp::nccl {
 namespace {
 
-TrainResult Profile(bool graph, Peers peers, LinearMode mode, int tp, int dp) {
+StatusOr<TrainResult> Profile(bool graph, Peers peers, LinearMode mode, int tp, int dp) {
   const Mesh mesh = *Mesh::Create(tp, dp);
   LinearStepOptions step;
   step.mode = mode;
@@ -34,14 +34,11 @@ TrainResult Profile(bool graph, Peers peers, LinearMode mode, int tp, int dp) {
   options.graph = graph;
   options.gemm_search = false;
   options.peers = peers;
-  const auto backend = MakeBackend(options);
-  EXPECT_TRUE(backend.ok()) << backend.status().ToString();
+  TP_ASSIGN_OR_RETURN(const auto backend, MakeBackend(options));
   TrainOptions train;
   train.steps = 2;
   train.profiled_steps = 3;
-  auto result = Train(**backend, mesh, *MakeLinearStep(step, mesh), sources, train);
-  EXPECT_TRUE(result.ok()) << result.status().ToString();
-  return std::move(*result);
+  return Train(*backend, mesh, *MakeLinearStep(step, mesh), sources, train);
 }
 
 bool IsCollective(const std::string& kernel) {
@@ -59,8 +56,9 @@ TEST(GpuProfile, EveryOpHasItsKernels) {
       for (const auto& [tp, dp] : {std::pair(2, 1), std::pair(1, 2)}) {
         const std::string what =
             fmt::format("graph {} peers {} mode {} tp {}", graph, Name(peers), Name(mode), tp);
-        const TrainResult result = Profile(graph, peers, mode, tp, dp);
-        for (const RankRecord& rank : result.ranks) {
+        const auto result = Profile(graph, peers, mode, tp, dp);
+        ASSERT_TRUE(result.ok()) << what << ": " << result.status().ToString();
+        for (const RankRecord& rank : result->ranks) {
           EXPECT_TRUE(rank.profile.device.gpu);
           EXPECT_EQ(rank.profile.device.index, rank.schedule.rank) << what;
           ASSERT_EQ(rank.profile.steps.size(), 3u) << what;
@@ -92,11 +90,12 @@ TEST(GpuProfile, EveryOpHasItsKernels) {
 
 // Whatever the launch costs, it does not last as long as a profiler that forgot to convert clocks.
 TEST(GpuProfile, KernelsRanWhileTheRankWaitedForThem) {
-  const TrainResult result = Profile(/*graph=*/true, Peers::kAuto, LinearMode::kRow, 2, 1);
-  for (const RankRecord& rank : result.ranks) {
+  const auto result = Profile(/*graph=*/true, Peers::kAuto, LinearMode::kRow, 2, 1);
+  ASSERT_TRUE(result.ok()) << result.status().ToString();
+  for (const RankRecord& rank : result->ranks) {
     for (const ProfiledStep& step : rank.profile.steps) {
       for (const OpRecord& op : step.record.ops) {
-        EXPECT_GT(op.end_ns, step.arrived_ns);
+        EXPECT_GT(op.end_ns, step.released_ns);
         EXPECT_LT(op.begin_ns, step.synchronized_ns);
       }
     }
