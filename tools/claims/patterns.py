@@ -31,8 +31,8 @@ def _ring(s: Settings) -> Statement:
             "A ring is asymmetric: its ranks have different workloads.",
             "bytes that each rank sends in a ring all-reduce, counted",
             {
-                UNTESTED: "NCCL does not tell what each rank sends. By the algorithm every rank "
-                "sends the same; the simulator's ring, where bytes are counted, says where not."
+                UNTESTED: "No ring runs over peer memory, and NCCL does not tell what each rank "
+                "sends. The simulator's ring, where bytes are counted, says when it is uneven."
             },
         )
     even, uneven = RINGS
