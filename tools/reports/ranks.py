@@ -138,7 +138,7 @@ def _of_traces(number: int, run: str, traces: list[Trace]) -> Figure:
         number,
         f"Timeline of one step: {run}",
         f"{steps} of the traces {files}: the step of median length on the first rank. Each rank's "
-        "time begins with the step.",
+        "step begins with its first op.",
         slices,
     )
 

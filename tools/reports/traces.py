@@ -14,6 +14,7 @@ _ON_DEVICE = ("kernel", "gpu_memcpy", "gpu_memset")
 _COMMUNICATION = re.compile(
     r"nccl|gloo|all_?reduce|all_?gather|reduce_?scatter|all_?to_?all|broadcast|barrier", re.I
 )
+_NAMESPACE = re.compile(r"\btp::nccl::")  # of every kernel of the GPU backend
 # So that the page stays small enough for a phone.
 _MOST_SLICES = 2000
 
@@ -142,13 +143,15 @@ def _slices_within(
         for op in kernels or [span for span in inside if span.get("cat") == "cpu_op"]
         if not _STEP.fullmatch(op["name"])
     ]
+    launchers = {_id(span): span["name"] for span in spans if span.get("cat") == "cpu_op"}
+    launchers.pop(None, None)
     # On GPUs a step is enqueued before it begins.
     first = min((op["ts"] for op in ops), default=begin)
     return [
         Slice(
             track=names.get((op.get("pid"), op.get("tid"))) or f"track {op.get('tid')}",
             name=_name(op),
-            kind=_kind(op),
+            kind=_kind(op, launchers.get(_id(op), "")),
             begin_us=op["ts"] - first,
             end_us=op["ts"] - first + op["dur"],
         )
@@ -156,8 +159,13 @@ def _slices_within(
     ]
 
 
-def _kind(op: dict[str, Any]) -> str:
-    if _COMMUNICATION.search(op["name"]):
+def _id(span: dict[str, Any]) -> Any:
+    args = span.get("args")
+    return args.get("External id") if isinstance(args, dict) else None
+
+
+def _kind(op: dict[str, Any], launcher: str) -> str:
+    if _COMMUNICATION.search(launcher) or _COMMUNICATION.search(_NAMESPACE.sub("", op["name"])):
         return "communication"
     args = op.get("args")
     phase = args.get("phase") if isinstance(args, dict) else None

@@ -76,6 +76,19 @@ class TracesTest(unittest.TestCase):
         path = self.write({"traceEvents": events}, "host_1.2.pt.trace.json.gz")
         self.assertEqual([s.name for s in load_trace(path).slices], ["aten::linear"])
 
+    def test_a_kernel_communicates_if_its_op_does(self) -> None:
+        events = self.events()
+        for at, kernel, op, phase in [
+            (311, "copy to peer", "nccl:all_gather", "forward"),
+            (312, "void tp::nccl::(anonymous namespace)::MapKernel<float, 4>", "sgd w", "optimizer"),
+            (313, "void tp::nccl::(anonymous namespace)::SumKernel<float>", "", "backward"),
+        ]:
+            if op:
+                events.append(span(op, "cpu_op", at - 10, 1, **{"External id": at}))
+            events.append(span(kernel, "kernel", at, 1, phase=phase, **{"External id": at}))
+        kinds = [s.kind for s in load_trace(self.write({"traceEvents": events})).slices]
+        self.assertEqual(kinds[2:], ["communication", "optimizer", "backward"])
+
     def test_all_ranks_show_the_step_of_the_first(self) -> None:
         longest_first = self.events()
         longest_first[4]["dur"] = 40  # the median would be ProfilerStep#1
