@@ -94,13 +94,13 @@ TEST(ChromeTraceTest, TheRanksThreadShowsTheStep) {
   const Json trace = CpuTrace();
   const std::vector<Json> steps = Slices(trace, "user_annotation");
   ASSERT_EQ(Names(steps), (std::vector<std::string>{"ProfilerStep#12"}));
-  ExpectTimes(steps[0], -2, 25);
+  ExpectTimes(steps[0], -1, 25);
   EXPECT_EQ(steps[0].at("args"), (Json{{"step us", 25.0}, {"times", "measured"}}));
   const std::vector<Json> calls = Slices(trace, "runtime");
   ASSERT_FALSE(calls.empty());
   EXPECT_EQ(calls[0].at("name"), "EnqueueStep");
   EXPECT_EQ(calls[0].at("args").at("External id"), 0);
-  ExpectTimes(calls[0], -2, 1);
+  ExpectTimes(calls[0], -1, 1);
   const std::vector<Json> waits = Slices(trace, "wait");
   ASSERT_EQ(Names(waits), (std::vector<std::string>{"barrier", "Synchronize", "wait for y.partial",
                                                     "wait for y"}));
@@ -154,12 +154,29 @@ TEST(ChromeTraceTest, AWorkersKernelSaysThatItRanOnACpu) {
   EXPECT_EQ(kernels[1].at("args").at("algorithm"), "ring");
 }
 
-TEST(ChromeTraceTest, OpsOfAGpuLieWhereTheyAreLaunched) {
+TEST(ChromeTraceTest, AStepOfAGpuBeginsOnceItIsEnqueued) {
+  const Json trace = GpuTrace();
+  const std::vector<Json> steps = Slices(trace, "user_annotation");
+  ASSERT_EQ(steps.size(), 1u);
+  ExpectTimes(steps[0], -1, 25);
+  const std::vector<Json> calls = Slices(trace, "runtime");
+  ASSERT_FALSE(calls.empty());
+  EXPECT_EQ(calls[0].at("name"), "EnqueueStep");
+  ExpectTimes(calls[0], -8, -1);
+  const std::vector<Json> waits = Slices(trace, "wait");
+  ASSERT_GE(waits.size(), 2u);
+  EXPECT_EQ(waits[1].at("name"), "Synchronize");
+  ExpectTimes(waits[1], -1, 25);
+}
+
+TEST(ChromeTraceTest, OpsOfAGpuLieWhereTheyAreLaunchedAndCollectivesWhereTheyRun) {
   const Json trace = GpuTrace();
   const std::vector<Json> ops = Slices(trace, "cpu_op");
   ASSERT_EQ(Names(ops),
             (std::vector<std::string>{"gemm y.partial", "nccl:all_reduce", "gemm dw", "sgd w"}));
-  ExpectTimes(ops[0], -1, 0);
+  ExpectTimes(ops[0], -7, -6);
+  ExpectTimes(ops[1], 11, 19);
+  EXPECT_EQ(ops[1].at("pid"), 2);
   const std::vector<Json> kernels = Slices(trace, "kernel");
   ASSERT_EQ(Names(kernels),
             (std::vector<std::string>{"a_gemm", "a_collective", "a_gemm", "an_update"}));
@@ -221,7 +238,7 @@ TEST(ChromeTraceTest, ArrowsLeadFromEnqueueingToTheFirstKernel) {
     EXPECT_EQ(ends.at("f").at("bp"), "e");
     EXPECT_EQ(ends.at("s").at("cat"), ends.at("f").at("cat"));
   }
-  EXPECT_EQ(arrows.at(5).at("s").at("ts").get<double>(), static_cast<double>(At(0)) / 1e3);
+  EXPECT_EQ(arrows.at(5).at("s").at("ts").get<double>(), static_cast<double>(At(-4)) / 1e3);
   EXPECT_EQ(arrows.at(5).at("f").at("ts").get<double>(), static_cast<double>(At(20)) / 1e3);
   EXPECT_EQ(arrows.at(5).at("f").at("pid"), 2);
 }

@@ -63,10 +63,11 @@ inline RankRecord MakeProfiledRank() {
   return rank;
 }
 
-// The same on a GPU: launched one by one, the update by two kernels.
+// The same on a GPU: launched one by one before the step begins, the update by two kernels.
 inline RankRecord MakeProfiledGpuRank() {
   RankRecord rank = MakeProfiledRank();
   rank.profile.device = {true, 2, "Some GPU", 2000, 9, 0, 132};
+  rank.profile.steps[0].released_ns = At(-8);
   StepRecord& record = rank.profile.steps[0].record;
   const auto kernel = [](const char* name, int64_t begin, int64_t end) {
     KernelRecord kernel;
@@ -84,10 +85,10 @@ inline RankRecord MakeProfiledGpuRank() {
   };
   KernelRecord fill = kernel("memset", 20, 21);
   fill.kind = KernelRecord::Kind::kFill;
-  record.profile = {{At(-1), At(0), {kernel("a_gemm", 0, 10)}},
-                    {At(0), At(0), {kernel("a_collective", 11, 19)}},
-                    {At(0), At(0), {kernel("a_gemm", 12, 15)}},
-                    {At(0), At(1), {fill, kernel("an_update", 21, 22)}}};
+  record.profile = {{At(-7), At(-6), {kernel("a_gemm", 0, 10)}},
+                    {At(-6), At(-5), {kernel("a_collective", 11, 19)}},
+                    {At(-5), At(-4), {kernel("a_gemm", 12, 15)}},
+                    {At(-4), At(-3), {fill, kernel("an_update", 21, 22)}}};
   return rank;
 }
 

@@ -123,8 +123,8 @@ TEST(TimelineTest, KeepsADevicesKernelsAndEnqueueTimes) {
   const RankRecord rank = MakeProfiledGpuRank();
   const std::vector<TimelineOp> ops = MakeTimeline(rank, 4, "nccl").steps[0].ops;
   EXPECT_EQ(ops[3].kernels, rank.profile.steps[0].record.profile[3].kernels);
-  EXPECT_EQ(ops[0].enqueue_begin_ns, At(-1));
-  EXPECT_EQ(ops[0].enqueue_end_ns, At(0));
+  EXPECT_EQ(ops[0].enqueue_begin_ns, At(-7));
+  EXPECT_EQ(ops[0].enqueue_end_ns, At(-6));
 }
 
 TEST(TimelineDeathTest, NeedsEveryOp) {

@@ -143,13 +143,16 @@ class Writer {
   void AddStep(const TimelineStep& step) {
     const Track thread = RankThread();
     Slice(thread, "barrier", "wait", step.arrived_ns, step.released_ns, Json::object());
-    Slice(thread, "ProfilerStep#" + std::to_string(step.number), "user_annotation",
-          step.released_ns, step.end_ns,
-          {{"step us", Microseconds(step.duration_ns)}, {"times", "measured"}});
+    Slice(thread, "ProfilerStep#" + std::to_string(step.number), "user_annotation", step.begin_ns,
+          step.end_ns, {{"step us", Microseconds(step.duration_ns)}, {"times", "measured"}});
+    const bool enqueued_first =
+        !step.ops.empty() && step.ops.front().enqueue_begin_ns < step.begin_ns;
+    const int64_t enqueue_begin_ns = enqueued_first ? step.released_ns : step.begin_ns;
+    const int64_t enqueue_end_ns = enqueued_first ? step.begin_ns : step.handed_over_ns;
     // The join of a call to its op goes by the id; a step is of no op.
-    Slice(thread, "EnqueueStep", "runtime", step.released_ns, step.handed_over_ns,
+    Slice(thread, "EnqueueStep", "runtime", enqueue_begin_ns, enqueue_end_ns,
           {{"External id", 0}, {"correlation", NextId()}});
-    Slice(thread, "Synchronize", "wait", step.handed_over_ns, step.end_ns, Json::object());
+    Slice(thread, "Synchronize", "wait", enqueue_end_ns, step.end_ns, Json::object());
     for (const TimelinePhase& phase : step.phases) {
       Slice(StreamTrack(phase.stream), std::string(tp::Name(phase.phase)), "gpu_user_annotation",
             phase.begin_ns, phase.end_ns, {{"step", step.number}});
@@ -164,7 +167,8 @@ class Writer {
   void AddOp(const TimelineOp& op) {
     const int64_t id = NextId();
     const Track stream = StreamTrack(op.stream);
-    if (timeline_.device.gpu) {
+    // TensorBoard wants collectives within the step. Other ops of a GPU may overlap where they run.
+    if (timeline_.device.gpu && !op.collective) {
       Slice(RankThread(), OpName(op), "cpu_op", op.enqueue_begin_ns, op.enqueue_end_ns,
             OpArgs(op, id));
     } else {
