@@ -13,6 +13,7 @@
 #include "backends/nccl/cupti_trace.h"
 #include "backends/nccl/error.h"
 #include "backends/nccl/gate.h"
+#include "backends/nccl/kernel_times.h"
 #include "backends/nccl/op_scope.h"
 #include "backends/nccl/step_plan.h"
 
@@ -167,7 +168,8 @@ class NcclExecutor : public Executor {
     int device = 0;
     TP_CUDA(cudaGetDevice(&device));
     TP_ASSIGN_OR_RETURN(auto kernels, CuptiTrace::Take(device, profile_began_ns_, notes_));
-    CorrectClock(kernels);
+    CorrectClock(seen_to_end_ns_, kernels);
+    CountFromEndOfEarlier(schedule_.ops, kernels);
     record.ops.clear();
     for (size_t i = 0; i < schedule_.ops.size(); ++i) {
       OpRecord op = {record.begin_ns, record.begin_ns, SentBy(static_cast<int>(i))};
@@ -177,21 +179,6 @@ class NcclExecutor : public Executor {
       record.profile.push_back({notes_[i].begin_ns, notes_[i].end_ns, std::move(kernels[i])});
     }
     return record;
-  }
-
-  // CUPTI converts the GPU's clock to the host's with an error of some microseconds. A step's
-  // kernels ended before the host saw that they had.
-  void CorrectClock(std::vector<std::vector<KernelRecord>>& kernels_by_op) const {
-    int64_t late = 0;
-    for (const auto& kernels : kernels_by_op) {
-      for (const KernelRecord& k : kernels) late = std::max(late, k.end_ns - seen_to_end_ns_);
-    }
-    for (auto& kernels : kernels_by_op) {
-      for (KernelRecord& k : kernels) {
-        k.begin_ns -= late;
-        k.end_ns -= late;
-      }
-    }
   }
 
   Status Capture(StepKind kind, cudaGraphExec_t* executable) {

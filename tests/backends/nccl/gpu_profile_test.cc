@@ -64,12 +64,16 @@ TEST(GpuProfile, EveryOpHasItsKernels) {
           ASSERT_EQ(rank.profile.steps.size(), 3u) << what;
           for (const ProfiledStep& step : rank.profile.steps) {
             ASSERT_EQ(step.record.profile.size(), rank.schedule.ops.size()) << what;
+            std::map<Stream, int64_t> stream_ended_ns;
             for (size_t i = 0; i < rank.schedule.ops.size(); ++i) {
               const ScheduledOp& op = rank.schedule.ops[i];
               const std::vector<KernelRecord>& kernels = step.record.profile[i].kernels;
               EXPECT_FALSE(kernels.empty()) << what << " " << op.name;
               for (const KernelRecord& kernel : kernels) {
-                EXPECT_LT(kernel.begin_ns, kernel.end_ns) << what << " " << kernel.name;
+                EXPECT_LE(kernel.begin_ns, kernel.end_ns) << what << " " << kernel.name;
+                EXPECT_LE(stream_ended_ns[op.stream], kernel.begin_ns)
+                    << what << " " << kernel.name;
+                stream_ended_ns[op.stream] = kernel.end_ns;
                 if (kernel.kind != KernelRecord::Kind::kKernel) continue;
                 EXPECT_EQ(IsCollective(kernel.name), op.action == Action::kCollective)
                     << what << " " << op.name << " " << kernel.name;
