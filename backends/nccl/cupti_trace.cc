@@ -256,7 +256,11 @@ Status CuptiTrace::Stop() {
   TP_RETURN_IF_ERROR(Record(false));
   // Attached, it slows what comes after, turned off or not.
   state.set_up = false;
-  return FromCupti(cuptiFinalize(), "cuptiFinalize");
+  TP_RETURN_IF_ERROR(FromCupti(cuptiFinalize(), "cuptiFinalize"));
+  const std::lock_guard<std::mutex> delivered(state.mutex);
+  state.called_ns.clear();  // correlations may be given anew
+  state.seen.clear();
+  return OkStatus();
 }
 
 StatusOr<std::vector<std::vector<KernelRecord>>> CuptiTrace::Take(
@@ -279,6 +283,12 @@ StatusOr<std::vector<std::vector<KernelRecord>>> CuptiTrace::Take(
       return Internal(fmt::format("CUPTI saw '{}' on GPU {}, which no op is known to have launched",
                                   unknown->record.name, device));
     }
+  }
+  if (std::all_of(by_op.begin(), by_op.end(), [](const auto& ks) { return ks.empty(); })) {
+    return Unavailable(fmt::format(
+        "CUPTI saw nothing of what GPU {} ran; where another profiler has this process, "
+        "leave --profile out",
+        device));
   }
   for (std::vector<KernelRecord>& kernels : by_op) {
     std::sort(kernels.begin(), kernels.end(),

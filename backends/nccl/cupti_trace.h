@@ -28,18 +28,8 @@ class CuptiTrace {
   // What `device` has run since the last Take, by op, each in the order of beginning. Nothing may
   // still run there. `notes` are those of the launches; what was launched before `since_ns` is
   // dropped. Blocks while an op has no kernel yet, a moment at most: some ops have none. Errors:
-  // CUPTI's; something ran that no op is known for.
+  // CUPTI's, one that saw nothing at all among them; something ran that no op is known for.
   static StatusOr<std::vector<std::vector<KernelRecord>>> Take(int device, int64_t since_ns,
-                                                               const std::vector<OpNote>& notes);
-
-  // Drops what `device` ran until now: what came before the first step to be recorded, while
-  // another rank was recording already. Errors: CUPTI's.
-  static Status Forget(int device);
-
-  // What `device` has run since the last Take or Forget, by op, each in the order of beginning.
-  // Nothing may still run there. `notes` are those of the launch, or of the graph's capture.
-  // Errors: CUPTI's; something ran that no op is known for.
-  static StatusOr<std::vector<std::vector<KernelRecord>>> Take(int device,
                                                                const std::vector<OpNote>& notes);
 };
 

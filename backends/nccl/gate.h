@@ -1,8 +1,7 @@
 // Gate: holds a stream while the host enqueues what is to run without gaps.
 //
-// A kernel of one thread watches a flag in the host's memory. Behind a kernel the GPU has the next
-// ones ready when it ends; behind a host function or a wait for a value it starts to fetch them
-// only then. Source: the same idea as the blocking kernel of NVIDIA's nvbench.
+// A kernel of one thread watches a flag in the host's memory, so that no thread of the host has to
+// be woken. Source: the same idea as the blocking kernel of NVIDIA's nvbench.
 #pragma once
 
 #include <cuda_runtime_api.h>
