@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <array>
-#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -15,6 +14,7 @@
 #include "backends/cpu/gemm.h"
 #include "backends/cpu/kernels.h"
 #include "sim/collectives/communicator.h"
+#include "tp/core/clock.h"
 #include "tp/schedule/hazards.h"
 
 namespace tp::cpu {
@@ -22,12 +22,6 @@ namespace {
 
 constexpr size_t kAlignment = 4096;  // a page: no two buffers share a cache line, and GEMM likes it
 constexpr uint64_t kStop = ~uint64_t{0};
-
-int64_t NowNs() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
 
 cpu_set_t AllowedCores() {
   cpu_set_t allowed;
@@ -127,7 +121,7 @@ class ExecutorState {
       TP_RETURN_IF_ERROR(Synchronize());  // the workers read kind_ until then
       kind_ = kind;
     }
-    record_.begin_ns = NowNs();
+    record_.begin_ns = SteadyNanoseconds();
     scheduler().Raise(ordered_, ++steps_);
     return OkStatus();
   }
@@ -136,7 +130,7 @@ class ExecutorState {
     for (int stream = 0; stream < kNumStreams; ++stream) {
       if (used_[stream]) TP_RETURN_IF_ERROR(AwaitOwn(done_[stream], steps_, "its streams to end"));
     }
-    if (synchronized_ < steps_) record_.end_ns = NowNs();
+    if (synchronized_ < steps_) record_.end_ns = SteadyNanoseconds();
     synchronized_ = steps_;
     return OkStatus();
   }
@@ -225,7 +219,7 @@ class ExecutorState {
       }
     }
     OpRecord& record = record_.ops[index];
-    record.begin_ns = NowNs();
+    record.begin_ns = SteadyNanoseconds();
     if (op.action == Action::kCollective) {
       sim::Communicator& communicator = *communicators_[static_cast<int>(op.axis)];
       TP_RETURN_IF_ERROR(
@@ -234,7 +228,7 @@ class ExecutorState {
     } else {
       Compute(op);
     }
-    record.end_ns = NowNs();
+    record.end_ns = SteadyNanoseconds();
     if (awaited_[index]) scheduler().Raise(ended_[index], step);
     return OkStatus();
   }

@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "backends/nccl/error.h"
+#include "tp/core/clock.h"
 
 namespace tp::nccl {
 namespace {
@@ -62,11 +63,7 @@ State& TheState() {
   return *state;
 }
 
-uint64_t CUPTIAPI SteadyNow() {
-  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
-                                   std::chrono::steady_clock::now().time_since_epoch())
-                                   .count());
-}
+uint64_t CUPTIAPI SteadyNow() { return static_cast<uint64_t>(SteadyNanoseconds()); }
 
 std::string Demangled(const char* name) {
   int status = 0;

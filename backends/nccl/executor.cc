@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <chrono>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,15 +15,10 @@
 #include "backends/nccl/kernel_times.h"
 #include "backends/nccl/op_scope.h"
 #include "backends/nccl/step_plan.h"
+#include "tp/core/clock.h"
 
 namespace tp::nccl {
 namespace {
-
-int64_t HostNow() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
 
 constexpr int64_t kToSeeEveryone = 200'000;  // nanoseconds
 
@@ -97,7 +91,7 @@ class NcclExecutor : public Executor {
       TP_RETURN_IF_ERROR(FromCuda(state, "cudaEventQuery"));
       return true;
     }));
-    seen_to_end_ns_ = HostNow();
+    seen_to_end_ns_ = SteadyNanoseconds();
     pending_ = false;
     return CollectTimes();
   }
@@ -148,7 +142,7 @@ class NcclExecutor : public Executor {
 
   Status BeginProfile() {
     notes_.assign(schedule_.ops.size() + 1, {});
-    profile_began_ns_ = HostNow();
+    profile_began_ns_ = SteadyNanoseconds();
     TP_RETURN_IF_ERROR(CuptiTrace::Start());
     profiling_ = true;
     OpScope::NoteIn(&notes_);
@@ -236,7 +230,7 @@ class NcclExecutor : public Executor {
     pending_ = true;
     ops_timed_ = time_ops;
     op_by_op_ = op_by_op;
-    handed_over_ns_ = HostNow();
+    handed_over_ns_ = SteadyNanoseconds();
     Status status = EnqueueBetweenEvents(kind, stream);
     if (op_by_op_ && status.ok()) status = AwaitOpening();
     gate_.Open();
@@ -247,8 +241,8 @@ class NcclExecutor : public Executor {
   // the others would wait that out in a collective. So they agree on a time to begin.
   Status AwaitOpening() {
     TP_ASSIGN_OR_RETURN(const std::vector<std::string> arrivals,
-                        rank_.control().Gather(std::to_string(HostNow()), Receivers::kEveryone,
-                                               rank_.options().deadline));
+                        rank_.control().Gather(std::to_string(SteadyNanoseconds()),
+                                               Receivers::kEveryone, rank_.options().deadline));
     int64_t opening_ns = 0;
     for (const std::string& text : arrivals) {
       int64_t arrived_ns = 0;
@@ -257,16 +251,16 @@ class NcclExecutor : public Executor {
     }
     opening_ns += kToSeeEveryone;
     // Longer is only what another host's clock is ahead.
-    if (opening_ns - HostNow() > kToSeeEveryone) opening_ns = 0;
-    while (HostNow() < opening_ns) continue;
-    handed_over_ns_ = HostNow();
+    if (opening_ns - SteadyNanoseconds() > kToSeeEveryone) opening_ns = 0;
+    while (SteadyNanoseconds() < opening_ns) continue;
+    handed_over_ns_ = SteadyNanoseconds();
     return OkStatus();
   }
 
   Status CloseGate(cudaStream_t stream) {
-    const int64_t begin_ns = HostNow();
+    const int64_t begin_ns = SteadyNanoseconds();
     TP_CUDA(gate_.CloseOn(stream));
-    if (profiling_) notes_.back() = {begin_ns, HostNow()};
+    if (profiling_) notes_.back() = {begin_ns, SteadyNanoseconds()};
     return OkStatus();
   }
 

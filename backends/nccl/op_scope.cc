@@ -2,19 +2,14 @@
 
 #include <nvtx3/nvToolsExt.h>
 
-#include <chrono>
 #include <string>
+
+#include "tp/core/clock.h"
 
 namespace tp::nccl {
 namespace {
 
 thread_local std::vector<OpNote>* noted = nullptr;
-
-int64_t NowNs() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
 
 }  // namespace
 
@@ -32,12 +27,12 @@ void PhaseScope::Enter(Phase phase) {
 
 OpScope::OpScope(int index, const ScheduledOp& op) : index_(index) {
   nvtxRangePushA(op.name.c_str());
-  if (noted != nullptr) (*noted)[static_cast<size_t>(index)].begin_ns = NowNs();
+  if (noted != nullptr) (*noted)[static_cast<size_t>(index)].begin_ns = SteadyNanoseconds();
 }
 
 OpScope::~OpScope() {
   nvtxRangePop();
-  if (noted != nullptr) (*noted)[static_cast<size_t>(index_)].end_ns = NowNs();
+  if (noted != nullptr) (*noted)[static_cast<size_t>(index_)].end_ns = SteadyNanoseconds();
 }
 
 void OpScope::NoteIn(std::vector<OpNote>* notes) { noted = notes; }

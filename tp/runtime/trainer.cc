@@ -1,9 +1,9 @@
 #include "tp/runtime/trainer.h"
 
-#include <chrono>
 #include <memory>
 #include <utility>
 
+#include "tp/core/clock.h"
 #include "tp/runtime/assemble.h"
 #include "tp/runtime/blob.h"
 #include "tp/schedule/lower.h"
@@ -12,12 +12,6 @@ namespace tp {
 namespace {
 
 constexpr int kTimedOpSteps = 5;  // extra steps where timing the ops slows them down
-
-int64_t NowNs() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
 
 bool IsSource(const Program& program, const Binding& binding) {
   const OpKind kind = program.ops()[program.DefinitionOf(binding.value)].kind;
@@ -80,13 +74,13 @@ class RankRun {
   StatusOr<ProfiledStep> StepOnTheClock() {
     ProfiledStep step;
     step.number = whole_steps_++;
-    step.arrived_ns = NowNs();
+    step.arrived_ns = SteadyNanoseconds();
     TP_RETURN_IF_ERROR(context_.Barrier());
-    step.released_ns = NowNs();
+    step.released_ns = SteadyNanoseconds();
     TP_RETURN_IF_ERROR(executor_->EnqueueStep(StepKind::kWhole));
-    step.handed_over_ns = NowNs();
+    step.handed_over_ns = SteadyNanoseconds();
     TP_RETURN_IF_ERROR(executor_->Synchronize());
-    step.synchronized_ns = NowNs();
+    step.synchronized_ns = SteadyNanoseconds();
     TP_ASSIGN_OR_RETURN(step.record, executor_->CollectProfile());
     return step;
   }
