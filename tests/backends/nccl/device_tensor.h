@@ -76,11 +76,12 @@ class DeviceTensor {
     }
     return Upload();
   }
-  // Nothing but margin, for an output.
+  // Nothing but margin, for an output. Streams that wait for no other may use it at once.
   DeviceTensor& Upload() {
     std::vector<std::byte> bytes(image_.size() * SizeOf(matrix_.dtype));
     EncodeFromDouble(matrix_.dtype, image_, bytes);
     EXPECT_EQ(cudaMemcpy(base_, bytes.data(), bytes.size(), cudaMemcpyHostToDevice), cudaSuccess);
+    EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);  // a copy of pageable memory may still run
     return *this;
   }
 

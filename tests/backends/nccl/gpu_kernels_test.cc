@@ -49,6 +49,7 @@ class ScratchMemory {
     void* counters = nullptr;
     EXPECT_EQ(cudaMalloc(&counters, (size.counters + 1) * sizeof(unsigned)), cudaSuccess);
     EXPECT_EQ(cudaMemset(counters, 0, (size.counters + 1) * sizeof(unsigned)), cudaSuccess);
+    EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
     scratch_.counters = static_cast<unsigned*>(counters);
   }
   ~ScratchMemory() {
