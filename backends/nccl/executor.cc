@@ -78,8 +78,8 @@ class NcclExecutor : public Executor {
   }
 
   Status EnqueueStep(StepKind kind) override {
-    if (rank_.failed()) return rank_.control().Failure();
-    const Status status = EnqueueTimedStep(kind);
+    Status status = rank_.control().Failure();  // another rank's, too
+    if (status.ok()) status = EnqueueTimedStep(kind);
     return status.ok() ? status : rank_.Fail(status);
   }
 

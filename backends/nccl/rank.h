@@ -60,7 +60,6 @@ class Rank {
   // Tells the other ranks of `error`, ends what runs here, and returns the error as this rank
   // should report it: its own, or the first one's.
   Status Fail(const Status& error);
-  bool failed() const { return failed_; }
   // Whether nothing runs on the device any more; memory may be freed only then.
   bool idle() const { return idle_; }
 
