@@ -1,7 +1,7 @@
-#pragma once
-
-// Owns nothing: the one clock that times are taken on, std::chrono::steady_clock, in nanoseconds.
+// SteadyNanoseconds: the clock that what is measured is measured on, std::chrono::steady_clock.
+//
 // The processes of one host share it, those of two hosts do not. Any thread may ask.
+#pragma once
 
 #include <chrono>
 #include <cstdint>
