@@ -78,6 +78,27 @@ TEST(Overlap, SumsTheLossBeforeWhoNeedsIt) {
   EXPECT_LT(last(Action::kSumRows, "loss"), last(Action::kCollective, "loss.whole"));
 }
 
+// Three parts of 1024 rows are not 342, 341 and 341: a part that begins at row 342 of a matrix that
+// lies along its columns begins where no wide access does.
+TEST(Overlap, PartsBeginWhereWideAccessesDo) {
+  LinearStepOptions options;
+  options.mode = LinearMode::kRow;
+  options.tokens = 1024;
+  options.in_features = 12288;
+  options.out_features = 4096;
+  options.dtype = DType::kBFloat16;
+  const Mesh mesh = Mesh::Create(2, 1).value();
+  const Program program = MakeLinearStep(options, mesh).value();
+  const Schedule schedule = Lower(program, mesh, 0, {.sum_part_bytes = int64_t{8} << 20}).value();
+  std::vector<int64_t> rows;
+  for (const ScheduledOp& op : schedule.ops) {
+    if (op.action != Action::kGemm || op.name != "dx.partial") continue;
+    rows.push_back(op.writes[0].rows);
+    for (const View& view : op.reads) EXPECT_EQ(view.offset % 64, 0) << view.offset;
+  }
+  EXPECT_THAT(rows, ElementsAre(384, 320, 320));
+}
+
 TEST(Overlap, LeavesASumThatIsSmallerThanTwoParts) {
   EXPECT_EQ(OpsOf(LinearMode::kColumn, 401), OpsOf(LinearMode::kColumn, 0));
 }

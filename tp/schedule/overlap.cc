@@ -1,6 +1,7 @@
 #include "tp/schedule/overlap.h"
 
 #include <algorithm>
+#include <bit>
 #include <map>
 #include <optional>
 #include <utility>
@@ -11,7 +12,31 @@
 namespace tp {
 namespace {
 
-View RowsOf(const View& view, const ShardGeometry& parts, int part) {
+constexpr int64_t kMostRowsOfBlock = 64;
+
+// Rows in parts that begin at multiples of a block. A matrix product that begins anywhere else may
+// read its operands from where the hardware's wide accesses do not begin, many times slower. A
+// block is a power of two, at most kMostRowsOfBlock, and half a part at most.
+class RowParts {
+ public:
+  RowParts(int64_t rows, int parts)
+      : rows_(rows), block_(BlockFor(rows / parts)), blocks_((rows + block_ - 1) / block_, parts) {}
+
+  int parts() const { return blocks_.parts(); }
+  int64_t Offset(int part) const { return std::min(rows_, blocks_.Offset(part) * block_); }
+  int64_t Length(int part) const { return Offset(part + 1) - Offset(part); }
+
+ private:
+  static int64_t BlockFor(int64_t rows_of_part) {
+    const auto half = static_cast<uint64_t>(std::max<int64_t>(rows_of_part / 2, 1));
+    return std::min(kMostRowsOfBlock, static_cast<int64_t>(std::bit_floor(half)));
+  }
+
+  int64_t rows_, block_;
+  ShardGeometry blocks_;
+};
+
+View RowsOf(const View& view, const RowParts& parts, int part) {
   return view.Sub(parts.Offset(part), 0, parts.Length(part), view.columns);
 }
 
@@ -74,7 +99,7 @@ class SumCutter {
   }
 
   void CutProduct(const ScheduledOp& product, const ScheduledOp& sum) {
-    const ShardGeometry parts(sum.send.rows, PartsOf(sum.send));
+    const RowParts parts(sum.send.rows, PartsOf(sum.send));
     for (int part = 0; part < parts.parts(); ++part) {
       ops_.push_back(RowsOfProduct(product, parts, part));
       ScheduledOp one = sum;
@@ -87,8 +112,7 @@ class SumCutter {
     cut_.push_back(sum.send);
   }
 
-  static ScheduledOp RowsOfProduct(const ScheduledOp& product, const ShardGeometry& parts,
-                                   int part) {
+  static ScheduledOp RowsOfProduct(const ScheduledOp& product, const RowParts& parts, int part) {
     ScheduledOp one = product;
     one.reads[0] = RowsOf(product.reads[0], parts, part);
     one.writes[0] = RowsOf(product.writes[0], parts, part);
@@ -121,7 +145,7 @@ class SumCutter {
                              schedule_.ops[i + 1].action == Action::kGemm &&
                              schedule_.ops[i + 1].reads[0] == result &&
                              BytesOf(schedule_.ops[i + 1].writes[0]) / PartsOf(sum) >= part_bytes_;
-    const ShardGeometry parts(sum.rows, PartsOf(sum));
+    const RowParts parts(sum.rows, PartsOf(sum));
     const std::vector<View> losses = LossesOf(op, parts.parts());
     const size_t behind = i + (has_product ? 2 : 1);
     for (int part = 0; part < parts.parts(); ++part) {

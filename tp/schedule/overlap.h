@@ -10,9 +10,11 @@
 
 namespace tp {
 
-// Cuts a matrix product whose result is summed over ranks, and the sum, into parts of rows of at
-// least `part_bytes` (at most kMostParts): the sum of one part is under way while the product makes
-// the next. Elementwise ops that read the sum are cut alike, and so is a product behind such an op
+// Cuts a matrix product whose result is summed over ranks, and the sum, into parts of rows of about
+// `part_bytes` or more (at most kMostParts): the sum of one part is under way while the product
+// makes the next. Where parts have 128 rows or more they begin at multiples of 64, and where they
+// have fewer, at multiples of the largest power of two that fits twice: wide accesses begin there.
+// Elementwise ops that read the sum are cut alike, and so is a product behind such an op
 // whose parts are then as large: they begin when the first part has come; a loss is summed over the
 // parts at the end. Leaves alone what is smaller than two parts, and sums whose rows are not the
 // slowest index in memory.
