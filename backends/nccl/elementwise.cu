@@ -85,32 +85,47 @@ Grid WithoutSecond(const DeviceMatrix& in, const DeviceMatrix& out) {
   return grid;
 }
 
-constexpr int kTile = 32;
-constexpr int kTileRows = 8;
+constexpr int kLanes = 32;  // threads along a line of a tile
+constexpr int kLines = 8;   // and across
+
+// Elements of a tile's side: of 16 bits, more, so that as many bytes are under way.
+template <typename Bits>
+constexpr int kTile = sizeof(Bits) == 2 ? 64 : 32;
 
 // Copies between matrices that run in different directions, a tile at a time, so that both are
 // read and written along the direction in which they lie. `in` runs along columns.
 template <typename Bits>
-__global__ void __launch_bounds__(kTile* kTileRows)
+__global__ void __launch_bounds__(kLanes* kLines)
     TransposeKernel(DeviceMatrix in, DeviceMatrix out, int64_t tiles_across, int64_t tiles) {
   AwaitEarlierKernels();
-  __shared__ Bits tile[kTile][kTile + 1];
+  constexpr int kSide = kTile<Bits>;
+  constexpr int kPad = sizeof(Bits) == 2 ? 2 : 1;  // to the next bank
+  __shared__ Bits tile[kSide][kSide + kPad];
   const auto* from = static_cast<const Bits*>(in.data);
   auto* to = static_cast<Bits*>(out.data);
   for (int64_t t = blockIdx.x; t < tiles; t += gridDim.x) {
-    const int64_t row = t / tiles_across * kTile;
-    const int64_t column = t % tiles_across * kTile;
-    for (int r = threadIdx.y; r < kTile; r += kTileRows) {
-      const int64_t i = row + r, j = column + threadIdx.x;
-      if (i < in.rows && j < in.columns) {
-        tile[r][threadIdx.x] = from[i * in.row_stride + j * in.column_stride];
+    const int64_t row = t / tiles_across * kSide;
+    const int64_t column = t % tiles_across * kSide;
+#pragma unroll
+    for (int r = 0; r < kSide; r += kLines) {
+#pragma unroll
+      for (int c = 0; c < kSide; c += kLanes) {
+        const int64_t i = row + r + threadIdx.y, j = column + c + threadIdx.x;
+        if (i < in.rows && j < in.columns) {
+          tile[r + threadIdx.y][c + threadIdx.x] =
+              __ldg(&from[i * in.row_stride + j * in.column_stride]);
+        }
       }
     }
     __syncthreads();
-    for (int r = threadIdx.y; r < kTile; r += kTileRows) {
-      const int64_t i = row + threadIdx.x, j = column + r;
-      if (i < in.rows && j < in.columns) {
-        to[i * out.row_stride + j * out.column_stride] = tile[threadIdx.x][r];
+#pragma unroll
+    for (int r = 0; r < kSide; r += kLines) {
+#pragma unroll
+      for (int c = 0; c < kSide; c += kLanes) {
+        const int64_t i = row + c + threadIdx.x, j = column + r + threadIdx.y;
+        if (i < in.rows && j < in.columns) {
+          to[i * out.row_stride + j * out.column_stride] = tile[c + threadIdx.x][r + threadIdx.y];
+        }
       }
     }
     __syncthreads();
@@ -119,11 +134,12 @@ __global__ void __launch_bounds__(kTile* kTileRows)
 
 template <typename Bits>
 cudaError_t LaunchTranspose(const DeviceMatrix& in, const DeviceMatrix& out, cudaStream_t stream) {
-  const int64_t across = (in.columns + kTile - 1) / kTile;
-  const int64_t tiles = (in.rows + kTile - 1) / kTile * across;
+  constexpr int kSide = kTile<Bits>;
+  const int64_t across = (in.columns + kSide - 1) / kSide;
+  const int64_t tiles = (in.rows + kSide - 1) / kSide * across;
   const auto blocks = static_cast<unsigned>(std::min<int64_t>(tiles, kMostBlocks));
-  return LaunchKernel(TransposeKernel<Bits>, blocks, dim3(kTile, kTileRows), stream, in, out,
-                      across, tiles);
+  return LaunchKernel(TransposeKernel<Bits>, blocks, dim3(kLanes, kLines), stream, in, out, across,
+                      tiles);
 }
 
 __device__ inline uint32_t Mix(uint64_t x) {
@@ -173,11 +189,11 @@ cudaError_t Copy(const DeviceMatrix& in, const DeviceMatrix& out, cudaStream_t s
     const DeviceMatrix to = RunsDownRows(in) ? out.Transposed() : out;
     switch (SizeOf(in.dtype)) {
       case 8:
-        return LaunchTranspose<uint64_t>(from, to, stream);
+        return LaunchTranspose<unsigned long long>(from, to, stream);
       case 4:
-        return LaunchTranspose<uint32_t>(from, to, stream);
+        return LaunchTranspose<unsigned>(from, to, stream);
       default:
-        return LaunchTranspose<uint16_t>(from, to, stream);
+        return LaunchTranspose<unsigned short>(from, to, stream);
     }
   }
   const Grid grid = WithoutSecond(in, out);

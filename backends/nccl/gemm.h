@@ -1,11 +1,16 @@
-// Gemm: one matrix product of a Schedule, planned once, through cuBLASLt, or by a kernel of
-// thin_gemm.h where that is faster.
+// Gemm: one matrix product of a Schedule, planned once, and all the ways to compute it.
 //
 // c = a b [+ bias on each row], for matrices that lie along rows or along columns, each its own
-// way. fp64 computes in fp64; fp32 in fp32, or with its inputs rounded to tf32 where asked; bf16
-// and fp16 in fp32, with one rounding at the store. The bias is added in cuBLASLt's epilogue where
-// c lies along columns, or where cuBLASLt takes a bias along c's other direction; else by a kernel
-// after it. A product over no elements is zero [+ bias], and an empty c is left alone.
+// way. The types compute as LtProduct says. A product over no elements is zero [+ bias], and an
+// empty c is left alone.
+//
+// The ways are cuBLASLt's algorithms (lt_product.h), with the bias added in its epilogue or written
+// to c beforehand, and a kernel for thin fp32 matrices (thin_gemm.h). Tensor cores are fed by
+// accesses of 16 bytes. A matrix of which the lines do not begin or end at multiples of these, such
+// as one of 1023 rows that lies along its columns, leaves cuBLASLt with kernels that are many times
+// slower; so a product with such a matrix is also offered with it turned, that is, copied to
+// scratch memory in the other direction, where its lines are even. An uneven c is computed there
+// and copied back.
 #pragma once
 
 #include <cublasLt.h>
@@ -17,21 +22,11 @@
 #include <string>
 #include <vector>
 
+#include "backends/nccl/lt_product.h"
 #include "backends/nccl/matrix.h"
 #include "tp/core/status.h"
 
 namespace tp::nccl {
-
-// What all products of a rank share. Those that share a workspace run one after the other.
-struct GemmContext {
-  cublasLtHandle_t handle = nullptr;
-  void* workspace = nullptr;
-  size_t workspace_bytes = 0;
-};
-
-struct GemmOptions {
-  bool tf32 = false;
-};
 
 class Gemm {
  public:
@@ -42,48 +37,56 @@ class Gemm {
                                               const DeviceMatrix& b, const DeviceMatrix& c,
                                               const std::optional<DeviceMatrix>& bias,
                                               const GemmOptions& options);
-  ~Gemm();
-  Gemm(const Gemm&) = delete;
-  Gemm& operator=(const Gemm&) = delete;
+  // What a product needs of GemmContext::scratch; without it, nothing is turned.
+  static size_t ScratchBytes(const DeviceMatrix& a, const DeviceMatrix& b, const DeviceMatrix& c,
+                             const GemmOptions& options);
 
-  // How many algorithms there are to choose from; 0 where nothing is multiplied.
-  int candidates() const { return static_cast<int>(algorithms_.size()) + (thin_ ? 1 : 0); }
+  // How many there are to choose from; 0 where nothing is multiplied.
+  int candidates() const { return static_cast<int>(candidates_.size()); }
   void Choose(int candidate) { chosen_ = candidate; }
+  // Adds candidates that differ little from this one, behind the others.
+  void OfferNeighbours(int candidate);
 
   // Equal for products that have the same candidates.
   const std::string& signature() const { return signature_; }
+  // "bf16 NT 1024x2048x4096 ...": the way and the algorithm of a candidate, for people.
+  std::string Describe(int candidate) const;
 
   // Enqueues the product on `stream`.
   Status Run(cudaStream_t stream) const;
 
  private:
-  enum class BiasBy { kNobody, kEpilogue, kPrefill };
-
-  // a and b of a product that is also one for ThinGemm.
-  struct Thin {
-    DeviceMatrix a, b;
+  // Where the turned ones of a product's matrices are.
+  struct Turned {
+    std::optional<DeviceMatrix> a, b, c;
   };
+  // One description to cuBLASLt, and what is done before and after it.
+  struct Way {
+    Turned turned;
+    LtProduct::Plus plus = LtProduct::Plus::kNothing;
+    std::unique_ptr<LtProduct> product;
+  };
+  struct Candidate {
+    int way = 0;  // kThin: ThinGemm
+    int algorithm = 0;
+  };
+  static constexpr int kThin = -1;
 
-  Gemm(const GemmContext& context, const DeviceMatrix& c, const std::optional<DeviceMatrix>& bias)
-      : context_(context), c_(c), bias_(bias) {}
-  Status Describe(const DeviceMatrix& a, const DeviceMatrix& b, const DeviceMatrix& d,
-                  bool row_order, bool bias_in_epilogue, const GemmOptions& options);
-  // Fills algorithms_; none is no error.
-  Status AskForAlgorithms();
-  void OfferThin(const DeviceMatrix& a, const DeviceMatrix& b, const GemmOptions& options);
-  Status SetAlignments(cublasLtMatmulPreference_t preference) const;
-  void Release();
+  Gemm(const GemmContext& context, const DeviceMatrix& a, const DeviceMatrix& b,
+       const DeviceMatrix& c, const std::optional<DeviceMatrix>& bias, const GemmOptions& options)
+      : context_(context), options_(options), a_(a), b_(b), c_(c), bias_(bias) {}
+  Status OfferWays(const Turned& turned);
+  Status OfferWay(const Turned& turned, LtProduct::Plus plus);
+  Turned TurnUneven() const;
+  static std::string NameOf(const Way& way);
+  void OfferThin();
 
   const GemmContext context_;
-  const DeviceMatrix c_;
+  const GemmOptions options_;
+  const DeviceMatrix a_, b_, c_;
   const std::optional<DeviceMatrix> bias_;
-  BiasBy bias_by_ = BiasBy::kNobody;
-  const void* a_ = nullptr;  // cuBLASLt's A: c's transpose is computed where c lies along columns
-  const void* b_ = nullptr;
-  cublasLtMatmulDesc_t operation_ = nullptr;
-  cublasLtMatrixLayout_t a_layout_ = nullptr, b_layout_ = nullptr, d_layout_ = nullptr;
-  std::vector<cublasLtMatmulAlgo_t> algorithms_;
-  std::optional<Thin> thin_;  // the last candidate
+  std::vector<Way> ways_;
+  std::vector<Candidate> candidates_;
   int chosen_ = 0;
   std::string signature_;
 };

@@ -1,11 +1,11 @@
 #include "backends/nccl/gemm_search.h"
 
+#include <fmt/format.h>
+#include <glog/logging.h>
+
 #include <algorithm>
 #include <cstring>
 #include <limits>
-#include <map>
-#include <string>
-#include <utility>
 
 #include "backends/nccl/error.h"
 
@@ -14,6 +14,15 @@ namespace {
 
 constexpr double kLongEnough = 1e-3;  // seconds of work that an event times well
 constexpr int kMostRepeats = 20;
+// A rough look at a candidate: seconds of work, and at most so many runs.
+constexpr double kRoughly = 2e-4;
+constexpr int kRoughRepeats = 10;
+// Times the best: what the first look and the second must not pass for a candidate to be timed
+// well.
+constexpr double kFar = 3, kNear = 1.15;
+constexpr double kShort = 2e-4;      // seconds: products worth trying neighbours for
+constexpr int kMostRounds = 2;       // of neighbours
+constexpr double kWorthMore = 0.97;  // times the best before: what calls for another round
 
 // A graph of `repeats` runs, and the events around its replay.
 class RepeatGraph {
@@ -59,52 +68,88 @@ class RepeatGraph {
   cudaEvent_t events_[2] = {};
 };
 
-// One rank's measurements of one product, as they travel.
-struct Measured {
-  std::string signature;
-  std::vector<double> seconds;  // by candidate
-};
-
-std::string Pack(const std::vector<Measured>& all) {
+// Seconds by candidate, as they travel.
+std::string Pack(const GemmTimes& all) {
   std::string bytes;
   const auto put = [&](const void* data, size_t size) {
     bytes.append(static_cast<const char*>(data), size);
   };
-  for (const Measured& one : all) {
-    const uint64_t sizes[2] = {one.signature.size(), one.seconds.size()};
+  for (const auto& [signature, seconds] : all) {
+    const uint64_t sizes[2] = {signature.size(), seconds.size()};
     put(sizes, sizeof(sizes));
-    put(one.signature.data(), one.signature.size());
-    put(one.seconds.data(), one.seconds.size() * sizeof(double));
+    put(signature.data(), signature.size());
+    put(seconds.data(), seconds.size() * sizeof(double));
   }
   return bytes;
 }
 
-std::vector<Measured> Unpack(const std::string& bytes) {
-  std::vector<Measured> all;
+GemmTimes Unpack(const std::string& bytes) {
+  GemmTimes all;
   for (size_t at = 0; at < bytes.size();) {
     uint64_t sizes[2];
     std::memcpy(sizes, bytes.data() + at, sizeof(sizes));
     at += sizeof(sizes);
-    Measured one{bytes.substr(at, sizes[0]), std::vector<double>(sizes[1])};
+    std::vector<double>& seconds = all[bytes.substr(at, sizes[0])];
     at += sizes[0];
-    std::memcpy(one.seconds.data(), bytes.data() + at, sizes[1] * sizeof(double));
+    seconds.resize(sizes[1]);
+    std::memcpy(seconds.data(), bytes.data() + at, sizes[1] * sizeof(double));
     at += sizes[1] * sizeof(double);
-    all.push_back(std::move(one));
   }
   return all;
 }
 
-StatusOr<Measured> Measure(Gemm& gemm, cudaStream_t stream) {
-  Measured measured{gemm.signature(), {}};
-  for (int i = 0; i < gemm.candidates(); ++i) {
+// Seconds of a candidate: those of few runs, unless they are near `best`, the least so far.
+StatusOr<double> TimeCandidate(const Gemm& gemm, cudaStream_t stream, double best) {
+  const auto enqueue = [&](cudaStream_t s) { return gemm.Run(s); };
+  TP_RETURN_IF_ERROR(enqueue(stream));  // loads what is loaded on first use, outside of a capture
+  const int repeats = static_cast<int>(std::clamp(kRoughly / best, 1.0, double{kRoughRepeats}));
+  RepeatGraph rough;
+  TP_RETURN_IF_ERROR(rough.Capture(stream, repeats, enqueue));
+  TP_ASSIGN_OR_RETURN(double seconds, rough.Replay(stream));
+  if (seconds > repeats * best * kFar) return seconds / repeats;
+  TP_ASSIGN_OR_RETURN(seconds, rough.Replay(stream));
+  if (seconds > repeats * best * kNear) return seconds / repeats;
+  return TimeInGraph(stream, enqueue);
+}
+
+// What `times` lacks of the candidates of `gemm`, from `first` on.
+Status Measure(Gemm& gemm, cudaStream_t stream, std::vector<double>& times) {
+  double best = std::numeric_limits<double>::infinity();
+  for (double seconds : times) best = std::min(best, seconds);
+  for (int i = static_cast<int>(times.size()); i < gemm.candidates(); ++i) {
     gemm.Choose(i);
-    const StatusOr<double> seconds =
-        TimeInGraph(stream, [&](cudaStream_t s) { return gemm.Run(s); });
+    const StatusOr<double> seconds = TimeCandidate(gemm, stream, best);
     // A candidate that cuBLASLt then refuses to run is no choice, and no reason to stop.
-    measured.seconds.push_back(seconds.ok() ? *seconds : std::numeric_limits<double>::infinity());
     if (!seconds.ok() && cudaGetLastError() != cudaSuccess) return seconds.status();
+    times.push_back(seconds.ok() ? *seconds : std::numeric_limits<double>::infinity());
+    best = std::min(best, times.back());
   }
-  return measured;
+  return OkStatus();
+}
+
+// The mean over the ranks that have a product, by signature.
+StatusOr<GemmTimes> MeanOverRanks(const GemmTimes& mine, Control& control,
+                                  std::chrono::milliseconds deadline) {
+  TP_ASSIGN_OR_RETURN(const std::vector<std::string> all,
+                      control.Gather(Pack(mine), Receivers::kEveryone, deadline));
+  GemmTimes means;
+  std::map<std::string, int> ranks;
+  for (const std::string& bytes : all) {
+    for (const auto& [signature, seconds] : Unpack(bytes)) {
+      std::vector<double>& sum = means[signature];
+      sum.resize(std::max(sum.size(), seconds.size()));
+      for (size_t i = 0; i < seconds.size(); ++i) sum[i] += seconds[i];
+      ++ranks[signature];
+    }
+  }
+  for (auto& [signature, seconds] : means) {
+    for (double& one : seconds) one /= ranks[signature];
+  }
+  return means;
+}
+
+int BestOf(const std::vector<double>& seconds) {
+  return static_cast<int>(std::min_element(seconds.begin(), seconds.end()) - seconds.begin());
 }
 
 }  // namespace
@@ -129,26 +174,38 @@ StatusOr<double> TimeInGraph(cudaStream_t stream,
 }
 
 Status ChooseAlgorithms(const std::vector<Gemm*>& gemms, cudaStream_t stream, Control& control,
-                        std::chrono::milliseconds deadline) {
-  std::vector<Measured> mine;
-  for (Gemm* gemm : gemms) {
-    TP_ASSIGN_OR_RETURN(Measured measured, Measure(*gemm, stream));
-    mine.push_back(std::move(measured));
-  }
-  TP_ASSIGN_OR_RETURN(const std::vector<std::string> all,
-                      control.Gather(Pack(mine), Receivers::kEveryone, deadline));
-  std::map<std::string, std::vector<double>> sums;
-  for (const std::string& bytes : all) {
-    for (const Measured& measured : Unpack(bytes)) {
-      std::vector<double>& sum = sums[measured.signature];
-      sum.resize(std::max(sum.size(), measured.seconds.size()));
-      for (size_t i = 0; i < measured.seconds.size(); ++i) sum[i] += measured.seconds[i];
+                        std::chrono::milliseconds deadline, GemmTimes& times) {
+  std::vector<std::vector<double>> known(gemms.size());  // by product: the candidates measured
+  std::vector<double> before(gemms.size(), std::numeric_limits<double>::infinity());
+  std::vector<bool> done(gemms.size());
+  for (int round = 0; round <= kMostRounds; ++round) {
+    GemmTimes mine;
+    for (size_t i = 0; i < gemms.size(); ++i) {
+      if (done[i] || gemms[i]->candidates() == 0) continue;
+      const std::string& signature = gemms[i]->signature();
+      std::vector<double>& seconds = times[signature];
+      if (seconds.empty()) {
+        seconds = known[i];
+        TP_RETURN_IF_ERROR(Measure(*gemms[i], stream, seconds));
+      }
+      mine[signature] = known[i] = seconds;
     }
-  }
-  for (Gemm* gemm : gemms) {
-    const std::vector<double>& sum = sums[gemm->signature()];
-    const auto best = std::min_element(sum.begin(), sum.end());
-    if (gemm->candidates() > 0) gemm->Choose(static_cast<int>(best - sum.begin()));
+    TP_ASSIGN_OR_RETURN(const GemmTimes means, MeanOverRanks(mine, control, deadline));
+    for (size_t i = 0; i < gemms.size(); ++i) {
+      if (done[i] || gemms[i]->candidates() == 0) continue;
+      const std::vector<double>& seconds = means.at(gemms[i]->signature());
+      const int best = BestOf(seconds);
+      const int offered = gemms[i]->candidates();
+      gemms[i]->Choose(best);
+      done[i] =
+          round == kMostRounds || seconds[best] > kShort || seconds[best] > before[i] * kWorthMore;
+      before[i] = seconds[best];
+      if (!done[i]) gemms[i]->OfferNeighbours(best);
+      if (gemms[i]->candidates() == offered) done[i] = true;
+      if (!done[i]) continue;
+      VLOG(1) << fmt::format("rank {}: {:.2f} us, best of {}: {}", control.rank(),
+                             seconds[best] * 1e6, seconds.size(), gemms[i]->Describe(best));
+    }
   }
   return OkStatus();
 }

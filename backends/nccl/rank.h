@@ -20,6 +20,7 @@
 #include "backends/nccl/communicator.h"
 #include "backends/nccl/control.h"
 #include "backends/nccl/gemm.h"
+#include "backends/nccl/gemm_search.h"
 #include "backends/nccl/peer_memory.h"
 #include "tp/core/status.h"
 #include "tp/schedule/schedule.h"
@@ -44,6 +45,7 @@ class Rank {
   const Options& options() const { return options_; }
   cudaStream_t stream(Stream stream) const { return streams_[static_cast<int>(stream)]; }
   const GemmContext& gemm_context() const { return gemm_context_; }
+  GemmTimes& gemm_times() { return gemm_times_; }
 
   // NCCL's communicator of `group` (world ranks in member order, this one among them), made on
   // first use.
@@ -88,6 +90,7 @@ class Rank {
   const Options options_;
   cudaStream_t streams_[kNumStreams] = {};
   GemmContext gemm_context_;
+  GemmTimes gemm_times_;
   unsigned* stop_ = nullptr;             // in the host's memory
   std::unique_ptr<Communicator> world_;  // null until it is needed
   std::vector<Group> groups_;

@@ -58,6 +58,7 @@ StepPlan::~StepPlan() {
   if (!rank_.idle()) return;
   if (scratch_.partials != nullptr) cudaFree(scratch_.partials);
   if (scratch_.counters != nullptr) cudaFree(scratch_.counters);
+  if (gemm_scratch_ != nullptr) cudaFree(gemm_scratch_);
 }
 
 // The schedule's buffers, and after them what each collective over peer memory needs besides.
@@ -80,9 +81,13 @@ Status StepPlan::MakeArena() {
 
 Status StepPlan::MakeScratch() {
   ScratchSize most;
+  size_t gemm_bytes = 0;
   for (const ScheduledOp& op : schedule_.ops) {
     ScratchSize size;
-    if (op.action == Action::kSumRows) {
+    if (op.action == Action::kGemm) {
+      gemm_bytes = std::max(gemm_bytes, Gemm::ScratchBytes(At(op.reads[0]), At(op.reads[1]),
+                                                           At(op.writes[0]), OptionsOfGemms()));
+    } else if (op.action == Action::kSumRows) {
       size = SumRowsScratch(At(op.reads[0]));
     } else if (op.action == Action::kMseLoss || op.action == Action::kMseLossGrad) {
       size = MseLossScratch(At(op.reads[0]), schedule_.sum_order);
@@ -90,6 +95,7 @@ Status StepPlan::MakeScratch() {
     most.partial_bytes = std::max(most.partial_bytes, size.partial_bytes);
     most.counters = std::max(most.counters, size.counters);
   }
+  if (gemm_bytes > 0) TP_CUDA(cudaMalloc(&gemm_scratch_, gemm_bytes));
   if (most.counters == 0) return OkStatus();
   void* counters = nullptr;
   TP_CUDA(cudaMalloc(&scratch_.partials, most.partial_bytes));
@@ -302,11 +308,11 @@ StatusOr<StepPlan::Launch> StepPlan::MakeGemm(int index) {
   const ScheduledOp& op = schedule_.ops[index];
   std::optional<DeviceMatrix> bias;
   if (op.reads.size() == 3) bias = At(op.reads[2]);
-  GemmOptions options;
-  options.tf32 = rank_.options().tf32;
+  GemmContext context = rank_.gemm_context();
+  context.scratch = gemm_scratch_;
   TP_ASSIGN_OR_RETURN(std::unique_ptr<Gemm> gemm,
-                      Gemm::Plan(rank_.gemm_context(), At(op.reads[0]), At(op.reads[1]),
-                                 At(op.writes[0]), bias, options));
+                      Gemm::Plan(context, At(op.reads[0]), At(op.reads[1]), At(op.writes[0]), bias,
+                                 OptionsOfGemms()));
   gemms_.push_back(std::move(gemm));
   return Launch([gemm = gemms_.back().get()](cudaStream_t stream) { return gemm->Run(stream); });
 }
@@ -333,8 +339,9 @@ Status StepPlan::SearchGemms() {
     TP_CUDA(FillNoise(arena_->At(static_cast<int>(i)), buffer.dtype, buffer.elements, stream));
   }
   std::vector<Gemm*> gemms;
-  for (const std::unique_ptr<Gemm>& gemm : gemms_) gemms.push_back(gemm.get());
-  TP_RETURN_IF_ERROR(ChooseAlgorithms(gemms, stream, rank_.control(), rank_.options().deadline));
+  for (const auto& gemm : gemms_) gemms.push_back(gemm.get());
+  TP_RETURN_IF_ERROR(ChooseAlgorithms(gemms, stream, rank_.control(), rank_.options().deadline,
+                                      rank_.gemm_times()));
   TP_CUDA(cudaStreamSynchronize(stream));
   return OkStatus();
 }
@@ -386,12 +393,6 @@ char* StepPlan::AddressOf(const View& view) const {
   char* base = arena_->At(view.buffer);
   if (base == nullptr) return nullptr;
   return base + view.offset * SizeOf(schedule_.buffers[view.buffer].dtype);
-}
-
-DeviceMatrix StepPlan::At(const View& view) const {
-  return {AddressOf(view), schedule_.buffers[view.buffer].dtype,
-          view.rows,       view.columns,
-          view.row_stride, view.column_stride};
 }
 
 }  // namespace tp::nccl

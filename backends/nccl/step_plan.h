@@ -56,6 +56,7 @@ class StepPlan {
 
   StepPlan(Rank& rank, const Schedule& schedule) : rank_(rank), schedule_(schedule) {}
   Status MakeArena();
+  GemmOptions OptionsOfGemms() const { return {.tf32 = rank_.options().tf32}; }
   Status MakeScratch();
   Status MakePeers();
   StatusOr<std::vector<bool>> AgreeOnPeers() const;
@@ -69,7 +70,11 @@ class StepPlan {
   StatusOr<Launch> MakeLaunch(int op);
   StatusOr<Launch> MakeGemm(int op);
   Launch MakeCollective(int op);
-  DeviceMatrix At(const View& view) const;
+  DeviceMatrix At(const View& view) const {
+    return {AddressOf(view), schedule_.buffers[view.buffer].dtype,
+            view.rows,       view.columns,
+            view.row_stride, view.column_stride};
+  }
   char* AddressOf(const View& view) const;
   bool Runs(StepKind kind, int op) const {
     return kind == StepKind::kWhole || IsProduct(schedule_.ops[op].action);
@@ -83,6 +88,7 @@ class StepPlan {
   std::vector<std::unique_ptr<PeerCollective>> peers_;  // by op; null where NCCL does it
   std::vector<Communicator*> communicators_;            // by op; null but for NCCL's
   Scratch scratch_;
+  void* gemm_scratch_ = nullptr;  // GemmContext::scratch of this plan's products
   std::vector<std::unique_ptr<Gemm>> gemms_;
   std::vector<Launch> launches_;
   std::vector<cudaEvent_t> ended_;  // by op; null where no op of another stream waits for it

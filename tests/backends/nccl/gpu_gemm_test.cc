@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <vector>
@@ -22,17 +23,21 @@ constexpr Sizes kSizes[] = {{20, 100, 50},  {1, 64, 33},  {33, 64, 1},   {7, 1, 
                             {5, 0, 6},      {0, 4, 5},    {4, 5, 0},     {64, 96, 128},
                             {20, 333, 500}, {37, 24, 64}, {129, 32, 12}, {50, 20, 1032}};
 
+constexpr size_t kScratchBytes = size_t{8} << 20;
+
 class GpuGemm : public testing::Test {
  protected:
   void SetUp() override {
     ASSERT_EQ(cublasLtCreate(&context_.handle), CUBLAS_STATUS_SUCCESS);
     context_.workspace_bytes = size_t{32} << 20;
     ASSERT_EQ(cudaMalloc(&context_.workspace, context_.workspace_bytes), cudaSuccess);
+    ASSERT_EQ(cudaMalloc(&context_.scratch, kScratchBytes), cudaSuccess);
     ASSERT_EQ(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), cudaSuccess);
   }
   void TearDown() override {
     cudaStreamDestroy(stream_);
     cudaFree(context_.workspace);
+    cudaFree(context_.scratch);
     cublasLtDestroy(context_.handle);
   }
 
@@ -50,6 +55,7 @@ class GpuGemm : public testing::Test {
         Gemm::Plan(context_, a.matrix(), b.matrix(), c.matrix(),
                    with_bias ? std::optional<DeviceMatrix>(bias.matrix()) : std::nullopt, options);
     ASSERT_TRUE(gemm.ok()) << gemm.status().ToString();
+    ASSERT_LE(Gemm::ScratchBytes(a.matrix(), b.matrix(), c.matrix(), options), kScratchBytes);
     for (int i = 0; i == 0 || i < (*gemm)->candidates(); ++i) {
       (*gemm)->Choose(i);
       c.Upload();
@@ -63,6 +69,12 @@ class GpuGemm : public testing::Test {
           },
           fmt::format("candidate {} of {}", i, (*gemm)->signature()));
     }
+  }
+
+  static void OfferNeighboursOfFirstAndLast(Gemm& gemm) {
+    const int last = gemm.candidates() - 1;
+    gemm.OfferNeighbours(0);
+    gemm.OfferNeighbours(last);
   }
 
   GemmContext context_;
@@ -102,6 +114,96 @@ TEST_F(GpuGemm, Tf32) {
   }
 }
 
+// Neighbours of what cuBLASLt offers are right as well; so are those of products with something
+// turned.
+TEST_P(GpuGemmOf, EveryNeighbour) {
+  for (const Sizes& sizes : {Sizes{64, 96, 128}, Sizes{37, 96, 64}}) {
+    for (Layout c : {Layout::kAcross, Layout::kDown}) {
+      DeviceTensor a(GetParam(), sizes.m, sizes.k, Layout::kDown);
+      DeviceTensor b(GetParam(), sizes.k, sizes.n, Layout::kDown);
+      DeviceTensor out(GetParam(), sizes.m, sizes.n, c);
+      DeviceTensor bias(GetParam(), 1, sizes.n, Layout::kAcross);
+      a.FillIntegers(3, 1);
+      b.FillIntegers(3, 2);
+      bias.FillIntegers(50, 3);
+      const auto gemm =
+          Gemm::Plan(context_, a.matrix(), b.matrix(), out.matrix(), bias.matrix(), {});
+      ASSERT_TRUE(gemm.ok()) << gemm.status().ToString();
+      const int offered = (*gemm)->candidates();
+      OfferNeighboursOfFirstAndLast(**gemm);
+      EXPECT_GT((*gemm)->candidates(), offered);
+      for (int i = 0; i < (*gemm)->candidates(); ++i) {
+        (*gemm)->Choose(i);
+        out.Upload();
+        if (!(*gemm)->Run(stream_).ok()) continue;  // is no choice
+        out.ExpectExactly(
+            [&](int64_t row, int64_t column) {
+              double sum = bias.At(0, column);
+              for (int64_t k = 0; k < sizes.k; ++k) sum += a.At(row, k) * b.At(k, column);
+              return sum;
+            },
+            (*gemm)->Describe(i));
+      }
+    }
+  }
+}
+
+// A long sum that 16 bits do not hold, and that what comes after brings back to 1: a bias, or the
+// rest of the sum, if parts of it met in 16 bits.
+TEST_F(GpuGemm, NoCandidateRoundsTwice) {
+  constexpr int64_t kRows = 16, kTerms = 4096, kColumns = 64;
+  constexpr DType kType = DType::kBFloat16;
+  for (bool with_bias : {false, true}) {
+    for (Layout layout : {Layout::kAcross, Layout::kDown}) {
+      DeviceTensor a(kType, kRows, kTerms, Layout::kAcross);
+      DeviceTensor b(kType, kTerms, kColumns, Layout::kDown);
+      DeviceTensor c(kType, kRows, kColumns, layout), bias(kType, 1, kColumns, Layout::kAcross);
+      a.Fill(1);
+      b.Fill(1);
+      bias.Fill(-kTerms);
+      // Ones, a 2 somewhere in the first half of each column, and -1 in the second, or a bias.
+      std::vector<double> column(kTerms, 1);
+      if (!with_bias) std::fill(column.begin() + kTerms / 2, column.end(), -1);
+      for (int64_t j = 0; j < kColumns; ++j) {
+        std::vector<double> with_two = column;
+        with_two[j * 31 % (kTerms / 2)] = 2;
+        std::vector<std::byte> bytes(kTerms * SizeOf(kType));
+        EncodeFromDouble(kType, with_two, bytes);
+        auto* at = static_cast<char*>(b.matrix().data) + j * kTerms * SizeOf(kType);
+        ASSERT_EQ(cudaMemcpy(at, bytes.data(), bytes.size(), cudaMemcpyHostToDevice), cudaSuccess);
+      }
+      const auto gemm =
+          Gemm::Plan(context_, a.matrix(), b.matrix(), c.matrix(),
+                     with_bias ? std::optional<DeviceMatrix>(bias.matrix()) : std::nullopt, {});
+      ASSERT_TRUE(gemm.ok()) << gemm.status().ToString();
+      const int offered = (*gemm)->candidates();
+      for (int i = 0; i < offered; ++i) (*gemm)->OfferNeighbours(i);
+      for (int i = 0; i < (*gemm)->candidates(); ++i) {
+        (*gemm)->Choose(i);
+        c.Upload();
+        if (!(*gemm)->Run(stream_).ok()) continue;  // is no choice
+        c.ExpectExactly([](int64_t, int64_t) { return 1.0; }, (*gemm)->Describe(i));
+      }
+    }
+  }
+}
+
+// A matrix whose lines no wide access fits is offered turned.
+TEST_F(GpuGemm, TurnsWhatIsUneven) {
+  constexpr DType kType = DType::kBFloat16;
+  DeviceTensor even(kType, 64, 64, Layout::kAcross);
+  for (Layout layout : {Layout::kAcross, Layout::kDown}) {
+    DeviceTensor a(kType, 63, 64, layout), c(kType, 63, 64, layout);
+    const bool uneven = layout == Layout::kDown;
+    EXPECT_EQ(Gemm::ScratchBytes(a.matrix(), even.matrix(), c.matrix(), {}) > 0, uneven);
+    const auto gemm = Gemm::Plan(context_, a.matrix(), even.matrix(), c.matrix(), std::nullopt, {});
+    ASSERT_TRUE(gemm.ok()) << gemm.status().ToString();
+    const std::string& signature = (*gemm)->signature();
+    EXPECT_EQ(signature.find("a turned") != std::string::npos, uneven) << signature;
+    EXPECT_EQ(signature.find("c turned") != std::string::npos, uneven) << signature;
+  }
+}
+
 // fp32 products must not lose bits that tf32 would: 1 + 2^-20 survives.
 TEST_F(GpuGemm, Fp32IsNotTf32) {
   DeviceTensor a(DType::kFloat32, 64, 64, Layout::kAcross);
@@ -130,26 +232,38 @@ TEST_F(GpuGemm, RefusesAMatrixThatLiesNeitherWay) {
 }
 
 TEST_F(GpuGemm, TheChosenAlgorithmIsStillRight) {
-  DeviceTensor a(DType::kBFloat16, 128, 512, Layout::kAcross);
-  DeviceTensor b(DType::kBFloat16, 512, 256, Layout::kDown);
-  DeviceTensor c(DType::kBFloat16, 128, 256, Layout::kDown);
-  a.FillIntegers(2, 1);
-  b.FillIntegers(2, 2);
-  const auto gemm = Gemm::Plan(context_, a.matrix(), b.matrix(), c.matrix(), std::nullopt, {});
-  ASSERT_TRUE(gemm.ok()) << gemm.status().ToString();
-  const auto controls = MakeLocalControls(1);
-  const Status chosen =
-      ChooseAlgorithms({gemm->get()}, stream_, *controls[0], std::chrono::seconds(30));
-  ASSERT_TRUE(chosen.ok()) << chosen.ToString();
-  c.Upload();
-  ASSERT_TRUE((*gemm)->Run(stream_).ok());
-  c.ExpectExactly(
-      [&](int64_t i, int64_t j) {
-        double sum = 0;
-        for (int64_t k = 0; k < 512; ++k) sum += a.At(i, k) * b.At(k, j);
-        return sum;
-      },
-      "c");
+  for (int64_t rows : {128, 127}) {  // even, and not
+    DeviceTensor a(DType::kBFloat16, rows, 512, Layout::kDown);
+    DeviceTensor b(DType::kBFloat16, 512, 256, Layout::kAcross);
+    DeviceTensor c(DType::kBFloat16, rows, 256, Layout::kDown);
+    a.FillIntegers(2, 1);
+    b.FillIntegers(2, 2);
+    const auto controls = MakeLocalControls(1);
+    GemmTimes times;
+    const auto choose = [&]() -> StatusOr<std::unique_ptr<Gemm>> {
+      TP_ASSIGN_OR_RETURN(
+          auto gemm, Gemm::Plan(context_, a.matrix(), b.matrix(), c.matrix(), std::nullopt, {}));
+      TP_RETURN_IF_ERROR(
+          ChooseAlgorithms({gemm.get()}, stream_, *controls[0], std::chrono::seconds(30), times));
+      return gemm;
+    };
+    const auto gemm = choose();
+    ASSERT_TRUE(gemm.ok()) << gemm.status().ToString();
+    c.Upload();
+    ASSERT_TRUE((*gemm)->Run(stream_).ok());
+    c.ExpectExactly(
+        [&](int64_t i, int64_t j) {
+          double sum = 0;
+          for (int64_t k = 0; k < 512; ++k) sum += a.At(i, k) * b.At(k, j);
+          return sum;
+        },
+        (*gemm)->signature());
+    // The same product again is not measured again.
+    const GemmTimes known = times;
+    const auto again = choose();
+    ASSERT_TRUE(again.ok()) << again.status().ToString();
+    EXPECT_EQ(times, known);
+  }
 }
 
 }  // namespace
