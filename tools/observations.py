@@ -10,11 +10,20 @@ from typing import Any
 
 from tools.claims.decide import rounds_needed
 from tools.claims.evaluate import as_json, evaluate, rounds_of
-from tools.claims.measure import Failed, Shape, run_rounds, say
+from tools.claims.measure import Shape, run_rounds, say
 from tools.claims.page import Machine, to_markdown, to_text
 from tools.claims.statement import Settings, runs
 from tools.claims.statements import statements
-from tools.reports.files import resolve, write_atomically
+from tools.common.files import resolve
+from tools.common.program import (
+    INTERRUPTED,
+    Parser,
+    UserError,
+    check_output,
+    reason,
+    run,
+    write_file,
+)
 
 SCHEMA = 1
 _SHAPES = {
@@ -30,7 +39,7 @@ def _count(text: str) -> int:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="observations",
         description="Runs the measurements behind each of a list of statements about tensor-parallel "
         "training and prints whether it holds, with its numbers and the reason. The rule that decides "
@@ -73,7 +82,7 @@ def _shapes(text: str) -> list[Shape]:
     try:
         return [Shape.parse(shape) for shape in text.split(",")]
     except ValueError as error:
-        raise Failed(f"--shapes={text}: it must be like {_SHAPES['sim']}") from error
+        raise UserError(f"--shapes={text}: it must be like {_SHAPES['sim']}") from error
 
 
 def _measure(arguments: argparse.Namespace, backend: str) -> dict[str, Any]:
@@ -82,7 +91,7 @@ def _measure(arguments: argparse.Namespace, backend: str) -> dict[str, Any]:
     beside = pathlib.Path(__file__).parent / "bench"
     bench = resolve(arguments.bench) if arguments.bench else beside
     if not bench.is_file():
-        raise Failed(f"{bench}: no such file; --bench=PATH names the bench to run")
+        raise UserError(f"{bench}: no such file; --bench=PATH names the bench to run")
     deciding = max(len(s.conditions) for s in statements(settings))
     if arguments.rounds < rounds_needed(deciding):
         say(
@@ -98,7 +107,7 @@ def _measure(arguments: argparse.Namespace, backend: str) -> dict[str, Any]:
     ]
     load = os.getloadavg()[0]
     begin = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
-    facts, records = run_rounds(
+    facts, records, ended = run_rounds(
         bench, runs(settings), common, arguments.rounds, arguments.seed, say
     )
     return {
@@ -109,8 +118,11 @@ def _measure(arguments: argparse.Namespace, backend: str) -> dict[str, Any]:
         "cores": settings.cores,
         "common": common,
         "when": f"{begin}, at a load of {load:.1f} before it began",
+        "date": begin,
+        "load": load,
         "machine": facts,
         "records": records,
+        **({"incomplete": ended} if ended else {}),
     }
 
 
@@ -118,13 +130,13 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
     try:
         measured = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise Failed(f"{path}: {error.strerror}") from error
-    except ValueError as error:
-        raise Failed(f"{path}: not whole JSON: {error}") from error
+        raise UserError(f"{path}: {reason(error)}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not whole JSON: {error}") from error
     if not isinstance(measured, dict) or measured.get("tool") != "observations":
-        raise Failed(f"{path}: not what observations wrote to --json")
+        raise UserError(f"{path}: not what observations wrote to --json")
     if measured.get("schema") != SCHEMA:
-        raise Failed(f"{path}: schema {measured.get('schema')}, and this tool reads {SCHEMA}")
+        raise UserError(f"{path}: schema {measured.get('schema')}, and this tool reads {SCHEMA}")
     return measured
 
 
@@ -156,44 +168,57 @@ def _decided(measured: dict[str, Any]) -> Machine:
     )
 
 
-def _run(arguments: argparse.Namespace) -> None:
+def _decided_all(all_measured: list[dict[str, Any]]) -> list[Machine]:
+    try:
+        return [_decided(measured) for measured in _merge(all_measured)]
+    except KeyError as error:
+        what = f"lacks {error}"
+    except (TypeError, ValueError, AttributeError, IndexError, AssertionError) as error:
+        what = f"is not as it should be ({error!r})"
+    raise UserError(f"what bench or an earlier run wrote {what}: is it of another version?")
+
+
+def _main() -> int:
+    arguments = _parse(sys.argv[1:])
     earlier = [_read(resolve(path)) for path in arguments.earlier]
     backend = arguments.backend or (None if earlier else "sim")
+    if arguments.json and not backend:
+        raise UserError("--json writes what is measured, and nothing is: give --backend, too")
+    outputs = [name for name in (arguments.json, arguments.output) if name]
+    for name in outputs:
+        check_output(name)
     here = [_measure(arguments, backend)] if backend else []
-    machines = [_decided(measured) for measured in _merge(here + earlier)]
+    ended = here[0].get("incomplete") if here else None
+    texts = {}
     if arguments.json:
-        if not here:
-            raise Failed("--json writes what is measured, and nothing is: give --backend, too")
-        decided = _decided(here[0])
+        decided, = _decided_all(here)
         here[0]["statements"] = [as_json(decided.settings, v) for v in decided.verdicts]
-        _write(arguments.json, json.dumps(here[0], indent=1, ensure_ascii=False) + "\n")
+        texts[arguments.json] = json.dumps(here[0], indent=1, ensure_ascii=False) + "\n"
+    machines = _decided_all(here + earlier)
     text = to_markdown(machines) if arguments.format == "markdown" else to_text(machines)
     if arguments.output:
-        _write(arguments.output, text)
+        texts[arguments.output] = text
     else:
         sys.stdout.write(text)
+    status = _write_each(texts)
+    if ended:
+        say(f"{ended}; it has the whole rounds before that")
+        return INTERRUPTED if ended == "interrupted" else 1
+    return status
 
 
-def _write(name: str, text: str) -> None:
-    path = resolve(name)
-    try:
-        write_atomically(path, text)
-    except OSError as error:
-        raise Failed(f"cannot write {name}: {error.strerror}") from error
-    say(f"wrote {name}")
-
-
-def main(argv: list[str]) -> int:
-    try:
-        _run(_parse(argv))
-    except Failed as error:
-        say(str(error))
-        return 1
-    except KeyError as error:
-        say(f"what bench or an earlier run wrote lacks {error}: is it of another version?")
-        return 1
-    return 0
+def _write_each(texts: dict[str, str]) -> int:
+    """Each on its own account: what one lacks must not cost another."""
+    status = 0
+    for name, text in texts.items():
+        try:
+            write_file(name, text)
+            say(f"wrote {name}")
+        except UserError as error:
+            say(str(error))
+            status = 1
+    return status
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run("observations", _main))

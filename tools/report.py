@@ -3,10 +3,11 @@
 import argparse
 import sys
 
+from tools.common.files import encode, resolve
+from tools.common.program import Parser, check_output, run, say, write_file
 from tools.reports.build import build
-from tools.reports.files import resolve, write_atomically
 from tools.reports.floors import DEVICES, Peaks
-from tools.reports.load import BadInput, load
+from tools.reports.load import load
 from tools.reports.render import to_csv, to_html, to_markdown
 from tools.reports.traces import load_traces
 
@@ -25,7 +26,7 @@ def _positive(text: str) -> float:
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     known = ", ".join(device.name for device in DEVICES)
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="report",
         description="Makes one page of what sweep, bench and collectives measured: step time by mode "
         "and size, phases, exposed communication, bus bandwidth, roofline, rank skew, a timeline of "
@@ -64,30 +65,23 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: list[str]) -> int:
-    arguments = _parse(argv)
-    try:
-        data = load([resolve(path) for path in arguments.input])
-        traces = load_traces([resolve(path) for path in arguments.trace])
-        peaks = Peaks(arguments.peak_tflops, arguments.link_gbps)
-        full = arguments.format == "csv"
-        report = build(data, traces, peaks, arguments.title, full_names=full)
-        text = _WRITERS[arguments.format](report)
-    except BadInput as error:
-        print(f"report: {error}", file=sys.stderr)
-        return 1
+def _main() -> int:
+    arguments = _parse(sys.argv[1:])
+    if arguments.output:
+        check_output(arguments.output)
+    data = load([resolve(path) for path in arguments.input])
+    traces = load_traces([resolve(path) for path in arguments.trace])
+    peaks = Peaks(arguments.peak_tflops, arguments.link_gbps)
+    full = arguments.format == "csv"
+    report = build(data, traces, peaks, arguments.title, full_names=full)
+    text = _WRITERS[arguments.format](report)
     if not arguments.output:
         sys.stdout.write(text)
         return 0
-    path = resolve(arguments.output)
-    try:
-        write_atomically(path, text)
-    except OSError as error:
-        print(f"report: cannot write {arguments.output}: {error.strerror}", file=sys.stderr)
-        return 1
-    print(f"report: wrote {arguments.output} ({len(text.encode()) // 1024} KiB)", file=sys.stderr)
+    write_file(arguments.output, text)
+    say("report", f"wrote {arguments.output} ({len(encode(text)) // 1024} KiB)")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run("report", _main))

@@ -9,11 +9,12 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from sweeps import options, points, runner
+from common import program
+from common.files import resolve
+from common.program import INTERRUPTED, UserError
+from sweeps import options, points, runner, table
 from sweeps.progress import ProgressBar
-from sweeps.records import Record, RecordFile, SweepError
-
-_INTERRUPTED = 130
+from sweeps.records import Record, RecordFile
 
 _Runs = list[tuple[points.Point, int]]
 
@@ -21,18 +22,19 @@ _Runs = list[tuple[points.Point, int]]
 def _find(tool: str, named: str) -> str:
     """The program of a tool: as named, or where a build, a bundle or a clone has it."""
     here = os.path.dirname(os.path.abspath(__file__))
-    places = [options.resolve(named)] if named else [os.path.join(here, place, tool)
+    places = [os.path.abspath(resolve(named))] if named else [os.path.join(here, place, tool)
                                     for place in ("../bin", ".", "../bazel-bin/tools")]
     for place in places:
         if os.path.isfile(place) and os.access(place, os.X_OK):
             return os.path.normpath(place)
     if named:
-        raise SweepError(f"--{tool}={named}: there is no such program")
-    raise SweepError(f"there is no {tool} beside this program; build it "
+        raise UserError(f"--{tool}={named}: there is no such program")
+    raise UserError(f"there is no {tool} beside this program; build it "
                      f"(bazelw build //tools:{tool}) or name it (--{tool}=PATH)")
 
 
-def _summarise(runs: _Runs, file: RecordFile, name: str, before: int) -> bool:
+def _summarise(planned: list[points.Point], runs: _Runs, file: RecordFile, name: str,
+               before: int) -> bool:
     """Says what the file, called `name`, has of these runs. Whether all are there and none failed."""
     wanted = {(point.key, repeat) for point, repeat in runs}
     records = [record for record in file.records if (record["key"], record["repeat"]) in wanted]
@@ -46,6 +48,8 @@ def _summarise(runs: _Runs, file: RecordFile, name: str, before: int) -> bool:
     for (key, error), group in errors.items():
         times = f" ({len(group)} times)" if len(group) > 1 else ""
         print(f"  failed{times}: {key}: {error}")
+    for line in table.render(planned, records):
+        print(line)
     return failed == 0 and len(records) == len(wanted)
 
 
@@ -65,22 +69,22 @@ def _run_all(runs: _Runs, file: RecordFile, settings: dict[str, str], timeout: f
 
 
 def sweep(arguments: Sequence[str]) -> int:
-    """Runs a sweep; the exit status. Errors: SweepError."""
+    """Runs a sweep; the exit status. Errors: UserError."""
     settings = options.parse(arguments)
     planned = points.plan(settings)
     runs = points.order(planned, settings.repeats, settings.order_seed)
     programs = {tool: _find(tool, getattr(settings, tool))
                 for tool in dict.fromkeys(point.tool for point in planned)}
-    with RecordFile(options.resolve(settings.output)) as file:
+    with RecordFile(str(resolve(settings.output))) as file:
         known = {(record["key"], record["repeat"]) for record in file.records}
         before = sum((point.key, repeat) in known for point, repeat in runs)
         try:
             _run_all(runs, file, programs, settings.timeout)
         except KeyboardInterrupt:
-            _summarise(runs, file, settings.output, before)
-            print("sweep: interrupted; the same command goes on from there", file=sys.stderr)
-            return _INTERRUPTED
-        return 0 if _summarise(runs, file, settings.output, before) else 1
+            _summarise(planned, runs, file, settings.output, before)
+            program.say("sweep", "interrupted; the same command goes on from there")
+            return INTERRUPTED
+        return 0 if _summarise(planned, runs, file, settings.output, before) else 1
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -90,13 +94,7 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
-    try:
-        return sweep(sys.argv[1:])
-    except SweepError as error:
-        print(f"sweep: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return _INTERRUPTED
+    return program.run("sweep", lambda: sweep(sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Decides the statements from the records of one machine."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from tools.claims.decide import FAILS, HOLDS, MISS, UNCLEAR, Interval, interval, overall
@@ -76,7 +76,7 @@ def as_json(settings: Settings, verdict: Verdict) -> dict[str, Any]:
                 "condition": d.condition.name,
                 "outcome": d.outcome,
                 "quantity": bounds(d.at),
-                "rule": str(d.condition.rule),
+                "rule": {"is": type(d.condition.rule).__name__.lower(), **asdict(d.condition.rule)},
                 "numbers": [
                     {"name": number.name, "unit": number.unit, **bounds(at)}
                     for number, at in zip(d.condition.numbers, d.numbers)

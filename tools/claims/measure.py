@@ -6,15 +6,13 @@ import pathlib
 import platform
 import random
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from typing import Any, Callable
 
-
-class Failed(Exception):
-    """One line for the user."""
+from tools.common import program
+from tools.common.program import UserError, reason
 
 
 @dataclass(frozen=True, order=True)
@@ -59,7 +57,7 @@ def step_run(key: str, mode: str, shape: Shape, *more: str, tp: int = 2, dp: int
 
 
 def bench_once(bench: pathlib.Path, flags: list[str]) -> dict[str, Any]:
-    """What bench wrote to --json, and how often the system took a core from it. Raises Failed."""
+    """What bench wrote to --json, and how often the system took a core from it. Raises UserError."""
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder, "result.json")
         command = [str(bench), *flags, f"--json={out}"]
@@ -68,14 +66,23 @@ def bench_once(bench: pathlib.Path, flags: list[str]) -> dict[str, Any]:
             try:
                 child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr)
             except OSError as error:
-                raise Failed(f"cannot run {bench}: {error.strerror}") from error
-            _, status, usage = os.wait4(child.pid, 0)
+                raise UserError(f"cannot run {bench}: {reason(error)}") from error
+            try:
+                _, status, usage = os.wait4(child.pid, 0)
+            except BaseException:  # Ctrl-C: bench must not go on alone
+                child.kill()
+                child.wait()
+                raise
             child.returncode = os.waitstatus_to_exitcode(status)
         if child.returncode != 0 or not out.exists():
             said = errors.read_text(errors="replace").strip().splitlines()
             last = said[-1] if said else "it said nothing"
-            raise Failed(f"bench ended with {child.returncode}: {last} ({' '.join(command[:-1])})")
-        result = json.loads(out.read_text())
+            raise UserError(f"bench ended with {child.returncode}: {last} ({' '.join(command[:-1])})")
+        try:
+            result = json.loads(out.read_text())
+            result["results"][0]["step_ms"]
+        except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
+            raise UserError(f"{bench} wrote no result of bench to --json: {error!r}") from error
     result["taken_off_a_core"] = usage.ru_nivcsw
     return result
 
@@ -84,16 +91,18 @@ def _kept(result: dict[str, Any]) -> dict[str, Any]:
     """What the statements ask for: a file of all runs stays readable."""
     of_mode = result["results"][0]
     if "ranks" not in of_mode:
-        raise Failed("this bench reports nothing by rank: it is older than this tool")
+        raise UserError("this bench reports nothing by rank: it is older than this tool")
     return {
         "config": result["config"],
         "taken_off_a_core": result["taken_off_a_core"],
+        **{what: result[what] for what in ("date", "load") if what in result},
         **{what: of_mode[what] for what in ("step_ms", "phases", "bytes", "ranks")},
     }
 
 
-def machine(host: dict[str, Any]) -> dict[str, str]:
-    facts = {"system": f"{platform.system()} {platform.machine()}"}
+def _machine(result: dict[str, Any]) -> dict[str, Any]:
+    """What stays the same from run to run, as bench says it: rounds of equal machines add up."""
+    facts: dict[str, Any] = {"system": f"{platform.system()} {platform.machine()}"}
     try:
         for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -101,7 +110,12 @@ def machine(host: dict[str, Any]) -> dict[str, str]:
                 break
     except OSError:
         pass
-    return facts | {name: str(value) for name, value in host.items()}
+    if isinstance(result.get("processor"), str):
+        facts["cpu"] = result["processor"]
+    if isinstance(result.get("commit"), str):
+        facts["commit"] = result["commit"]
+    host = result["host"] if isinstance(result["host"], dict) else {"host": result["host"]}
+    return facts | {name: host[name] for name in host if name not in ("date", "load")}
 
 
 def run_rounds(
@@ -111,21 +125,30 @@ def run_rounds(
     rounds: int,
     seed: int,
     said: Callable[[str], None],
-) -> tuple[dict[str, str], list[dict[str, Any]]]:
-    """The machine, and a record a run: round, key, and what bench said of it."""
+) -> tuple[dict[str, Any], list[dict[str, Any]], str | None]:
+    """The machine, a record a run (round, key, and what bench said of it), and why not all rounds
+    are there, or None: what was measured before a bench failed, or Ctrl-C, is not lost. Errors:
+    UserError where not even one round is whole."""
     draw = random.Random(seed)
     records: list[dict[str, Any]] = []
-    facts: dict[str, str] = {}
+    facts: dict[str, Any] = {}
     begin = time.monotonic()
     for number in range(rounds):
-        for run in draw.sample(runs, len(runs)):
-            result = bench_once(bench, [*run.flags, *common])
-            facts = facts or machine(result["host"])
-            records.append({"round": number, "key": run.key, **_kept(result)})
+        of_round: list[dict[str, Any]] = []
+        try:
+            for run in draw.sample(runs, len(runs)):
+                result = bench_once(bench, [*run.flags, *common])
+                facts = facts or _machine(result)
+                of_round.append({"round": number, "key": run.key, **_kept(result)})
+        except (UserError, KeyboardInterrupt) as error:
+            if not records:
+                raise
+            return facts, records, str(error) or "interrupted"
+        records += of_round
         seconds = time.monotonic() - begin
         said(f"round {number + 1} of {rounds}, {len(runs)} runs each, {seconds:.0f} s so far")
-    return facts, records
+    return facts, records, None
 
 
 def say(text: str) -> None:
-    print(f"observations: {text}", file=sys.stderr)
+    program.say("observations", text)

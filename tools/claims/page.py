@@ -3,6 +3,7 @@
 import math
 import textwrap
 from dataclasses import dataclass
+from typing import Any
 
 from tools.claims import decide
 from tools.claims.decide import Interval
@@ -17,7 +18,7 @@ class Machine:
     """One machine's measurements, decided."""
 
     settings: Settings
-    facts: dict[str, str]
+    facts: dict[str, Any]
     when: str
     rounds: int
     common: list[str]

@@ -10,12 +10,10 @@ import pathlib
 from dataclasses import dataclass, field
 from typing import Any, Iterator
 
+from tools.common.program import UserError, reason
+
 SCHEMA = 1
 PHASES = ("forward", "backward", "gradient_sync", "optimizer")
-
-
-class BadInput(Exception):
-    """One line for the user: which file, where in it, what is wrong, what to do."""
 
 
 @dataclass(frozen=True, order=True)
@@ -90,15 +88,15 @@ class Node:
         self.where = where
         self.path = path
 
-    def fail(self, problem: str) -> BadInput:
-        return BadInput(f"{self.where}: {self.path or 'the object'} {problem}")
+    def fail(self, problem: str) -> UserError:
+        return UserError(f"{self.where}: {self.path or 'the object'} {problem}")
 
     def at(self, key: str) -> "Node":
         path = f"{self.path}.{key}" if self.path else key
         if not isinstance(self.value, dict):
             raise self.fail("is not an object")
         if key not in self.value:
-            raise BadInput(f"{self.where}: {path} is missing; is this the file of another tool?")
+            raise UserError(f"{self.where}: {path} is missing; is this the file of another tool?")
         return Node(self.value[key], self.where, path)
 
     def items(self) -> Iterator["Node"]:
@@ -238,7 +236,7 @@ def _add_run(data: Data, run: Node, layers: tuple[str, ...] = (), flags: str = "
 def _add_record(data: Data, record: Node) -> None:
     schema = record.at("schema").value
     if schema != SCHEMA:
-        raise BadInput(
+        raise UserError(
             f"{record.where}: schema {json.dumps(schema)}, and this report reads schema {SCHEMA}"
         )
     key = record.text("key")
@@ -280,11 +278,11 @@ def _add_lines(data: Data, text: str, name: str) -> None:
         except ValueError as error:
             last = number == len(lines)  # no newline after it: its writer was interrupted
             advice = "torn; resume the sweep, or delete the line" if last else str(error)
-            raise BadInput(f"{where} is not whole JSON: {advice}") from error
+            raise UserError(f"{where} is not whole JSON: {advice}") from error
         _add_record(data, record)
         run = (record.text("key"), record.at("repeat").value)
         if run in seen:
-            raise BadInput(f"{where}: repeat {run[1]} of this point was there before: {run[0]}")
+            raise UserError(f"{where}: repeat {run[1]} of this point was there before: {run[0]}")
         seen.add(run)
 
 
@@ -293,16 +291,16 @@ def _add_file(data: Data, path: pathlib.Path) -> None:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise BadInput(f"{name}: {error.strerror}") from error
+        raise UserError(f"{name}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise BadInput(f"{name}: not text in UTF-8 (byte {error.start})") from error
+        raise UserError(f"{name}: not text in UTF-8 (byte {error.start})") from error
     if not text.strip():
-        raise BadInput(f"{name}: empty")
+        raise UserError(f"{name}: empty")
     try:
         whole = Node(_parse(text, name), name)
     except ValueError as error:
         if text.startswith("{\n"):  # bench writes one object over many lines
-            raise BadInput(f"{name} is not whole JSON: {error}") from error
+            raise UserError(f"{name} is not whole JSON: {error}") from error
         _add_lines(data, text, name)
         return
     if not isinstance(whole.value, dict):
@@ -315,11 +313,11 @@ def _add_file(data: Data, path: pathlib.Path) -> None:
 
 
 def load(paths: list[pathlib.Path]) -> Data:
-    """All files together. Raises BadInput."""
+    """All files together. Raises UserError."""
     data = Data()
     for path in paths:
         _add_file(data, path)
         data.sources.append(path.name)
     if not data.steps and not data.transfers and not data.failures:
-        raise BadInput(f"{', '.join(map(str, paths))}: no result in it")
+        raise UserError(f"{', '.join(map(str, paths))}: no result in it")
     return data

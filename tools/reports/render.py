@@ -7,8 +7,8 @@ import pathlib
 
 import jinja2
 
+from tools.common.program import UserError, reason
 from tools.reports.build import Report
-from tools.reports.load import BadInput
 from tools.reports.tables import Figure, write
 
 # Of Debian's libjs-chart.js.
@@ -20,8 +20,8 @@ def to_html(report: Report) -> str:
     try:
         chart_js = CHART_JS.read_text(encoding="utf-8")
     except OSError as error:
-        raise BadInput(
-            f"{CHART_JS}: {error.strerror}; the Debian package libjs-chart.js brings it"
+        raise UserError(
+            f"{CHART_JS}: {reason(error)}; the Debian package libjs-chart.js brings it"
         ) from error
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),

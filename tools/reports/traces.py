@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from tools.reports.load import BadInput
+from tools.common.program import UserError, reason
 
 _STEP = re.compile(r"ProfilerStep#\d+")
 _ON_DEVICE = ("kernel", "gpu_memcpy", "gpu_memset")
@@ -54,7 +54,7 @@ class _Rank:
 def load_traces(paths: list[pathlib.Path]) -> list[Trace]:
     """Of each run one step, the same on all its ranks: that of median length on its first rank.
 
-    Raises BadInput."""
+    Raises UserError."""
     by_run: dict[str, list[_Rank]] = {}
     for path in paths:
         rank = _load_rank(path)
@@ -72,21 +72,21 @@ def _load_rank(path: pathlib.Path) -> _Rank:
     trace = _read(path)
     events = trace.get("traceEvents")
     if not isinstance(events, list):
-        raise BadInput(f"{path}: no traceEvents in it, so it is no trace")
+        raise UserError(f"{path}: no traceEvents in it, so it is no trace")
     number, run = _who(path, trace)
     rank = _Rank(path, run, number, events, [event for event in events if _is_span(event)])
     if not rank.steps():
-        raise BadInput(f"{path}: no ProfilerStep#N in it; was it written by bench --profile?")
+        raise UserError(f"{path}: no ProfilerStep#N in it; was it written by bench --profile?")
     return rank
 
 
 def _trace(rank: _Rank, name: str) -> Trace:
     steps = [step for step in rank.steps() if step["name"] == name]
     if not steps:
-        raise BadInput(f"{rank.path}: {name} is not in it, but in the trace of another rank")
+        raise UserError(f"{rank.path}: {name} is not in it, but in the trace of another rank")
     slices = _slices_within(steps[0], rank.spans, _track_names(rank.events))
     if not slices:
-        raise BadInput(f"{rank.path}: {name} holds no op")
+        raise UserError(f"{rank.path}: {name} holds no op")
     return Trace(rank.path.name, rank.run, rank.rank, name, slices[:_MOST_SLICES])
 
 
@@ -95,11 +95,11 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
         raw = path.read_bytes()
         trace = json.loads(gzip.decompress(raw) if path.suffix == ".gz" else raw)
     except OSError as error:
-        raise BadInput(f"{path}: {error.strerror or error}") from error
+        raise UserError(f"{path}: {error.strerror or error}") from error
     except (ValueError, EOFError) as error:
-        raise BadInput(f"{path}: not a whole trace: {error}") from error
+        raise UserError(f"{path}: not a whole trace: {error}") from error
     if not isinstance(trace, dict):
-        raise BadInput(f"{path}: not a trace, which is an object with traceEvents")
+        raise UserError(f"{path}: not a trace, which is an object with traceEvents")
     return trace
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import shlex
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
+from common.files import resolve
+from common.program import Parser, UserError, reason
 from sweeps.presets import PRESETS
-from sweeps.records import SweepError
 
 MODES = ("row", "column")
 BACKENDS = ("sim", "nccl")
@@ -27,11 +27,6 @@ _EPILOG = """\
 A YAML file holds the same names: `preset: llama3-8b`, `tp: [2, 4]`, `repeats: 3`; the command line
 wins over it. Exit status: 0 if every run of the sweep has its result, 1 if one has not or the input
 was wrong, 130 if interrupted."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise SweepError(f"{message}; see --help")
 
 
 def _bad(text: str, allowed: str) -> argparse.ArgumentTypeError:
@@ -87,9 +82,16 @@ def _flags(text: str) -> tuple[str, ...]:
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"'{text}': {error}") from error
     for flag in flags:
-        if not flag.startswith("--") or flag.startswith("--json"):
-            raise _bad(flag, "--name=value, and not --json")
+        if not re.fullmatch(r"--?[A-Za-z]\w*(=.*)?", flag, re.DOTALL):
+            raise _bad(flag, "--name=value")
+        if flag_name(flag) == "json":
+            raise _bad(flag, "another flag: sweep itself reads what --json writes")
     return flags
+
+
+def flag_name(flag: str) -> str:
+    """As the tools understand it, for whom - is as good as --."""
+    return flag.lstrip("-").partition("=")[0]
 
 
 def _add_points(parser: argparse.ArgumentParser) -> None:
@@ -134,10 +136,9 @@ def _add_runs(parser: argparse.ArgumentParser) -> None:
     one("--output", str, "sweep.jsonl", "FILE", "to append to (sweep.jsonl)")
 
 
-def _make_parser() -> _Parser:
-    parser = _Parser(prog="sweep", usage="sweep [--name=value ...]", description=_DESCRIPTION,
-                     epilog=_EPILOG, allow_abbrev=False,
-                     formatter_class=argparse.RawDescriptionHelpFormatter)
+def _make_parser() -> Parser:
+    parser = Parser(prog="sweep", usage="sweep [--name=value ...]", description=_DESCRIPTION,
+                    epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="", metavar="FILE.yaml",
                         help="take what is not given here from this file")
     _add_points(parser)
@@ -145,40 +146,54 @@ def _make_parser() -> _Parser:
     return parser
 
 
-def resolve(path: str) -> str:
-    """A path as the user meant it: `bazel run` starts programs elsewhere."""
-    return os.path.join(os.environ.get("BUILD_WORKING_DIRECTORY", os.getcwd()), path)
+def _yaml_scalars(path: str) -> Any:
+    """The file with every scalar as the text that stands there, for the parser of the command line
+    to read, as if it stood there: YAML 1.1 itself reads 010 as 8, `no` as false and 1_0 as 10."""
+    try:
+        import yaml
+    except ImportError as error:
+        raise UserError("--config needs Python's yaml module (Debian: python3-yaml)") from error
+
+    class Loader(yaml.BaseLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            found = [self.construct_object(key, deep=True) for key, _ in node.value]
+            for key, (where, _) in reversed(list(zip(found, node.value))):
+                if found.count(key) > 1:
+                    line = where.start_mark.line + 1
+                    raise UserError(f"{path}, line {line}: '{key}' is there {found.count(key)} "
+                                    "times; write one list, such as 'tp: [2, 4]'")
+            return super().construct_mapping(node, deep)
+
+    try:
+        with open(resolve(path), encoding="utf-8") as file:
+            return yaml.load(file, Loader)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {reason(error)}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
 
 
 def _read_yaml(path: str, names: set[str]) -> dict[str, str]:
     """The file's settings, spelled as on the command line, by name."""
-    try:
-        import yaml
-    except ImportError as error:
-        raise SweepError("--config needs Python's yaml module (Debian: python3-yaml)") from error
-    try:
-        with open(resolve(path), encoding="utf-8") as file:
-            content = yaml.safe_load(file)
-    except OSError as error:
-        raise SweepError(f"cannot read {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise SweepError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    content = _yaml_scalars(path)
     if not isinstance(content, dict):
-        raise SweepError(f"{path}: it must be names with values, such as 'tp: [2, 4]'")
+        raise UserError(f"{path}: it must be names with values, such as 'tp: [2, 4]'")
     settings = {}
     for name, value in content.items():
         if name not in names:
             known = ", ".join(sorted(names))
-            raise SweepError(f"{path}: '{name}' is no setting; those are {known}")
+            raise UserError(f"{path}: '{name}' is no setting; those are {known}")
         values = value if isinstance(value, list) else [value]
-        if not values or not all(type(item) in (str, int, float) for item in values):
-            raise SweepError(f"{path}: '{name}' must be a text, a number or a list of those")
-        settings[name] = (" " if name.endswith("_flags") else ",").join(map(str, values))
+        if not values or not all(isinstance(item, str) for item in values):
+            raise UserError(f"{path}: '{name}' must be a text, a number or a list of those")
+        if any("\0" in item for item in values):
+            raise UserError(f"{path}: '{name}' holds a zero byte")
+        settings[name] = (" " if name.endswith("_flags") else ",").join(values)
     return settings
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The settings of a sweep. Errors: SweepError. --help exits with 0."""
+    """The settings of a sweep. Errors: UserError. --help exits with 0."""
     parser = _make_parser()
     options = parser.parse_args(arguments)
     if options.config:
@@ -186,6 +201,6 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         parser.set_defaults(**_read_yaml(options.config, set(vars(options)) - {"config"}))
         options = parser.parse_args(arguments)
     if options.max_bytes < options.min_bytes:
-        raise SweepError(f"--max_bytes={options.max_bytes}: it must be at least "
+        raise UserError(f"--max_bytes={options.max_bytes}: it must be at least "
                          f"--min_bytes={options.min_bytes}")
     return options

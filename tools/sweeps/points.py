@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sweeps.options import COLLECTIVES
+from common.program import UserError
+from sweeps.options import COLLECTIVES, flag_name
 from sweeps.presets import PRESETS, Preset
 
 _Layer = tuple[str, int, int, int]  # a name ("" for none), tokens, in_features, out_features
@@ -71,8 +72,22 @@ def _of_preset(name: str, preset: Preset, options: argparse.Namespace) -> Iterat
     return _linear(options, layers, dtypes)
 
 
+def _check_flags(point: Point) -> None:
+    """A flag that says again what the point says would run another point than the file names."""
+    seen = set(point.point)
+    for flag in point.flags:
+        name = flag_name(flag)
+        if name in point.point:
+            raise UserError(f"--{point.tool}_flags: {flag}: the sweep itself sets --{name}; give "
+                            "it to the sweep")
+        if name in seen:
+            raise UserError(f"--{point.tool}_flags: --{name} is there more than once")
+        seen.add(name)
+
+
 def plan(options: argparse.Namespace) -> list[Point]:
-    """Every point once; layers of the same size are one point with several names."""
+    """Every point once; layers of the same size are one point with several names. Errors:
+    UserError."""
     presets = options.preset
     if presets is None:
         presets = () if options.shape or options.collective else ("seed",)
@@ -84,6 +99,7 @@ def plan(options: argparse.Namespace) -> list[Point]:
         points += _of_preset(name, PRESETS[name], options)
     merged: dict[str, Point] = {}
     for point in points:
+        _check_flags(point)
         known = merged.get(point.key)
         names = (*known.layers, *point.layers) if known else point.layers
         merged[point.key] = Point(point.tool, point.point, point.flags, tuple(dict.fromkeys(names)))

@@ -62,13 +62,12 @@ import os
 import stat
 from typing import Any
 
+from common import files
+from common.program import UserError, reason
+
 SCHEMA = 1
 
 Record = dict[str, Any]
-
-
-class SweepError(Exception):
-    """What a person can put right; its text is one line."""
 
 
 def _parse(path: str, data: bytes) -> list[Record]:
@@ -78,10 +77,13 @@ def _parse(path: str, data: bytes) -> list[Record]:
         try:
             record = json.loads(line)
             if record["schema"] != SCHEMA:
-                raise SweepError(f"{path}:{number}: schema {record['schema']}, not {SCHEMA}")
-            str(record["key"]), int(record["repeat"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise SweepError(f"{path}:{number}: not a line of a sweep: {error!r}") from error
+                raise UserError(f"{path}:{number}: schema {record['schema']}, not {SCHEMA}")
+            if not isinstance(record["key"], str) or type(record["repeat"]) is not int:
+                raise ValueError("key is no text, or repeat no whole number")
+            if not isinstance(record.get("error", ""), str):
+                raise ValueError("error is no text")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise UserError(f"{path}:{number}: not a line of a sweep: {error!r}") from error
         records.append(record)
     return records
 
@@ -92,12 +94,12 @@ def _whole(data: bytes) -> int:
 
 
 def read(path: str) -> list[Record]:
-    """All records of a file, without an unfinished last line. Errors: SweepError."""
+    """All records of a file, without an unfinished last line. Errors: UserError."""
     try:
         with open(path, "rb") as file:
             data = file.read()
     except OSError as error:
-        raise SweepError(f"cannot read {path}: {error.strerror}") from error
+        raise UserError(f"cannot read {path}: {reason(error)}") from error
     return _parse(path, data[: _whole(data)])
 
 
@@ -112,7 +114,7 @@ class RecordFile:
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         except OSError as error:
-            raise SweepError(f"cannot write {path}: {error.strerror}") from error
+            raise UserError(f"cannot write {path}: {reason(error)}") from error
         try:
             self.records = self._recover()
         except BaseException:
@@ -121,25 +123,25 @@ class RecordFile:
 
     def _recover(self) -> list[Record]:
         if not stat.S_ISREG(os.fstat(self._fd).st_mode):
-            raise SweepError(f"cannot write {self.path}: it is no regular file")
+            raise UserError(f"cannot write {self.path}: it is no regular file")
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise SweepError(f"{self.path}: another sweep is writing it") from error
+            raise UserError(f"{self.path}: another sweep is writing it") from error
         with open(self._fd, "rb", closefd=False) as file:
             data = file.read()
         # Before anything is cut: the file may be no sweep's.
         records = _parse(self.path, data[: _whole(data)])
         if _whole(data) < len(data):
             if not data[_whole(data) :].startswith(b'{"schema"'[: len(data) - _whole(data)]):
-                raise SweepError(f"{self.path}: its unfinished last line is not of a sweep")
+                raise UserError(f"{self.path}: its unfinished last line is not of a sweep")
             os.ftruncate(self._fd, _whole(data))
             os.fsync(self._fd)
         return records
 
     def append(self, record: Record) -> None:
         line = json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
-        data = line.encode("utf-8", "replace")
+        data = files.encode(line)
         size = os.fstat(self._fd).st_size
         try:
             if os.write(self._fd, data) != len(data):
@@ -147,7 +149,7 @@ class RecordFile:
             os.fsync(self._fd)
         except OSError as error:
             os.ftruncate(self._fd, size)
-            raise SweepError(f"cannot write {self.path}: {error.strerror}") from error
+            raise UserError(f"cannot write {self.path}: {reason(error)}") from error
         self.records.append(record)
 
     def close(self) -> None:

@@ -13,8 +13,9 @@ import time
 from datetime import datetime, timezone
 from typing import Any, BinaryIO
 
+from common.program import UserError, reason
 from sweeps.points import Point
-from sweeps.records import SCHEMA, Record, SweepError
+from sweeps.records import SCHEMA, Record
 
 _PATIENCE = 5.0  # seconds from the polite signal to the other one
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -75,13 +76,28 @@ def _last_line(file: BinaryIO) -> str:
     return next((line for line in reversed(lines) if line), "")
 
 
-def _read_result(path: str) -> Any:
+def _read_result(path: str) -> dict[str, Any] | None:
     """What the tool wrote, or None."""
     try:
         with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except (OSError, ValueError):
+            result = json.load(file)
+    except (OSError, ValueError, RecursionError):
         return None
+    return result if isinstance(result, dict) else None
+
+
+def _differs(point: Point, result: dict[str, Any]) -> str | None:
+    """What ran other than was asked for, by the tool's own account, or None."""
+    config = result.get("config")
+    if not isinstance(config, dict):
+        return None
+    for name, asked in point.point.items():
+        several = config.get(f"{name}s")  # of modes and collectives the tools take a list
+        ran = several if isinstance(several, list) else [config.get(name, asked)]
+        if ran != [asked]:
+            shown = ",".join(map(str, ran))
+            return f"{point.tool} ran --{name}={shown} where --{name}={asked} was asked for"
+    return None
 
 
 def _explain(point: Point, code: int | None, result: Any, said: str, timeout: float) -> str | None:
@@ -97,7 +113,7 @@ def _explain(point: Point, code: int | None, result: Any, said: str, timeout: fl
 
 def run(point: Point, repeat: int, program: str, host: dict[str, Any], timeout: float) -> Record:
     """Runs a point once. What goes wrong with it is in the record; an interruption ends the child
-    and passes on. Errors: SweepError where the program cannot be started at all."""
+    and passes on. Errors: UserError where the program cannot be started at all."""
     with tempfile.TemporaryDirectory(prefix="sweep.") as folder, \
             open(os.path.join(folder, "stderr"), "w+b") as stderr:
         path = os.path.join(folder, "result.json")
@@ -109,7 +125,7 @@ def run(point: Point, repeat: int, program: str, host: dict[str, Any], timeout: 
                 stdout=subprocess.DEVNULL, stderr=stderr, start_new_session=True,
                 preexec_fn=_die_with_parent)
         except OSError as error:
-            raise SweepError(f"cannot start {program}: {error.strerror}") from error
+            raise UserError(f"cannot start {program}: {reason(error)}") from error
         code: int | None = None
         try:
             code = child.wait(timeout)
@@ -121,6 +137,8 @@ def run(point: Point, repeat: int, program: str, host: dict[str, Any], timeout: 
         seconds = time.monotonic() - start
         result = _read_result(path) if code is not None and code >= 0 else None
         error = _explain(point, code, result, _last_line(stderr), timeout)
+    if result is not None and (other := _differs(point, result)):
+        result, error = None, other
     record: Record = {
         "schema": SCHEMA, "key": point.key, "repeat": repeat, "tool": point.tool,
         "point": point.point, "layers": list(point.layers), "flags": list(point.flags),

@@ -5,7 +5,8 @@ import pathlib
 import tempfile
 import unittest
 
-from tools.reports.load import BadInput, Data, load
+from tools.common.program import UserError
+from tools.reports.load import Data, load
 
 _SWEEP = pathlib.Path("tests/tools/reports/sweep.jsonl")
 
@@ -23,7 +24,7 @@ class LoadTest(unittest.TestCase):
         return load([path])
 
     def refuse(self, text: str | bytes, *said: str) -> None:
-        with self.assertRaises(BadInput) as raised:
+        with self.assertRaises(UserError) as raised:
             self.load_text(text)
         self.assertEqual(str(raised.exception).count("\n"), 0)
         for words in said:
@@ -99,9 +100,9 @@ class LoadTest(unittest.TestCase):
         self.refuse(nan.replace("NaN", "1e999"), "step_ms.min is Infinity, not a finite number")
 
     def test_a_file_that_cannot_be_read_is_named(self) -> None:
-        with self.assertRaisesRegex(BadInput, "nowhere.json: No such file"):
+        with self.assertRaisesRegex(UserError, "nowhere.json: No such file"):
             load([self.folder / "nowhere.json"])
-        with self.assertRaisesRegex(BadInput, "Is a directory"):
+        with self.assertRaisesRegex(UserError, "Is a directory"):
             load([self.folder])
 
 

@@ -6,7 +6,7 @@ import pathlib
 import tempfile
 import unittest
 
-from tools.reports.load import BadInput
+from tools.common.program import UserError
 from tools.reports.traces import Trace, load_traces
 
 
@@ -107,7 +107,7 @@ class TracesTest(unittest.TestCase):
         self.assertEqual(traces[1].slices[0].track, "compute")
         ranks[1]["traceEvents"][4]["name"] = "ProfilerStep#9"
         self.write(ranks[1], "1.json")
-        with self.assertRaisesRegex(BadInput, "ProfilerStep#9 is not in it"):
+        with self.assertRaisesRegex(UserError, "ProfilerStep#9 is not in it"):
             load_traces(paths)
 
     def test_the_trace_itself_says_which_rank_it_is(self) -> None:
@@ -121,11 +121,11 @@ class TracesTest(unittest.TestCase):
             ({"traceEvents": [1, {}]}, "no ProfilerStep#N"),
             ({"traceEvents": self.events()[:3]}, "ProfilerStep#1 holds no op"),
         ):
-            with self.assertRaisesRegex(BadInput, said):
+            with self.assertRaisesRegex(UserError, said):
                 load_trace(self.write(content))
         path = self.write({"traceEvents": self.events()})
         path.write_bytes(path.read_bytes()[:50])
-        with self.assertRaisesRegex(BadInput, "not a whole trace"):
+        with self.assertRaisesRegex(UserError, "not a whole trace"):
             load_trace(path)
 
 

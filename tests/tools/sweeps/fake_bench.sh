@@ -1,7 +1,7 @@
 #!/bin/bash
 # Stands for bench: says on a line of $FAKE_LOG that it ran, with its process and its flags, and
 # writes a result that names its mode and sizes. $FAKE_HANG_AT: the run, counted from 1, that never
-# ends. $FAKE_FAIL: a mode that cannot run; $FAKE_DEFECT: one whose check fails.
+# ends. $FAKE_STEP: the median step that it reports. $FAKE_FAIL: a mode that cannot run; $FAKE_DEFECT: one whose check fails.
 for flag in "$@"; do
   case "${flag}" in
     --json=*) json="${flag#--json=}" ;;
@@ -18,5 +18,7 @@ if [[ "${mode}" == "${FAKE_FAIL:-}" ]]; then
   echo "bench: 2 ranks need 2 GPUs; this machine has 1" >&2
   exit 1
 fi
-printf '{"results": [{"mode": "%s", "tokens": %s}], "ok": true}\n' "${mode}" "${tokens}" >"${json}"
+step=${FAKE_STEP:+, \"step_ms\": {\"median\": ${FAKE_STEP}\}}
+printf '{"results": [{"mode": "%s", "tokens": %s%s}], "ok": true}\n' "${mode}" "${tokens}" \
+  "${step}" >"${json}"
 [[ "${mode}" != "${FAKE_DEFECT:-}" ]]

@@ -4,10 +4,10 @@ import os
 import tempfile
 import unittest
 
+from common.program import UserError
 from sweeps import options
 from sweeps.points import Point, order, plan
 from sweeps.presets import PRESETS
-from sweeps.records import SweepError
 
 
 def points(*arguments: str) -> list[Point]:
@@ -64,6 +64,16 @@ class PlanTest(unittest.TestCase):
         plain, steps = points()[0], points("--bench_flags=--steps=50 --verify=off")[0]
         self.assertEqual(steps.key, plain.key + " --steps=50 --verify=off")
 
+    def test_flags_may_not_say_what_the_point_says(self) -> None:
+        for flag in ("--tp=4", "-tp=4", "--mode=row", "--tokens=1"):
+            with self.assertRaisesRegex(UserError, f"{flag}: the sweep itself sets --"):
+                points(f"--bench_flags={flag}")
+        with self.assertRaisesRegex(UserError, "the sweep itself sets --factor"):
+            points("--collective=all_reduce", "--collectives_flags=--factor=2")
+        with self.assertRaisesRegex(UserError, "--steps is there more than once"):
+            points("--bench_flags=--steps=5 --steps=6")
+        self.assertEqual(points("--bench_flags=--factor=2")[0].flags, ("--factor=2",))
+
 
 class OrderTest(unittest.TestCase):
     def test_every_point_runs_before_any_runs_again(self) -> None:
@@ -111,16 +121,30 @@ class OptionsTest(unittest.TestCase):
         settings = options.parse([config, "--tp=8"])
         self.assertEqual((settings.tp, settings.repeats), ((8,), 3))
 
+    def test_a_file_is_read_as_the_command_line_is(self) -> None:
+        for text, flags in (
+                ("tp: 010\n", ["--tp=010"]), ("tp: [2, 010]\n", ["--tp=2,010"]),
+                ("tp: '2,4'\n", ["--tp=2,4"]), ("timeout: 1e3\n", ["--timeout=1e3"]),
+                ("bench: no\n", ["--bench=no"]), ("bench: 2025-01-31\n", ["--bench=2025-01-31"]),
+                ("output: 1.50\n", ["--output=1.50"]),
+                ("bench_flags: --lr=010\n", ["--bench_flags=--lr=010"])):
+            from_file = vars(options.parse([self.write(text)]))
+            from_line = vars(options.parse(flags))
+            del from_file["config"], from_line["config"]
+            self.assertEqual(from_file, from_line, text)
+
     def test_bad_files_get_one_line(self) -> None:
         for text, words in (
                 ("tp: [2, 4", "is no YAML"), ("- tp", "names with values"),
-                ("", "names with values"), ("tpp: 2", "'tpp' is no setting"),
-                ("config: x", "'config' is no setting"), ("a: &a [*a]", "'a' is no setting"),
-                ("tp: {a: 1}", "'tp' must be"), ("tp:", "'tp' must be"), ("tp: []", "'tp' must be"),
-                ("tp: true", "'tp' must be"), ("tp: two", "argument --tp: 'two'"),
+                ("", "names with values"), ("tp: 2\nrepeats: 1\ntp: 4", "line 3: 'tp' is there 2 times"),
+                ("<<: {tp: 2}", "'<<' is no setting"), ('bench: "a\\0b"', "zero byte"), ("tpp: 2", "'tpp' is no setting"),
+                ("config: x", "'config' is no setting"), ("a: &a [*a]", "is no YAML"),
+                ("tp: {a: 1}", "'tp' must be"), ("tp:", "argument --tp: ''"), ("tp: []", "'tp' must be"),
+                ("tp: true", "argument --tp: 'true'"), ("tp: 1_0", "argument --tp: '1_0'"),
+                ("tp: 0x10", "argument --tp: '0x10'"), ("[tp]: 2", "is no YAML"), ("tp: two", "argument --tp: 'two'"),
                 ("tp: 2.5", "argument --tp: '2.5'"),
-                ("tp: !!python/object:os.system {}", "is no YAML")):
-            with self.assertRaises(SweepError, msg=text) as caught:
+                ("tp: !!python/object:os.system {}", "'tp' must be")):
+            with self.assertRaises(UserError, msg=text) as caught:
                 options.parse([self.write(text)])
             self.assertIn(words, str(caught.exception))
             self.assertNotIn("\n", str(caught.exception))

@@ -7,8 +7,9 @@ import resource
 import tempfile
 import unittest
 
+from common.program import UserError
 from sweeps import records
-from sweeps.records import RecordFile, SweepError, read
+from sweeps.records import RecordFile, read
 
 
 def record(number: int, text: str = "") -> dict:
@@ -32,7 +33,7 @@ class RecordFileTest(unittest.TestCase):
 
     def refuses(self, words: str) -> None:
         before = self.contents()
-        with self.assertRaises(SweepError) as caught:
+        with self.assertRaises(UserError) as caught:
             RecordFile(self.path)
         self.assertIn(words, str(caught.exception))
         self.assertNotIn("\n", str(caught.exception))
@@ -63,6 +64,10 @@ class RecordFileTest(unittest.TestCase):
                 (b'{"some": "JSON"}\n', ":1: not a line of a sweep"),
                 (b"[1]\n", ":1: not a line of a sweep"),
                 (b"\n", ":1: not a line of a sweep"),
+                (b'{"schema":1,"key":["x"],"repeat":0}\n', ":1: not a line of a sweep"),
+                (b'{"schema":1,"key":"x","repeat":true}\n', ":1: not a line of a sweep"),
+                (b'{"schema":1,"key":"x","repeat":0,"error":[]}\n', ":1: not a line of a sweep"),
+                (b"[" * 100000 + b"\n", ":1: not a line of a sweep"),
                 (b"\xff\xfe\n", ":1: not a line of a sweep"),
                 (json.dumps(record(1)).encode() + b'\n{"schema":1,"key"\n', ":2: not a line"),
                 (b'{"schema":2,"key":"x","repeat":0}\n', ":1: schema 2")):
@@ -82,7 +87,7 @@ class RecordFileTest(unittest.TestCase):
         with RecordFile(self.path) as file:
             resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, hard))
             try:
-                with self.assertRaises(SweepError) as caught:
+                with self.assertRaises(UserError) as caught:
                     file.append(record(2))
             finally:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -93,7 +98,7 @@ class RecordFileTest(unittest.TestCase):
 
     def test_says_what_it_cannot_write(self) -> None:
         for path in ("/nowhere/sweep.jsonl", "/dev/null", os.path.dirname(self.path)):
-            with self.assertRaises(SweepError) as caught:
+            with self.assertRaises(UserError) as caught:
                 RecordFile(path)
             self.assertIn(f"cannot write {path}: ", str(caught.exception))
 

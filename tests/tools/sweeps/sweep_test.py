@@ -47,8 +47,10 @@ class SweepTest(unittest.TestCase):
     def start(self, *arguments: str, **fake: str) -> subprocess.Popen:
         environment = {**os.environ, "FAKE_LOG": self.log, **fake}
         environment.pop("BUILD_WORKING_DIRECTORY", None)
+        usual = [flag for flag in (f"--bench={FAKE_BENCH}", f"--output={self.output}")
+                 if not any(given.startswith(flag.split("=")[0] + "=") for given in arguments)]
         process = subprocess.Popen(
-            [SWEEP, f"--bench={FAKE_BENCH}", f"--output={self.output}", *arguments], text=True,
+            [SWEEP, *usual, *arguments], text=True,
             cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE)
         self.addCleanup(process.communicate)
@@ -201,6 +203,43 @@ class SweepTest(unittest.TestCase):
         self.assertEqual((record["schema"], record["repeat"], record["exit"]), (1, 0, 0))
         self.assertRegex(record["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
 
+    def test_what_ran_must_be_what_was_asked_for(self) -> None:
+        # A fake that believes what no flag says, as bench does under another launcher's variables.
+        program = os.path.join(self.folder, "other")
+        for config, said in (
+                ('"tp": 4', "bench ran --tp=4 where --tp=2 was asked for"),
+                ('"modes": ["row", "column"]', "ran --mode=row,column where --mode=row was asked"),
+                ('"tp": 2, "modes": ["row"]', None)):
+            with open(program, "w", encoding="utf-8") as file:
+                file.write("#!/bin/bash\nfor flag; do [[ $flag == --json=* ]] && json=${flag#*=}; done\n"
+                           f"echo '{{\"config\": {{{config}}}, \"results\": []}}' >$json\n")
+            os.chmod(program, 0o755)
+            if os.path.exists(self.output):
+                os.remove(self.output)
+            status, _, _ = self.sweep("--mode=row", f"--bench={program}")
+            record, = read(self.output)
+            self.assertEqual((status, "bench" in record), (1, False) if said else (0, True))
+            self.assertIn(said or "", record.get("error", ""))
+
+    def test_ends_with_a_table(self) -> None:
+        _, out, _ = self.sweep("--shape=1x8x8,2x8x8", "--repeats=2", FAKE_STEP="1.5")
+        table = out.split("\n\n")[1].splitlines()
+        self.assertEqual(table[0], "bench: backend sim, tp 2, dp 1, algorithm auto, in 8, out 8, "
+                         "dtype fp32 (measured)")
+        self.assertEqual(table[1].split(), "mode tokens runs step ms min max".split())
+        self.assertEqual([line.split() for line in table[2:]],
+                         [[mode, tokens, "2", "1.5", "1.5", "1.5"]
+                          for tokens in "12" for mode in ("row", "column")])
+
+    def test_a_standard_output_that_is_full_fails_and_loses_no_run(self) -> None:
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([SWEEP, f"--bench={FAKE_BENCH}", f"--output={self.output}"],
+                                  env={**os.environ, "FAKE_LOG": self.log}, stdout=full,
+                                  stderr=subprocess.PIPE, text=True)
+        self.assertEqual((done.returncode, done.stderr),
+                         (1, "sweep: cannot write the standard output: No space left on device\n"))
+        self.assertEqual(len(read(self.output)), 2)
+
     def test_runs_the_real_tools(self) -> None:
         output = os.path.join(self.folder, "real.jsonl")
         finished = subprocess.run(
@@ -217,7 +256,8 @@ class SweepTest(unittest.TestCase):
     def test_finds_the_tools_of_its_bundle(self) -> None:
         # There bench is in libexec/, too, but only bin/bench starts it with its libraries.
         tools = os.path.abspath("tools")
-        shutil.copytree(os.path.join(tools, "sweeps"), os.path.join(self.folder, "libexec/sweeps"))
+        for part in ("common", "sweeps"):
+            shutil.copytree(os.path.join(tools, part), os.path.join(self.folder, "libexec", part))
         shutil.copy(os.path.join(tools, "sweep.py"), os.path.join(self.folder, "libexec"))
         for place in ("bin", "libexec"):
             os.makedirs(os.path.join(self.folder, place), exist_ok=True)
@@ -237,12 +277,13 @@ class SweepTest(unittest.TestCase):
                 ("--mode=diagonal", "'diagonal'"), ("--repeats=0", "argument --repeats"),
                 ("--timeout=nan", "number of seconds"), ("--timeout=0", "number of seconds"),
                 ("--min_bytes=99999999999", "--max_bytes"), ("--bench_flags=steps", "'steps'"),
-                ("--bench_flags=--json=x", "not --json"), ("--bench_flags='", "No closing"),
+                ("--bench_flags=--json=x", "sweep itself reads"), ("--bench_flags=--tp=4", "itself sets --tp"),
+                ("--tp=2", "more than once"), ("--bench_flags='", "No closing"),
                 ("--bench=/nowhere/bench", "there is no such program"),
                 ("--nonsense", "--nonsense"),
                 ("--output=/nowhere/x.jsonl", "cannot write /nowhere/x.jsonl"),
                 ("--config=/nowhere/x.yaml", "cannot read /nowhere/x.yaml"), ("row", "row")):
-            status, out, err = self.sweep(argument)
+            status, out, err = self.sweep(argument, "--tp=2")
             self.assertEqual((status, out), (1, ""), argument)
             self.assertIn(words, err)
             self.assertRegex(err, r"\Asweep: [^\n]*\n\Z", argument)
