@@ -22,7 +22,7 @@ from tools.common.program import (
     check_output,
     reason,
     run,
-    write_file,
+    write_each,
 )
 
 SCHEMA = 1
@@ -200,23 +200,10 @@ def _main() -> int:
         texts[arguments.output] = text
     else:
         sys.stdout.write(text)
-    status = _write_each(texts)
+    status = write_each("observations", texts)
     if ended:
         say(f"{ended}; it has the whole rounds before that")
         return INTERRUPTED if ended == "interrupted" else 1
-    return status
-
-
-def _write_each(texts: dict[str, str]) -> int:
-    """Each on its own account: what one lacks must not cost another."""
-    status = 0
-    for name, text in texts.items():
-        try:
-            write_file(name, text)
-            say(f"wrote {name}")
-        except UserError as error:
-            say(str(error))
-            status = 1
     return status
 
 

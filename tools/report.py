@@ -3,11 +3,12 @@
 import argparse
 import sys
 
-from tools.common.files import encode, resolve
-from tools.common.program import Parser, check_output, run, say, write_file
+from tools.common.files import resolve
+from tools.common.program import Parser, UserError, check_output, run, write_each
 from tools.reports.build import build
 from tools.reports.floors import DEVICES, Peaks
 from tools.reports.load import load
+from tools.reports.merge import merge
 from tools.reports.render import to_csv, to_html, to_markdown
 from tools.reports.traces import load_traces
 
@@ -46,6 +47,11 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         help="traces of bench --profile, one a rank, for the timeline. Without, the timeline is "
         "drawn from the times of the ops in bench's JSON",
     )
+    parser.add_argument(
+        "--merged_trace",
+        metavar="FILE",
+        help="also write the traces of --trace as one trace of all ranks, for Perfetto",
+    )
     parser.add_argument("--format", choices=sorted(_WRITERS), default="html")
     parser.add_argument("--output", metavar="FILE", help="where to write it; default: stdout")
     parser.add_argument("--title", default="Tensor-parallel training step: report")
@@ -67,20 +73,25 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 def _main() -> int:
     arguments = _parse(sys.argv[1:])
-    if arguments.output:
-        check_output(arguments.output)
+    if arguments.merged_trace and not arguments.trace:
+        raise UserError("--merged_trace: there are no traces to merge; name them with --trace")
+    for name in (arguments.output, arguments.merged_trace):
+        if name:
+            check_output(name)
     data = load([resolve(path) for path in arguments.input])
     traces = load_traces([resolve(path) for path in arguments.trace])
     peaks = Peaks(arguments.peak_tflops, arguments.link_gbps)
     full = arguments.format == "csv"
+    texts = {}
+    if arguments.merged_trace:
+        texts[arguments.merged_trace] = merge([resolve(path) for path in arguments.trace])
     report = build(data, traces, peaks, arguments.title, full_names=full)
     text = _WRITERS[arguments.format](report)
-    if not arguments.output:
+    if arguments.output:
+        texts[arguments.output] = text
+    else:
         sys.stdout.write(text)
-        return 0
-    write_file(arguments.output, text)
-    say("report", f"wrote {arguments.output} ({len(encode(text)) // 1024} KiB)")
-    return 0
+    return write_each("report", texts)
 
 
 if __name__ == "__main__":

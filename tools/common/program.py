@@ -61,12 +61,18 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def write_file(name: str, text: str) -> None:
-    """To the path that the user named. Raises UserError."""
-    try:
-        files.write(files.resolve(name), text)
-    except OSError as error:
-        raise UserError(f"cannot write {name}: {reason(error)}") from error
+def write_each(tool: str, texts: dict[str, str]) -> int:
+    """Each to the path that the user named, and on its own account: that one can't be written costs
+    no other. Says what became of each. The exit status."""
+    status = 0
+    for name, text in texts.items():
+        try:
+            files.write(files.resolve(name), text)
+            say(tool, f"wrote {name} ({len(files.encode(text)) / 1024:.0f} KiB)")
+        except OSError as error:
+            say(tool, f"cannot write {name}: {reason(error)}")
+            status = 1
+    return status
 
 
 def check_output(name: str) -> pathlib.Path:

@@ -259,11 +259,16 @@ def _add_record(data: Data, record: Node) -> None:
     _add_run(data, run, layers, flags)
 
 
-def _parse(text: str, where: str) -> Any:
-    def refuse(constant: str) -> Any:
-        raise ValueError(f"{constant} is not JSON")
+def refuse_constant(constant: str) -> Any:
+    """For json.loads, which reads NaN and Infinity, though JSON has none."""
+    raise ValueError(f"{constant} is not JSON")
 
-    return json.loads(text, parse_constant=refuse)
+
+def _parse(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=refuse_constant)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def _add_lines(data: Data, text: str, name: str) -> None:
@@ -274,7 +279,7 @@ def _add_lines(data: Data, text: str, name: str) -> None:
             continue
         where = f"{name}, line {number}"
         try:
-            record = Node(_parse(line, where), where)
+            record = Node(_parse(line), where)
         except ValueError as error:
             last = number == len(lines)  # no newline after it: its writer was interrupted
             advice = "torn; resume the sweep, or delete the line" if last else str(error)
@@ -297,7 +302,7 @@ def _add_file(data: Data, path: pathlib.Path) -> None:
     if not text.strip():
         raise UserError(f"{name}: empty")
     try:
-        whole = Node(_parse(text, name), name)
+        whole = Node(_parse(text), name)
     except ValueError as error:
         if text.startswith("{\n"):  # bench writes one object over many lines
             raise UserError(f"{name} is not whole JSON: {error}") from error

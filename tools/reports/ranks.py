@@ -7,6 +7,8 @@ from tools.reports.tables import Column, Figure, Table, given
 from tools.reports.traces import Slice, Trace
 
 COLLECTIVE = "collective"
+# What a chart can hold on a phone. The table has all.
+_CHARTED_SLICES = 2000
 _COLORS = {
     "forward": ("forward", 0),
     "backward": ("backward", 2),
@@ -150,8 +152,13 @@ def _figure(number: int, title: str, caption: str, slices: list[Slice]) -> Figur
     tracks = sorted({s.track for s in slices}, key=_track_order)
     for s in sorted(slices, key=lambda s: (tracks.index(s.track), s.begin_us)):
         table.rows.append([s.track, s.name, s.kind, s.begin_us, s.end_us])
+    # The longest are what there is to see; all in their order, so that the page is always the same.
+    longest = sorted(range(len(slices)), key=lambda i: slices[i].begin_us - slices[i].end_us)
+    shown = [slices[i] for i in sorted(longest[:_CHARTED_SLICES])]
+    if len(shown) < len(slices):
+        caption += f" The chart shows the {len(shown):,} longest of {len(slices):,} ops, the table all."
     series: dict[str, dict] = {}
-    for s in slices:
+    for s in shown:
         name, color = _COLORS.get(s.kind, (s.kind, 6))
         bars = series.setdefault(s.kind, {"name": name, "color": color, "bars": []})
         bars["bars"].append([tracks.index(s.track), s.begin_us, s.end_us, s.name])

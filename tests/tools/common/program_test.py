@@ -8,7 +8,7 @@ import unittest
 
 _TOOL = """
 import sys
-from tools.common.program import Parser, UserError, check_output, run, write_file
+from tools.common.program import Parser, UserError, run, write_each
 
 def main():
     parser = Parser(prog="tool")
@@ -17,6 +17,8 @@ def main():
     parser.add_argument("--list", action="append")
     arguments = parser.parse_args()
     print(arguments.say.replace("HALF", chr(0xd800)))
+    if arguments.list:
+        return write_each("tool", dict.fromkeys(arguments.list, "text"))
     if arguments.fail == "interrupted":
         raise KeyboardInterrupt
     if arguments.fail:
@@ -48,7 +50,16 @@ class ProgramTest(unittest.TestCase):
         ):
             status, out, err = self.tool(*flags)
             self.assertEqual((status, out, err), (1, "", f"tool: {words}; see --help\n"))
-        self.assertEqual(self.tool("--list=1", "--list=2")[0], 0)
+
+    def test_a_file_that_cannot_be_written_costs_no_other(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            bad, good = f"{folder}/no/file", f"{folder}/file"
+            status, out, err = self.tool(f"--list={bad}", f"--list={good}", "--say=x")
+            self.assertEqual((status, out), (1, "x\n"))
+            said = f"tool: cannot write {bad}: No such file or directory\ntool: wrote {good} (0 KiB)\n"
+            self.assertEqual(err, said)
+            with open(good, encoding="utf-8") as file:
+                self.assertEqual(file.read(), "text")
 
     def test_ctrl_c_is_no_fault(self) -> None:
         self.assertEqual(self.tool("--fail=interrupted"), (130, "\n", "tool: interrupted\n"))

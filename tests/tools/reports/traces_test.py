@@ -3,10 +3,12 @@
 import gzip
 import json
 import pathlib
+import shutil
 import tempfile
 import unittest
 
 from tools.common.program import UserError
+from tools.reports.merge import merge
 from tools.reports.traces import Trace, load_traces
 
 
@@ -114,6 +116,68 @@ class TracesTest(unittest.TestCase):
         trace = {"traceEvents": self.events(), "distributedInfo": {"rank": 7}}
         self.assertEqual(load_trace(self.write(trace)).rank, 7)
 
+    def test_any_json_may_stand_where_this_tool_asks_for_something_else(self) -> None:
+        """As traces of other tools have it: legal, and of no use here."""
+        odd = [None, True, 7, -1.5, 10**400, "text", [1], {"a": [None]}]
+        names = ["ph", "name", "cat", "pid", "tid", "ts", "dur", "args", "id"]
+        inner = ["name", "value", "phase", "External id", "sort_index"]
+        events = self.events()
+        for value in odd:
+            for kind in (thread(1, "x"), span("gemm", "kernel", 302, 5), span("op", "cpu_op", 302, 5)):
+                events += [{**kind, name: value} for name in names]
+                events += [{**kind, "args": {name: value}} for name in inner]
+            events += [value, {}]
+        for rank in odd:
+            trace = {"traceEvents": events, "distributedInfo": {"rank": rank}}
+            path = self.write(trace)
+            self.assertGreater(len(load_trace(path).slices), 50)
+            json.loads(merge([path]))
+        infinite = self.write({"traceEvents": [*events, {"ts": "INFINITY"}]})
+        infinite.write_text(infinite.read_text().replace('"INFINITY"', "1e999"))
+        self.assertTrue(load_trace(infinite).slices)
+        with self.assertRaisesRegex(UserError, "beyond all floats"):
+            merge([infinite])
+        self.write({"traceEvents": events, "distributedInfo": [1]})
+        self.assertEqual(load_trace(path).rank, 3)
+
+    def test_keeps_every_op(self) -> None:
+        events = self.events()
+        events += [span(f"k{i}", "kernel", 301 + i / 1000, 0.001) for i in range(5000)]
+        self.assertEqual(len(load_trace(self.write({"traceEvents": events})).slices), 5002)
+
+    def test_a_rank_that_is_there_twice_is_refused(self) -> None:
+        paths = [self.write({"traceEvents": self.events()}, name) for name in ("a.json", "b.json")]
+        for read in (load_traces, merge):
+            with self.assertRaisesRegex(UserError, "b.json: rank 3 .*is in .*a.json, too; name one"):
+                read(paths)
+
+    def test_merges_ranks_into_one_trace(self) -> None:
+        arrow = {"ph": "s", "id": 5, "pid": 0, "tid": 1, "ts": 3, "name": "ac2g", "cat": "ac2g"}
+        order = {"ph": "M", "name": "process_sort_index", "pid": 10, "args": {"sort_index": 1}}
+        paths = []
+        for rank in (1, 0):
+            events = [arrow, order, {**order, "pid": "10"}, 7, thread(2, f"of {rank}")]
+            trace = {"times": "measured", "traceEvents": events, "distributedInfo": {"rank": rank}}
+            paths.append(self.write(trace, f"{rank}.json"))
+        merged = json.loads(merge(paths))
+        self.assertEqual((merged["times"], merged["mergedRanks"]), ("measured", [0, 1]))
+        events = [event for event in merged["traceEvents"] if isinstance(event, dict)]
+        self.assertEqual([e.get("pid") for e in events],
+                         [1000, 1001, 1002, 1000, 2000, 2001, 2002, 2000])
+        self.assertEqual([e["id"] for e in events if "id" in e], ["0.5", "1.5"])
+        order = [e["args"]["sort_index"] for e in events if e["name"] == "process_sort_index"]
+        self.assertEqual(order, [1, 1, 1001, 1001])
+        self.assertEqual([e["args"]["name"] for e in events if e["name"] == "thread_name"],
+                         ["of 0", "of 1"])
+        path = self.write(merged)
+        with self.assertRaisesRegex(UserError, "merged of several ranks"):
+            load_trace(path)
+        other = self.folder.parent / "profiler_logs_rank_0_column"
+        other.mkdir()
+        shutil.copy(paths[0], other / "x.json")
+        with self.assertRaisesRegex(UserError, "column mode, and .* is not; merge one run"):
+            merge([paths[1], other / "x.json"])
+
     def test_what_is_no_trace_is_refused(self) -> None:
         for content, said in (
             ([], "not a trace"),
@@ -123,6 +187,13 @@ class TracesTest(unittest.TestCase):
         ):
             with self.assertRaisesRegex(UserError, said):
                 load_trace(self.write(content))
+        packed = self.write({"traceEvents": self.events()}, "x.json.gz")
+        whole = packed.read_bytes()
+        broken = [whole[:50], gzip.compress(b'{"traceEvents": [NaN]}'), gzip.compress(b"[" * 99999), whole[:40] + bytes(20) + whole[60:], b"no gzip", whole[:-4] + b"abcd"]
+        for content in broken:
+            packed.write_bytes(content)
+            with self.assertRaisesRegex(UserError, "x.json.gz: not a whole trace"):
+                load_trace(packed)
         path = self.write({"traceEvents": self.events()})
         path.write_bytes(path.read_bytes()[:50])
         with self.assertRaisesRegex(UserError, "not a whole trace"):
