@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 from tools.common import program
+from tools.common.origin import origin_of
 from tools.common.program import UserError, reason
 
 
@@ -89,13 +90,14 @@ def bench_once(bench: pathlib.Path, flags: list[str]) -> dict[str, Any]:
 
 def _kept(result: dict[str, Any]) -> dict[str, Any]:
     """What the statements ask for: a file of all runs stays readable."""
-    of_mode = result["results"][0]
+    of_mode, origin = result["results"][0], origin_of(result)
     if "ranks" not in of_mode:
         raise UserError("this bench reports nothing by rank: it is older than this tool")
     return {
         "config": result["config"],
         "taken_off_a_core": result["taken_off_a_core"],
-        **{what: result[what] for what in ("date", "load") if what in result},
+        "date": origin.date,
+        "load": origin.load,
         **{what: of_mode[what] for what in ("step_ms", "phases", "bytes", "ranks")},
     }
 
@@ -110,12 +112,13 @@ def _machine(result: dict[str, Any]) -> dict[str, Any]:
                 break
     except OSError:
         pass
-    if isinstance(result.get("processor"), str):
-        facts["cpu"] = result["processor"]
-    if isinstance(result.get("commit"), str):
-        facts["commit"] = result["commit"]
-    host = result["host"] if isinstance(result["host"], dict) else {"host": result["host"]}
-    return facts | {name: host[name] for name in host if name not in ("date", "load")}
+    origin = origin_of(result)
+    said = {"host": origin.host, "cpu": origin.processor, "commit": origin.commit}
+    facts |= {name: value for name, value in said.items() if value}
+    host = result["host"] if isinstance(result["host"], dict) else {}
+    return facts | {
+        name: host[name] for name in host if name not in ("name", "processor", "date", "load")
+    }
 
 
 def run_rounds(

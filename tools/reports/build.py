@@ -5,17 +5,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from tools.reports import figures, floors, ranks
+from tools.reports.bandwidth import bandwidth
 from tools.reports.cases import Group, Names, group_steps
+from tools.reports.headline import headline
 from tools.reports.load import Data
-from tools.reports.tables import Figure, Table, given
+from tools.reports.speedup import speedup
+from tools.reports.tables import Figure, Table, given, write
 from tools.reports.traces import Trace
 
-_COMMANDS_SHOWN = 5
+_COMMANDS_SHOWN = 2
+_FIRST = ("name", "processor", "cpu", "cores", "system")  # of what is said of a machine
 
 
 @dataclass(frozen=True)
 class Report:
     title: str
+    headline: list[str]  # sentences
     figures: list[Figure]
 
 
@@ -25,21 +30,23 @@ def build(
     """`full_names`: each row of a table says all of its case, for programs."""
     groups = group_steps(data.steps)
     names = Names(groups, full_names)
-    made = [_summary(data, groups, traces)]
+    made = [_summary(data, groups, traces), _environment(data)]
     if data.failures:
         made.append(_failures(data))
     if groups:
-        made += [f(groups, names) for f in (figures.step_time, figures.phases, figures.exposed)]
+        made.append(figures.step_time(groups, names))
+        if over_tp := speedup(groups, names):
+            made.append(over_tp)
+        made += [figures.phases(groups, names), figures.exposed(groups, names)]
     if data.transfers:
-        made.append(figures.bandwidth(data))
+        made.append(bandwidth(data, full_names))
     if groups:
         made.append(figures.roofline(groups, names, peaks))
     skew = ranks.skew(groups, names)
     if skew:
         made.append(skew)
-    made += ranks.timelines(groups, traces)
-    made.append(_environment(data))
-    return Report(title, made)
+    made += ranks.timelines(groups, names, traces)
+    return Report(title, headline(data, groups), made)
 
 
 def _listed(values: Any) -> str:
@@ -95,18 +102,29 @@ def _failures(data: Data) -> Figure:
 
 
 def _environment(data: Data) -> Figure:
-    table = Table([given("machine"), given("fact"), given("value")])
+    table = Table([given("fact"), given("value")])
     for number, host in enumerate(data.hosts, start=1):
-        for fact, value in host.items():
+        prefix = f"machine {number}, " if len(data.hosts) > 1 else ""
+        for fact in sorted(host, key=lambda fact: (*_FIRST, fact).index(fact)):
+            value = host[fact]
             if isinstance(value, dict):
                 for name, inner in value.items():
-                    table.rows.append([number, f"{fact}: {name}", str(inner)])
+                    table.rows.append([f"{prefix}{fact}: {name}", str(inner)])
             elif value not in (None, ""):
-                table.rows.append([number, fact, str(value)])
+                table.rows.append([f"{prefix}{fact}", str(value)])
+    origins = [step.origin for step in data.steps] + [t.origin for t in data.transfers]
+    dates = sorted({origin.date for origin in origins if origin.date})
+    if dates:
+        span = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+        table.rows.append(["runs began", span])
+    loads = [origin.load for origin in origins if origin.load is not None]
+    if loads:
+        span = write(loads[0]) if len(set(loads)) == 1 else f"{min(loads):.4g} to {max(loads):.4g}"
+        table.rows.append(["load before them", span])
     for command in data.commands[:_COMMANDS_SHOWN]:
-        table.rows.append(["", "command", command])
+        table.rows.append(["command", command])
     more = len(data.commands) - _COMMANDS_SHOWN
     if more > 0:
-        table.rows.append(["", "command", f"and {more} more, in the sweep's file"])
-    table.rows.append(["", "this page made with Python", platform.python_version()])
+        table.rows.append(["command", f"and {more} more, in the sweep's file"])
+    table.rows.append(["this page made with Python", platform.python_version()])
     return Figure("environment", "Environment", "", "", table)

@@ -1,7 +1,7 @@
 """Cases: the runs that repeat each other, brought together, and how a figure names them."""
 
 import statistics
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from tools.reports.load import PHASES, Case, Step
@@ -10,17 +10,25 @@ from tools.reports.tables import Cell, Column, given
 # A chart of more bars than this is read by nobody; the table has them all.
 CHARTED = 24
 
-KEY_COLUMNS = [
-    given("mode"),
-    given("tokens × in → out"),
-    given("dtype"),
-    given("tp"),
-    given("dp"),
-    given("backend"),
-    given("algorithm"),
-    given("reduction"),
-    given("flags"),
-]
+# What tells cases apart for people, and how a table calls it: first what leads each of its rows, so
+# that on a narrow page the number that it is about stands beside it; then the rest.
+_LEAD = {"mode": "mode", "size": "tokens × in → out", "tp": "tp"}
+_REST = {
+    "dtype": "dtype",
+    "dp": "dp",
+    "backend": "backend",
+    "algorithm": "algorithm",
+    "reduction": "reduction",
+    "flags": "flags",
+    "machine": "machine",
+    "commit": "commit",
+}
+_FIELDS = (*_LEAD, *_REST)
+# For programs: all of it, one fact a column, and what the runs say of their time and place.
+_FACTS = (
+    *("backend", "mode", "tokens", "in_features", "out_features", "dtype", "tp", "dp", "algorithm"),
+    *("reduction", "flags", "layers", "host", "processor", "commit", "date", "load"),
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,43 @@ class Group:
     @property
     def layers(self) -> str:
         return ", ".join(sorted({layer for step in self.steps for layer in step.layers}))
+
+    @property
+    def date(self) -> str:
+        """When the first of the runs began."""
+        return min((step.origin.date for step in self.steps if step.origin.date), default="")
+
+    @property
+    def load(self) -> float | None:
+        """The highest before any of the runs."""
+        known = (step.origin.load for step in self.steps if step.origin.load is not None)
+        return max(known, default=None)
+
+    @property
+    def machine(self) -> str:
+        """Its name and what computed there."""
+        host = self.steps[0].host
+        gpus = [str(host[name]).partition(",")[0] for name in sorted(host) if name[:3] == "gpu"]
+        if self.case.backend == "sim" or not gpus:
+            cores = host.get("cores")
+            what = [self.case.processor, f"{cores} cores" if cores else ""]
+        else:
+            counted = {gpu: gpus.count(gpu) for gpu in gpus}
+            what = [f"{n} × {gpu}" if n > 1 else gpu for gpu, n in counted.items()]
+        return ", ".join(word for word in [self.case.host, *what] if word)
+
+    def step_times(self) -> list[float]:
+        """In ms, of each step of all runs, or of the runs alone where the steps are not known."""
+        times = [ms for step in self.steps for ms in step.result.get("step_ms_all") or []]
+        return times or self.step_ms("median")
+
+    def highest(self) -> tuple[float | None, float]:
+        """p99, which below 100 steps a run tells nothing that the maximum does not, and maximum."""
+        runs = [step.result.get("step_ms_all") or [] for step in self.steps]
+        p99 = max(self.step_ms("p99"))
+        if not all(runs):
+            return p99, p99
+        return (p99 if min(map(len, runs)) >= 100 else None), max(map(max, runs))
 
     def step_ms(self, quantity: str) -> list[float]:
         return [step.result["step_ms"][quantity] for step in self.steps]
@@ -99,44 +144,60 @@ def group_steps(steps: list[Step]) -> list[Group]:
     return [Group(case, by_case[case]) for case in sorted(by_case, key=order)]
 
 
-# In the order of KEY_COLUMNS.
-_FIELDS = ("mode", "size", "dtype", "tp", "dp", "backend", "algorithm", "reduction", "flags")
-
-
 class Names:
     """Names cases by what tells them apart, and says once what all of them share; or in full."""
 
     def __init__(self, groups: list[Group], full: bool) -> None:
         def differs(name: str) -> bool:
-            return full or len({getattr(group.case, name) for group in groups}) > 1
+            return len({getattr(group.case, name) for group in groups}) > 1
 
-        always = {"mode", "size"}
-        self._shown = [i for i, name in enumerate(_FIELDS) if name in always or differs(name)]
-        shared = [i for i in range(len(_FIELDS)) if i not in self._shown and groups]
-        written = [self._write(groups[0].case, i) for i in shared]
+        self.full = full
+        self._shown = [name for name in _FIELDS if name in ("mode", "size") or differs(name)]
+        shared = [name for name in _FIELDS if name not in self._shown and groups]
+        written = [self._write(groups[0].case, name) for name in shared]
         self.shared = ", ".join(word for word in written if word)
 
     @staticmethod
-    def _write(case: Case, i: int) -> str:
-        value = getattr(case, _FIELDS[i])
+    def _write(case: Case, name: str) -> str:
+        value = getattr(case, name)
         prefix = {
             "tp": "tp ",
             "dp": "dp ",
             "backend": "backend ",
             "algorithm": "algorithm ",
             "reduction": "sums ",
-        }.get(_FIELDS[i], "")
+            "machine": "on ",
+            "commit": "commit ",
+        }.get(name, "")
         return f"{prefix}{value}" if value != "" else ""
 
-    @property
-    def columns(self) -> list[Column]:
-        return [KEY_COLUMNS[i] for i in self._shown]
+    def head(self, main: Column, *others: Column) -> list[Column]:
+        """Of a table about cases: `main` is the number that its rows are about."""
+        if self.full:
+            return [*self.facts_head(), main, *others]
+        lead = [given(_LEAD[name]) for name in self._shown if name in _LEAD]
+        rest = [given(_REST[name]) for name in self._shown if name in _REST]
+        return [*lead, main, *rest, *others]
 
-    def cells(self, case: Case) -> list[Cell]:
-        return [getattr(case, _FIELDS[i]) for i in self._shown]
+    def row(self, group: Group, main: Cell, *others: Cell) -> list[Cell]:
+        if self.full:
+            facts = {"layers": group.layers, "date": group.date, "load": group.load}
+            return [*self.facts({**asdict(group.case), **facts}), main, *others]
+        lead = [getattr(group.case, name) for name in self._shown if name in _LEAD]
+        rest = [getattr(group.case, name) for name in self._shown if name in _REST]
+        return [*lead, main, *rest, *others]
 
-    def lines(self, case: Case, with_mode: bool = True) -> list[str]:
+    @staticmethod
+    def facts_head() -> list[Column]:
+        return [given(name) for name in _FACTS]
+
+    @staticmethod
+    def facts(known: dict[str, Any]) -> list[Cell]:
+        return [known.get(name) for name in _FACTS]
+
+    def lines(self, case: Case, *without: str) -> list[str]:
         """As the label of a bar: the size, and below it the mode and what else differs."""
-        rest = [self._write(case, i) for i in self._shown if _FIELDS[i] not in ("mode", "size")]
-        below = ", ".join(word for word in [case.mode if with_mode else "", *rest] if word)
+        rest = [name for name in self._shown if name not in ("mode", "size", *without)]
+        words = ["" if "mode" in without else case.mode, *(self._write(case, name) for name in rest)]
+        below = ", ".join(word for word in words if word)
         return [case.size, below] if below else [case.size]

@@ -1,13 +1,12 @@
 """The figures of a report about training steps, from what was measured."""
 
-import statistics
-
 from tools.reports import floors
 from tools.reports.cases import CHARTED, Group, Names
-from tools.reports.load import PHASES, Data, Transfer
+from tools.reports.load import PHASES
 from tools.reports.tables import Cell, Column, Figure, Table, given
 
-_PHASE_NAMES = {"gradient_sync": "gradient synchronisation"}
+PHASE_COLORS = {"forward": 0, "backward": 2, "gradient_sync": 3, "optimizer": 1}
+PHASE_NAMES = {"gradient_sync": "gradient synchronisation"}
 
 
 def _charted(groups: list[Group]) -> str:
@@ -22,36 +21,36 @@ def _said(text: str, names: Names) -> str:
 
 def step_time(groups: list[Group], names: Names) -> Figure:
     table = Table(
-        [
-            *names.columns,
-            Column("runs"),
+        names.head(
             Column("median", "ms"),
+            Column("runs"),
             Column("fastest run's median", "ms"),
             Column("slowest run's median", "ms"),
             Column("min", "ms"),
             Column("p99", "ms"),
+            Column("max", "ms"),
             Column("products alone", "ms"),
             Column("throughput", "tokens/s"),
             Column("throughput", "GFLOP/s"),
-            given("layers"),
-        ]
+            *([] if names.full else [given("layers")]),
+        )
     )
     for group in groups:
         case, medians = group.case, group.step_ms("median")
         table.rows.append(
-            [
-                *names.cells(case),
-                len(medians),
+            names.row(
+                group,
                 group.median,
+                len(medians),
                 min(medians),
                 max(medians),
                 min(group.step_ms("min")),
-                max(group.step_ms("p99")),
+                *group.highest(),
                 group.products,
                 case.tokens / group.median * 1e3,
                 case.flops_per_rank * case.tp * case.dp / group.median / 1e6,
-                group.layers,
-            ]
+                *([] if names.full else [group.layers]),
+            )
         )
     return Figure(
         "step-time",
@@ -59,7 +58,8 @@ def step_time(groups: list[Group], names: Names) -> Figure:
         "measured",
         _said(
             "Median time of a step of the slowest rank, and over the runs where there are several. "
-            "The line on a bar reaches from the shortest step to p99; an arrow says that it goes on."
+            "The line on a bar reaches from the shortest step to p99, or to the longest where a run "
+            "has fewer than 100 steps; an arrow says that it goes on."
             + _charted(groups),
             names,
         ),
@@ -73,7 +73,7 @@ def _step_chart(groups: list[Group], names: Names) -> dict:
     places: list[list[str]] = []
     modes: dict[str, dict[int, Group]] = {}
     for group in groups[:CHARTED]:
-        lines = names.lines(group.case, with_mode=False)
+        lines = names.lines(group.case, "mode")
         if lines not in places:
             places.append(lines)
         modes.setdefault(group.case.mode, {})[places.index(lines)] = group
@@ -87,7 +87,7 @@ def _step_chart(groups: list[Group], names: Names) -> dict:
             "color": {"row": 0, "column": 1}.get(mode, 2),
             "values": of(lambda group: group.median),
             "low": of(lambda group: min(group.step_ms("min"))),
-            "high": of(lambda group: max(group.step_ms("p99"))),
+            "high": of(lambda group: group.highest()[0] or group.highest()[1]),
         }
 
     values = [group.median for group in groups[:CHARTED]]
@@ -101,34 +101,28 @@ def _step_chart(groups: list[Group], names: Names) -> dict:
 
 
 def phases(groups: list[Group], names: Names) -> Figure:
-    table = Table(list(names.columns))
+    columns = []
     for phase in PHASES:
-        name = _PHASE_NAMES.get(phase, phase)
-        table.columns.append(Column(f"{name}: compute", "ms"))
-        table.columns.append(Column(f"{name}: exposed communication", "ms"))
-    table.columns.append(Column("rest of the step", "ms"))
+        name = PHASE_NAMES.get(phase, phase)
+        columns.append(Column(f"{name}: compute", "ms"))
+        columns.append(Column(f"{name}: exposed communication", "ms"))
+    table = Table(names.head(Column("step", "ms"), *columns, Column("rest of the step", "ms")))
     parts: dict[str, list[float]] = {}
     for group in groups:
         times = group.times()
-        row: list[Cell] = list(names.cells(group.case))
+        row: list[Cell] = []
         for phase in PHASES:
             for part, kind in ((times.compute, "compute"), (times.exposed, "exposed")):
                 row.append(part[phase])
                 parts.setdefault(f"{phase} {kind}", []).append(part[phase])
         rest = group.median - times.accounted
         parts.setdefault("rest", []).append(max(rest, 0.0))
-        table.rows.append([*row, rest])
-    shown = [
-        ("forward compute", "forward, compute", 0),
-        ("forward exposed", "forward, exposed communication", 5),
-        ("backward compute", "backward, compute", 2),
-        ("backward exposed", "backward, exposed communication", 4),
-        ("gradient_sync exposed", "gradient synchronisation, exposed", 3),
-        ("gradient_sync compute", "gradient synchronisation, compute", 6),
-        ("optimizer compute", "optimizer", 1),
-        ("optimizer exposed", "optimizer, exposed communication", 6),
-        ("rest", "rest of the step", 7),
-    ]
+        table.rows.append(names.row(group, group.median, *row, rest))
+    shown = [("rest", "rest of the step", 6, False)]
+    for phase, color in reversed(PHASE_COLORS.items()):
+        name = PHASE_NAMES.get(phase, phase)
+        shown.insert(0, (f"{phase} exposed", f"{name}: exposed communication", color, True))
+        shown.insert(0, (f"{phase} compute", f"{name}: compute", color, False))
     return Figure(
         "phases",
         "Where the time of a step goes",
@@ -148,8 +142,8 @@ def phases(groups: list[Group], names: Names) -> Figure:
             "unit": "ms of the average rank",
             "labels": [names.lines(group.case) for group in groups[:CHARTED]],
             "series": [
-                {"name": title, "color": color, "values": parts[part][:CHARTED]}
-                for part, title, color in shown
+                {"name": title, "color": color, "striped": striped, "values": parts[part][:CHARTED]}
+                for part, title, color, striped in shown
                 if any(parts[part])
             ],
         },
@@ -158,14 +152,13 @@ def phases(groups: list[Group], names: Names) -> Figure:
 
 def exposed(groups: list[Group], names: Names) -> Figure:
     table = Table(
-        [
-            *names.columns,
-            Column("communication", "ms"),
+        names.head(
             Column("exposed", "ms"),
+            Column("communication", "ms"),
             Column("hidden", "ms"),
             Column("exposed, of the communication", "%"),
             Column("exposed, of the step", "%"),
-        ]
+        )
     )
     hidden: list[float] = []
     seen: list[float] = []
@@ -176,7 +169,7 @@ def exposed(groups: list[Group], names: Names) -> Figure:
         hidden.append(max(total - shown, 0.0))
         share = 100 * shown / total if total > 0 else None
         of_step = 100 * shown / group.median if group.median > 0 else None
-        table.rows.append([*names.cells(group.case), total, shown, total - shown, share, of_step])
+        table.rows.append(names.row(group, shown, total, total - shown, share, of_step))
     return Figure(
         "exposed",
         "Exposed communication",
@@ -193,77 +186,8 @@ def exposed(groups: list[Group], names: Names) -> Figure:
             "unit": "ms of the average rank",
             "labels": [names.lines(group.case) for group in groups[:CHARTED]],
             "series": [
-                {"name": "exposed", "color": 1, "values": seen[:CHARTED]},
-                {"name": "hidden behind computation", "color": 0, "values": hidden[:CHARTED]},
-            ],
-        },
-    )
-
-
-def _grouped(transfers: list[Transfer]) -> list[tuple[Transfer, list[Transfer]]]:
-    """Each different transfer with its repeats."""
-    by_what: dict[tuple, list[Transfer]] = {}
-    for t in transfers:
-        what = (t.backend, t.kind, t.algorithm, t.members, t.dtype, t.nbytes, t.within)
-        by_what.setdefault(what, []).append(t)
-    return [(by_what[what][0], by_what[what]) for what in sorted(by_what)]
-
-
-def bandwidth(data: Data) -> Figure:
-    table = Table(
-        [
-            given("collective"),
-            given("algorithm"),
-            given("ranks"),
-            given("dtype"),
-            given("bytes"),
-            given("in"),
-            Column("runs"),
-            Column("time", "µs"),
-            Column("algbw", "GB/s"),
-            Column("busbw", "GB/s"),
-            Column("wrong elements"),
-        ]
-    )
-    lines: dict[str, list[tuple[int, float]]] = {}
-    for t, repeats in _grouped(data.transfers):
-        busbw = statistics.median(repeat.busbw_gbps for repeat in repeats)
-        table.rows.append(
-            [
-                t.kind,
-                t.algorithm,
-                t.members,
-                t.dtype,
-                t.nbytes,
-                f"{t.backend}, {t.within}",
-                len(repeats),
-                statistics.median(repeat.time_us for repeat in repeats),
-                statistics.median(repeat.algbw_gbps for repeat in repeats),
-                busbw,
-                None if t.wrong is None else sum(repeat.wrong or 0 for repeat in repeats),
-            ]
-        )
-        if t.nbytes > 0 and busbw > 0:  # the others have no place on a logarithmic axis
-            within = "" if t.within == "collectives" else ", in a step"
-            name = f"{t.kind} {t.algorithm}, {t.members} ranks, {t.dtype}{within}"
-            lines.setdefault(name, []).append((t.nbytes, busbw))
-    return Figure(
-        "busbw",
-        "Bus bandwidth against size",
-        "measured",
-        "algbw is the bytes of the whole array over the time; busbw is algbw times the factor of "
-        "NVIDIA's nccl-tests, so that it can be held against the link's speed whatever the number "
-        "of ranks. Medians over the runs. The time of a collective within a step is that of the rank "
-        "that came last.",
-        table,
-        {
-            "type": "lines",
-            "x": "bytes of the whole array",
-            "y": "busbw, GB/s",
-            "bytes": True,
-            "series": [
-                {"name": name, "points": sorted(points), "line": "in a step" not in name}
-                for name, points in lines.items()
+                {"name": "exposed", "color": 5, "striped": True, "values": seen[:CHARTED]},
+                {"name": "hidden behind computation", "color": 5, "values": hidden[:CHARTED]},
             ],
         },
     )
@@ -271,8 +195,7 @@ def bandwidth(data: Data) -> Figure:
 
 def roofline(groups: list[Group], names: Names, peaks: floors.Peaks) -> Figure:
     table = Table(
-        [
-            *names.columns,
+        names.head(
             Column("step", "ms"),
             Column("products alone", "ms"),
             Column("GEMM floor", "ms", "predicted"),
@@ -283,7 +206,7 @@ def roofline(groups: list[Group], names: Names, peaks: floors.Peaks) -> Figure:
             given("peak", "TFLOP/s"),
             given("link", "GB/s"),
             given("source of peak and link"),
-        ]
+        )
     )
     points: dict[str, list[tuple[float, float]]] = {}
     roofs: dict[tuple[float, float], list[float]] = {}
@@ -295,8 +218,8 @@ def roofline(groups: list[Group], names: Names, peaks: floors.Peaks) -> Figure:
         reached = group.case.flops_per_rank / group.median / 1e9
         intensity = group.case.flops_per_rank / sent if sent else None
         table.rows.append(
-            [
-                *names.cells(group.case),
+            names.row(
+                group,
                 group.median,
                 group.products,
                 gemm,
@@ -307,7 +230,7 @@ def roofline(groups: list[Group], names: Names, peaks: floors.Peaks) -> Figure:
                 tflops,
                 link,
                 "; ".join(dict.fromkeys(sources)) or None,
-            ]
+            )
         )
         if intensity:
             name = f"{group.case.mode} mode, {group.case.dtype}: measured"

@@ -5,11 +5,11 @@ and `results`. Everything here is measured.
 """
 
 import json
-import math
 import pathlib
 from dataclasses import dataclass, field
 from typing import Any, Iterator
 
+from tools.common.origin import Origin, origin_of
 from tools.common.program import UserError, reason
 
 SCHEMA = 1
@@ -31,6 +31,13 @@ class Case:
     reduction: str
     flags: str
     mode: str
+    host: str
+    processor: str
+    commit: str
+
+    @property
+    def machine(self) -> str:
+        return ", ".join(word for word in (self.host, self.processor) if word)
 
     @property
     def size(self) -> str:
@@ -47,10 +54,11 @@ class Step:
     """One run of a case: an entry of bench's results[]."""
 
     case: Case
+    origin: Origin
     layers: tuple[str, ...]
     host: dict[str, Any]
     result: dict[str, Any]
-    where: str
+    ratio: dict[str, Any] | None  # bench's own row_over_column, where it ran both modes
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,14 @@ class Transfer:
     algbw_gbps: float
     busbw_gbps: float
     wrong: int | None  # elements; None where the tool looked at bytes alone
-    within: str  # "collectives", or the step that it was part of
+    origin: Origin
+    tp: int
+    dp: int
+    case: Case | None  # of the step that it was part of; None where it ran alone
+
+    @property
+    def within(self) -> str:
+        return f"{self.case.mode} step {self.case.size}" if self.case else "collectives"
 
 
 @dataclass
@@ -111,15 +126,27 @@ class Node:
     def number(self, key: str) -> float:
         node = self.at(key)
         good = isinstance(node.value, (int, float)) and not isinstance(node.value, bool)
-        if not good or not math.isfinite(node.value):
+        if not good or not abs(node.value) < 1e300:  # as NaN is not, nor a number beyond all floats
             raise node.fail(f"is {json.dumps(node.value)}, not a finite number")
         return node.value
+
+    def positive(self, key: str) -> float:
+        number = self.number(key)
+        if number <= 0:
+            raise self.at(key).fail(f"is {number}, not above 0")
+        return number
 
     def integer(self, key: str) -> int:
         number = self.number(key)
         if number != int(number):
             raise self.at(key).fail(f"is {number}, not an integer")
         return int(number)
+
+    def numbers(self, key: str) -> list[float]:
+        """The whole array, each of its values a finite number."""
+        values = {str(i): item.value for i, item in enumerate(self.at(key).items())}
+        of_array = Node(values, self.where, self.at(key).path)
+        return [of_array.number(i) for i in values]
 
     def text(self, key: str) -> str:
         node = self.at(key)
@@ -137,25 +164,31 @@ class Node:
 def _check_result(result: Node) -> None:
     """What the figures will read without asking again."""
     for quantity in ("median", "min", "p99"):
-        result.at("step_ms").number(quantity)
+        result.at("step_ms").positive(quantity)
+    for number in result.numbers("step_ms_all") if result.has("step_ms_all") else ():
+        if number <= 0:
+            raise result.at("step_ms_all").fail(f"holds {number}, not above 0")
+    for optional in ("equivalence", "ranks"):
+        if result.has(optional):
+            result.object(optional)
     for phase in PHASES:
         for quantity in ("compute_ms", "communication_ms", "exposed_communication_ms"):
             result.at("phases").at(phase).number(quantity)
     if result.has("products_ms"):
-        result.number("products_ms")
+        result.positive("products_ms")
     if not result.has("ranks"):
         return
     ranks = result.at("ranks")
-    world = len(list(ranks.at("step_ms").items()))
+    world = len(ranks.numbers("step_ms"))
     for op in ranks.at("ops").items():
         op.text("name"), op.text("action"), op.text("phase")
         op.number("longest_over_shortest"), op.number("done_spread_us")
         for quantity in ("time_us", "done_us", "bytes_sent"):
-            if len(list(op.at(quantity).items())) != world:
+            if len(op.numbers(quantity)) != world:
                 raise op.at(quantity).fail(f"does not have one value for each of {world} ranks")
 
 
-def _transfers_of_step(case: Case, result: Node) -> Iterator[Transfer]:
+def _transfers_of_step(case: Case, origin: Origin, result: Node) -> Iterator[Transfer]:
     for row in result.at("bytes").at("collectives").items():
         row.number("contract_bytes")
         yield Transfer(
@@ -169,12 +202,20 @@ def _transfers_of_step(case: Case, result: Node) -> Iterator[Transfer]:
             algbw_gbps=row.number("algbw_gbps"),
             busbw_gbps=row.number("busbw_gbps"),
             wrong=None,
-            within=f"{case.mode} step {case.size}",
+            origin=origin,
+            tp=case.tp,
+            dp=case.dp,
+            case=case,
         )
 
 
-def _add_bench(data: Data, bench: Node, layers: tuple[str, ...], flags: str) -> None:
+def _add_bench(
+    data: Data, bench: Node, origin: Origin, layers: tuple[str, ...], flags: str
+) -> None:
     config = bench.at("config")
+    host = bench.at("host").value
+    if bench.value.get("complete") is False:
+        data.failures.append((bench.where, "not complete: ended before all was measured"))
     for result in bench.at("results").items():
         case = Case(
             backend=config.text("backend"),
@@ -188,16 +229,20 @@ def _add_bench(data: Data, bench: Node, layers: tuple[str, ...], flags: str) -> 
             reduction=config.text("reduction"),
             flags=flags,
             mode=result.text("mode"),
+            host=origin.host,
+            processor=origin.processor,
+            commit=origin.commit,
         )
         if min(case.tokens, case.in_features, case.out_features, case.tp, case.dp) < 1:
             raise config.fail("has a size below 1")
         _check_result(result)
-        host = bench.object("host")
-        data.steps.append(Step(case, layers, host, result.value, bench.where))
-        data.transfers.extend(_transfers_of_step(case, result))
+        facts = host if isinstance(host, dict) else {}
+        ratio = bench.object("row_over_column") if bench.has("row_over_column") else None
+        data.steps.append(Step(case, origin, layers, facts, result.value, ratio))
+        data.transfers.extend(_transfers_of_step(case, origin, result))
 
 
-def _add_collectives(data: Data, run: Node) -> None:
+def _add_collectives(data: Data, run: Node, origin: Origin) -> None:
     config = run.at("config")
     for row in run.at("results").items():
         data.transfers.append(
@@ -212,7 +257,10 @@ def _add_collectives(data: Data, run: Node) -> None:
                 algbw_gbps=row.number("algbw_gbps"),
                 busbw_gbps=row.number("busbw_gbps"),
                 wrong=row.integer("wrong"),
-                within="collectives",
+                origin=origin,
+                tp=config.integer("tp"),
+                dp=config.integer("dp"),
+                case=None,
             )
         )
 
@@ -225,12 +273,30 @@ def _add_host(data: Data, host: dict[str, Any]) -> None:
     data.hosts.append(host)
 
 
-def _add_run(data: Data, run: Node, layers: tuple[str, ...] = (), flags: str = "") -> None:
+def _facts(run: Node) -> dict[str, Any]:
+    """What the tool says of its machine, without what changes from run to run."""
+    host = run.at("host").value
+    facts = host if isinstance(host, dict) else {"name": host}
+    facts = {name: value for name, value in facts.items() if name not in ("date", "load")}
+    if "cpu" not in facts and "processor" in run.value:
+        facts["processor"] = run.value["processor"]
+    return facts | ({"commit": run.value["commit"]} if "commit" in run.value else {})
+
+
+def _add_run(
+    data: Data,
+    run: Node,
+    record: dict[str, Any] | None = None,
+    layers: tuple[str, ...] = (),
+    flags: str = "",
+) -> None:
     """The JSON that a tool wrote: whose it is, its config says."""
-    if run.at("config").has("min_bytes"):
-        _add_collectives(data, run)
+    is_collectives = run.at("config").has("min_bytes")
+    origin = origin_of(run.value, record)
+    if is_collectives:
+        _add_collectives(data, run, origin)
     else:
-        _add_bench(data, run, layers, flags)
+        _add_bench(data, run, origin, layers, flags)
 
 
 def _add_record(data: Data, record: Node) -> None:
@@ -255,8 +321,8 @@ def _add_record(data: Data, record: Node) -> None:
     layers = tuple(str(layer.value) for layer in record.at("layers").items())
     flags = " ".join(str(flag.value) for flag in record.at("flags").items())
     run = record.at(tool)
-    _add_host(data, run.object("host") | host)
-    _add_run(data, run, layers, flags)
+    _add_host(data, _facts(run) | host)
+    _add_run(data, run, record.value, layers, flags)
 
 
 def refuse_constant(constant: str) -> Any:
@@ -285,7 +351,7 @@ def _add_lines(data: Data, text: str, name: str) -> None:
             advice = "torn; resume the sweep, or delete the line" if last else str(error)
             raise UserError(f"{where} is not whole JSON: {advice}") from error
         _add_record(data, record)
-        run = (record.text("key"), record.at("repeat").value)
+        run = (record.text("key"), record.integer("repeat"))
         if run in seen:
             raise UserError(f"{where}: repeat {run[1]} of this point was there before: {run[0]}")
         seen.add(run)
@@ -296,7 +362,7 @@ def _add_file(data: Data, path: pathlib.Path) -> None:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UserError(f"{name}: {error.strerror}") from error
+        raise UserError(f"{name}: {reason(error)}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{name}: not text in UTF-8 (byte {error.start})") from error
     if not text.strip():
@@ -314,7 +380,7 @@ def _add_file(data: Data, path: pathlib.Path) -> None:
         _add_record(data, whole)
         return
     _add_run(data, whole)
-    _add_host(data, whole.object("host"))
+    _add_host(data, _facts(whole))
 
 
 def load(paths: list[pathlib.Path]) -> Data:

@@ -3,19 +3,17 @@
 from typing import Any
 
 from tools.reports.cases import CHARTED, Group, Names
-from tools.reports.tables import Column, Figure, Table, given
+from tools.reports.figures import PHASE_COLORS, PHASE_NAMES
+from tools.reports.tables import Cell, Column, Figure, Table, given
 from tools.reports.traces import Slice, Trace
 
 COLLECTIVE = "collective"
 # What a chart can hold on a phone. The table has all.
 _CHARTED_SLICES = 2000
 _COLORS = {
-    "forward": ("forward", 0),
-    "backward": ("backward", 2),
-    "gradient_sync": ("gradient synchronisation", 3),
-    "optimizer": ("optimizer", 1),
+    **{phase: (PHASE_NAMES.get(phase, phase), color) for phase, color in PHASE_COLORS.items()},
     "communication": ("communication", 5),
-    "compute": ("compute", 0),
+    "compute": ("compute", 4),
 }
 
 
@@ -24,16 +22,16 @@ def skew(groups: list[Group], names: Names) -> Figure | None:
     if not known:
         return None
     table = Table(
-        [
-            *names.columns,
-            given("op"),
-            given("rank"),
+        names.head(
             Column("duration", "µs"),
+            given("rank"),
+            given("op"),
+            given("action"),
             Column("done after the step's begin", "µs"),
             Column("sent in a step", "bytes"),
             Column("longest over shortest rank"),
             Column("last rank's done less first's", "µs"),
-        ]
+        )
     )
     labels: list[list[str]] = []
     compute: list[float] = []
@@ -43,16 +41,17 @@ def skew(groups: list[Group], names: Names) -> Figure | None:
         for op in ranks["ops"]:
             for rank, time_us in enumerate(op["time_us"]):
                 table.rows.append(
-                    [
-                        *names.cells(group.case),
-                        f"{op['name']} ({op['action']})",
-                        rank,
+                    names.row(
+                        group,
                         time_us,
+                        rank,
+                        op["name"],
+                        op["action"],
                         op["done_us"][rank],
                         op["bytes_sent"][rank],
                         op["longest_over_shortest"],
                         op["done_spread_us"],
-                    ]
+                    )
                 )
         for rank in range(len(ranks["step_ms"])):
             size, below = names.lines(group.case)
@@ -77,10 +76,10 @@ def skew(groups: list[Group], names: Names) -> Figure | None:
             "unit": "ms of the rank",
             "labels": labels[:CHARTED],
             "series": [
-                {"name": "computation", "color": 0, "values": compute[:CHARTED]},
+                {"name": "computation", "color": 4, "values": compute[:CHARTED]},
                 {
                     "name": "collectives, waiting included",
-                    "color": 1,
+                    "color": 5,
                     "values": communication[:CHARTED],
                 },
             ],
@@ -96,21 +95,23 @@ def _total_ms(ranks: dict[str, Any], rank: int, collectives: bool) -> float:
     )
 
 
-def timelines(groups: list[Group], traces: list[Trace]) -> list[Figure]:
+def timelines(groups: list[Group], names: Names, traces: list[Trace]) -> list[Figure]:
     """Of the traces if there are any; else of the largest step of each mode."""
     by_run: dict[str, list[Trace]] = {}
     for trace in traces:
         by_run.setdefault(trace.run, []).append(trace)
     if by_run:
-        return [_of_traces(i, run, of_run) for i, (run, of_run) in enumerate(by_run.items())]
+        return [
+            _of_traces(i, run, names.full, of_run) for i, (run, of_run) in enumerate(by_run.items())
+        ]
     largest: dict[str, Group] = {}
     for group in groups:
         if group.ranks:
             largest[group.case.mode] = group  # groups come in the order of their size
-    return [_of_group(i, group) for i, group in enumerate(largest.values())]
+    return [_of_group(i, names.full, group) for i, group in enumerate(largest.values())]
 
 
-def _of_group(number: int, group: Group) -> Figure:
+def _of_group(number: int, full: bool, group: Group) -> Figure:
     slices: list[Slice] = []
     for op in group.ranks["ops"]:
         communicates = op["action"] == COLLECTIVE
@@ -125,10 +126,17 @@ def _of_group(number: int, group: Group) -> Figure:
         "Each op ends when it was done after the step's begin on its own rank, and is as long as it "
         "took: medians over the steps, so ops of a track may seem to overlap a little.",
         slices,
+        _facts_of(group) if full else {},
     )
 
 
-def _of_traces(number: int, run: str, traces: list[Trace]) -> Figure:
+def _facts_of(group: Group) -> dict[str, Cell]:
+    names = Names([group], full=True)
+    heads = [column.name for column in names.facts_head()]
+    return dict(zip(heads, names.row(group, None)))
+
+
+def _of_traces(number: int, run: str, full: bool, traces: list[Trace]) -> Figure:
     slices = [
         Slice(f"rank {trace.rank} {s.track}", s.name, s.kind, s.begin_us, s.end_us)
         for trace in sorted(traces, key=lambda trace: trace.rank)
@@ -142,16 +150,21 @@ def _of_traces(number: int, run: str, traces: list[Trace]) -> Figure:
         f"{steps} of the traces {files}: the step of median length on the first rank. Each rank's "
         "step begins with its first op.",
         slices,
+        {"run": run} if full else {},
     )
 
 
-def _figure(number: int, title: str, caption: str, slices: list[Slice]) -> Figure:
-    table = Table(
-        [given("track"), given("op"), given("kind"), Column("begin", "µs"), Column("end", "µs")]
-    )
+def _figure(
+    number: int, title: str, caption: str, slices: list[Slice], facts: dict[str, Cell]
+) -> Figure:
+    """`facts`: cells that each row of the table begins with, by column."""
+    columns = [given(name) for name in ("rank", "track", "op", "kind")]
+    table = Table([*map(given, facts), *columns, Column("begin", "µs"), Column("end", "µs")])
     tracks = sorted({s.track for s in slices}, key=_track_order)
     for s in sorted(slices, key=lambda s: (tracks.index(s.track), s.begin_us)):
-        table.rows.append([s.track, s.name, s.kind, s.begin_us, s.end_us])
+        _, rank, track = s.track.split(" ", 2)
+        row: list[Cell] = [*facts.values(), int(rank), track, s.name, s.kind]
+        table.rows.append([*row, s.begin_us, s.end_us])
     # The longest are what there is to see; all in their order, so that the page is always the same.
     longest = sorted(range(len(slices)), key=lambda i: slices[i].begin_us - slices[i].end_us)
     shown = [slices[i] for i in sorted(longest[:_CHARTED_SLICES])]

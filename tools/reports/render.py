@@ -9,7 +9,7 @@ import jinja2
 
 from tools.common.program import UserError, reason
 from tools.reports.build import Report
-from tools.reports.tables import Figure, write
+from tools.reports.tables import Cell, Figure, write
 
 # Of Debian's libjs-chart.js.
 CHART_JS = pathlib.Path("/usr/share/javascript/chart.js/chart.min.js")
@@ -64,25 +64,39 @@ def _markdown_figure(figure: Figure) -> list[str]:
 
 def to_markdown(report: Report) -> str:
     lines = [f"# {report.title}", ""]
+    if report.headline:
+        lines += [" ".join(report.headline), ""]
     for figure in report.figures:
         lines += _markdown_figure(figure)
     return "\n".join(lines)
 
 
 def to_csv(report: Report) -> str:
-    """One number a line, with all its digits: figure, case, quantity, unit, basis, value."""
+    """One number a line, with all its digits. What it is about stands in a column for each fact,
+    named as in the tables: which those are depends on which figures there are."""
+    figures = [figure for figure in report.figures if _has_numbers(figure)]
+    facts = dict.fromkeys(
+        column.name
+        for figure in figures
+        for column in figure.table.columns
+        if column.basis == "given"
+    )
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["figure", "case", "quantity", "unit", "basis", "value"])
-    for figure in report.figures:
+    fields = ["figure", *facts, "quantity", "unit", "basis", "value"]
+    writer = csv.DictWriter(out, fields, restval="", lineterminator="\n")
+    writer.writeheader()
+    for figure in figures:
         columns = figure.table.columns
         for row in figure.table.rows:
-            case = "; ".join(
-                f"{column.name}={cell}"
-                for column, cell in zip(columns, row)
-                if column.basis == "given" and cell not in (None, "")
-            )
+            known: dict[str, Cell] = {
+                column.name: cell for column, cell in zip(columns, row) if column.basis == "given"
+            }
             for column, cell in zip(columns, row):
                 if column.basis != "given" and cell is not None:
-                    writer.writerow([figure.id, case, column.name, column.unit, column.basis, cell])
+                    number = {"quantity": column.name, "unit": column.unit, "basis": column.basis}
+                    writer.writerow({"figure": figure.id, **known, **number, "value": cell})
     return out.getvalue()
+
+
+def _has_numbers(figure: Figure) -> bool:
+    return any(column.basis != "given" for column in figure.table.columns)

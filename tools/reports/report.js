@@ -2,12 +2,12 @@
 "use strict";
 
 (function () {
-  // Okabe and Ito's palette, which the colour-blind tell apart; its last two made grey.
+  // Okabe and Ito's palette, which the colour-blind tell apart, and a grey.
   const palettes = {
-    light: ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7a7a7a", "#c4c4c4"],
-    dark: ["#4aa3df", "#f0803c", "#22c79a", "#e19ac4", "#9ad4f7", "#f2b63c", "#9a9a9a", "#5c6166"],
+    light: ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e6b800", "#8a8a8a"],
+    dark: ["#4aa3df", "#f0803c", "#22c79a", "#e19ac4", "#a8dcfa", "#f5d547", "#7d8287"],
   };
-  const shapes = ["circle", "rect", "triangle", "rectRot", "star", "cross", "crossRot", "dash"];
+  const shapes = ["circle", "rect", "triangle", "rectRot", "star", "crossRot", "cross", "dash"];
   const dashes = [[], [7, 3], [2, 3], [10, 3, 2, 3]];
   const specs = JSON.parse(document.getElementById("charts").textContent);
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
@@ -52,23 +52,68 @@
         color: look.text,
         callback: write || (log ? logTick : short),
         maxRotation: 0,
+        includeBounds: false,
         maxTicksLimit: look.narrow ? 5 : 11,
       },
       grid: { color: look.grid },
     };
   }
 
-  function byteAxis(look, title) {
-    const made = axis(look, title, true, bytes);
-    // Whole powers of four, so that labels have room on a phone.
-    made.afterBuildTicks = function (scale) {
-      const ticks = [];
-      for (let value = 1; value <= scale.max; value *= 16) {
-        if (value >= scale.min) ticks.push({ value: value });
-      }
-      if (ticks.length > 1) scale.ticks = ticks;
-    };
+  // Stripes in a colour: the same thing as the plain colour, in its other kind.
+  function stripes(color, look) {
+    const tile = document.createElement("canvas");
+    tile.width = tile.height = 8;
+    const context = tile.getContext("2d");
+    context.fillStyle = look.page;
+    context.fillRect(0, 0, 8, 8);
+    context.strokeStyle = color;
+    context.lineWidth = 3;
+    for (let at = -8; at <= 8; at += 8) {
+      context.beginPath();
+      context.moveTo(at - 2, 10);
+      context.lineTo(at + 10, -2);
+      context.stroke();
+    }
+    return context.createPattern(tile, "repeat");
+  }
+
+  // Labels at these values and no other.
+  function onlyTicks(scale, values) {
+    const inside = values.filter((value) => value >= scale.min && value <= scale.max);
+    scale.ticks = inside.map((value) => ({ value: value }));
+  }
+
+  // 1, 2, 5, 10, ... from the last of them below all values to the first above, so that every point
+  // lies within the frame; of too many labels every second is left out, or more.
+  function logAxis(look, title, values, steps, write) {
+    const made = axis(look, title, true, write || short);
+    const least = Math.min(...values) / 1.2;
+    const most = Math.max(...values) * 1.2;
+    const marks = steps(least, most);
+    made.min = marks[0];
+    made.max = marks[marks.length - 1];
+    const every = Math.ceil(marks.length / (look.narrow ? 5 : 11));
+    made.afterBuildTicks = (scale) => onlyTicks(scale, marks.filter((_, i) => i % every === 0));
     return made;
+  }
+
+  function decimalSteps(least, most) {
+    const marks = [];
+    for (let power = Math.floor(Math.log10(least)); marks.length < 1000; ++power) {
+      for (const digit of [1, 2, 5]) {
+        const mark = Number(digit + "e" + power);
+        if (mark <= least) marks.length = 0;
+        marks.push(mark);
+        if (mark >= most) return marks;
+      }
+    }
+    return marks;
+  }
+
+  function powersOfFour(least, most) {
+    const marks = [4 ** Math.floor(Math.log2(least) / 2)];
+    while (marks[marks.length - 1] < most) marks.push(4 * marks[marks.length - 1]);
+    return marks;
   }
 
   function categories(look, labels) {
@@ -156,8 +201,10 @@
           data: series.values,
           low: series.low,
           high: series.high,
-          backgroundColor: look.colors[series.color],
-          borderColor: look.page,
+          backgroundColor: series.striped
+            ? stripes(look.colors[series.color], look)
+            : look.colors[series.color],
+          borderColor: series.striped ? look.colors[series.color] : look.page,
           borderWidth: spec.stacked ? 1 : 0,
           maxBarThickness: 24,
         })),
@@ -167,6 +214,24 @@
   }
 
   function lines(spec, look) {
+    const points = spec.series.flatMap((series) => series.points);
+    const xs = points.map((point) => point[0]);
+    const ys = points.map((point) => point[1]);
+    let x = logAxis(look, spec.x, xs, decimalSteps);
+    if (spec.bytes) x = logAxis(look, spec.x, xs, powersOfFour, bytes);
+    if (spec.ticks) {
+      x.min = spec.ticks[0] / 1.2;
+      x.max = spec.ticks[spec.ticks.length - 1] * 1.2;
+      x.afterBuildTicks = (scale) => onlyTicks(scale, spec.ticks);
+    }
+    let y = axis(look, spec.y, false);
+    if (spec.logy) {
+      y = logAxis(look, spec.y, ys, decimalSteps);
+    } else {
+      y.min = 0;
+      y.suggestedMax = 1.1 * Math.max(...ys);
+    }
+    // Each line has a colour and a mark of its own, up to as many as the two have pairs.
     return {
       height: 300,
       type: "scatter",
@@ -181,14 +246,10 @@
           borderWidth: 2,
           pointStyle: series.dashed ? "line" : shapes[i % shapes.length],
           pointRadius: series.dashed ? 0 : 5,
+          clip: false,
         })),
       },
-      options: {
-        scales: {
-          x: spec.bytes ? byteAxis(look, spec.x) : axis(look, spec.x, true),
-          y: axis(look, spec.y, Boolean(spec.logy)),
-        },
-      },
+      options: { scales: { x: x, y: y } },
     };
   }
 
