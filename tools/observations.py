@@ -180,13 +180,13 @@ def _decided_all(all_measured: list[dict[str, Any]]) -> list[Machine]:
 
 def _main() -> int:
     arguments = _parse(sys.argv[1:])
-    earlier = [_read(resolve(path)) for path in arguments.earlier]
-    backend = arguments.backend or (None if earlier else "sim")
+    backend = arguments.backend or (None if arguments.earlier else "sim")
     if arguments.json and not backend:
         raise UserError("--json writes what is measured, and nothing is: give --backend, too")
     outputs = [name for name in (arguments.json, arguments.output) if name]
     for name in outputs:
         check_output(name)
+    earlier = [_read(resolve(path)) for path in arguments.earlier]
     here = [_measure(arguments, backend)] if backend else []
     ended = here[0].get("incomplete") if here else None
     texts = {}

@@ -386,7 +386,9 @@ def _add_file(data: Data, path: pathlib.Path) -> None:
 def load(paths: list[pathlib.Path]) -> Data:
     """All files together. Raises UserError."""
     data = Data()
-    for path in paths:
+    for i, path in enumerate(paths):
+        if path.resolve() in (other.resolve() for other in paths[:i]):
+            raise UserError(f"{path}: it is named twice; its runs would count twice")
         _add_file(data, path)
         data.sources.append(path.name)
     if not data.steps and not data.transfers and not data.failures:

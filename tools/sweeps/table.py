@@ -75,10 +75,12 @@ def _table(head: list[str], rows: list[tuple[Point, list[str]]]) -> list[str]:
     cells += [[str(point.point[name]) for name in differs] + measured
               for point, measured in rows[:_MOST_ROWS]]
     widths = [max(map(len, column)) for column in zip(*cells)]
+    texts = [not all(cell.replace(".", "").isdigit() for cell in column[1:])
+             for column in zip(*cells)]
     lines = [f"{rows[0][0].tool}: {shared} (measured)"]
     for row in cells:
-        parts = [cell.ljust(width) if i < len(differs) and not cell.isdigit() else cell.rjust(width)
-                 for i, (cell, width) in enumerate(zip(row, widths))]
+        parts = [cell.ljust(width) if text else cell.rjust(width)
+                 for cell, width, text in zip(row, widths, texts)]
         lines.append("  " + "  ".join(parts).rstrip())
     if len(rows) > _MOST_ROWS:
         lines.append(f"  and {len(rows) - _MOST_ROWS} more, in the file")

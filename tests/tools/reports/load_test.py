@@ -70,6 +70,7 @@ class LoadTest(unittest.TestCase):
         self.refuse('{"a": 1}', "config is missing")
         self.refuse(b"\x93NUMPY\x01", "not text in UTF-8")
         self.refuse("hello\n", "line 1", "not whole JSON")
+        self.refuse("[" * 100000 + "\n", "nested too deeply")
 
     def test_a_run_that_is_there_twice_is_refused(self) -> None:
         self.refuse("\n".join([self.lines[0], self.lines[0]]) + "\n", "line 2", "repeat 0")
@@ -98,6 +99,10 @@ class LoadTest(unittest.TestCase):
         nan = self.changed(lambda r: result(r)["step_ms"].update(min=float("nan")))
         self.refuse(nan, "line 1", "NaN")
         self.refuse(nan.replace("NaN", "1e999"), "step_ms.min is Infinity, not a finite number")
+
+    def test_a_file_that_is_named_twice_is_refused(self) -> None:
+        with self.assertRaisesRegex(UserError, "sweep.jsonl: it is named twice"):
+            load([_SWEEP, pathlib.Path("tests/../tests/tools/reports/sweep.jsonl")])
 
     def test_a_file_that_cannot_be_read_is_named(self) -> None:
         with self.assertRaisesRegex(UserError, "nowhere.json: No such file"):
