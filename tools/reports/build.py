@@ -70,7 +70,10 @@ def _summary(data: Data, groups: list[Group], traces: list[Trace]) -> Figure:
     cases = [group.case for group in groups]
     table = Table([given("what"), given("value")])
     rows = table.rows
-    rows.append(["files", _listed(data.sources + [trace.file for trace in traces])])
+    files = data.sources + [trace.file for trace in traces]
+    if len(files) > 4:
+        files = [files[0], "…", f"{files[-1]}: {len(files)} files"]
+    rows.append(["files", ", ".join(files)])
     if cases:
         rows.append(["training steps", f"{len(data.steps)} runs of {len(cases)} cases"])
         rows.append(["modes", _listed(case.mode for case in cases)])

@@ -79,11 +79,6 @@ class Group:
             what = [f"{n} × {gpu}" if n > 1 else gpu for gpu, n in counted.items()]
         return ", ".join(word for word in [self.case.host, *what] if word)
 
-    def step_times(self) -> list[float]:
-        """In ms, of each step of all runs, or of the runs alone where the steps are not known."""
-        times = [ms for step in self.steps for ms in step.result.get("step_ms_all") or []]
-        return times or self.step_ms("median")
-
     def highest(self) -> tuple[float | None, float]:
         """p99, which below 100 steps a run tells nothing that the maximum does not, and maximum."""
         runs = [step.result.get("step_ms_all") or [] for step in self.steps]

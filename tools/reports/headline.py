@@ -3,12 +3,12 @@
 import math
 from dataclasses import dataclass, replace
 
-from tools.claims.decide import MISS, Interval, interval
+from tools.claims.decide import MISS, Interval, interval, rounds_needed
 from tools.reports.cases import Group
 from tools.reports.load import Case, Data
 from tools.reports.tables import write
 
-_ENOUGH_RUNS = 7  # for their medians to have a bounded interval; with fewer, steps tell
+_NEEDED = rounds_needed(1)  # repeats, for their ratios to have a bounded interval
 
 
 @dataclass(frozen=True)
@@ -17,44 +17,56 @@ class Contest:
 
     row: Group
     column: Group
-    winner: str  # "row", "column" or, where they are not distinguishable, ""
+    ratio: Interval | None  # of row's time over column's; None where too few ran in turns to tell
+
+    @property
+    def winner(self) -> str:
+        """The name of the mode or, where the two can't be told apart, ""."""
+        if self.ratio is None or self.ratio.low <= 1 <= self.ratio.high:
+            return ""
+        return "row" if self.ratio.high < 1 else "column"
 
     @property
     def less(self) -> float:
-        """The share of a step's time that the faster mode saves."""
-        slow, fast = sorted((self.row.median, self.column.median), reverse=True)
-        return 1 - fast / slow
+        """The share of a step's time that the winner saves."""
+        assert self.ratio is not None
+        return 1 - min(self.ratio.median, 1 / self.ratio.median)
 
 
 def contests(groups: list[Group]) -> list[Contest]:
+    """Of the cases in which a layer is split at all: at tp 1 the modes do the same."""
     by_case: dict[Case, dict[str, Group]] = {}
     for group in groups:
-        by_case.setdefault(replace(group.case, mode=""), {})[group.case.mode] = group
+        if group.case.tp > 1:
+            by_case.setdefault(replace(group.case, mode=""), {})[group.case.mode] = group
     return [
-        Contest(modes["row"], modes["column"], _winner(modes["row"], modes["column"]))
+        Contest(modes["row"], modes["column"], _ratio(modes["row"], modes["column"]))
         for modes in by_case.values()
         if modes.keys() >= {"row", "column"}
     ]
 
 
-def _winner(row: Group, column: Group) -> str:
-    """By bench's own ratio, of steps in turns, where one run has both; else the intervals of the two
-    medians, by the rule of tools/claims/decide.py, must have nothing in common."""
-    if len(row.steps) == len(column.steps) == 1 and row.steps[0].ratio == column.steps[0].ratio:
-        bounds = [(row.steps[0].ratio or {}).get(name) for name in ("low", "high")]
-        if all(isinstance(bound, (int, float)) for bound in bounds):
-            return "row" if bounds[1] < 1 else "column" if bounds[0] > 1 else ""
-        if row.steps[0].ratio:
-            return ""
-    of_row, of_column = _interval(row), _interval(column)
-    if of_row.high < of_column.low:
-        return "row"
-    return "column" if of_column.high < of_row.low else ""
+def _ratio(row: Group, column: Group) -> Interval | None:
+    """Of one run of bench its own, of steps in turns; of more the interval of the runs' ratios, each
+    formed of what ran together, so that what drifts cancels: the rule of tools/claims/decide.py."""
+    of_column = {step.together: step for step in column.steps}
+    ratios = []
+    for step in row.steps:
+        other = of_column.get(step.together)
+        if other is None:
+            continue
+        own = step.ratio if step.ratio == other.ratio else None
+        known = [_number((own or {}).get(name)) for name in ("low", "median", "high")]
+        if len(row.steps) == len(column.steps) == 1 and None not in known:
+            return Interval(*known)
+        medians = [s.result["step_ms"]["median"] for s in (step, other)]
+        ratios.append(known[1] or medians[0] / medians[1])
+    return interval(ratios, MISS) if len(ratios) >= _NEEDED else None
 
 
-def _interval(group: Group) -> Interval:
-    runs = group.step_ms("median")
-    return interval(runs if len(runs) >= _ENOUGH_RUNS else group.step_times(), MISS / 2)
+def _number(value: object) -> float | None:
+    good = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value if good and 0 < value < 1e15 else None  # type: ignore[operator, return-value]
 
 
 def headline(data: Data, groups: list[Group]) -> list[str]:
@@ -75,7 +87,10 @@ def _one(contest: Contest) -> str:
     row, column = f"{write(contest.row.median)} ms", f"{write(contest.column.median)} ms"
     where = f" {_where([contest.row])}"
     if not contest.winner:
-        return f"Row and column mode are not distinguishable: {row} and {column} a step{where}."
+        both = f"{row} a step in row mode and {column} in column mode"
+        if contest.ratio:
+            return f"The two modes are not distinguishable: {both}{where}."
+        return f"{both}{where}; which mode wins, {_NEEDED} repeats or more would tell."
     fast, slow = (row, column) if contest.winner == "row" else (column, row)
     other = "column" if contest.winner == "row" else "row"
     return (
@@ -91,9 +106,12 @@ def _several(found: list[Contest]) -> str:
         if won:
             by = _percent(won[0]) if len(won) == 1 else f"{_percent(won[0])} to {_percent(won[-1])}"
             parts.append(f"{mode} mode wins {len(won)} of {len(found)} cases, by {by} of a step")
-    open_cases = sum(1 for contest in found if not contest.winner)
-    if open_cases:
-        parts.append(f"{open_cases} of {len(found)} cases are not distinguishable")
+    same = sum(1 for contest in found if contest.ratio and not contest.winner)
+    if same:
+        parts.append(f"in {same} of {len(found)} cases the modes are not distinguishable")
+    untold = sum(1 for contest in found if contest.ratio is None)
+    if untold:
+        parts.append(f"in {untold} of {len(found)} cases {_NEEDED} repeats or more would tell")
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]} {_where([contest.row for contest in found])}."
 
@@ -105,7 +123,7 @@ def _no_contest(groups: list[Group]) -> str:
     slowest = max(groups, key=lambda group: group.median)
     return (
         f"A step takes {write(fastest.median)} to {write(slowest.median)} ms {_where(groups)}. "
-        "No case was run in both modes."
+        "No step that is split over tp was run in both modes."
     )
 
 

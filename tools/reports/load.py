@@ -58,6 +58,7 @@ class Step:
     layers: tuple[str, ...]
     host: dict[str, Any]
     result: dict[str, Any]
+    together: str  # what ran in turns with it: the same run of bench, or repeat of a sweep
     ratio: dict[str, Any] | None  # bench's own row_over_column, where it ran both modes
 
 
@@ -210,7 +211,7 @@ def _transfers_of_step(case: Case, origin: Origin, result: Node) -> Iterator[Tra
 
 
 def _add_bench(
-    data: Data, bench: Node, origin: Origin, layers: tuple[str, ...], flags: str
+    data: Data, bench: Node, origin: Origin, layers: tuple[str, ...], flags: str, together: str
 ) -> None:
     config = bench.at("config")
     host = bench.at("host").value
@@ -238,7 +239,7 @@ def _add_bench(
         _check_result(result)
         facts = host if isinstance(host, dict) else {}
         ratio = bench.object("row_over_column") if bench.has("row_over_column") else None
-        data.steps.append(Step(case, origin, layers, facts, result.value, ratio))
+        data.steps.append(Step(case, origin, layers, facts, result.value, together, ratio))
         data.transfers.extend(_transfers_of_step(case, origin, result))
 
 
@@ -289,6 +290,7 @@ def _add_run(
     record: dict[str, Any] | None = None,
     layers: tuple[str, ...] = (),
     flags: str = "",
+    together: str = "",
 ) -> None:
     """The JSON that a tool wrote: whose it is, its config says."""
     is_collectives = run.at("config").has("min_bytes")
@@ -296,10 +298,10 @@ def _add_run(
     if is_collectives:
         _add_collectives(data, run, origin)
     else:
-        _add_bench(data, run, origin, layers, flags)
+        _add_bench(data, run, origin, layers, flags, together or run.where)
 
 
-def _add_record(data: Data, record: Node) -> None:
+def _add_record(data: Data, record: Node, file: str) -> None:
     schema = record.at("schema").value
     if schema != SCHEMA:
         raise UserError(
@@ -322,7 +324,8 @@ def _add_record(data: Data, record: Node) -> None:
     flags = " ".join(str(flag.value) for flag in record.at("flags").items())
     run = record.at(tool)
     _add_host(data, _facts(run) | host)
-    _add_run(data, run, record.value, layers, flags)
+    together = f"{file}, repeat {record.integer('repeat')}"
+    _add_run(data, run, record.value, layers, flags, together)
 
 
 def refuse_constant(constant: str) -> Any:
@@ -350,7 +353,7 @@ def _add_lines(data: Data, text: str, name: str) -> None:
             last = number == len(lines)  # no newline after it: its writer was interrupted
             advice = "torn; resume the sweep, or delete the line" if last else str(error)
             raise UserError(f"{where} is not whole JSON: {advice}") from error
-        _add_record(data, record)
+        _add_record(data, record, name)
         run = (record.text("key"), record.integer("repeat"))
         if run in seen:
             raise UserError(f"{where}: repeat {run[1]} of this point was there before: {run[0]}")
@@ -377,7 +380,7 @@ def _add_file(data: Data, path: pathlib.Path) -> None:
     if not isinstance(whole.value, dict):
         raise whole.fail("is not what bench, collectives or sweep writes")
     if whole.has("schema"):
-        _add_record(data, whole)
+        _add_record(data, whole, name)
         return
     _add_run(data, whole)
     _add_host(data, _facts(whole))

@@ -122,8 +122,8 @@ def _of_group(number: int, full: bool, group: Group) -> Figure:
     case = group.case
     return _figure(
         number,
-        f"Timeline of one step: {case.mode} mode, {case.size}, {case.dtype}, tp {case.tp} dp {case.dp}",
-        "Each op ends when it was done after the step's begin on its own rank, and is as long as it "
+        f"Timeline of one step: {case.mode} mode",
+        f"{case.size}, {case.dtype}, tp {case.tp}, dp {case.dp}. Each op ends when it was done after the step's begin on its own rank, and is as long as it "
         "took: medians over the steps, so ops of a track may seem to overlap a little.",
         slices,
         _facts_of(group) if full else {},

@@ -223,27 +223,42 @@ class ReportTest(unittest.TestCase):
         row, column = wrote["results"]
         column["step_ms"]["median"], row["step_ms"]["median"] = 2.0, 3.0
 
-        def said(row_ms: list[float], column_ms: list[float], **more: object) -> str:
-            row["step_ms_all"], column["step_ms_all"] = row_ms, column_ms
-            pathlib.Path(path).write_text(json.dumps(wrote | more))
-            return run_report(path, "--format=markdown").stdout.splitlines()[2]
+        def said(*inputs: str, **more: object) -> str:
+            if not inputs:
+                pathlib.Path(path).write_text(json.dumps(wrote | more))
+            return run_report(*(inputs or [path]), "--format=markdown").stdout.splitlines()[2]
 
         cores = wrote["host"]["cores"]
-        where = f"at 9×31→17, fp32, tp 2, dp 1, on here, P 1, {cores} cores."
-        even = [2.0 + 0.01 * i for i in range(10)]
-        wins = f"Column mode wins: 2 ms a step, 33 % less than the 3 ms of row mode {where}"
-        same = f"Row and column mode are not distinguishable: 3 ms and 2 ms a step {where}"
-        self.assertEqual(said([ms + 1 for ms in even], even), wins)
-        self.assertEqual(said([ms + 0.05 for ms in even], even), same)  # they overlap
-        self.assertEqual(said([3.0] * 3, [2.0] * 3), same)  # too few to tell
-        # bench's own ratio, of steps in turns, is sharper.
+        where = f"at 9×31→17, fp32, tp 2, dp 1, on here, P 1, {cores} cores"
+        both = f"3 ms a step in row mode and 2 ms in column mode {where}"
+        wrote.pop("row_over_column", None)
+        self.assertEqual(said(), f"{both}; which mode wins, 6 repeats or more would tell.")
+        # bench's own ratio, of steps in turns.
         ratio = {"median": 1.5, "low": 1.4, "high": 1.6}
-        self.assertEqual(said([3.0] * 3, [2.0] * 3, row_over_column=ratio), wins)
-        ratio = {"median": 1.5, "low": None, "high": None}
-        self.assertEqual(said([3.0] * 9, [2.0] * 9, row_over_column=ratio), same)
+        wins = f"Column mode wins: 2 ms a step, 33 % less than the 3 ms of row mode {where}."
+        self.assertEqual(said(row_over_column=ratio), wins)
+        same = f"The two modes are not distinguishable: {both}."
+        self.assertEqual(said(row_over_column=ratio | {"low": 0.9}), same)
+        for odd in (None, "x", -1, [1]):
+            self.assertIn("6 repeats", said(row_over_column=ratio | {"low": odd}))
+        # Repeats, by the ratio of each.
+        repeats = []
+        for i in range(6):
+            row["step_ms"]["median"] = 2.9 + 0.05 * i
+            repeats.append(str(self.folder / f"{i}.json"))
+            pathlib.Path(repeats[-1]).write_text(json.dumps(wrote))
+        self.assertIn("6 repeats or more", said(*repeats[1:]))
+        self.assertIn("Column mode wins: 2 ms a step, 34 % less", said(*repeats))
+        row["step_ms"]["median"] = 1.9
+        pathlib.Path(repeats[-1]).write_text(json.dumps(wrote))
+        self.assertIn("not distinguishable", said(*repeats))
+        # At tp 1 nothing is split, and nothing to be won.
+        unsplit = self.bench("--mode=both", "--tp=1")[0]
+        self.assertNotIn("wins", said(unsplit))
+        row["step_ms"]["median"] = 3.0
         row["equivalence"]["ok"] = False
         row["bytes"]["ok"] = False
-        self.assertEqual(said([ms + 1 for ms in even], even),
+        self.assertEqual(said(row_over_column=ratio),
                          f"{wins} 1 of 2 verified runs are not found to agree with the unsharded "
                          "step. 1 of 2 runs moved other bytes than they must.")
         self.assertIn("Column mode wins", (self.page(path), self.folder / "report.html")[1].read_text())
