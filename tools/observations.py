@@ -191,7 +191,7 @@ def _main() -> int:
     ended = here[0].get("incomplete") if here else None
     texts = {}
     if arguments.json:
-        decided, = _decided_all(here)
+        (decided,) = _decided_all(here)
         here[0]["statements"] = [as_json(decided.settings, v) for v in decided.verdicts]
         texts[arguments.json] = json.dumps(here[0], indent=1, ensure_ascii=False) + "\n"
     machines = _decided_all(here + earlier)

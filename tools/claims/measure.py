@@ -78,7 +78,9 @@ def bench_once(bench: pathlib.Path, flags: list[str]) -> dict[str, Any]:
         if child.returncode != 0 or not out.exists():
             said = errors.read_text(errors="replace").strip().splitlines()
             last = said[-1] if said else "it said nothing"
-            raise UserError(f"bench ended with {child.returncode}: {last} ({' '.join(command[:-1])})")
+            raise UserError(
+                f"bench ended with {child.returncode}: {last} ({' '.join(command[:-1])})"
+            )
         try:
             result = json.loads(out.read_text())
             result["results"][0]["step_ms"]

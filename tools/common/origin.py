@@ -24,8 +24,9 @@ def origin_of(run: dict[str, Any], record: dict[str, Any] | None = None) -> Orig
     it at the top, in `host` and in `run`; older ones say less."""
     places = [run, run.get("run"), run.get("host"), record, (record or {}).get("host")]
     known = [place for place in places if isinstance(place, dict)]
-    machines = [place for place in (run.get("host"), (record or {}).get("host"))
-                if isinstance(place, dict)]
+    machines = [
+        place for place in (run.get("host"), (record or {}).get("host")) if isinstance(place, dict)
+    ]
     return Origin(
         host=_text(known[:1], "host") or _text(machines, "name") or _text(machines, "host"),
         processor=_text(known, "processor") or _text(machines, "cpu"),

@@ -23,7 +23,9 @@ class UserError(Exception):
 class _Once(argparse.Action):
     """Stores a value. Given again, it would win, and what was said before be lost."""
 
-    def __call__(self, parser: object, namespace: object, values: object, flag: object = None) -> None:
+    def __call__(
+        self, parser: object, namespace: object, values: object, flag: object = None
+    ) -> None:
         assert isinstance(parser, Parser)
         if self.dest in parser.given:
             raise argparse.ArgumentError(self, "it is there more than once")

@@ -82,10 +82,10 @@ class Group:
     def highest(self) -> tuple[float | None, float]:
         """p99, which below 100 steps a run tells nothing that the maximum does not, and maximum."""
         runs = [step.result.get("step_ms_all") or [] for step in self.steps]
-        p99 = max(self.step_ms("p99"))
-        if not all(runs):
-            return p99, p99
-        return (p99 if min(map(len, runs)) >= 100 else None), max(map(max, runs))
+        bounds = [step.result["step_ms"] for step in self.steps]
+        p99 = max(of_run.get("p99") or of_run["median"] for of_run in bounds)
+        known = [ms for run in runs for ms in run] + [of_run.get("max") or 0 for of_run in bounds]
+        return (p99 if min(map(len, runs)) >= 100 else None), max(p99, *known)
 
     def step_ms(self, quantity: str) -> list[float]:
         return [step.result["step_ms"][quantity] for step in self.steps]
@@ -193,6 +193,9 @@ class Names:
     def lines(self, case: Case, *without: str) -> list[str]:
         """As the label of a bar: the size, and below it the mode and what else differs."""
         rest = [name for name in self._shown if name not in ("mode", "size", *without)]
-        words = ["" if "mode" in without else case.mode, *(self._write(case, name) for name in rest)]
+        words = [
+            "" if "mode" in without else case.mode,
+            *(self._write(case, name) for name in rest),
+        ]
         below = ", ".join(word for word in words if word)
         return [case.size, below] if below else [case.size]

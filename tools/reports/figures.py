@@ -59,8 +59,7 @@ def step_time(groups: list[Group], names: Names) -> Figure:
         _said(
             "Median time of a step of the slowest rank, and over the runs where there are several. "
             "The line on a bar reaches from the shortest step to p99, or to the longest where a run "
-            "has fewer than 100 steps; an arrow says that it goes on."
-            + _charted(groups),
+            "has fewer than 100 steps; an arrow says that it goes on." + _charted(groups),
             names,
         ),
         table,

@@ -56,11 +56,11 @@ def _ratio(row: Group, column: Group) -> Interval | None:
         if other is None:
             continue
         own = step.ratio if step.ratio == other.ratio else None
-        known = [_number((own or {}).get(name)) for name in ("low", "median", "high")]
-        if len(row.steps) == len(column.steps) == 1 and None not in known:
-            return Interval(*known)
+        low, median, high = (_number((own or {}).get(name)) for name in ("low", "median", "high"))
+        if len(row.steps) == len(column.steps) == 1 and low and median and high:
+            return Interval(low, median, high)
         medians = [s.result["step_ms"]["median"] for s in (step, other)]
-        ratios.append(known[1] or medians[0] / medians[1])
+        ratios.append(median or medians[0] / medians[1])
     return interval(ratios, MISS) if len(ratios) >= _NEEDED else None
 
 
@@ -119,7 +119,8 @@ def _several(found: list[Contest]) -> str:
 def _no_contest(groups: list[Group]) -> str:
     fastest = min(groups, key=lambda group: group.median)
     if len(groups) == 1:
-        return f"{fastest.case.mode.capitalize()} mode takes {write(fastest.median)} ms a step {_where(groups)}."
+        mode = fastest.case.mode.capitalize()
+        return f"{mode} mode takes {write(fastest.median)} ms a step {_where(groups)}."
     slowest = max(groups, key=lambda group: group.median)
     return (
         f"A step takes {write(fastest.median)} to {write(slowest.median)} ms {_where(groups)}. "
@@ -166,7 +167,9 @@ def _troubles(data: Data) -> list[str]:
     checked = [s for s in data.steps if s.result.get("equivalence")]
     wrong = sum(1 for s in checked if not s.result["equivalence"].get("ok"))
     if wrong:
-        said.append(f"{wrong} of {len(checked)} verified runs are not found to agree with the unsharded step.")
+        said.append(
+            f"{wrong} of {len(checked)} verified runs are not found to agree with the unsharded step."
+        )
     bytes_wrong = sum(1 for s in data.steps if not s.result["bytes"].get("ok"))
     if bytes_wrong:
         said.append(f"{bytes_wrong} of {len(data.steps)} runs moved other bytes than they must.")

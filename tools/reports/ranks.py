@@ -123,8 +123,9 @@ def _of_group(number: int, full: bool, group: Group) -> Figure:
     return _figure(
         number,
         f"Timeline of one step: {case.mode} mode",
-        f"{case.size}, {case.dtype}, tp {case.tp}, dp {case.dp}. Each op ends when it was done after the step's begin on its own rank, and is as long as it "
-        "took: medians over the steps, so ops of a track may seem to overlap a little.",
+        f"{case.size}, {case.dtype}, tp {case.tp}, dp {case.dp}. Each op ends when "
+        "it was done after the step's begin on its own rank, and is as long as it took: medians over the "
+        "steps, so ops of a track may seem to overlap a little.",
         slices,
         _facts_of(group) if full else {},
     )
@@ -169,7 +170,9 @@ def _figure(
     longest = sorted(range(len(slices)), key=lambda i: slices[i].begin_us - slices[i].end_us)
     shown = [slices[i] for i in sorted(longest[:_CHARTED_SLICES])]
     if len(shown) < len(slices):
-        caption += f" The chart shows the {len(shown):,} longest of {len(slices):,} ops, the table all."
+        caption += (
+            f" The chart shows the {len(shown):,} longest of {len(slices):,} ops, the table all."
+        )
     series: dict[str, dict] = {}
     for s in shown:
         name, color = _COLORS.get(s.kind, (s.kind, 6))

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tools.common.program import UserError, reason
-from tools.reports.load import refuse_constant
-
+from tools.reports.node import refuse_constant
 
 _STEP = re.compile(r"ProfilerStep#\d+")
 _ON_DEVICE = ("kernel", "gpu_memcpy", "gpu_memset")

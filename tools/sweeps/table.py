@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
@@ -77,7 +78,8 @@ def _table(head: list[str], rows: list[tuple[Point, list[str]]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*cells)]
     texts = [not all(cell.replace(".", "").isdigit() for cell in column[1:])
              for column in zip(*cells)]
-    lines = [f"{rows[0][0].tool}: {shared} (measured)"]
+    lines = textwrap.wrap(f"{rows[0][0].tool}: {shared} (measured)", 100, subsequent_indent="  ",
+                          break_on_hyphens=False)
     for row in cells:
         parts = [cell.ljust(width) if text else cell.rjust(width)
                  for cell, width, text in zip(row, widths, texts)]

@@ -64,8 +64,17 @@ class ObservationsTest(unittest.TestCase):
         deep.write_text("[" * 100000)
         self.refuse("not whole JSON", f"--from={deep}")
         for change in ({"records": [1]}, {"machine": []}, {"shapes": 7}, {"records": []}):
-            whole = {"tool": "observations", "schema": 1, "backend": "sim", "cores": 2,
-                     "shapes": "4x8x8:fp32", "common": [], "machine": {}, "when": "", "records": []}
+            whole = {
+                "tool": "observations",
+                "schema": 1,
+                "backend": "sim",
+                "cores": 2,
+                "shapes": "4x8x8:fp32",
+                "common": [],
+                "machine": {},
+                "when": "",
+                "records": [],
+            }
             other.write_text(json.dumps(whole | change))
             self.refuse("of another version", f"--from={other}")
         self.refuse("it is there more than once", "--seed=1", "--seed=2")
@@ -84,8 +93,10 @@ class ObservationsTest(unittest.TestCase):
             # The 30th run of all is in the second round.
             runs.unlink(missing_ok=True)
             bench = self.folder / "bench"
-            bench.write_text(f'#!/bin/bash\necho >> {runs}\n[[ $(wc -l < {runs}) -lt 30 ]] || {{ {end}; }}\n'
-                             f'exec {os.path.abspath("tools/bench")} "$@"\n')
+            bench.write_text(
+                f"#!/bin/bash\necho >> {runs}\n[[ $(wc -l < {runs}) -lt 30 ]] || {{ {end}; }}\n"
+                f'exec {os.path.abspath("tools/bench")} "$@"\n'
+            )
             bench.chmod(0o755)
             out = self.folder / "out.json"
             result = observe(*_QUICK[1:], "--rounds=3", f"--bench={bench}", f"--json={out}")

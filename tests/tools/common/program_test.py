@@ -56,7 +56,9 @@ class ProgramTest(unittest.TestCase):
             bad, good = f"{folder}/no/file", f"{folder}/file"
             status, out, err = self.tool(f"--list={bad}", f"--list={good}", "--say=x")
             self.assertEqual((status, out), (1, "x\n"))
-            said = f"tool: cannot write {bad}: No such file or directory\ntool: wrote {good} (0 KiB)\n"
+            said = (
+                f"tool: cannot write {bad}: No such file or directory\ntool: wrote {good} (0 KiB)\n"
+            )
             self.assertEqual(err, said)
             with open(good, encoding="utf-8") as file:
                 self.assertEqual(file.read(), "text")
@@ -76,11 +78,15 @@ class ProgramTest(unittest.TestCase):
         os.close(reader)
         status, _, err = self.tool(stdout=writer)
         os.close(writer)
-        self.assertEqual((status, err), (1, "tool: cannot write the standard output: Broken pipe\n"))
+        self.assertEqual(
+            (status, err), (1, "tool: cannot write the standard output: Broken pipe\n")
+        )
 
     def test_a_standard_output_that_is_closed_fails(self) -> None:
         status, _, err = self.tool(shell=">&-")
-        self.assertEqual((status, err), (1, "tool: cannot write the standard output: it is closed\n"))
+        self.assertEqual(
+            (status, err), (1, "tool: cannot write the standard output: it is closed\n")
+        )
 
     def test_nobody_need_hear_what_is_said(self) -> None:
         self.assertEqual(self.tool("--fail=x", shell="2>&-")[:2], (1, "\n"))

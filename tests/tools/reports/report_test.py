@@ -150,9 +150,7 @@ class ReportTest(unittest.TestCase):
         by_rank = [
             float(row["value"])
             for row in rows
-            if row["figure"] == "skew"
-            and row["quantity"] == "duration"
-            and row["mode"] == "row"
+            if row["figure"] == "skew" and row["quantity"] == "duration" and row["mode"] == "row"
         ]
         ops = wrote["results"][0]["ranks"]["ops"]
         self.assertEqual(by_rank, [us for op in ops for us in op["time_us"]])
@@ -163,20 +161,33 @@ class ReportTest(unittest.TestCase):
     def test_csv_has_one_fact_a_column_and_says_where_the_numbers_are_from(self) -> None:
         path, wrote = self.bench("--mode=row", "--tp=3")
         # As bench says it now or will: at the top, in host, or in run.
-        wrote["host"] |= {"name": "a;b,\"c\"", "processor": "P 1"}
+        wrote["host"] |= {"name": 'a;b,"c"', "processor": "P 1"}
         wrote |= {"commit": "abc123", "run": {"date": "2025-01-31T23:59:59Z", "load": 0.25}}
         pathlib.Path(path).write_text(json.dumps(wrote))
         rows = self.numbers(path)
-        self.assertEqual({row["figure"] for row in rows},
-                         {"step-time", "phases", "exposed", "busbw", "roofline", "skew", "timeline"})
+        self.assertEqual(
+            {row["figure"] for row in rows},
+            {"step-time", "phases", "exposed", "busbw", "roofline", "skew", "timeline"},
+        )
         config = wrote["config"]
-        facts = ("backend", "tokens", "in_features", "out_features", "dtype", "tp", "dp",
-                 "algorithm", "reduction")
+        facts = (
+            "backend",
+            "tokens",
+            "in_features",
+            "out_features",
+            "dtype",
+            "tp",
+            "dp",
+            "algorithm",
+            "reduction",
+        )
         for row in rows:
             self.assertEqual([row[name] for name in facts], [str(config[name]) for name in facts])
             self.assertEqual(row["mode"], "row")
-            self.assertEqual((row["host"], row["processor"], row["commit"], row["date"], row["load"]),
-                             ("a;b,\"c\"", "P 1", "abc123", "2025-01-31T23:59:59Z", "0.25"))
+            self.assertEqual(
+                (row["host"], row["processor"], row["commit"], row["date"], row["load"]),
+                ('a;b,"c"', "P 1", "abc123", "2025-01-31T23:59:59Z", "0.25"),
+            )
             float(row["value"])
             self.assertNotIn(None, row)
         skew = [row for row in rows if row["figure"] == "skew"]
@@ -187,7 +198,9 @@ class ReportTest(unittest.TestCase):
         for change in ({"commit": "def"}, {"host": {"name": "other"}}):
             other.write_text(json.dumps(wrote | change))
             steps = [row for row in self.numbers(path, str(other)) if row["figure"] == "step-time"]
-            self.assertEqual([row["value"] for row in steps if row["quantity"] == "runs"], ["1", "1"])
+            self.assertEqual(
+                [row["value"] for row in steps if row["quantity"] == "runs"], ["1", "1"]
+            )
         other.write_text(json.dumps(wrote))
         steps = [row for row in self.numbers(path, str(other)) if row["figure"] == "step-time"]
         self.assertEqual([row["value"] for row in steps if row["quantity"] == "runs"], ["2"])
@@ -199,7 +212,9 @@ class ReportTest(unittest.TestCase):
         result = run_report(str(one), str(two), "--format=markdown")
         heads = [line for line in result.stdout.splitlines() if line.startswith("| mode |")]
         self.assertGreaterEqual(len(heads), 5)
-        for head, main in zip(heads, ("median, ms", "speed-up", "step, ms", "exposed, ms", "step, ms")):
+        for head, main in zip(
+            heads, ("median, ms", "speed-up", "step, ms", "exposed, ms", "step, ms")
+        ):
             self.assertTrue(head.startswith(f"| mode | tokens × in → out | tp | {main} |"), head)
 
     def test_speed_up_is_of_the_medians(self) -> None:
@@ -258,15 +273,29 @@ class ReportTest(unittest.TestCase):
         row["step_ms"]["median"] = 3.0
         row["equivalence"]["ok"] = False
         row["bytes"]["ok"] = False
-        self.assertEqual(said(row_over_column=ratio),
-                         f"{wins} 1 of 2 verified runs are not found to agree with the unsharded "
-                         "step. 1 of 2 runs moved other bytes than they must.")
-        self.assertIn("Column mode wins", (self.page(path), self.folder / "report.html")[1].read_text())
+        self.assertEqual(
+            said(row_over_column=ratio),
+            f"{wins} 1 of 2 verified runs are not found to agree with the unsharded "
+            "step. 1 of 2 runs moved other bytes than they must.",
+        )
+        self.assertIn(
+            "Column mode wins", (self.page(path), self.folder / "report.html")[1].read_text()
+        )
 
     def test_every_slice_of_a_long_trace_is_in_the_table(self) -> None:
         events = [{"ph": "X", "name": "ProfilerStep#1", "pid": 0, "tid": 1, "ts": 0, "dur": 9999}]
-        events += [{"ph": "X", "name": f"k{i}", "cat": "kernel", "pid": 0, "tid": 1, "ts": i,
-                    "dur": 1 + i % 2} for i in range(3000)]
+        events += [
+            {
+                "ph": "X",
+                "name": f"k{i}",
+                "cat": "kernel",
+                "pid": 0,
+                "tid": 1,
+                "ts": i,
+                "dur": 1 + i % 2,
+            }
+            for i in range(3000)
+        ]
         trace = self.folder / "trace.json"
         trace.write_text(json.dumps({"traceEvents": events}))
         rows = self.numbers(_SWEEP, f"--trace={trace}")

@@ -82,7 +82,12 @@ class TracesTest(unittest.TestCase):
         events = self.events()
         for at, kernel, op, phase in [
             (311, "copy to peer", "nccl:all_gather", "forward"),
-            (312, "void tp::nccl::(anonymous namespace)::MapKernel<float, 4>", "sgd w", "optimizer"),
+            (
+                312,
+                "void tp::nccl::(anonymous namespace)::MapKernel<float, 4>",
+                "sgd w",
+                "optimizer",
+            ),
             (313, "void tp::nccl::(anonymous namespace)::SumKernel<float>", "", "backward"),
         ]:
             if op:
@@ -123,7 +128,11 @@ class TracesTest(unittest.TestCase):
         inner = ["name", "value", "phase", "External id", "sort_index"]
         events = self.events()
         for value in odd:
-            for kind in (thread(1, "x"), span("gemm", "kernel", 302, 5), span("op", "cpu_op", 302, 5)):
+            for kind in (
+                thread(1, "x"),
+                span("gemm", "kernel", 302, 5),
+                span("op", "cpu_op", 302, 5),
+            ):
                 events += [{**kind, name: value} for name in names]
                 events += [{**kind, "args": {name: value}} for name in inner]
             events += [value, {}]
@@ -148,7 +157,9 @@ class TracesTest(unittest.TestCase):
     def test_a_rank_that_is_there_twice_is_refused(self) -> None:
         paths = [self.write({"traceEvents": self.events()}, name) for name in ("a.json", "b.json")]
         for read in (load_traces, merge):
-            with self.assertRaisesRegex(UserError, "b.json: rank 3 .*is in .*a.json, too; name one"):
+            with self.assertRaisesRegex(
+                UserError, "b.json: rank 3 .*is in .*a.json, too; name one"
+            ):
                 read(paths)
 
     def test_merges_ranks_into_one_trace(self) -> None:
@@ -162,13 +173,15 @@ class TracesTest(unittest.TestCase):
         merged = json.loads(merge(paths))
         self.assertEqual((merged["times"], merged["mergedRanks"]), ("measured", [0, 1]))
         events = [event for event in merged["traceEvents"] if isinstance(event, dict)]
-        self.assertEqual([e.get("pid") for e in events],
-                         [1000, 1001, 1002, 1000, 2000, 2001, 2002, 2000])
+        self.assertEqual(
+            [e.get("pid") for e in events], [1000, 1001, 1002, 1000, 2000, 2001, 2002, 2000]
+        )
         self.assertEqual([e["id"] for e in events if "id" in e], ["0.5", "1.5"])
         order = [e["args"]["sort_index"] for e in events if e["name"] == "process_sort_index"]
         self.assertEqual(order, [1, 1, 1001, 1001])
-        self.assertEqual([e["args"]["name"] for e in events if e["name"] == "thread_name"],
-                         ["of 0", "of 1"])
+        self.assertEqual(
+            [e["args"]["name"] for e in events if e["name"] == "thread_name"], ["of 0", "of 1"]
+        )
         path = self.write(merged)
         with self.assertRaisesRegex(UserError, "merged of several ranks"):
             load_trace(path)
@@ -189,7 +202,14 @@ class TracesTest(unittest.TestCase):
                 load_trace(self.write(content))
         packed = self.write({"traceEvents": self.events()}, "x.json.gz")
         whole = packed.read_bytes()
-        broken = [whole[:50], gzip.compress(b'{"traceEvents": [NaN]}'), gzip.compress(b"[" * 99999), whole[:40] + bytes(20) + whole[60:], b"no gzip", whole[:-4] + b"abcd"]
+        broken = [
+            whole[:50],
+            gzip.compress(b'{"traceEvents": [NaN]}'),
+            gzip.compress(b"[" * 99999),
+            whole[:40] + bytes(20) + whole[60:],
+            b"no gzip",
+            whole[:-4] + b"abcd",
+        ]
         for content in broken:
             packed.write_bytes(content)
             with self.assertRaisesRegex(UserError, "x.json.gz: not a whole trace"):

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Stands for bench: says on a line of $FAKE_LOG that it ran, with its process and its flags, and
 # writes a result that names its mode and sizes. $FAKE_HANG_AT: the run, counted from 1, that never
-# ends. $FAKE_STEP: the median step that it reports. $FAKE_FAIL: a mode that cannot run; $FAKE_DEFECT: one whose check fails.
+# ends. $FAKE_STEP: the median step that it reports. $FAKE_FAIL: a mode that cannot run; $FAKE_DEFECT:
+# one whose check fails.
 for flag in "$@"; do
   case "${flag}" in
     --json=*) json="${flag#--json=}" ;;

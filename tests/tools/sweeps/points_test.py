@@ -136,12 +136,16 @@ class OptionsTest(unittest.TestCase):
     def test_bad_files_get_one_line(self) -> None:
         for text, words in (
                 ("tp: [2, 4", "is no YAML"), ("- tp", "names with values"),
-                ("", "names with values"), ("tp: 2\nrepeats: 1\ntp: 4", "line 3: 'tp' is there 2 times"),
-                ("<<: {tp: 2}", "'<<' is no setting"), ('bench: "a\\0b"', "zero byte"), ("tpp: 2", "'tpp' is no setting"),
+                ("", "names with values"),
+                ("tp: 2\nrepeats: 1\ntp: 4", "line 3: 'tp' is there 2 times"),
+                ("<<: {tp: 2}", "'<<' is no setting"), ('bench: "a\\0b"', "zero byte"),
+                ("tpp: 2", "'tpp' is no setting"),
                 ("config: x", "'config' is no setting"), ("a: &a [*a]", "is no YAML"),
-                ("tp: {a: 1}", "'tp' must be"), ("tp:", "argument --tp: ''"), ("tp: []", "'tp' must be"),
+                ("tp: {a: 1}", "'tp' must be"), ("tp:", "argument --tp: ''"),
+                ("tp: []", "'tp' must be"),
                 ("tp: true", "argument --tp: 'true'"), ("tp: 1_0", "argument --tp: '1_0'"),
-                ("tp: 0x10", "argument --tp: '0x10'"), ("[tp]: 2", "is no YAML"), ("tp: two", "argument --tp: 'two'"),
+                ("tp: 0x10", "argument --tp: '0x10'"), ("[tp]: 2", "is no YAML"),
+                ("tp: two", "argument --tp: 'two'"),
                 ("tp: 2.5", "argument --tp: '2.5'"),
                 ("tp: !!python/object:os.system {}", "'tp' must be")):
             with self.assertRaises(UserError, msg=text) as caught:

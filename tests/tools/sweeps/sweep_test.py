@@ -1,7 +1,6 @@
 """The sweep tool as a user runs it: killed, interrupted, resumed, and given bad input."""
 
 import collections
-import json
 import os
 import shutil
 import signal
@@ -211,7 +210,8 @@ class SweepTest(unittest.TestCase):
                 ('"modes": ["row", "column"]', "ran --mode=row,column where --mode=row was asked"),
                 ('"tp": 2, "modes": ["row"]', None)):
             with open(program, "w", encoding="utf-8") as file:
-                file.write("#!/bin/bash\nfor flag; do [[ $flag == --json=* ]] && json=${flag#*=}; done\n"
+                file.write("#!/bin/bash\n"
+                           "for flag; do [[ $flag == --json=* ]] && json=${flag#*=}; done\n"
                            f"echo '{{\"config\": {{{config}}}, \"results\": []}}' >$json\n")
             os.chmod(program, 0o755)
             if os.path.exists(self.output):
@@ -277,7 +277,8 @@ class SweepTest(unittest.TestCase):
                 ("--mode=diagonal", "'diagonal'"), ("--repeats=0", "argument --repeats"),
                 ("--timeout=nan", "number of seconds"), ("--timeout=0", "number of seconds"),
                 ("--min_bytes=99999999999", "--max_bytes"), ("--bench_flags=steps", "'steps'"),
-                ("--bench_flags=--json=x", "sweep itself reads"), ("--bench_flags=--tp=4", "itself sets --tp"),
+                ("--bench_flags=--json=x", "sweep itself reads"),
+                ("--bench_flags=--tp=4", "itself sets --tp"),
                 ("--tp=2", "more than once"), ("--bench_flags='", "No closing"),
                 ("--bench=/nowhere/bench", "there is no such program"),
                 ("--nonsense", "--nonsense"),
