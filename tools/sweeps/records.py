@@ -27,7 +27,8 @@ and one or both of
   bench       object: what bench wrote to --json (config, host, results[], ok); or
   collectives object: what collectives wrote to --json (config, host, results[], ok)
   error       text, one line: why there is no result (by its own account the tool may have run
-              another point than it was asked to) or, beside one, that a check failed
+              another point than it was asked to) or, beside one, that a check failed or could not
+              decide
 
 All numbers in `bench` and `collectives` are measured, never predicted. Those of `collectives`:
 

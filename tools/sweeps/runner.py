@@ -17,7 +17,9 @@ from common.program import UserError, reason
 from sweeps.points import Point
 from sweeps.records import SCHEMA, Record
 
+_UNDECIDED = 3  # the tools' exit status where what was checked is neither right nor wrong
 _PATIENCE = 5.0  # seconds from the polite signal to the other one
+_INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None)
 _ENVIRONMENT = ("NCCL_", "CUDA_", "OMP_", "OPENBLAS_", "TP_")
@@ -54,6 +56,20 @@ def host_facts() -> dict[str, Any]:
         "environment": {name: value for name, value in sorted(os.environ.items())
                         if name.startswith(_ENVIRONMENT)},
     }
+
+
+def _start(command: list[str], stderr: BinaryIO,
+           mask: set[signal.Signals]) -> subprocess.Popen[bytes]:
+    def prepare() -> None:
+        _die_with_parent()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    try:
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr,
+            start_new_session=True, preexec_fn=prepare)
+    except OSError as error:
+        raise UserError(f"cannot start {command[0]}: {reason(error)}") from error
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
@@ -107,6 +123,8 @@ def _explain(point: Point, code: int | None, result: Any, said: str, timeout: fl
     if code < 0:
         return f"{point.tool} died of {signal.Signals(-code).name}" + (f": {said}" if said else "")
     if result is not None:
+        if code == _UNDECIDED:
+            return f"{point.tool}: a check could not decide; see its result"
         return None if code == 0 else f"{point.tool}: a check failed; see its result"
     return said or f"{point.tool} ended with {code} and wrote no result"
 
@@ -119,21 +137,21 @@ def run(point: Point, repeat: int, program: str, host: dict[str, Any], timeout: 
         path = os.path.join(folder, "result.json")
         began = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
         start = time.monotonic()
-        try:
-            child = subprocess.Popen(
-                [program, *point.arguments, f"--json={path}"], stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL, stderr=stderr, start_new_session=True,
-                preexec_fn=_die_with_parent)
-        except OSError as error:
-            raise UserError(f"cannot start {program}: {reason(error)}") from error
+        # An interruption while the child starts would leave it without a parent that ends it.
+        usual = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTIONS)
         code: int | None = None
         try:
-            code = child.wait(timeout)
-        except subprocess.TimeoutExpired:
-            pass
+            child = _start([program, *point.arguments, f"--json={path}"], stderr, usual)
+            try:
+                signal.pthread_sigmask(signal.SIG_SETMASK, usual)
+                code = child.wait(timeout)
+            except subprocess.TimeoutExpired:
+                pass
+            finally:
+                if child.returncode is None:
+                    _end(child)
         finally:
-            if child.returncode is None:
-                _end(child)
+            signal.pthread_sigmask(signal.SIG_SETMASK, usual)
         seconds = time.monotonic() - start
         result = _read_result(path) if code is not None and code >= 0 else None
         error = _explain(point, code, result, _last_line(stderr), timeout)

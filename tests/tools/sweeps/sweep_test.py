@@ -121,13 +121,14 @@ class SweepTest(unittest.TestCase):
 
     def test_interrupted_it_says_so_and_ends_its_own_child_only(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
-            with subprocess.Popen(["sleep", "1000"]) as bystander:
-                process, child = self.hang(len(self.started()) + 3, *self.POINTS)
-                process.send_signal(number)
-                out, err = process.communicate()
-                self.assertFalse(lives(child))
-                self.assertTrue(lives(bystander.pid))
-                bystander.kill()
+            bystander = subprocess.Popen(["sleep", "1000"])
+            self.addCleanup(bystander.wait)
+            self.addCleanup(bystander.kill)
+            process, child = self.hang(len(self.started()) + 3, *self.POINTS)
+            process.send_signal(number)
+            out, err = process.communicate()
+            self.assertFalse(lives(child))
+            self.assertTrue(lives(bystander.pid))
             self.assertEqual(process.returncode, 130)
             self.assertEqual(err, "sweep: interrupted; the same command goes on from there\n")
             self.assertIn("of 40 runs done", out)
@@ -174,6 +175,8 @@ class SweepTest(unittest.TestCase):
         program = os.path.join(self.folder, "dies")
         for body, words in (("kill -SEGV $$", "bench died of SIGSEGV"),
                             ("exit 3", "bench ended with 3 and wrote no result"),
+                            ('echo "{}" >"${!#/--json=/}"; exit 3',
+                             "bench: a check could not decide; see its result"),
                             ("exit 0", "bench ended with 0 and wrote no result"),
                             ('printf "{" >"${!#/--json=/}"; exit 0',
                              "bench ended with 0 and wrote no result"),
