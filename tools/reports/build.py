@@ -14,6 +14,7 @@ from tools.reports.tables import Figure, Table, given, write
 from tools.reports.traces import Trace
 
 _COMMANDS_SHOWN = 2
+_WARNINGS_SHOWN = 3
 _FIRST = ("name", "processor", "cpu", "cores", "system")  # of what is said of a machine
 
 
@@ -124,6 +125,11 @@ def _environment(data: Data) -> Figure:
     if loads:
         span = write(loads[0]) if len(set(loads)) == 1 else f"{min(loads):.4g} to {max(loads):.4g}"
         table.rows.append(["load before them", span])
+    for warning in data.warnings[:_WARNINGS_SHOWN]:
+        table.rows.append(["warning", warning])
+    if len(data.warnings) > _WARNINGS_SHOWN:
+        more = len(data.warnings) - _WARNINGS_SHOWN
+        table.rows.append(["warning", f"and {more} more, in the files"])
     for command in data.commands[:_COMMANDS_SHOWN]:
         table.rows.append(["command", command])
     more = len(data.commands) - _COMMANDS_SHOWN

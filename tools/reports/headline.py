@@ -30,7 +30,18 @@ class Contest:
     def less(self) -> float:
         """The share of a step's time that the winner saves."""
         assert self.ratio is not None
-        return 1 - min(self.ratio.median, 1 / self.ratio.median)
+        return _saved(self.ratio.median)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The interval of that."""
+        assert self.ratio is not None
+        low, high = sorted((_saved(self.ratio.low), _saved(self.ratio.high)))
+        return low, high
+
+
+def _saved(ratio: float) -> float:
+    return 1 - min(ratio, 1 / ratio)
 
 
 def contests(groups: list[Group]) -> list[Contest]:
@@ -93,9 +104,10 @@ def _one(contest: Contest) -> str:
         return f"{both}{where}; which mode wins, {_NEEDED} repeats or more would tell."
     fast, slow = (row, column) if contest.winner == "row" else (column, row)
     other = "column" if contest.winner == "row" else "row"
+    low, high = contest.bounds
     return (
-        f"{contest.winner.capitalize()} mode wins: {fast} a step, {_percent(contest.less)} less than "
-        f"the {slow} of {other} mode{where}."
+        f"{contest.winner.capitalize()} mode wins by {_percent(contest.less)} of a step "
+        f"({_percent(low)} to {_percent(high)}): {fast} against {slow} in {other} mode{where}."
     )
 
 

@@ -95,6 +95,7 @@ class Data:
     failures: list[tuple[str, str]] = field(default_factory=list)  # what, why
     hosts: list[dict[str, Any]] = field(default_factory=list)  # each different one, once
     commands: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)  # what bench said of disturbed runs
 
 
 def _check_result(result: Node) -> None:
@@ -232,6 +233,10 @@ def _add_run(
     """The JSON that a tool wrote: whose it is, its config says."""
     is_collectives = run.at("config").has("min_bytes")
     origin = origin_of(run.value, record)
+    said = run.at("run").value if run.has("run") else None
+    warnings = said.get("warnings") if isinstance(said, dict) else None
+    if isinstance(warnings, list):
+        data.warnings += map(str, warnings)
     if is_collectives:
         _add_collectives(data, run, origin)
     else:
