@@ -48,6 +48,16 @@ bool IsOwnDescriptor(std::string_view path) {
          path.starts_with("/proc/");
 }
 
+// Where a link leads that leads to no file yet. A loop of links is no such: stat refuses it.
+std::string BehindLinks(std::filesystem::path path) {
+  std::error_code error;
+  while (std::filesystem::is_symlink(std::filesystem::symlink_status(path, error))) {
+    path = path.parent_path() / std::filesystem::read_symlink(path, error);
+    if (error) break;
+  }
+  return path.string();
+}
+
 StatusOr<Target> FindTarget(const std::string& path) {
   if (path.empty()) return InvalidArgument("an output path is empty");
   Target target;
@@ -68,6 +78,8 @@ StatusOr<Target> FindTarget(const std::string& path) {
     if (error) return SystemError(path, "cannot be written", error.value());
   } else if (errno != ENOENT) {
     return SystemError(path, "cannot be written", errno);
+  } else {
+    target.path = BehindLinks(path);
   }
   const std::filesystem::path parent = std::filesystem::path(target.path).parent_path();
   target.directory = parent.empty() ? "." : parent.string();

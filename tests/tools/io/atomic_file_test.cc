@@ -96,6 +96,19 @@ TEST_F(AtomicFileTest, KeepsPermissionsAndLinks) {
   EXPECT_EQ(info.st_mode & 0777, 0640u);
 }
 
+TEST_F(AtomicFileTest, WritesThroughLinksThatLeadToNoFileYet) {
+  ASSERT_TRUE(CreateDirectories(Path("deeper")).ok());
+  fs::create_symlink("deeper/again", Path("link"));
+  fs::create_symlink("f", Path("deeper/again"));
+  ASSERT_TRUE(CheckWritable(Path("link")).ok());
+  ASSERT_TRUE(WriteFileAtomically(Path("link"), "new").ok());
+  EXPECT_TRUE(fs::is_symlink(Path("link")));
+  EXPECT_TRUE(fs::is_symlink(Path("deeper/again")));
+  EXPECT_EQ(Contents(Path("deeper/f")), "new");
+  fs::create_symlink("loop", Path("loop"));
+  EXPECT_FALSE(WriteFileAtomically(Path("loop"), "new").ok());
+}
+
 TEST_F(AtomicFileTest, GivesANewFileTheUsualPermissions) {
   const mode_t mask = umask(022);
   ASSERT_TRUE(WriteFileAtomically(Path("f"), "x").ok());
