@@ -232,7 +232,13 @@ void FortranToC(const Shape& shape, int64_t width, std::span<const std::byte> fr
   }
 }
 
-StatusOr<HostTensor> ReadFrom(const ByteSource& source, const std::optional<Shape>& expected) {
+struct Layout {
+  Header header;
+  int64_t begin = 0;  // of the data
+};
+
+// What the file is, with sizes that its bytes bear out.
+StatusOr<Layout> ReadLayout(const ByteSource& source, const std::optional<Shape>& expected) {
   const std::string& name = source.name();
   auto text = ReadHeaderText(source);
   if (!text.ok()) return text.status().WithContext(name);
@@ -254,12 +260,19 @@ StatusOr<HostTensor> ReadFrom(const ByteSource& source, const std::optional<Shap
                     available < *promised ? "is truncated" : "has trailing bytes", ToString(shape),
                     Name(header->dtype), *promised, available));
   }
+  return Layout{*std::move(header), text->second};
+}
 
-  TP_ASSIGN_OR_RETURN(HostTensor tensor, Allocate(name, shape, header->dtype));
-  TP_RETURN_IF_ERROR(source.Read(text->second, tensor.bytes()));
-  if (header->big_endian) ReverseBytesOfEach(width, tensor.bytes());
-  if (!header->fortran_order || shape.size() < 2) return tensor;
-  TP_ASSIGN_OR_RETURN(HostTensor ordered, Allocate(name, shape, header->dtype));
+StatusOr<HostTensor> ReadFrom(const ByteSource& source, const std::optional<Shape>& expected) {
+  TP_ASSIGN_OR_RETURN(const Layout layout, ReadLayout(source, expected));
+  const Header& header = layout.header;
+  const Shape& shape = header.shape;
+  const int64_t width = SizeOf(header.dtype);
+  TP_ASSIGN_OR_RETURN(HostTensor tensor, Allocate(source.name(), shape, header.dtype));
+  TP_RETURN_IF_ERROR(source.Read(layout.begin, tensor.bytes()));
+  if (header.big_endian) ReverseBytesOfEach(width, tensor.bytes());
+  if (!header.fortran_order || shape.size() < 2) return tensor;
+  TP_ASSIGN_OR_RETURN(HostTensor ordered, Allocate(source.name(), shape, header.dtype));
   FortranToC(shape, width, tensor.bytes(), ordered.bytes());
   return ordered;
 }
@@ -269,6 +282,12 @@ StatusOr<HostTensor> ReadFrom(const ByteSource& source, const std::optional<Shap
 StatusOr<HostTensor> ReadNpy(const std::string& path, const std::optional<Shape>& expected_shape) {
   TP_ASSIGN_OR_RETURN(const std::unique_ptr<ByteSource> file, OpenFile(path));
   return ReadFrom(*file, expected_shape);
+}
+
+StatusOr<Shape> ReadNpyShape(const std::string& path) {
+  TP_ASSIGN_OR_RETURN(const std::unique_ptr<ByteSource> file, OpenFile(path));
+  TP_ASSIGN_OR_RETURN(Layout layout, ReadLayout(*file, std::nullopt));
+  return std::move(layout.header.shape);
 }
 
 StatusOr<HostTensor> ParseNpy(std::span<const std::byte> bytes, const std::string& name) {

@@ -28,6 +28,9 @@ StatusOr<HostTensor> ReadNpy(const std::string& path,
 // The same from a file's bytes; errors call them `name`.
 StatusOr<HostTensor> ParseNpy(std::span<const std::byte> bytes, const std::string& name);
 
+// The shape alone, from the header; the file's size must fit it.
+StatusOr<Shape> ReadNpyShape(const std::string& path);
+
 // The bytes of a .npy file. bf16 and fp16, which the format has no common name for, become float32,
 // exactly.
 std::string EncodeNpy(const HostTensor& tensor);

@@ -45,6 +45,32 @@ int DisplayWidth(std::string_view text) {
       text, [](char byte) { return (static_cast<unsigned char>(byte) & 0xc0) != 0x80; }));
 }
 
+std::string Wrap(std::string_view text, int indent, int used) {
+  std::string wrapped;
+  int column = used;
+  bool first_of_line = true;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find(' '), text.size());
+    const std::string_view word = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    if (word.empty()) continue;
+    const int width = DisplayWidth(word);
+    if (!first_of_line && column + 1 + width > kTextWidth) {
+      wrapped += '\n' + std::string(static_cast<size_t>(indent), ' ');
+      column = indent;
+      first_of_line = true;
+    }
+    if (!first_of_line) {
+      wrapped += ' ';
+      ++column;
+    }
+    wrapped += word;
+    column += width;
+    first_of_line = false;
+  }
+  return wrapped;
+}
+
 Table::Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
 
 void Table::AddRow(std::vector<std::string> cells) {

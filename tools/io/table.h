@@ -1,4 +1,4 @@
-// Text for terminals: aligned tables, and numbers with units.
+// Text for terminals: aligned tables, wrapped lines, and numbers with units.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,14 @@ namespace tp::io {
 // Columns a UTF-8 text takes on a terminal, where each code point takes one: true of Latin, Greek,
 // arrows, box drawing and signs such as × and µ, not of combining marks or East Asian wide forms.
 int DisplayWidth(std::string_view text);
+
+// What a report keeps within, where it can.
+inline constexpr int kTextWidth = 100;
+
+// `text` in lines of at most kTextWidth columns, broken at spaces; a longer word has a line of its
+// own. Lines but the first begin with `indent` spaces; `used` columns of the first are taken. No
+// newline at the end.
+std::string Wrap(std::string_view text, int indent = 0, int used = 0);
 
 enum class Align { kLeft, kRight };
 

@@ -8,6 +8,19 @@
 namespace tp::io {
 namespace {
 
+TEST(WrapTest, BreaksAtSpacesAndKeepsLongWords) {
+  const std::string word(40, 'a');
+  EXPECT_EQ(Wrap("one  two "), "one two");
+  EXPECT_EQ(Wrap(word + " " + word + " " + word, 2), word + " " + word + "\n  " + word);
+  const std::string long_word(200, 'b');
+  EXPECT_EQ(Wrap("a " + long_word + " c"), "a\n" + long_word + "\nc");
+  // What is on the first line already counts; so do code points, not bytes.
+  EXPECT_EQ(Wrap(word + " " + word, 4, 20), word + "\n    " + word);
+  std::string signs;
+  for (int i = 0; i < 99; ++i) signs += "µ";
+  EXPECT_EQ(Wrap(signs + " a"), signs + "\na");
+}
+
 TEST(DisplayWidthTest, CountsCodePoints) {
   EXPECT_EQ(DisplayWidth(""), 0);
   EXPECT_EQ(DisplayWidth("abc"), 3);
