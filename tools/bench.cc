@@ -1,55 +1,104 @@
 // bench: trains one linear layer in row and column mode, times both, and proves that they agree.
 //
 // Exit status: 0 if every check held; 1 if one did not, or for input that can't be used, with one
-// line on stderr that says what and where.
+// line on stderr that says what and where; 128 and the signal's number where one ended it.
 
-#include <glog/logging.h>
+#include <cstdlib>
+#include <optional>
 
-#include <cstdio>
-
+#include "tools/benchmark/dump.h"
 #include "tools/benchmark/flags.h"
 #include "tools/benchmark/json.h"
+#include "tools/benchmark/machine.h"
 #include "tools/benchmark/print.h"
 #include "tools/benchmark/profile.h"
 #include "tools/benchmark/run.h"
+#include "tools/benchmark/tool.h"
 #include "tools/io/atomic_file.h"
+#include "tools/io/interrupt.h"
+#include "tools/io/progress.h"
 
 namespace tp::bench {
 namespace {
 
-StatusOr<bool> Main(int argc, char** argv) {
+constexpr char kTool[] = "bench";
+
+// What a run tells, to the standard output and to files.
+class Reporter {
+ public:
+  Reporter(const BenchOptions& options, io::Outputs& outputs)
+      : options_(options), outputs_(outputs) {}
+
+  RunHooks Hooks(io::Progress* progress) {
+    RunHooks hooks;
+    hooks.progress = progress;
+    hooks.started = [this](const BenchResult& result) {
+      run_.machine = ThisMachine();
+      run_.warnings = WarningsBefore(options_, run_.machine, std::getenv);
+      outputs_.Print(RenderHead(options_, run_.machine, result) + RenderWarnings(run_.warnings));
+    };
+    hooks.mode_done = [this](const BenchResult& result, const ModeResult& mode) {
+      outputs_.Print(RenderMode(options_, result, mode));
+      ++modes_printed_;
+    };
+    if (!RunsAlone(options_, std::getenv)) return hooks;
+    hooks.interrupted = [this](const BenchResult& result) {
+      Finish(result);
+      SayErrors(kTool, outputs_);
+    };
+    return hooks;
+  }
+
+  // The files, and the rest of the text behind them.
+  void Finish(const BenchResult& result) {
+    run_.others = others_.Share();
+    const std::vector<std::string> seen = WarningsAfter(run_.others);
+    run_.warnings.insert(run_.warnings.end(), seen.begin(), seen.end());
+    if (!options_.json.empty()) {
+      outputs_.Account(io::WriteFileAtomically(options_.json, ToJson(options_, run_, result)));
+    }
+    if (!options_.dump.empty()) DumpTensors(options_, result, outputs_);
+    for (const ModeResult& mode : result.modes) {
+      if (options_.profile) WriteTraces(options_, mode.mode, mode.timelines, outputs_);
+    }
+    for (; modes_printed_ < result.modes.size(); ++modes_printed_) {
+      outputs_.Print(RenderMode(options_, result, result.modes[modes_printed_]));
+    }
+    outputs_.Print(RenderEnd(options_, result) + RenderWarnings(seen));
+  }
+
+ private:
+  const BenchOptions& options_;
+  io::Outputs& outputs_;
+  const OtherProcesses others_;
+  RunFacts run_;
+  size_t modes_printed_ = 0;
+};
+
+StatusOr<int> Main(int argc, char** argv, io::Outputs& outputs) {
   TP_ASSIGN_OR_RETURN(BenchOptions options, ParseCommandLine(argc, argv));
-  // Before the long work: what would be written must be writable.
-  if (!options.json.empty()) TP_RETURN_IF_ERROR(io::CheckWritable(options.json));
-  if (!options.dump.empty()) TP_RETURN_IF_ERROR(io::CreateDirectories(options.dump));
   TP_ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend, MakeBackend(options));
   FillDefaults(*backend, options);
-  if (options.profile && backend->IsRoot()) {
-    TP_RETURN_IF_ERROR(PrepareTraceFolders(options, options.tp * options.dp));
+  if (backend->IsRoot()) {
+    // Before the long work: what would be written must be writable.
+    if (!options.json.empty()) TP_RETURN_IF_ERROR(io::CheckWritable(options.json));
+    if (!options.dump.empty()) TP_RETURN_IF_ERROR(PrepareDump(options));
+    if (options.profile) TP_RETURN_IF_ERROR(PrepareTraceFolders(options, options.tp * options.dp));
   }
-  TP_ASSIGN_OR_RETURN(const BenchResult result, RunBench(*backend, options));
-  if (!backend->IsRoot()) return true;
-  std::fputs(Render(options, result).c_str(), stdout);
-  if (!options.dump.empty()) TP_RETURN_IF_ERROR(DumpTensors(options, result));
-  for (const ModeResult& mode : result.modes) {
-    if (options.profile) TP_RETURN_IF_ERROR(WriteTraces(options, mode.mode, mode.timelines));
-  }
-  if (!options.json.empty()) {
-    TP_RETURN_IF_ERROR(io::WriteFileAtomically(options.json, ToJson(options, result)));
-  }
-  return result.ok();
+  Reporter reporter(options, outputs);
+  std::optional<io::Progress> progress;
+  if (backend->IsRoot()) progress.emplace(io::Progress::Options{.tool = kTool});
+  TP_ASSIGN_OR_RETURN(const BenchResult result,
+                      RunBench(*backend, options, reporter.Hooks(progress ? &*progress : nullptr)));
+  if (!backend->IsRoot()) return kHeld;
+  reporter.Finish(result);
+  if (!result.complete) return io::Interrupt::ExitStatus();
+  return result.ok() ? kHeld : kFailed;
 }
 
 }  // namespace
 }  // namespace tp::bench
 
 int main(int argc, char** argv) {
-  google::InitGoogleLogging(argv[0]);
-  FLAGS_logtostderr = true;
-  const tp::StatusOr<bool> ok = tp::bench::Main(argc, argv);
-  if (!ok.ok()) {
-    std::fprintf(stderr, "bench: %s\n", ok.status().message().c_str());
-    return 1;
-  }
-  return *ok ? 0 : 1;
+  return tp::bench::RunTool(tp::bench::kTool, argc, argv, tp::bench::Main);
 }

@@ -1,14 +1,18 @@
 // verify: holds a training step on the user's own tensors against an independent reference.
 //
 // Exit status: 0 if all that was compared agrees; 1 if something does not, or for input that can't
-// be used, with one line on stderr that says what and where.
+// be used, with one line on stderr that says what and where; 128 and the signal's number where one
+// ended it.
 
-#include <glog/logging.h>
+#include <cstdlib>
+#include <optional>
 
-#include <cstdio>
-
+#include "tools/benchmark/machine.h"
+#include "tools/benchmark/print.h"
 #include "tools/benchmark/run.h"
+#include "tools/benchmark/tool.h"
 #include "tools/io/atomic_file.h"
+#include "tools/io/progress.h"
 #include "tools/verifier/options.h"
 #include "tools/verifier/print.h"
 #include "tools/verifier/run.h"
@@ -16,32 +20,56 @@
 namespace tp::verifier {
 namespace {
 
-StatusOr<bool> Main(int argc, char** argv) {
+constexpr char kTool[] = "verify";
+
+StatusOr<int> Main(int argc, char** argv, io::Outputs& outputs) {
   TP_ASSIGN_OR_RETURN(VerifierOptions options, ParseCommandLine(argc, argv));
-  const std::string& json = options.engine.json;
-  if (!json.empty()) TP_RETURN_IF_ERROR(io::CheckWritable(json));
-  TP_ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend, bench::MakeBackend(options.engine));
+  const bench::BenchOptions& engine = options.engine;
+  TP_ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend, bench::MakeBackend(engine));
   bench::FillDefaults(*backend, options.engine);
+  const bool root = backend->IsRoot();
+  // Before the long work: what would be written must be writable.
+  if (root && !engine.json.empty()) TP_RETURN_IF_ERROR(io::CheckWritable(engine.json));
   TP_ASSIGN_OR_RETURN(const UserTensors tensors, LoadTensors(options));
-  TP_ASSIGN_OR_RETURN(const VerifierResult result, RunVerifier(*backend, options, tensors));
-  if (!backend->IsRoot()) return true;
-  std::fputs(Render(options, tensors, result).c_str(), stdout);
-  if (!json.empty()) {
-    TP_RETURN_IF_ERROR(io::WriteFileAtomically(json, ToJson(options, tensors, result)));
+
+  std::optional<io::Progress> progress;
+  if (root) progress.emplace(io::Progress::Options{.tool = kTool});
+  bench::RunFacts run{.machine = bench::ThisMachine(), .warnings = {}, .others = {}};
+  run.warnings = bench::WarningsBefore(engine, run.machine, std::getenv);
+  bool begun = false;  // the head is printed: where input is refused, nothing is
+  const auto print = [&](const std::string& text) {
+    if (!begun) outputs.Print(RenderHead(options, tensors));
+    begun = true;
+    outputs.Print(text);
+  };
+  const auto finish = [&](const VerifierResult& result) {
+    if (!engine.json.empty()) {
+      outputs.Account(io::WriteFileAtomically(engine.json, ToJson(options, run, tensors, result)));
+    }
+    print(RenderEnd(options, result));
+  };
+  RunHooks hooks;
+  hooks.progress = progress ? &*progress : nullptr;
+  hooks.lane_done = [&](const LaneRun& lane) { print(RenderLane(options, lane)); };
+  hooks.invariant_done = [&](const InvariantResult& lane) {
+    print(RenderInvariant(options, lane));
+  };
+  if (bench::RunsAlone(engine, std::getenv)) {
+    hooks.interrupted = [&](const VerifierResult& result) {
+      finish(result);
+      bench::SayErrors(kTool, outputs);
+    };
   }
-  return result.ok();
+  TP_ASSIGN_OR_RETURN(const VerifierResult result, RunVerifier(*backend, options, tensors, hooks));
+  if (!root) return bench::kHeld;
+  finish(result);
+  return result.ok() ? bench::kHeld : bench::kFailed;
 }
 
 }  // namespace
 }  // namespace tp::verifier
 
 int main(int argc, char** argv) {
-  google::InitGoogleLogging(argv[0]);
-  FLAGS_logtostderr = true;
-  const tp::StatusOr<bool> ok = tp::verifier::Main(argc, argv);
-  if (!ok.ok()) {
-    std::fprintf(stderr, "verify: %s\n", ok.status().message().c_str());
-    return 1;
-  }
-  return *ok ? 0 : 1;
+  using namespace tp;  // NOLINT
+  return bench::RunTool(verifier::kTool, argc, argv, verifier::Main);
 }

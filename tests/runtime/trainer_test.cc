@@ -94,7 +94,7 @@ TEST(TrainerTest, BringsBackTheFirstStepAndTheLast) {
   options.warmup = 2;
   options.steps = 3;
   std::vector<int> done;
-  options.progress = [&](int steps) { done.push_back(steps); };
+  options.progress = [&](const TrainProgress& progress) { done.push_back(progress.done); };
   const StatusOr<TrainResult> five = TrainWith(AllSources(), options);
   ASSERT_TRUE(five.ok()) << five.status().ToString();
   EXPECT_EQ(done, (std::vector<int>{1, 2, 3, 4, 5}));

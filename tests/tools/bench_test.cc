@@ -4,8 +4,10 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "fmt/format.h"
 #include "tests/tools/command.h"
@@ -17,7 +19,9 @@ namespace tp {
 namespace {
 
 constexpr char kBench[] = "tools/bench";
-constexpr char kSmall[] = "--tokens=6 --in_features=7 --out_features=5 --steps=3 --warmup=1 ";
+constexpr char kSizes[] = "--tokens=6 --in_features=7 --out_features=5 ";
+constexpr char kSmall[] =
+    "--tokens=6 --in_features=7 --out_features=5 --steps=3 --warmup=1 --nopeak ";
 
 CommandResult Bench(const std::string& arguments) { return RunCommand(kBench, arguments); }
 
@@ -35,17 +39,57 @@ void ExpectRefusal(const std::string& arguments, const std::string& words) {
   EXPECT_EQ(result.out, "") << arguments;
 }
 
-TEST(BenchTest, PrintsBothModesAndTheVerdict) {
-  const CommandResult result = Bench(kSmall);
+// Columns that a line takes: continuation bytes of UTF-8 take none.
+size_t Columns(const std::string& line) {
+  return static_cast<size_t>(
+      std::count_if(line.begin(), line.end(), [](char byte) { return (byte & 0xc0) != 0x80; }));
+}
+
+TEST(BenchTest, FitsAScreenWhereAllIsWell) {
+  const CommandResult result = Bench("");
+  ASSERT_EQ(result.exit_code, 0) << result.out << result.err;
+  EXPECT_LE(std::count(result.out.begin(), result.out.end(), '\n'), 32) << result.out;
+  std::istringstream lines(result.out + Bench("--help").out);
+  for (std::string line; std::getline(lines, line);) EXPECT_LE(Columns(line), 100u) << line;
+  for (const char* words :
+       {"row mode", "column mode", "max ", "of 10 steps (measured)", "tokens/s", "FLOP/s",
+        "of the measured peak", "its matrix products alone", "a rank\n",
+        " a step in 2 collectives, exact; ",
+        "  row against fp64: 7 quantities, worst error/bound 0.592 in W: ok",
+        "row / column: ", "10 pairs of blocks", "row against column: 7 quantities",
+        "Verdict: the sharded steps agree"}) {
+    EXPECT_NE(result.out.find(words), std::string::npos) << words << "\n" << result.out;
+  }
+  EXPECT_EQ(result.out.find("p99"), std::string::npos);
+}
+
+TEST(BenchTest, ShowsTablesWhereAsked) {
+  const CommandResult result = Bench(std::string(kSmall) + "--verbose");
   ASSERT_EQ(result.exit_code, 0) << result.out << result.err;
   for (const char* words :
-       {"row mode", "column mode", "loss by step", "median", "tokens/s", "FLOP/s", "gradient_sync",
-        "dp 1: nothing to do", "all_gather of y over tp", "all_reduce of dx over tp",
-        "all_reduce of y over tp", "all_gather of dx over tp", "side by side",
-        "against the reference", "row against column", "Verdict: the sharded steps agree"}) {
+       {"loss by step", "gradient_sync", "dp 1: nothing to do", "all_gather of y over tp",
+        "all_reduce of dx over tp", "all_reduce of y over tp", "all_gather of dx over tp",
+        "side by side", "against the reference", "row against column"}) {
     EXPECT_NE(result.out.find(words), std::string::npos) << words << "\n" << result.out;
   }
   EXPECT_EQ(result.err, "");
+}
+
+TEST(BenchTest, SaysWhatItsTimesAreWorth) {
+  const CommandResult few = Bench(std::string(kSmall) + "--speedup");
+  EXPECT_NE(few.out.find("too few steps to tell them apart"), std::string::npos) << few.out;
+  EXPECT_NE(few.out.find("speed-up over tp 1, which takes "), std::string::npos) << few.out;
+  const CommandResult many = Bench(std::string(kSmall) + "--steps=100 --tp=64 --mode=row");
+  EXPECT_NE(many.out.find("p99 "), std::string::npos) << many.out;
+  EXPECT_NE(many.out.find("warning: 64 ranks share "), std::string::npos) << many.out;
+}
+
+TEST(BenchTest, SaysThatEveryProcessRunsTheWholeWorld) {
+  const CommandResult result =
+      RunCommand("env RANK=1 WORLD_SIZE=2 LOCAL_RANK=1 MASTER_ADDR=localhost tools/bench", kSmall);
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_NE(result.out.find("warning: torchrun started 2 processes"), std::string::npos)
+      << result.out;
 }
 
 TEST(BenchTest, EveryDtypeMeshAndAlgorithm) {
@@ -57,7 +101,7 @@ TEST(BenchTest, EveryDtypeMeshAndAlgorithm) {
   }
   for (const char* algorithm : {"ring", "tree", "halving_doubling", "direct"}) {
     const CommandResult result =
-        Bench(fmt::format("{} --tp=3 --mode=column --algorithm={}", kSmall, algorithm));
+        Bench(fmt::format("{} --tp=3 --mode=column --verbose --algorithm={}", kSmall, algorithm));
     EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
     EXPECT_NE(result.out.find(algorithm), std::string::npos) << result.out;
   }
@@ -103,13 +147,22 @@ TEST(BenchTest, JsonHoldsConfigHostAndResults) {
   ASSERT_EQ(Bench(fmt::format("{} --dp=2 --json={}", kSmall, path)).exit_code, 0);
   const nlohmann::json json = nlohmann::json::parse(ReadWholeFile(path));
   EXPECT_EQ(json.at("config").at("dp"), 2);
-  EXPECT_TRUE(json.at("host").contains("gemm"));
+  for (const char* key : {"gemm", "name", "processor"}) {
+    EXPECT_TRUE(json.at("host").contains(key)) << key;
+  }
+  for (const char* key : {"commit", "date", "load", "warnings"}) {
+    EXPECT_TRUE(json.at("run").contains(key)) << key;
+  }
+  EXPECT_EQ(json.at("complete"), true);
+  EXPECT_EQ(json.at("row_over_column").at("blocks"), 3);
   ASSERT_EQ(json.at("results").size(), 2u);
   for (const nlohmann::json& result : json.at("results")) {
     for (const char* key : {"median", "min", "p99"}) {
       EXPECT_GT(result.at("step_ms").at(key).get<double>(), 0);
     }
     EXPECT_EQ(result.at("losses").size(), 4u);
+    EXPECT_EQ(result.at("memory_bytes").size(), 4u);  // ranks
+    EXPECT_GE(result.at("step_ms").at("max"), result.at("step_ms").at("median"));
     EXPECT_GT(result.at("phases").at("gradient_sync").at("communication_ms").get<double>(), 0);
     EXPECT_TRUE(result.at("bytes").at("ok").get<bool>());
     EXPECT_EQ(result.at("bytes").at("collectives").size(), 4u);  // y or xw, dx, dw, db
@@ -138,7 +191,8 @@ TEST(BenchTest, LoadReadsWhatItIsGiven) {
 TEST(BenchTest, RefusesWrongFlags) {
   ExpectRefusal("--no_such_flag=1", "no_such_flag");
   ExpectRefusal("--tp=two", "tp");
-  ExpectRefusal("--tp=0", "--tp=0: it must be at least 1");
+  ExpectRefusal("--tp=-1", "--tp=-1: it must be at least 1");
+  ExpectRefusal("--sum_part_bytes=64X", "--sum_part_bytes=64X");
   ExpectRefusal("--dp=-1", "--dp=-1");
   ExpectRefusal("--tokens=0", "--tokens=0");
   ExpectRefusal("--in_features=-5", "--in_features=-5");
@@ -157,8 +211,64 @@ TEST(BenchTest, RefusesWrongFlags) {
   ExpectRefusal("--in_features=4000000 --out_features=4000000", "of memory at the least");
 }
 
+TEST(BenchTest, TakesSizesFromWhatItLoads) {
+  const std::string folder = MakeScratchFolder();
+  ASSERT_TRUE(io::WriteNpy(folder + "/w.npy", HostTensor({5, 7}, DType::kFloat32)).ok());
+  const std::string flags = fmt::format("--load={} --nopeak --steps=1 ", folder);
+  const CommandResult result = Bench(flags + "--tp=0");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out.rfind("20 tokens x 7 -> 5 features, fp32, tp 2", 0), 0u) << result.out;
+  // What is asked for counts, and what files say otherwise is an error.
+  ExpectRefusal(flags + "--in_features=8", "but shape [5, 8] is needed");
+  ASSERT_TRUE(io::WriteNpy(folder + "/b.npy", HostTensor({6}, DType::kFloat32)).ok());
+  ExpectRefusal(flags, folder + "/b.npy: has shape [6], but shape [5] is needed");
+}
+
+TEST(BenchTest, LosesNoFileToTheTextsReader) {
+  const std::string folder = MakeScratchFolder();
+  const std::string outputs =
+      fmt::format("{} --json={}/r.json --dump={}/d", kSmall, folder, folder);
+  // A reader that has left, a full disk, and a closed descriptor; the files are there each time.
+  for (const auto& [where, status] :
+       {std::pair("| true; exit ${PIPESTATUS[0]}", 0), {"> /dev/full", 1}, {">&-", 1}}) {
+    const CommandResult result =
+        RunCommand("bash -c", fmt::format("'tools/bench {} {}'", outputs, where));
+    EXPECT_EQ(result.exit_code, status) << where << result.err;
+    EXPECT_EQ(result.err.empty(), status == 0) << where << result.err;
+    EXPECT_TRUE(nlohmann::json::parse(ReadWholeFile(folder + "/r.json")).at("ok").get<bool>());
+    for (const char* file : {"row/losses", "column/w"}) {
+      EXPECT_TRUE(Exists(fmt::format("{}/d/{}.npy", folder, file))) << file;
+    }
+    std::filesystem::remove(folder + "/r.json");
+    std::filesystem::remove_all(folder + "/d");
+  }
+}
+
+TEST(BenchTest, CtrlCLeavesWhatWasMeasured) {
+  const std::string path = MakeScratchFolder() + "/r.json";
+  const std::string endless = fmt::format("{} --nopeak --steps=1000000000 --json={}", kSizes, path);
+  for (const char* signal : {"INT", "TERM"}) {
+    const CommandResult result =
+        RunCommand(fmt::format("timeout --preserve-status -s {} 2 tools/bench", signal), endless);
+    EXPECT_EQ(result.exit_code, -1) << result.out << result.err;  // 128 and the signal
+    EXPECT_NE(result.out.find("\nInterrupted: "), std::string::npos) << result.out;
+    EXPECT_NE(result.out.find(", of 1000000000 asked for"), std::string::npos) << result.out;
+    const nlohmann::json json = nlohmann::json::parse(ReadWholeFile(path));
+    EXPECT_EQ(json.at("complete"), false);
+    EXPECT_EQ(json.at("ok"), false);
+    ASSERT_GE(json.at("results").size(), 1u);
+    EXPECT_GT(json.at("results")[0].at("step_ms_all").size(), 0u);
+  }
+}
+
 TEST(BenchTest, RefusesWhatItCannotWrite) {
   const std::string folder = MakeScratchFolder();
+  // Files where --dump's folders and files would be.
+  ASSERT_TRUE(io::CreateDirectories(folder + "/a").ok());
+  ASSERT_TRUE(io::WriteFileAtomically(folder + "/a/column", "x").ok());
+  ExpectRefusal(fmt::format("{} --dump={}/a", kSmall, folder), folder + "/a/column");
+  ASSERT_TRUE(io::CreateDirectories(folder + "/b/row/w.npy").ok());
+  ExpectRefusal(fmt::format("{} --dump={}/b", kSmall, folder), folder + "/b/row/w.npy");
   ExpectRefusal(fmt::format("{} --json={}/none/result.json", kSmall, folder), folder + "/none");
   ExpectRefusal(fmt::format("{} --json={}", kSmall, folder), folder);
   ASSERT_TRUE(io::WriteFileAtomically(folder + "/file", "x").ok());

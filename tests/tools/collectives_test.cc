@@ -1,8 +1,10 @@
 // The collectives tool as a user runs it: its table, its file, and what it says to bad input.
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -43,8 +45,39 @@ TEST(CollectivesTest, TakesTheAlgorithmOfAllReduceAlone) {
   const CommandResult result = Collectives(
       "--collective=all_reduce,all_gather --algorithm=tree --max_bytes=1024 --steps=1 --tp=4");
   ASSERT_EQ(result.exit_code, 0) << result.err;
-  EXPECT_NE(result.out.find("all_reduce  tree"), std::string::npos) << result.out;
-  EXPECT_EQ(result.out.find("all_gather  tree"), std::string::npos) << result.out;
+  EXPECT_NE(result.out.find("all_reduce     tree"), std::string::npos) << result.out;
+  EXPECT_EQ(result.out.find("all_gather     tree"), std::string::npos) << result.out;
+}
+
+TEST(CollectivesTest, TakesBytesWithAUnit) {
+  const std::string file = MakeScratchFolder() + "/table.json";
+  const CommandResult result = Collectives(
+      "--collective=broadcast --min_bytes=2K --max_bytes=2KiB --steps=1 --warmup=0 --json=" + file);
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const nlohmann::json json = nlohmann::json::parse(ReadWholeFile(file));
+  ASSERT_EQ(json.at("results").size(), 1u);
+  EXPECT_EQ(json.at("results")[0].at("bytes"), 2048);
+  EXPECT_EQ(json.at("complete"), true);
+  EXPECT_TRUE(json.at("run").contains("load"));
+  EXPECT_TRUE(json.at("host").contains("processor"));
+}
+
+TEST(CollectivesTest, SaysThatItsTableIsLost) {
+  const int status = std::system("tools/collectives --max_bytes=1K --steps=1 >/dev/full 2>err");
+  EXPECT_EQ(WEXITSTATUS(status), 1);
+  EXPECT_NE(ReadWholeFile("err").find("the standard output: cannot be written"), std::string::npos);
+}
+
+TEST(CollectivesTest, CtrlCLeavesTheRowsThatAreThere) {
+  const std::string file = MakeScratchFolder() + "/table.json";
+  const CommandResult result =
+      RunCommand("timeout -s INT 2 tools/collectives",
+                 "--min_bytes=1K --max_bytes=64M --factor=2 --steps=1000000 --json=" + file);
+  EXPECT_EQ(result.exit_code, 124) << result.err;  // timeout's own
+  EXPECT_NE(result.out.find("Interrupted after "), std::string::npos) << result.out;
+  const nlohmann::json json = nlohmann::json::parse(ReadWholeFile(file));
+  EXPECT_EQ(json.at("complete"), false);
+  EXPECT_EQ(json.at("ok"), false);
 }
 
 TEST(CollectivesTest, BadInputGetsOneLine) {
@@ -55,6 +88,8 @@ TEST(CollectivesTest, BadInputGetsOneLine) {
       {"--tp=257", "--tp=257"},
       {"--min_bytes=4", "an element for each of 2 ranks"},
       {"--min_bytes=0", "--min_bytes=0"},
+      {"--min_bytes=4Q", "--min_bytes=4Q: it must be a number of bytes, such as 4096 or 64M"},
+      {"--verbose", "no such flag"},
       {"--max_bytes=10", "--max_bytes=10"},
       {"--max_bytes=1099511627776", "of memory"},
       {"--factor=1", "--factor=1"},

@@ -113,10 +113,12 @@ TEST(ProfileTest, WritesAFileForEachRankAndModeAndOneFolderOfAll) {
   const CommandResult result =
       RunCommand(kBench, fmt::format("{} --profile --trace_dir={}/new", kSmall, folder));
   ASSERT_EQ(result.exit_code, 0) << result.out << result.err;
-  EXPECT_NE(result.out.find("  profiled     median "), std::string::npos) << result.out;
-  EXPECT_NE(result.out.find("5 traced to " + folder + "/new/profiler_logs_*_row"),
-            std::string::npos)
-      << result.out;
+  EXPECT_NE(result.out.find("  profiled  median "), std::string::npos) << result.out;
+  EXPECT_NE(result.out.find("; 5 traced to"), std::string::npos) << result.out;
+  for (const std::string& said :
+       {folder + "/new/profiler_logs_*_row\n", "next: tensorboard --logdir " + folder + "/new\n"}) {
+    EXPECT_NE(result.out.find(said), std::string::npos) << result.out;
+  }
   for (const char* mode : {"row", "column"}) {
     for (int rank = 0; rank < 2; ++rank) {
       const auto path =

@@ -41,9 +41,9 @@ TEST(VerifyEnginesTest, AnEngineThatIsWrongIsCaught) {
   EXPECT_FALSE(wrong.ok());
   EXPECT_FALSE(wrong.lanes[0].result->ok());
   EXPECT_FALSE(wrong.lanes[1].result->ok());
-  EXPECT_TRUE(Contains(Render(options, tensors, wrong),
+  EXPECT_TRUE(Contains(RenderEnd(options, wrong),
                        "Verdict: our engine, bounded: WRONG; our engine, exact: WRONG."));
-  EXPECT_EQ(nlohmann::json::parse(ToJson(options, tensors, wrong))["ok"], false);
+  EXPECT_EQ(nlohmann::json::parse(ToJson(options, {}, tensors, wrong))["ok"], false);
 }
 
 TEST(VerifyEnginesTest, OtherBitsAreWrong) {
@@ -108,8 +108,9 @@ TEST(VerifyEnginesTest, TheInvariantLaneSaysWhichDegreesItDidNotRun) {
   result.invariant = verifier::RunInvariant(three, options.engine, tensors.problem).value();
   EXPECT_TRUE(result.ok());
   EXPECT_EQ(result.invariant->runs.size(), 6u);  // tp 1, 2 and 3 in both modes
-  EXPECT_TRUE(Contains(Render(options, tensors, result), "tp 8: not run: no more ranks"));
-  const nlohmann::json json = nlohmann::json::parse(ToJson(options, tensors, result));
+  EXPECT_TRUE(
+      Contains(RenderInvariant(options, *result.invariant), "tp 8: not run: no more ranks"));
+  const nlohmann::json json = nlohmann::json::parse(ToJson(options, {}, tensors, result));
   EXPECT_EQ(json["invariant_not_run"].size(), 3u);
   FewRanks one(1);  // has nothing to compare
   const Status refused = verifier::RunInvariant(one, options.engine, tensors.problem).status();
@@ -127,8 +128,8 @@ TEST(VerifyEnginesTest, OtherBitsAreReported) {
   other_bits.invariant->runs.push_back(
       {.tp = 2, .mode = LinearMode::kRow, .different = {verify::Quantity::kDx}});
   EXPECT_FALSE(other_bits.ok());
-  EXPECT_TRUE(Contains(Render(options, tensors, other_bits), "WRONG: all but dX"));
-  const nlohmann::json json = nlohmann::json::parse(ToJson(options, tensors, other_bits));
+  EXPECT_TRUE(Contains(RenderInvariant(options, *other_bits.invariant), "WRONG: all but dX"));
+  const nlohmann::json json = nlohmann::json::parse(ToJson(options, {}, tensors, other_bits));
   EXPECT_EQ(json["ok"], false);
   EXPECT_EQ(json["invariant"][1]["different"], nlohmann::json({"dX"}));
 }

@@ -77,8 +77,9 @@ TEST(VerifyTest, OurEngineAgreesOnTensorsOfTheUser) {
   ASSERT_EQ(result.exit_code, 0) << result.out << result.err;
   EXPECT_EQ(result.err, "");
   for (const char* words :
-       {"6 tokens x 9 -> 7 features, fp32, tp 3 x dp 2, 3 steps", "/x.npy, fp32", "row mode",
-        "column mode", "row against column", "bounded lane, on these tensors",
+       {"6 tokens x 9 -> 7 features, fp32, tp 3 x dp 2, 3 steps", "/x.npy, fp32",
+        "  row against fp64: 7 quantities, worst error/bound ",
+        "  column against fp64: ", "  row against column: ", "bounded lane, on these tensors",
         "exact lane, on integers of the same sizes, 3 steps",
         "Verdict: our engine, bounded: agrees; our engine, exact: agrees.\n"}) {
     EXPECT_TRUE(Contains(result.out, words)) << words << "\n" << result.out;
@@ -89,6 +90,23 @@ TEST(VerifyTest, OurEngineAgreesOnTensorsOfTheUser) {
   EXPECT_EQ(report["lanes"][0]["results"][1]["mode"], "column");
   EXPECT_EQ(report["lanes"][1]["results"][0]["equivalence"]["quantities"]["Y"]["error"], 0);
   EXPECT_FALSE(report.contains("expect"));
+}
+
+TEST(VerifyTest, LosesNothingUnsaid) {
+  const std::string json = MakeScratchFolder() + "/report.json";
+  const CommandResult result = RunCommand(
+      "bash -c", fmt::format("'tools/verify --load={} --json={} > /dev/full'", MakeInputs(), json));
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_TRUE(Contains(result.err, "verify: the standard output: cannot be written"));
+  const nlohmann::json report = nlohmann::json::parse(ReadWholeFile(json));
+  EXPECT_EQ(report["ok"], true);
+  EXPECT_EQ(report["complete"], true);
+}
+
+TEST(VerifyTest, ShowsTablesWhereAsked) {
+  const CommandResult result = Verify("--verbose --lanes=bounded --load=" + MakeInputs());
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_TRUE(Contains(result.out, "error/bound  verdict\n")) << result.out;
 }
 
 TEST(VerifyTest, ReadsSafetensorsOfEveryType) {
@@ -162,7 +180,7 @@ TEST(VerifyTest, RightResultsOfTheUserAgree) {
                              results, mode, mode, flags));
       EXPECT_EQ(result.exit_code, 0) << dtype << result.out << result.err;
       EXPECT_TRUE(Contains(result.out, "Verdict: your results: agree.\n")) << result.out;
-      EXPECT_FALSE(Contains(result.out, "not given")) << result.out;
+      EXPECT_TRUE(Contains(result.out, "your results against fp64: 7 quantities")) << result.out;
       EXPECT_FALSE(Contains(result.out, "Our engine")) << result.out;
     }
   }
@@ -232,7 +250,7 @@ TEST(VerifyTest, ResultsNeedNotBeAll) {
   const std::string flags =
       fmt::format("--load={} --expect={} --tp=1 --lanes=none", inputs, results);
   EXPECT_EQ(Verify(flags).exit_code, 0);  // what is not split needs no --mode
-  EXPECT_TRUE(Contains(Verify(flags).out, "not given"));
+  EXPECT_TRUE(Contains(Verify(flags).out, "your results against fp64: 1 of 7 quantities, "));
   ASSERT_EQ(std::remove((inputs + "/targets.npy").c_str()), 0);
   EXPECT_EQ(Verify(flags).exit_code, 0);
   Write(results + "/db.npy", io::ReadNpy(all + "/db.npy").value());
@@ -251,7 +269,7 @@ TEST(VerifyTest, RefusesBadFlags) {
   ExpectRefusal(load + "--lanes=invariant --dp=5", "--dp=5: it must be a divisor of 24");
   ExpectRefusal(load + "--lanes=none", "leaves nothing to verify");
   ExpectRefusal(load + "--steps=0", "--steps=0: it must be at least 1");
-  ExpectRefusal(load + "--tp=0", "--tp=0: it must be at least 1");
+  ExpectRefusal(load + "--tp=-1", "--tp=-1: it must be at least 1");
   ExpectRefusal(load + "--mode=diagonal", "--mode=diagonal");
   ExpectRefusal(load + "--dtype=fp8", "--dtype=fp8");
   ExpectRefusal(load + "--tokens=6", "tokens");  // the tensors say that

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "fmt/format.h"
 #include "tools/io/npy.h"
@@ -67,6 +68,35 @@ Status CheckElements(const HostTensor& tensor, DType dtype, const std::string& w
   return OkStatus();
 }
 
+Status TakeSizesFromFiles(BenchOptions& options) {
+  if (options.load.empty()) return OkStatus();
+  if (!io::Exists(options.load)) {
+    return NotFound(fmt::format("--load={}: there is no such folder", options.load));
+  }
+  // Where each dimension of a file stands; the first file to have a size says it.
+  struct Dimension {
+    int64_t* size;
+    bool* given;
+  };
+  const Dimension tokens = {&options.tokens, &options.tokens_given};
+  const Dimension in = {&options.in_features, &options.in_features_given};
+  const Dimension out = {&options.out_features, &options.out_features_given};
+  const std::pair<const char*, std::vector<Dimension>> files[] = {
+      {"x", {tokens, in}}, {"targets", {tokens, out}}, {"w", {out, in}}, {"b", {out}}};
+  for (const auto& [name, dimensions] : files) {
+    const std::string path = fmt::format("{}/{}.npy", options.load, name);
+    if (!io::Exists(path)) continue;
+    TP_ASSIGN_OR_RETURN(const Shape shape, io::ReadNpyShape(path));
+    for (size_t i = 0; i < dimensions.size() && shape.size() == dimensions.size(); ++i) {
+      const bool usable = !*dimensions[i].given && shape[i] > 0;
+      if (!usable) continue;
+      *dimensions[i].size = shape[i];
+      *dimensions[i].given = true;
+    }
+  }
+  return OkStatus();
+}
+
 StatusOr<TrainingData> MakeData(const BenchOptions& options) {
   const double fan_in = 1 / std::sqrt(static_cast<double>(options.in_features));
   const TensorSpec specs[] = {
@@ -75,9 +105,6 @@ StatusOr<TrainingData> MakeData(const BenchOptions& options) {
       {"w", {options.out_features, options.in_features}, fan_in},
       {"b", {options.out_features}, fan_in},
   };
-  if (!options.load.empty() && !io::Exists(options.load)) {
-    return NotFound(fmt::format("--load={}: there is no such folder", options.load));
-  }
   TrainingData data;
   uint64_t stream = 0;
   for (const TensorSpec& spec : specs) {

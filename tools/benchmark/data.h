@@ -40,6 +40,10 @@ HostTensor Fill(const Shape& shape, DType dtype, const ElementSource& source);
 // where the tensor comes from.
 Status CheckElements(const HostTensor& tensor, DType dtype, const std::string& what);
 
+// Takes the sizes that were not asked for from the tensors in options.load. Errors: no such folder,
+// a file that can't be read. Files that contradict each other are left for MakeData to name.
+Status TakeSizesFromFiles(BenchOptions& options);
+
 // Errors: what the files lack, named; a value that is NaN or infinite, also after rounding.
 StatusOr<TrainingData> MakeData(const BenchOptions& options);
 

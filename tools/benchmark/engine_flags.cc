@@ -2,13 +2,16 @@
 
 #include <gflags/gflags.h>
 
+#include <charconv>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <optional>
 
 #include "fmt/format.h"
+#include "tools/io/outputs.h"
 #include "tools/io/paths.h"
+#include "tools/io/table.h"
 
 DEFINE_string(backend, "sim", "where the ranks run: sim (threads on this CPU) or nccl (GPUs)");
 DEFINE_string(mode, "both", "how W is split over tp: row, column or both");
@@ -39,11 +42,12 @@ DEFINE_string(
     "which collectives run over the GPUs' access to one another's memory: auto (all that "
     "have it, in the way that was measured to be fastest), never (NCCL runs them), or one "
     "way for all: direct, bulk");
-DEFINE_int64(sum_part_bytes, -1,
-             "cut the sums of products over ranks into parts of at least so many bytes, which "
-             "overlap with the products; 0: don't; -1: the backend's own choice");
+DEFINE_string(sum_part_bytes, "-1",
+              "cut the sums of products over ranks into parts of at least so many bytes (64K, 1M), "
+              "which overlap with the products; 0: don't; -1: the backend's own choice");
 DEFINE_double(deadline, 30, "seconds after which a wait for another rank is an error");
 DEFINE_string(json, "", "write the results to this file");
+DEFINE_bool(verbose, false, "show tables also of what is as it must be");
 
 namespace tp::bench {
 namespace {
@@ -57,19 +61,20 @@ dimension of it is sharded. Other systems name the same layers after the transpo
   column   Shard(1)  summed             row-parallel      RowwiseParallel
 )";
 
-void PrintHelp(const HelpText& help) {
-  fmt::print("{}", help.intro);
+std::string RenderHelp(const HelpText& help) {
+  std::string text = help.intro;
   for (const HelpTopic& topic : help.topics) {
-    fmt::print("\n{}\n", topic.title);
+    text += fmt::format("\n{}\n", topic.title);
     for (const char* name : topic.flags) {
       const gflags::CommandLineFlagInfo info = gflags::GetCommandLineFlagInfoOrDie(name);
       const std::string head =
           fmt::format("--{}={}", name, info.default_value.empty() ? "..." : info.default_value);
-      fmt::print("  {:<26} {}\n", head, info.description);
+      constexpr int kIndent = 30;
+      text += fmt::format("  {:<27} {}\n", head, io::Wrap(info.description, kIndent, kIndent));
     }
   }
-  fmt::print("{}\nExit status: 0 if every check held, 1 if one did not or the input was wrong.\n",
-             kNaming);
+  return text + kNaming +
+         "\nExit status: 0 if every check held, 1 if one did not or the input was wrong.\n";
 }
 
 // gflags' own help lists flags by source file; ours lists them by topic.
@@ -85,11 +90,12 @@ bool AsksForHelp(int argc, char** argv) {
 
 Status CheckRanges() {
   if (FLAGS_dp < 1) return BadValue("dp", std::to_string(FLAGS_dp), "at least 1");
-  if (FLAGS_tp < (gflags::GetCommandLineFlagInfoOrDie("tp").is_default ? 0 : 1)) {
-    return BadValue("tp", std::to_string(FLAGS_tp), "at least 1");
+  if (FLAGS_tp < 0) {
+    return BadValue("tp", std::to_string(FLAGS_tp), "at least 1, or 0 for the backend's choice");
   }
-  if (FLAGS_sum_part_bytes < -1) {
-    return BadValue("sum_part_bytes", std::to_string(FLAGS_sum_part_bytes), "-1, 0 or more");
+  if (FLAGS_sum_part_bytes != "-1" && !ParseBytes(FLAGS_sum_part_bytes)) {
+    return BadValue("sum_part_bytes", FLAGS_sum_part_bytes,
+                    "-1, 0, or a number of bytes, such as 64K");
   }
   if (!std::isfinite(FLAGS_lr)) return BadValue("lr", std::to_string(FLAGS_lr), "a finite number");
   constexpr double kLongestDeadline = 1e6;  // seconds; a clock can still add it
@@ -154,13 +160,36 @@ Status ParseNames(BenchOptions& options) {
 
 }  // namespace
 
+std::optional<int64_t> ParseBytes(std::string_view text) {
+  int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || number < 0) return std::nullopt;
+  std::string_view unit = text.substr(static_cast<size_t>(end - text.data()));
+  for (const char* ending : {"iB", "B"}) {
+    if (unit.ends_with(ending)) {
+      unit.remove_suffix(std::strlen(ending));
+      break;
+    }
+  }
+  if (unit.empty()) return number;
+  constexpr std::string_view kUnits = "KMGT";
+  const size_t power = kUnits.find(unit.front());
+  if (unit.size() != 1 || power == std::string_view::npos) return std::nullopt;
+  if (__builtin_mul_overflow(number, int64_t{1} << (10 * (power + 1)), &number)) {
+    return std::nullopt;
+  }
+  return number;
+}
+
 Status BadValue(const char* flag, const std::string& value, const char* allowed) {
   return InvalidArgument(fmt::format("--{}={}: it must be {}", flag, value, allowed));
 }
 
 Status ParseFlags(int argc, char** argv, const HelpText& help) {
   if (AsksForHelp(argc, argv)) {
-    PrintHelp(help);
+    io::Outputs outputs;
+    outputs.Print(RenderHelp(help));
+    for (const Status& error : outputs.errors()) return error;
     std::exit(0);
   }
   gflags::ParseCommandLineFlags(&argc, &argv, /*remove_flags=*/true);
@@ -177,7 +206,8 @@ Status ReadEngineFlags(BenchOptions& options) {
   options.learning_rate = FLAGS_lr;
   options.graph = FLAGS_graph;
   options.gemm_search = FLAGS_gemm_search;
-  options.sum_part_bytes = FLAGS_sum_part_bytes;
+  options.sum_part_bytes = ParseBytes(FLAGS_sum_part_bytes).value_or(-1);
+  options.verbose = FLAGS_verbose;
   options.seed = FLAGS_seed;
   options.scheduler_seed = FLAGS_scheduler_seed;
   options.deadline = std::chrono::milliseconds(std::llround(std::ceil(FLAGS_deadline * 1000)));

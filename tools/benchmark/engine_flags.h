@@ -2,11 +2,14 @@
 //
 // engine_flags.cc defines what says how the engine runs: --backend, --mode, --tp, --dp, --deadline,
 // --dtype, --lr, --seed, --algorithm, --reduction, --scheduler, --scheduler_seed, --graph,
-// --gemm_search, --peers, --sum_part_bytes; and --json. A tool defines its own ones beside
-// them.
+// --gemm_search, --peers, --sum_part_bytes; and --json, --verbose. A tool defines its own ones
+// beside them.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tools/benchmark/options.h"
@@ -34,5 +37,9 @@ Status ReadEngineFlags(BenchOptions& options);
 
 // That error.
 Status BadValue(const char* flag, const std::string& value, const char* allowed);
+
+// A number of bytes: digits, and K, M, G or T behind them for powers of 1024 (KiB and so on mean
+// the same). None for anything else, or what an int64_t can't hold.
+std::optional<int64_t> ParseBytes(std::string_view text);
 
 }  // namespace tp::bench

@@ -5,21 +5,26 @@
 #include <string>
 #include <utility>
 
+#include "tools/benchmark/data.h"
 #include "tools/benchmark/engine_flags.h"
 #include "tools/io/paths.h"
 
-DEFINE_int64(tokens, 20, "rows of X and Y: the global batch");
-DEFINE_int64(in_features, 1000, "columns of X and of W");
-DEFINE_int64(out_features, 1000, "rows of W, columns of Y");
+DEFINE_int64(tokens, 20, "rows of X and Y: the global batch; without, that of what --load reads");
+DEFINE_int64(in_features, 1000, "columns of X and of W; likewise");
+DEFINE_int64(out_features, 1000, "rows of W, columns of Y; likewise");
 DEFINE_int32(steps, 10, "timed steps");
 DEFINE_int32(warmup, 2, "steps before the timed ones; they train, too");
 DEFINE_bool(floor, true, "also time the matrix products alone: the floor under the step");
+DEFINE_bool(
+    peak, true,
+    "also time large products on all ranks, to say which share of that rate a step reaches");
+DEFINE_bool(speedup, false, "also time the layer with tp 1, to say how much faster the modes are");
 DEFINE_string(verify, "auto",
               "hold the results against an independent fp64 reference: auto (all of it, or a "
               "sample where that is much), full or off");
 DEFINE_string(load, "",
-              "read x.npy, targets.npy, w.npy, b.npy from this folder; what is missing is "
-              "generated");
+              "read x.npy, targets.npy, w.npy, b.npy from this folder, and the sizes from them; "
+              "what is missing is generated");
 DEFINE_string(dump, "",
               "write <mode>/{y,dx,dw,db,w,b,losses}.npy to this folder: y and the gradients of "
               "step 0, w and b after the last step");
@@ -39,11 +44,11 @@ HelpText Help() {
       {
           {"What runs", {"backend", "mode", "tp", "dp", "reduction", "deadline"}},
           {"The layer", {"tokens", "in_features", "out_features", "dtype"}},
-          {"Training", {"steps", "warmup", "floor", "lr", "seed"}},
+          {"Training", {"steps", "warmup", "floor", "peak", "speedup", "lr", "seed"}},
           {"Overlap", {"sum_part_bytes"}},
           {"Simulated communication", {"algorithm", "scheduler", "scheduler_seed"}},
           {"GPUs", {"graph", "gemm_search", "peers"}},
-          {"Files and checks", {"load", "dump", "json", "verify"}},
+          {"Files and checks", {"load", "dump", "json", "verify", "verbose"}},
           {"Profiling", {"profile", "trace_dir"}},
       }};
 }
@@ -83,13 +88,22 @@ StatusOr<BenchOptions> ParseCommandLine(int argc, char** argv) {
   options.tokens = FLAGS_tokens;
   options.in_features = FLAGS_in_features;
   options.out_features = FLAGS_out_features;
+  const auto given = [](const char* name) {
+    return !gflags::GetCommandLineFlagInfoOrDie(name).is_default;
+  };
+  options.tokens_given = given("tokens");
+  options.in_features_given = given("in_features");
+  options.out_features_given = given("out_features");
   options.steps = FLAGS_steps;
   options.warmup = FLAGS_warmup;
   options.floor = FLAGS_floor;
+  options.peak = FLAGS_peak;
+  options.speedup = FLAGS_speedup;
   options.load = io::ResolvePath(FLAGS_load);
   options.dump = io::ResolvePath(FLAGS_dump);
   options.profile = FLAGS_profile;
   options.trace_dir = io::ResolvePath(FLAGS_trace_dir);
+  TP_RETURN_IF_ERROR(TakeSizesFromFiles(options));
   return options;
 }
 

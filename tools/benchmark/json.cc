@@ -1,5 +1,9 @@
 #include "tools/benchmark/json.h"
 
+#include <algorithm>
+#include <cmath>
+
+#include "tools/benchmark/facts_json.h"
 #include "tools/benchmark/report_json.h"
 
 namespace tp::bench {
@@ -100,17 +104,34 @@ Json BytesOf(const StepReport& steps) {
   return {{"ok", steps.bytes_ok}, {"collectives", collectives}};
 }
 
-Json ResultOf(const ModeResult& mode) {
-  Json json = {{"mode", Name(mode.mode)},
-               {"step_ms", QuantilesToJson(mode.steps.step)},
-               {"step_ms_all", mode.steps.step_ms},
-               {"products_ms", mode.steps.products ? Json(mode.steps.products->median) : Json()},
-               {"losses", mode.observed.losses},
-               {"phases", PhasesOf(mode.steps.phases)},
-               {"ops", OpsOf(mode.steps)},
-               {"ranks", RanksOf(mode.ranks)},
-               {"bytes", BytesOf(mode.steps)},
-               {"replica_defects", mode.replica_defects}};
+// "row_over_column": of the medians; low and high are null where there are too few blocks.
+Json RatioOf(const BenchResult& result) {
+  const Interval& ratio = *result.ratio;
+  const auto finite = [](double value) { return std::isfinite(value) ? Json(value) : Json(); };
+  return {{"median", ratio.median},        {"low", finite(ratio.low)},
+          {"high", finite(ratio.high)},    {"miss", kMiss},
+          {"blocks", result.ratio_blocks}, {"distinguishable", Distinguishable(ratio)}};
+}
+
+Json ResultOf(const BenchOptions& options, const BenchResult& result, const ModeResult& mode) {
+  const double flops = FlopsPerStep(options) / (mode.steps.step.median / 1e3);
+  Json step = QuantilesToJson(mode.steps.step);
+  step["max"] = *std::max_element(mode.steps.step_ms.begin(), mode.steps.step_ms.end());
+  Json json = {
+      {"mode", Name(mode.mode)},
+      {"step_ms", step},
+      {"step_ms_all", mode.steps.step_ms},
+      {"flops_per_second", flops},
+      {"share_of_peak", result.peak ? Json(flops / *result.peak) : Json()},
+      {"speedup_over_tp1", result.tp1 ? Json(result.tp1->median / mode.steps.step.median) : Json()},
+      {"memory_bytes", mode.memory_bytes},
+      {"products_ms", mode.steps.products ? Json(mode.steps.products->median) : Json()},
+      {"losses", mode.observed.losses},
+      {"phases", PhasesOf(mode.steps.phases)},
+      {"ops", OpsOf(mode.steps)},
+      {"ranks", RanksOf(mode.ranks)},
+      {"bytes", BytesOf(mode.steps)},
+      {"replica_defects", mode.replica_defects}};
   if (mode.steps.profile) json["profile"] = ProfileOf(*mode.steps.profile);
   json["equivalence"] = mode.equivalence ? ReportToJson(*mode.equivalence) : Json();
   return json;
@@ -118,14 +139,19 @@ Json ResultOf(const ModeResult& mode) {
 
 }  // namespace
 
-std::string ToJson(const BenchOptions& options, const BenchResult& result) {
-  Json host = Json::object();
-  for (const auto& [what, value] : result.host) host[what] = value;
+std::string ToJson(const BenchOptions& options, const RunFacts& run, const BenchResult& result) {
   Json results = Json::array();
-  for (const ModeResult& mode : result.modes) results.push_back(ResultOf(mode));
-  Json json = {{"config", ConfigOf(options)}, {"host", host}, {"results", results}};
+  for (const ModeResult& mode : result.modes) results.push_back(ResultOf(options, result, mode));
+  Json json = {{"config", ConfigOf(options)},
+               {"host", HostToJson(run.machine, result.host)},
+               {"run", RunToJson(run)},
+               {"complete", result.complete},
+               {"results", results}};
+  if (result.ratio) json["row_over_column"] = RatioOf(result);
+  if (result.peak) json["peak"] = {{"flops_per_second", *result.peak}, {"source", "measured"}};
+  if (result.tp1) json["tp1"] = {{"step_ms", QuantilesToJson(*result.tp1)}};
   if (result.between_modes) json["row_against_column"] = ReportToJson(*result.between_modes);
-  json["ok"] = result.ok();
+  json["ok"] = result.complete && result.ok();
   // Text from outside (a host's name, say) may hold bytes that are no UTF-8: those are replaced.
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }

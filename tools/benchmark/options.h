@@ -26,6 +26,10 @@ struct BenchOptions {
   int64_t tokens = 20;
   int64_t in_features = 1000;
   int64_t out_features = 1000;
+  // Which of these were asked for; the others may be those of tensors in `load`.
+  bool tokens_given = false;
+  bool in_features_given = false;
+  bool out_features_given = false;
   DType dtype = DType::kFloat32;
   bool tf32 = false;  // fp32 tensors whose products round their operands to tf32
   int steps = 10;
@@ -41,13 +45,16 @@ struct BenchOptions {
   nccl::Peers peers = nccl::Peers::kAuto;
   int64_t sum_part_bytes = -1;  // LowerOptions::sum_part_bytes; -1: the backend's own
   std::chrono::milliseconds deadline{30000};
-  bool floor = true;  // also time the matrix products alone
+  bool floor = true;     // also time the matrix products alone
+  bool peak = false;     // also time a large product on all ranks: the machine's peak
+  bool speedup = false;  // also time the layer with tp 1
   VerifyMode verify = VerifyMode::kAuto;
   std::string json;  // paths: "" where not asked for
   std::string load;
   std::string dump;
   bool profile = false;
   std::string trace_dir;  // where the traces go; asked for by `profile`
+  bool verbose = false;   // tables also of what is as it must be
 };
 
 // "fp32", or "tf32": the spelling of --dtype.

@@ -1,174 +1,194 @@
 #include "tools/benchmark/print.h"
 
 #include <algorithm>
-#include <numeric>
+#include <cmath>
 
 #include "fmt/format.h"
+#include "tools/benchmark/summary.h"
+#include "tools/benchmark/tables.h"
 #include "tools/io/table.h"
 
 namespace tp::bench {
 namespace {
 
-using io::Align;
+constexpr int kIndent = 12;  // of what stands behind a line's name
 
-std::string Milliseconds(double ms) { return ms == 0 ? "-" : io::FormatDuration(ms * 1e6); }
-
-std::string RenderHead(const BenchOptions& options, const BenchResult& result) {
-  std::string text = fmt::format(
-      "{} tokens x {} -> {} features, {}, tp {} x dp {}, {} warm-up and {} timed steps, lr {}, "
-      "seed {}\n",
-      options.tokens, options.in_features, options.out_features, DTypeName(options), options.tp,
-      options.dp, options.warmup, options.steps, options.learning_rate, options.seed);
-  text += fmt::format("backend {}, {} sums", options.backend, Name(options.sum_order));
-  for (const auto& [what, value] : result.host) text += fmt::format(", {} {}", what, value);
-  return text + "\n";
+// "  name      text", wrapped.
+std::string Line(std::string_view name, const std::string& text) {
+  return fmt::format("  {:<{}}{}\n", name, kIndent - 2, io::Wrap(text, kIndent, kIndent));
 }
 
-std::string RenderLosses(const ModeResult& mode) {
-  std::string text = "  loss by step";
-  const std::vector<double>& losses = mode.observed.losses;
-  constexpr size_t kShown = 12;
-  for (size_t i = 0; i < losses.size(); ++i) {
-    const bool skipped =
-        losses.size() > kShown && i >= kShown / 2 && i < losses.size() - kShown / 2;
-    if (skipped) {
-      if (i == kShown / 2) text += " ...";
-      continue;
-    }
-    text += fmt::format(" {:.6f}", losses[i]);
-  }
-  return text + "\n";
-}
-
-std::string RenderStep(const BenchOptions& options, const ModeResult& mode) {
+std::string RenderStep(const BenchOptions& options, const BenchResult& result,
+                       const ModeResult& mode) {
   const Quantiles& step = mode.steps.step;
-  const double per_second = 1000 / step.median;
-  std::string text = fmt::format(
-      "  step         median {}, min {}, p99 {} (measured)\n"
-      "               {} steps/s, {} tokens/s, {}\n",
-      Milliseconds(step.median), Milliseconds(step.min), Milliseconds(step.p99),
-      io::FormatCount(per_second),
-      io::FormatCount(per_second * static_cast<double>(options.tokens)),
-      io::FormatRate(per_second * FlopsPerStep(options), "FLOP/s"));
+  const double rate = 1000 / step.median;
+  // Of fewer than 100 steps the 99th percentile is the longest one.
+  const size_t steps = mode.steps.step_ms.size();
+  const std::string asked = steps < static_cast<size_t>(options.steps)
+                                ? fmt::format(", of {} asked for", options.steps)
+                                : "";
+  std::string text =
+      Line("step", fmt::format("median {}, min {}, {} {} of {} steps{} (measured)",
+                               Milliseconds(step.median), Milliseconds(step.min),
+                               steps < 100 ? "max" : "p99", Milliseconds(step.p99), steps, asked));
+  const double flops = rate * FlopsPerStep(options);
+  std::string speed = fmt::format("{} steps/s, {} tokens/s, {}", io::FormatCount(rate),
+                                  io::FormatCount(rate * static_cast<double>(options.tokens)),
+                                  io::FormatRate(flops, "FLOP/s"));
+  if (result.peak) {
+    speed += fmt::format(": {:.3g} % of the measured peak, {}", 100 * flops / *result.peak,
+                         io::FormatRate(*result.peak, "FLOP/s"));
+  }
+  text += Line("", speed);
   if (mode.steps.products) {
     const double products = mode.steps.products->median;
-    text += fmt::format("               {:.2f} times its matrix products alone, which take {}\n",
-                        step.median / products, Milliseconds(products));
+    text += Line("", fmt::format("{:.2f} times its matrix products alone, which take {}",
+                                 step.median / products, Milliseconds(products)));
   }
   return text;
+}
+
+std::string RenderPhaseLine(const ModeResult& mode) {
+  std::string text;
+  for (const PhaseTime& phase : mode.steps.phases) {
+    if (phase.compute_ms == 0) continue;
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", Name(phase.phase),
+                        Milliseconds(phase.compute_ms));
+  }
+  return Line("compute", text);
+}
+
+std::string RenderBytesLine(const ModeResult& mode) {
+  if (mode.steps.collectives.empty()) {
+    return Line("moved", "nothing: every group is one rank");
+  }
+  int64_t bytes = 0;
+  for (const CollectiveReport& collective : mode.steps.collectives) bytes += collective.bytes_sent;
+  return Line("moved", fmt::format("{} a step in {} collectives, exact; {}, of which exposed {}",
+                                   io::FormatBytes(bytes), mode.steps.collectives.size(),
+                                   Milliseconds(Total(mode, &PhaseTime::communication_ms)),
+                                   Milliseconds(Total(mode, &PhaseTime::exposed_ms))));
 }
 
 std::string RenderProfile(const BenchOptions& options, const ModeResult& mode) {
   if (!mode.steps.profile) return "";
   const ProfileReport& profile = *mode.steps.profile;
-  return fmt::format(
-      "  profiled     median {} over {} steps, {:+.1f} % (measured); {} traced to "
-      "{}/profiler_logs_*_{}\n",
-      Milliseconds(profile.step.median), profile.steps, 100 * profile.overhead, profile.traced,
-      options.trace_dir, Name(mode.mode));
+  return Line("profiled",
+              fmt::format("median {} over {} steps, {:+.1f} % (measured); {} traced to "
+                          "{}/profiler_logs_*_{}",
+                          Milliseconds(profile.step.median), profile.steps, 100 * profile.overhead,
+                          profile.traced, options.trace_dir, Name(mode.mode)));
 }
 
-std::string Indent(const std::string& text) {
-  std::string indented = "  ";
-  for (size_t i = 0; i < text.size(); ++i) {
-    indented += text[i];
-    if (text[i] == '\n' && i + 1 < text.size()) indented += "  ";
+std::string RenderMemoryLine(const ModeResult& mode) {
+  const auto [least, most] =
+      std::minmax_element(mode.memory_bytes.begin(), mode.memory_bytes.end());
+  return Line("memory", *least == *most ? fmt::format("{} a rank", io::FormatBytes(*most))
+                                        : fmt::format("{} to {} a rank", io::FormatBytes(*least),
+                                                      io::FormatBytes(*most)));
+}
+
+std::string RenderRatio(const BenchResult& result) {
+  if (!result.ratio) return "";
+  const auto name = [&](int i) { return Name(result.modes[static_cast<size_t>(i)].mode); };
+  const Interval& ratio = *result.ratio;
+  std::string text = fmt::format("{} / {}: {:.2f}", name(0), name(1), ratio.median);
+  if (std::isinf(ratio.high)) {
+    return text + fmt::format(" over {} pairs of blocks: too few steps to tell them apart\n",
+                              result.ratio_blocks);
   }
-  return indented;
+  text += fmt::format(", from {:.2f} to {:.2f} (95 % interval over {} pairs of blocks): {}",
+                      ratio.low, ratio.high, result.ratio_blocks,
+                      Distinguishable(ratio)
+                          ? fmt::format("{} is faster", ratio.high < 1 ? name(0) : name(1))
+                          : "not distinguishable");
+  return io::Wrap(text, 2) + "\n";
 }
 
-std::string RenderPhases(const BenchOptions& options, const ModeResult& mode) {
-  io::Table table({{"phase (mean over steps and ranks)", Align::kLeft},
-                   {"compute"},
-                   {"communication"},
-                   {"exposed"}});
-  for (const PhaseTime& phase : mode.steps.phases) {
-    const bool nothing = phase.phase == Phase::kGradientSync && options.dp == 1;
-    table.AddRow({std::string(Name(phase.phase)) + (nothing ? " (dp 1: nothing to do)" : ""),
-                  Milliseconds(phase.compute_ms), Milliseconds(phase.communication_ms),
-                  Milliseconds(phase.exposed_ms)});
+std::string RenderSpeedup(const BenchResult& result) {
+  if (!result.tp1) return "";
+  std::string text = fmt::format("speed-up over tp 1, which takes {} (measured after)",
+                                 Milliseconds(result.tp1->median));
+  for (const ModeResult& mode : result.modes) {
+    text += fmt::format("{} {} {:.2f}", &mode == &result.modes.front() ? ":" : ",", Name(mode.mode),
+                        result.tp1->median / mode.steps.step.median);
   }
-  return "\n" + Indent(table.Render());
-}
-
-std::string RenderCollectives(const ModeResult& mode) {
-  if (mode.steps.collectives.empty()) {
-    return "\n  no communication: every group is one rank\n";
-  }
-  io::Table table({{"collective", Align::kLeft},
-                   {"algorithm", Align::kLeft},
-                   {"moved"},
-                   {"contract"},
-                   {"time"},
-                   {"algbw"},
-                   {"busbw"},
-                   {"", Align::kLeft}});
-  for (const CollectiveReport& collective : mode.steps.collectives) {
-    table.AddRow({fmt::format("{} of {} over {}", Name(collective.contract.kind),
-                              collective.contract.name, Name(collective.contract.axis)),
-                  collective.algorithm, io::FormatBytes(collective.bytes_sent),
-                  io::FormatBytes(collective.contract.bytes),
-                  io::FormatDuration(collective.time_us * 1e3),
-                  io::FormatRate(collective.algbw_gbps * 1e9, "B/s"),
-                  io::FormatRate(collective.busbw_gbps * 1e9, "B/s"),
-                  collective.ok() ? "exact" : "WRONG BYTES"});
-  }
-  return "\n" + Indent(table.Render());
-}
-
-std::string RenderMode(const BenchOptions& options, const ModeResult& mode) {
-  std::string text = fmt::format("\n{} mode: W is Shard({})\n", Name(mode.mode),
-                                 mode.mode == LinearMode::kRow ? 0 : 1);
-  text += RenderLosses(mode) + RenderStep(options, mode) + RenderProfile(options, mode) +
-          RenderPhases(options, mode) + RenderCollectives(mode);
-  for (const std::string& defect : mode.replica_defects) text += "  WRONG: " + defect + "\n";
-  return text;
-}
-
-double Total(const ModeResult& mode, double PhaseTime::*part) {
-  return std::accumulate(mode.steps.phases.begin(), mode.steps.phases.end(), 0.0,
-                         [part](double sum, const PhaseTime& phase) { return sum + phase.*part; });
-}
-
-std::string RenderSideBySide(const BenchResult& result) {
-  if (result.modes.size() != 2) return "";
-  const ModeResult& a = result.modes[0];
-  const ModeResult& b = result.modes[1];
-  io::Table table({{"side by side", Align::kLeft},
-                   {std::string(Name(a.mode))},
-                   {std::string(Name(b.mode))},
-                   {fmt::format("{} / {}", Name(a.mode), Name(b.mode))}});
-  const auto add = [&](const char* what, double of_a, double of_b) {
-    table.AddRow({what, Milliseconds(of_a), Milliseconds(of_b),
-                  of_b > 0 ? fmt::format("{:.2f}", of_a / of_b) : "-"});
-  };
-  add("step, median", a.steps.step.median, b.steps.step.median);
-  add("compute", Total(a, &PhaseTime::compute_ms), Total(b, &PhaseTime::compute_ms));
-  add("communication", Total(a, &PhaseTime::communication_ms),
-      Total(b, &PhaseTime::communication_ms));
-  add("exposed communication", Total(a, &PhaseTime::exposed_ms), Total(b, &PhaseTime::exposed_ms));
-  return "\n" + table.Render();
+  return io::Wrap(text, 2) + "\n";
 }
 
 std::string RenderVerdict(const BenchOptions& options, const BenchResult& result) {
-  if (options.verify == VerifyMode::kOff) return "\nNot verified (--verify=off).\n";
-  std::string text;
-  for (const ModeResult& mode : result.modes) {
-    text += "\n" + verify::ToString(*mode.equivalence);
+  if (!result.complete) {
+    return "\nInterrupted: this is what was measured until then, and is not verified.\n";
   }
-  if (result.between_modes) text += "\n" + verify::ToString(*result.between_modes);
-  text += result.ok() ? "\nVerdict: the sharded steps agree with the unsharded one and with each "
-                        "other, and moved exactly the bytes they must.\n"
-                      : "\nVerdict: WRONG, see above.\n";
+  if (options.verify == VerifyMode::kOff) return "\nNot verified (--verify=off).\n";
+  return result.ok() ? "\nVerdict: the sharded steps agree with the unsharded one and with each "
+                       "other, and moved exactly\nthe bytes they must.\n"
+                     : "\nVerdict: WRONG, see above.\n";
+}
+
+std::string RenderNext(const BenchOptions& options) {
+  std::string text;
+  if (!options.json.empty()) text += fmt::format("next: report {}\n", options.json);
+  if (options.profile) text += fmt::format("next: tensorboard --logdir {}\n", options.trace_dir);
   return text;
 }
 
 }  // namespace
 
-std::string Render(const BenchOptions& options, const BenchResult& result) {
-  std::string text = RenderHead(options, result);
-  for (const ModeResult& mode : result.modes) text += RenderMode(options, mode);
-  return text + RenderSideBySide(result) + RenderVerdict(options, result);
+std::string RenderWarnings(const std::vector<std::string>& warnings) {
+  std::string text;
+  for (const std::string& warning : warnings) {
+    text += io::Wrap("warning: " + warning, 2) + "\n";
+  }
+  return text;
+}
+
+std::string RenderHead(const BenchOptions& options, const Machine& machine,
+                       const BenchResult& result) {
+  std::string text =
+      io::Wrap(fmt::format("{} tokens x {} -> {} features, {}, tp {} x dp {}, {} "
+                           "warm-up and {} timed steps, lr {}, seed {}",
+                           options.tokens, options.in_features, options.out_features,
+                           DTypeName(options), options.tp, options.dp, options.warmup,
+                           options.steps, options.learning_rate, options.seed),
+               2) +
+      "\n";
+  std::string where =
+      fmt::format("on {}", machine.processor.empty() ? machine.name : machine.processor);
+  if (machine.load >= 0) where += fmt::format(", load {:.2f}", machine.load);
+  where += fmt::format(", backend {}, {} sums", options.backend, Name(options.sum_order));
+  for (const auto& [what, value] : result.host) where += fmt::format(", {} {}", what, value);
+  return text + io::Wrap(where, 2) + "\n";
+}
+
+std::string RenderMode(const BenchOptions& options, const BenchResult& result,
+                       const ModeResult& mode) {
+  std::string text = fmt::format("\n{} mode: W is Shard({})\n", Name(mode.mode),
+                                 mode.mode == LinearMode::kRow ? 0 : 1);
+  text += RenderStep(options, result, mode) + RenderProfile(options, mode);
+  text += RenderPhaseLine(mode) + RenderMemoryLine(mode);
+  const std::vector<double>& losses = mode.observed.losses;
+  text += Line("loss", fmt::format("{:.6f} to {:.6f} in {} steps", losses.front(), losses.back(),
+                                   losses.size()));
+  if (mode.steps.bytes_ok) text += RenderBytesLine(mode);
+  if (options.verbose) text += RenderLosses(mode) + RenderPhases(options, mode);
+  if (options.verbose || !mode.steps.bytes_ok) text += RenderCollectives(mode);
+  for (const std::string& defect : mode.replica_defects) text += "  WRONG: " + defect + "\n";
+  if (mode.equivalence) {
+    text += "  " + Summarize(fmt::format("{} against fp64", Name(mode.mode)), *mode.equivalence,
+                             options.verbose);
+  }
+  return text;
+}
+
+std::string RenderEnd(const BenchOptions& options, const BenchResult& result) {
+  std::string text = "\n" + RenderRatio(result) + RenderSpeedup(result);
+  if (text.size() == 1) text.clear();
+  if (options.verbose) text += RenderSideBySide(result);
+  if (result.between_modes) {
+    text += Summarize("row against column", *result.between_modes, options.verbose);
+  }
+  return text + RenderVerdict(options, result) + RenderNext(options);
 }
 
 }  // namespace tp::bench

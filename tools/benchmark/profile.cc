@@ -34,24 +34,23 @@ Status PrepareTraceFolders(const BenchOptions& options, int world) {
   return OkStatus();
 }
 
-Status WriteTraces(const BenchOptions& options, LinearMode mode,
-                   const std::vector<Timeline>& timelines) {
+void WriteTraces(const BenchOptions& options, LinearMode mode,
+                 const std::vector<Timeline>& timelines, io::Outputs& outputs) {
   // Digits alone: the plugin takes them for the time of the recording.
   const auto now = std::chrono::duration_cast<std::chrono::milliseconds>(
                        std::chrono::system_clock::now().time_since_epoch())
                        .count();
   for (const Timeline& timeline : timelines) {
     const std::string trace = ToChromeTrace(timeline);
-    TP_RETURN_IF_ERROR(io::WriteFileAtomically(
+    outputs.Account(io::WriteFileAtomically(
         fmt::format("{}/{}_{}.{}{}", RankFolder(options, mode, timeline.rank), timeline.host,
                     timeline.process, now, kEnding),
         trace));
-    TP_RETURN_IF_ERROR(
+    outputs.Account(
         io::WriteFileAtomically(fmt::format("{}/{}_{}.{}{}", AllRanksFolder(options, mode),
                                             timeline.host, timeline.rank, now, kEnding),
                                 trace));
   }
-  return OkStatus();
 }
 
 }  // namespace tp::bench

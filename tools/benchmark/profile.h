@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tools/benchmark/options.h"
+#include "tools/io/outputs.h"
 #include "tp/core/status.h"
 #include "tp/layers/linear.h"
 #include "tp/observe/timeline.h"
@@ -21,8 +22,9 @@ namespace tp::bench {
 // made or written to. To be asked before long work.
 Status PrepareTraceFolders(const BenchOptions& options, int world);
 
-// One file a rank in each of the two folders, whole or not at all.
-Status WriteTraces(const BenchOptions& options, LinearMode mode,
-                   const std::vector<Timeline>& timelines);
+// One file a rank in each of the two folders, whole or not at all; goes on where one can't be
+// written.
+void WriteTraces(const BenchOptions& options, LinearMode mode,
+                 const std::vector<Timeline>& timelines, io::Outputs& outputs);
 
 }  // namespace tp::bench

@@ -1,4 +1,5 @@
-// A comparison's report for programs. Keys: docs/json.md.
+// A comparison's report for programs: `ok`, `lane`, `coverage`, and in `quantities`, by name, what
+// verify::QuantityReport has.
 #pragma once
 
 #include <nlohmann/json.hpp>

@@ -5,10 +5,9 @@
 #include "backends/cpu/backend.h"
 #include "backends/nccl/backend.h"
 #include "fmt/format.h"
-#include "tools/io/atomic_file.h"
+#include "tools/benchmark/extra_runs.h"
+#include "tools/io/interrupt.h"
 #include "tools/io/memory.h"
-#include "tools/io/npy.h"
-#include "tools/io/progress.h"
 #include "tools/io/table.h"
 #include "tp/model/linear_step.h"
 #include "tp/verify/compare.h"
@@ -23,28 +22,17 @@ verify::Mode VerifyModeOf(LinearMode mode) {
   return mode == LinearMode::kRow ? verify::Mode::kRow : verify::Mode::kColumn;
 }
 
-LinearStepOptions StepOf(const BenchOptions& options, LinearMode mode) {
-  LinearStepOptions step;
-  step.mode = mode;
-  step.tokens = options.tokens;
-  step.in_features = options.in_features;
-  step.out_features = options.out_features;
-  step.dtype = options.dtype;
-  step.learning_rate = options.learning_rate;
-  step.sum_order = options.sum_order;
-  return step;
-}
-
 // Refuses what cannot fit, because the system would rather kill the process than refuse itself.
 Status CheckMemory(const BenchOptions& options) {
   const auto tokens = static_cast<double>(options.tokens);
   const auto in = static_cast<double>(options.in_features);
   const auto out = static_cast<double>(options.out_features);
   const double elements = tokens * in + tokens * out + in * out;
-  // At the least: the inputs and the results as whole tensors, the ranks' parts of both on their
-  // way to rank 0, and the reference's inputs in fp64.
+  // At the least: for each mode the ranks' inputs and results; of one the results' parts on their
+  // way to rank 0 and as whole tensors; and the reference's inputs in fp64.
   const double width = static_cast<double>(SizeOf(options.dtype));
-  const double needed = elements * (4 * width + (options.verify == VerifyMode::kOff ? 0 : 8));
+  const double copies = 2 + 2 * static_cast<double>(options.modes.size());
+  const double needed = elements * (copies * width + (options.verify == VerifyMode::kOff ? 0 : 8));
   const std::optional<double> available = io::AvailableMemoryBytes();
   if (!available || needed <= *available) return OkStatus();
   return Unavailable(fmt::format(
@@ -68,27 +56,50 @@ Status CheckRun(const Backend& backend, const BenchOptions& options) {
   return CheckMemory(options);
 }
 
-StatusOr<ModeResult> RunMode(Backend& backend, const Mesh& mesh, const BenchOptions& options,
-                             const TrainingData& data, LinearMode mode) {
-  LinearStepOptions step = StepOf(options, mode);
-  step.loss_scale = data.problem.loss_scale;
-  TP_ASSIGN_OR_RETURN(const Program program, MakeLinearStep(step, mesh));
+std::string LabelOf(const BenchOptions& options, const TrainProgress& at) {
+  return fmt::format("{}: {}", Name(options.modes[at.program]),
+                     at.products ? "matrix products alone" : "steps");
+}
 
+// In how many pairs of blocks the modes are compared: six are enough for a bounded interval.
+int BlocksOf(const BenchOptions& options) {
+  constexpr int kMostBlocks = 10;
+  return options.modes.size() > 1 ? std::min(options.steps, kMostBlocks) : 1;
+}
+
+StatusOr<std::vector<TrainResult>> TrainModes(Backend& backend, const Mesh& mesh,
+                                              const BenchOptions& options, const TrainingData& data,
+                                              const std::vector<Program>& programs,
+                                              const RunHooks& hooks) {
   TrainOptions train;
   train.warmup = options.warmup;
   train.steps = options.steps;
+  train.blocks = BlocksOf(options);
   train.time_products = options.floor;
   train.profiled_steps = options.profile ? options.steps : 0;
-  io::ProgressBar bar(std::string(Name(mode)), options.warmup + options.steps);
-  train.progress = [&bar](int done) { bar.Update(done); };
-  TP_ASSIGN_OR_RETURN(TrainResult trained, Train(backend, mesh, program, data.sources, train));
+  if (hooks.interrupted) train.stop = [] { return io::Interrupt::Signal() != 0; };
+  const int64_t of_mode = options.warmup + int64_t{options.steps} * (options.floor ? 2 : 1);
+  io::ProgressStage stage(hooks.progress, "training",
+                          of_mode * static_cast<int64_t>(programs.size()));
+  int64_t done = 0;
+  if (hooks.progress != nullptr) {
+    train.progress = [&](const TrainProgress& at) {
+      hooks.progress->Update(LabelOf(options, at), ++done);
+    };
+  }
+  return TrainInTurns(backend, mesh, programs, data.sources, train);
+}
 
+StatusOr<ModeResult> MakeModeResult(const BenchOptions& options, const Mesh& mesh, LinearMode mode,
+                                    const Program& program, TrainResult trained) {
   ModeResult result;
   result.mode = mode;
-  if (!backend.IsRoot()) return result;
   TP_ASSIGN_OR_RETURN(result.steps, MakeStepReport(program, mesh, trained));
   for (const RankRecord& rank : trained.ranks) {
-    if (options.profile) {
+    int64_t bytes = 0;
+    for (const Buffer& buffer : rank.schedule.buffers) bytes += buffer.bytes();
+    result.memory_bytes.push_back(bytes);
+    if (options.profile && trained.complete) {
       result.timelines.push_back(MakeTimeline(rank, mesh.world(), options.backend));
     }
   }
@@ -101,14 +112,64 @@ StatusOr<ModeResult> RunMode(Backend& backend, const Mesh& mesh, const BenchOpti
   result.observed.w = std::move(trained.last.at("w"));
   result.observed.b = std::move(trained.last.at("b"));
   result.observed.losses = std::move(trained.losses);
-  if (options.verify == VerifyMode::kOff) return result;
-  TP_ASSIGN_OR_RETURN(result.equivalence,
-                      verify::VerifyLinear(data.problem, result.observed, ModelOf(options, mode),
-                                           VerifyOptionsOf(options, data.lane)));
   return result;
 }
 
+// Runs `work`; where a signal comes meanwhile, the hooks write what `result` has, and the process
+// ends. `work` must not touch `result`.
+template <typename Work>
+auto Interruptibly(const RunHooks& hooks, BenchResult& result, const Work& work) {
+  std::optional<io::ExitOnInterrupt> guard;
+  if (hooks.interrupted) {
+    guard.emplace([&] {
+      result.complete = false;
+      hooks.interrupted(result);
+    });
+  }
+  return work();
+}
+
+Status VerifyModes(const BenchOptions& options, const TrainingData& data, const RunHooks& hooks,
+                   BenchResult& result) {
+  const bool verified = options.verify != VerifyMode::kOff && result.complete;
+  for (ModeResult& mode : result.modes) {
+    if (verified) {
+      io::ProgressStage stage(hooks.progress, fmt::format("{}: verification", Name(mode.mode)));
+      StatusOr<verify::Report> report = Interruptibly(hooks, result, [&] {
+        return verify::VerifyLinear(data.problem, mode.observed, ModelOf(options, mode.mode),
+                                    VerifyOptionsOf(options, data.lane));
+      });
+      TP_ASSIGN_OR_RETURN(mode.equivalence, std::move(report));
+    }
+    if (hooks.mode_done) hooks.mode_done(result, mode);
+  }
+  if (!verified || result.modes.size() != 2) return OkStatus();
+  const auto named = [&](const ModeResult& mode) {
+    return verify::NamedRun{std::string(Name(mode.mode)), &mode.observed,
+                            ModelOf(options, mode.mode)};
+  };
+  io::ProgressStage stage(hooks.progress, "row against column: verification");
+  StatusOr<verify::Report> report = Interruptibly(hooks, result, [&] {
+    return verify::CompareRuns(data.problem, named(result.modes[0]), named(result.modes[1]),
+                               VerifyOptionsOf(options, data.lane).sample);
+  });
+  TP_ASSIGN_OR_RETURN(result.between_modes, std::move(report));
+  return OkStatus();
+}
+
 }  // namespace
+
+LinearStepOptions StepOf(const BenchOptions& options, LinearMode mode) {
+  LinearStepOptions step;
+  step.mode = mode;
+  step.tokens = options.tokens;
+  step.in_features = options.in_features;
+  step.out_features = options.out_features;
+  step.dtype = options.dtype;
+  step.learning_rate = options.learning_rate;
+  step.sum_order = options.sum_order;
+  return step;
+}
 
 verify::VerifyOptions VerifyOptionsOf(const BenchOptions& options, verify::Lane lane) {
   verify::VerifyOptions verify_options;
@@ -171,50 +232,56 @@ void FillDefaults(const Backend& backend, BenchOptions& options) {
   if (options.tp == 0) options.tp = backend.DefaultTp(options.dp);
 }
 
-StatusOr<BenchResult> RunBench(Backend& backend, const BenchOptions& options) {
+StatusOr<BenchResult> RunBench(Backend& backend, const BenchOptions& options,
+                               const RunHooks& hooks) {
   TP_RETURN_IF_ERROR(CheckRun(backend, options));
   TP_ASSIGN_OR_RETURN(const TrainingData data, MakeData(options));
-  return RunBench(backend, options, data);
+  return RunBench(backend, options, data, hooks);
 }
 
 StatusOr<BenchResult> RunBench(Backend& backend, const BenchOptions& options,
-                               const TrainingData& data) {
+                               const TrainingData& data, const RunHooks& hooks) {
   TP_RETURN_IF_ERROR(CheckRun(backend, options));
   TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(options.tp, options.dp));
+  std::vector<Program> programs;
+  for (LinearMode mode : options.modes) {
+    LinearStepOptions step = StepOf(options, mode);
+    step.loss_scale = data.problem.loss_scale;
+    TP_ASSIGN_OR_RETURN(Program program, MakeLinearStep(step, mesh));
+    programs.push_back(std::move(program));
+  }
   BenchResult result;
   result.host = backend.Describe();
-  for (LinearMode mode : options.modes) {
-    TP_ASSIGN_OR_RETURN(ModeResult mode_result, RunMode(backend, mesh, options, data, mode));
-    if (backend.IsRoot()) result.modes.push_back(std::move(mode_result));
+  if (hooks.started && backend.IsRoot()) hooks.started(result);
+  if (options.peak) {
+    io::ProgressStage stage(hooks.progress, "the machine's peak");
+    TP_ASSIGN_OR_RETURN(result.peak, MeasurePeak(backend, options));
   }
-  if (result.modes.size() == 2 && options.verify != VerifyMode::kOff) {
-    const auto named = [&](const ModeResult& mode) {
-      return verify::NamedRun{std::string(Name(mode.mode)), &mode.observed,
-                              ModelOf(options, mode.mode)};
-    };
-    TP_ASSIGN_OR_RETURN(
-        result.between_modes,
-        verify::CompareRuns(data.problem, named(result.modes[0]), named(result.modes[1]),
-                            VerifyOptionsOf(options, data.lane).sample));
+  std::optional<io::Interrupt> interrupt;
+  if (hooks.interrupted) interrupt.emplace();
+  TP_ASSIGN_OR_RETURN(std::vector<TrainResult> trained,
+                      TrainModes(backend, mesh, options, data, programs, hooks));
+  if (options.speedup && io::Interrupt::Signal() == 0) {
+    io::ProgressStage stage(hooks.progress, "tp 1: steps");
+    TP_ASSIGN_OR_RETURN(result.tp1, TimeWithTp1(backend, options, data));
   }
+  if (!backend.IsRoot()) return result;
+  for (size_t i = 0; i < programs.size(); ++i) {
+    result.complete = result.complete && trained[i].complete;
+    if (trained[i].ranks[0].steps.empty()) continue;
+    TP_ASSIGN_OR_RETURN(ModeResult mode, MakeModeResult(options, mesh, options.modes[i],
+                                                        programs[i], std::move(trained[i])));
+    result.modes.push_back(std::move(mode));
+  }
+  if (result.modes.size() == 2) {
+    const std::vector<double> ratios =
+        BlockRatios(result.modes[0].steps.step_ms, result.modes[1].steps.step_ms,
+                    BlockSizes(options.steps, BlocksOf(options)));
+    result.ratio_blocks = ratios.size();
+    if (!ratios.empty()) result.ratio = MedianInterval(ratios);
+  }
+  TP_RETURN_IF_ERROR(VerifyModes(options, data, hooks, result));
   return result;
-}
-
-Status DumpTensors(const BenchOptions& options, const BenchResult& result) {
-  for (const ModeResult& mode : result.modes) {
-    const std::string folder = fmt::format("{}/{}", options.dump, Name(mode.mode));
-    TP_RETURN_IF_ERROR(io::CreateDirectories(folder));
-    const verify::Observed& observed = mode.observed;
-    HostTensor losses({static_cast<int64_t>(observed.losses.size())}, DType::kFloat64);
-    EncodeFromDouble(DType::kFloat64, observed.losses, losses.bytes());
-    const std::pair<const char*, const HostTensor*> tensors[] = {
-        {"y", &observed.y}, {"dx", &observed.dx}, {"dw", &observed.dw}, {"db", &observed.db},
-        {"w", &observed.w}, {"b", &observed.b},   {"losses", &losses}};
-    for (const auto& [name, tensor] : tensors) {
-      TP_RETURN_IF_ERROR(io::WriteNpy(fmt::format("{}/{}.npy", folder, name), *tensor));
-    }
-  }
-  return OkStatus();
 }
 
 }  // namespace tp::bench

@@ -3,6 +3,7 @@
 #include <gflags/gflags.h>
 
 #include <algorithm>
+#include <optional>
 #include <sstream>
 #include <string>
 
@@ -12,8 +13,8 @@
 DEFINE_string(collective, "all",
               "which: all_reduce, all_gather, reduce_scatter, broadcast, all_to_all, several with "
               "a comma between, or all");
-DEFINE_int64(min_bytes, 1024, "the smallest size: of the whole array, as in nccl-tests");
-DEFINE_int64(max_bytes, 64 << 20, "the largest size");
+DEFINE_string(min_bytes, "1K", "the smallest size: of the whole array, as in nccl-tests");
+DEFINE_string(max_bytes, "64M", "the largest size");
 DEFINE_int64(factor, 4, "each size is this many times the one before");
 DEFINE_int32(per_step, 0,
              "collectives in a timed step, one after the other; 0: 20 of less than 4 MiB, else 3");
@@ -54,10 +55,10 @@ bench::HelpText Help() {
 
 // Flags of tools that train, which would do nothing here.
 Status RefuseTrainingFlags() {
-  for (const char* name : {"mode", "lr", "seed", "reduction", "gemm_search"}) {
+  for (const char* name : {"mode", "lr", "seed", "reduction", "gemm_search", "verbose"}) {
     if (gflags::GetCommandLineFlagInfoOrDie(name).is_default) continue;
     return InvalidArgument(
-        fmt::format("--{}: collectives trains nothing and has no such flag", name));
+        fmt::format("--{}: collectives, which trains nothing, has no such flag", name));
   }
   return OkStatus();
 }
@@ -86,12 +87,22 @@ Status CheckRanges() {
     if (value >= least && value <= most) return OkStatus();
     return BadValue(name, std::to_string(value), fmt::format("from {} to {}", least, most).c_str());
   };
-  TP_RETURN_IF_ERROR(within("min_bytes", FLAGS_min_bytes, 1, kMostBytes));
-  TP_RETURN_IF_ERROR(within("max_bytes", FLAGS_max_bytes, FLAGS_min_bytes, kMostBytes));
   TP_RETURN_IF_ERROR(within("factor", FLAGS_factor, 2, kMostBytes));
   TP_RETURN_IF_ERROR(within("per_step", FLAGS_per_step, 0, kMostPerStep));
   TP_RETURN_IF_ERROR(within("steps", FLAGS_steps, 1, 1 << 20));
   return within("warmup", FLAGS_warmup, 0, 1 << 20);
+}
+
+Status ReadBytes(const char* name, const std::string& text, int64_t least, int64_t& bytes) {
+  const std::optional<int64_t> parsed = bench::ParseBytes(text);
+  if (!parsed || *parsed < least || *parsed > kMostBytes) {
+    return BadValue(
+        name, text,
+        fmt::format("a number of bytes, such as 4096 or 64M, from {} to {}", least, kMostBytes)
+            .c_str());
+  }
+  bytes = *parsed;
+  return OkStatus();
 }
 
 }  // namespace
@@ -115,8 +126,8 @@ StatusOr<CollectiveOptions> ParseCommandLine(int argc, char** argv) {
   TP_RETURN_IF_ERROR(CheckRanges());
   if (options.engine.tf32) return BadValue("dtype", "tf32", "fp64, fp32, bf16 or fp16 here");
   TP_ASSIGN_OR_RETURN(options.kinds, ParseKinds());
-  options.min_bytes = FLAGS_min_bytes;
-  options.max_bytes = FLAGS_max_bytes;
+  TP_RETURN_IF_ERROR(ReadBytes("min_bytes", FLAGS_min_bytes, 1, options.min_bytes));
+  TP_RETURN_IF_ERROR(ReadBytes("max_bytes", FLAGS_max_bytes, options.min_bytes, options.max_bytes));
   options.factor = FLAGS_factor;
   options.per_step = FLAGS_per_step;
   options.engine.steps = FLAGS_steps;

@@ -1,8 +1,10 @@
 #include "tools/collective_bench/print.h"
 
 #include <nlohmann/json.hpp>
+#include <string_view>
 
 #include "fmt/format.h"
+#include "tools/benchmark/facts_json.h"
 #include "tools/io/table.h"
 
 namespace tp::collective_bench {
@@ -10,33 +12,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string Head(const CollectiveOptions& options, const CollectiveResult& result) {
-  const bench::BenchOptions& engine = options.engine;
-  std::string host;
-  for (const auto& [what, value] : result.host) host += fmt::format(", {} {}", what, value);
-  std::string how = fmt::format("{} warm-up and {} timed steps", engine.warmup, engine.steps);
-  if (engine.backend == "nccl") {
-    how += engine.graph ? ", each one CUDA graph" : ", launched op by op";
-  }
-  return fmt::format(
-      "collectives between {} ranks{}, {}\nbackend {}{}\ntimes are measured: of one, in a step of "
-      "n after one another; #wrong is on all ranks\n\n",
-      engine.tp, engine.dp > 1 ? fmt::format(", in {} groups at once", engine.dp) : "", how,
-      engine.backend, host);
-}
-
-std::string Verdict(const CollectiveResult& result) {
-  int64_t checked = 0, wrong = 0;
-  bool bytes_ok = true;
-  for (const Row& row : result.rows) {
-    checked += row.checked;
-    wrong += row.wrong;
-    bytes_ok = bytes_ok && row.moved_bytes == row.contract_bytes;
-  }
-  return fmt::format("\nVerdict: {} of {} elements wrong; {}.\n", wrong, checked,
-                     bytes_ok ? "each collective moved exactly the bytes it must"
-                              : "some moved other bytes than they must");
-}
+// Of the table, within 100 columns.
+constexpr std::string_view kLine =
+    "{:<14} {:<12} {:<5} {:>10} {:>9} {:>9} {:>10} {:>10} {:>6} {}\n";
 
 Json ConfigOf(const CollectiveOptions& options) {
   const bench::BenchOptions& engine = options.engine;
@@ -80,42 +58,66 @@ Json ResultOf(const Row& row) {
 
 }  // namespace
 
-std::string Render(const CollectiveOptions& options, const CollectiveResult& result) {
-  using io::Align;
-  io::Table table({{"collective", Align::kLeft},
-                   {"algorithm", Align::kLeft},
-                   {"in place", Align::kLeft},
-                   {"bytes"},
-                   {"count"},
-                   {"type", Align::kLeft},
-                   {"n"},
-                   {"time µs"},
-                   {"min"},
-                   {"algbw GB/s"},
-                   {"busbw GB/s"},
-                   {"#wrong"},
-                   {"moved", Align::kLeft}});
-  for (const Row& row : result.rows) {
-    table.AddRow({std::string(Name(row.which.kind)), row.algorithm, row.in_place ? "yes" : "no",
-                  std::to_string(row.which.bytes()), std::to_string(row.which.count()),
-                  std::string(Name(row.which.dtype)), std::to_string(row.which.per_step),
-                  fmt::format("{:.2f}", row.time_us.median), fmt::format("{:.2f}", row.time_us.min),
-                  fmt::format("{:.2f}", row.algbw_gbps), fmt::format("{:.2f}", row.busbw_gbps),
-                  std::to_string(row.wrong),
-                  row.moved_bytes == row.contract_bytes
-                      ? "exact"
-                      : fmt::format("{}, must be {}", row.moved_bytes, row.contract_bytes)});
+std::string RenderHead(const CollectiveOptions& options, const bench::Machine& machine,
+                       const CollectiveResult& result) {
+  const bench::BenchOptions& engine = options.engine;
+  std::string how = fmt::format("{} warm-up and {} timed steps", engine.warmup, engine.steps);
+  if (engine.backend == "nccl") {
+    how += engine.graph ? ", each one CUDA graph" : ", launched op by op";
   }
-  return Head(options, result) + table.Render() + Verdict(result);
+  std::string where =
+      fmt::format("on {}", machine.processor.empty() ? machine.name : machine.processor);
+  if (machine.load >= 0) where += fmt::format(", load {:.2f}", machine.load);
+  where += fmt::format(", backend {}", engine.backend);
+  for (const auto& [what, value] : result.host) where += fmt::format(", {} {}", what, value);
+  const std::string groups =
+      engine.dp > 1 ? fmt::format(", in {} groups at once", engine.dp) : std::string();
+  std::string text = fmt::format("collectives between {} ranks{}, {}, {}\n{}\n", engine.tp, groups,
+                                 Name(engine.dtype), how, io::Wrap(where, 2));
+  text +=
+      "times are measured: of one, in a step of some after one another; #wrong is on all ranks\n\n";
+  return text + fmt::format(fmt::runtime(kLine), "collective", "algorithm", "place", "bytes",
+                            "time µs", "min", "algbw GB/s", "busbw GB/s", "#wrong", "moved");
 }
 
-std::string ToJson(const CollectiveOptions& options, const CollectiveResult& result) {
-  Json host = Json::object();
-  for (const auto& [what, value] : result.host) host[what] = value;
+std::string RenderRow(const Row& row) {
+  return fmt::format(fmt::runtime(kLine), Name(row.which.kind), row.algorithm,
+                     row.in_place ? "in" : "out", row.which.bytes(),
+                     fmt::format("{:.2f}", row.time_us.median),
+                     fmt::format("{:.2f}", row.time_us.min), fmt::format("{:.2f}", row.algbw_gbps),
+                     fmt::format("{:.2f}", row.busbw_gbps), row.wrong,
+                     row.moved_bytes == row.contract_bytes
+                         ? "exact"
+                         : fmt::format("{}, must be {}", row.moved_bytes, row.contract_bytes));
+}
+
+std::string RenderVerdict(const CollectiveOptions& options, const CollectiveResult& result) {
+  int64_t checked = 0, wrong = 0;
+  bool bytes_ok = true;
+  for (const Row& row : result.rows) {
+    checked += row.checked;
+    wrong += row.wrong;
+    bytes_ok = bytes_ok && row.moved_bytes == row.contract_bytes;
+  }
+  std::string text;
+  if (!result.complete) {
+    text = fmt::format("\nInterrupted after {} of {} rows.\n", result.rows.size(),
+                       options.kinds.size() * options.Sizes().size());
+    if (result.rows.empty()) return text;
+  }
+  return text + fmt::format("\nVerdict: {} of {} elements wrong; {}.\n", wrong, checked,
+                            bytes_ok ? "each collective moved exactly the bytes it must"
+                                     : "some moved other bytes than they must");
+}
+
+std::string ToJson(const CollectiveOptions& options, const bench::RunFacts& run,
+                   const CollectiveResult& result) {
   Json results = Json::array();
   for (const Row& row : result.rows) results.push_back(ResultOf(row));
   const Json json = {
-      {"config", ConfigOf(options)}, {"host", host}, {"results", results}, {"ok", result.ok()}};
+      {"config", ConfigOf(options)},  {"host", bench::HostToJson(run.machine, result.host)},
+      {"run", bench::RunToJson(run)}, {"complete", result.complete},
+      {"results", results},           {"ok", result.complete && result.ok()}};
   // Text from outside (a host's name, say) may hold bytes that are no UTF-8: those are replaced.
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }

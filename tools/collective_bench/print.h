@@ -3,15 +3,22 @@
 
 #include <string>
 
+#include "tools/benchmark/machine.h"
 #include "tools/collective_bench/options.h"
 #include "tools/collective_bench/run.h"
 
 namespace tp::collective_bench {
 
-// A head, nccl-tests' columns with a row a case, and the verdict.
-std::string Render(const CollectiveOptions& options, const CollectiveResult& result);
+// What runs where, and the table's header: nccl-tests' columns.
+std::string RenderHead(const CollectiveOptions& options, const bench::Machine& machine,
+                       const CollectiveResult& result);
 
-// `config`, `host`, `results[]` and `ok`; docs/sweeping.md describes each.
-std::string ToJson(const CollectiveOptions& options, const CollectiveResult& result);
+std::string RenderRow(const Row& row);
+
+std::string RenderVerdict(const CollectiveOptions& options, const CollectiveResult& result);
+
+// `config`, `host`, `run`, `complete`, `results[]` and `ok`; docs/sweeping.md describes each.
+std::string ToJson(const CollectiveOptions& options, const bench::RunFacts& run,
+                   const CollectiveResult& result);
 
 }  // namespace tp::collective_bench

@@ -4,11 +4,12 @@
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <mutex>
 #include <optional>
 
 #include "fmt/format.h"
+#include "tools/io/interrupt.h"
 #include "tools/io/memory.h"
-#include "tools/io/progress.h"
 #include "tools/io/table.h"
 #include "tp/runtime/assemble.h"
 #include "tp/runtime/blob.h"
@@ -177,7 +178,8 @@ bool CollectiveResult::ok() const {
   return std::all_of(rows.begin(), rows.end(), [](const Row& row) { return row.ok(); });
 }
 
-StatusOr<CollectiveResult> RunCollectives(Backend& backend, const CollectiveOptions& options) {
+StatusOr<CollectiveResult> RunCollectives(Backend& backend, const CollectiveOptions& options,
+                                          const RunHooks& hooks) {
   TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(options.engine.tp, options.engine.dp));
   // First, so that one GPU too few is what a machine with one or none is said to have.
   const int least = std::max(2, mesh.Size(Axis::kTp)) * mesh.Size(Axis::kDp);
@@ -187,7 +189,17 @@ StatusOr<CollectiveResult> RunCollectives(Backend& backend, const CollectiveOpti
   const std::vector<Case> cases = CasesOf(options);
   CollectiveResult result;
   result.host = backend.Describe();
-  io::ProgressBar bar("collectives", static_cast<int64_t>(cases.size()));
+  if (hooks.started && backend.IsRoot()) hooks.started(result);
+  io::ProgressStage stage(hooks.progress, "collectives", static_cast<int64_t>(cases.size()));
+  std::optional<io::Interrupt> interrupt;
+  std::optional<io::ExitOnInterrupt> guard;
+  if (hooks.interrupted) {
+    interrupt.emplace();
+    guard.emplace([&] {
+      result.complete = false;
+      hooks.interrupted(result);
+    });
+  }
   // One world for all cases: to connect GPUs takes longer than to time a collective.
   TP_RETURN_IF_ERROR(backend.Run(mesh.world(), [&](RankContext& context) -> Status {
     for (const Case& which : cases) {
@@ -198,8 +210,13 @@ StatusOr<CollectiveResult> RunCollectives(Backend& backend, const CollectiveOpti
                           context.GatherToRoot(std::move(blob)));
       if (context.rank() != 0) continue;
       TP_ASSIGN_OR_RETURN(Row row, MakeRow(which, mesh, options.engine.steps, blobs));
+      std::unique_lock<std::mutex> lock;
+      if (guard) lock = guard->Hold();
       result.rows.push_back(std::move(row));
-      bar.Update(static_cast<int64_t>(result.rows.size()));
+      if (hooks.row_done) hooks.row_done(result);
+      if (hooks.progress != nullptr) {
+        hooks.progress->Update(Name(which.kind), static_cast<int64_t>(result.rows.size()));
+      }
     }
     return OkStatus();
   }));

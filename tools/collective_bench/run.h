@@ -8,12 +8,14 @@
 // nothing that an earlier step left can pass.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "tools/collective_bench/case.h"
 #include "tools/collective_bench/options.h"
+#include "tools/io/progress.h"
 #include "tp/core/status.h"
 #include "tp/observe/step_report.h"
 #include "tp/runtime/backend.h"
@@ -37,10 +39,24 @@ struct Row {
 struct CollectiveResult {
   std::vector<std::pair<std::string, std::string>> host;
   std::vector<Row> rows;  // by kind, then size; none where another process has rank 0
+  bool complete = true;   // false: interrupted
   bool ok() const;
 };
 
+// What a run tells while it goes on; each may be empty. On rank 0's process only.
+struct RunHooks {
+  // Nothing can be refused any more: `host` is there.
+  std::function<void(const CollectiveResult&)> started = nullptr;
+  // A row is there, the last one; called on a rank's thread.
+  std::function<void(const CollectiveResult&)> row_done = nullptr;
+  // Ctrl-C: writes what is there, and then the process ends. Where this is empty, the run takes no
+  // notice of signals.
+  std::function<void(const CollectiveResult&)> interrupted = nullptr;
+  io::Progress* progress = nullptr;
+};
+
 // `options.engine.tp` must be filled in. Errors: the backend's, or too little memory.
-StatusOr<CollectiveResult> RunCollectives(Backend& backend, const CollectiveOptions& options);
+StatusOr<CollectiveResult> RunCollectives(Backend& backend, const CollectiveOptions& options,
+                                          const RunHooks& hooks = {});
 
 }  // namespace tp::collective_bench

@@ -1,53 +1,86 @@
-// A progress bar for long work, on a terminal only.
+// Shows how far long work is, on the standard error.
 //
-//   row ━━━━━━━━━━━━━━━━━━━━──────────  67 %, 12.3 s left
+//   row: steps ━━━━━━━━━━━━━━━━━━━━──────────  67 %, 12.3 s left
 //
-// It appears once the work has lasted a second, is redrawn at most ten times a second, and is gone
-// when the object is. Where the output is no terminal, Update is one comparison and nothing is ever
-// written. Everything is called from one thread.
+// On a terminal a bar appears once a stage has lasted a second, is redrawn five times a second, and
+// is gone when the stage ends. Elsewhere a line comes every ten seconds. A thread of its own draws,
+// so that work which can't say how far it is shows at least how long it takes. Any thread may call.
 #pragma once
 
 #include <unistd.h>
 
 #include <chrono>
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <mutex>
 #include <string>
-#include <utility>
+#include <string_view>
+#include <thread>
 
 namespace tp::io {
 
-class ProgressBar {
+class Progress {
  public:
   using Clock = std::chrono::steady_clock;
   struct Options {
+    std::string tool;  // lines begin with it
     int descriptor = STDERR_FILENO;
     std::function<Clock::time_point()> now = Clock::now;
+    bool thread = true;  // false: only Tick draws
   };
 
-  // The work has `total` equal parts; `label` says what it is.
-  ProgressBar(std::string label, int64_t total, Options options);
-  ProgressBar(std::string label, int64_t total) : ProgressBar(std::move(label), total, Options()) {}
-  ~ProgressBar();
-  ProgressBar(const ProgressBar&) = delete;
-  ProgressBar& operator=(const ProgressBar&) = delete;
+  explicit Progress(Options options);
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
 
-  // `done` parts of the work are done.
-  void Update(int64_t done) {
-    if (terminal_) DrawWhenDue(done);
-  }
+  // Begins a stage, whose work has `total` equal parts; 0: nobody can say.
+  void Begin(std::string_view label, int64_t total);
+  // `done` parts of it are done, and what is done now is called `label`.
+  void Update(std::string_view label, int64_t done);
+  // Ends it: nothing is on the screen until another one begins.
+  void End();
+
+  // Draws, if something is due.
+  void Tick();
 
  private:
-  void DrawWhenDue(int64_t done);
+  void Run();
+  void Draw(Clock::time_point now);
+  std::string Status(Clock::time_point now) const;
   void Write(const std::string& text) const;
 
-  const std::string label_;
-  const int64_t total_;
   const Options options_;
   const bool terminal_;
-  const Clock::time_point begin_;
-  Clock::time_point due_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool ended_ = false;
+  bool under_way_ = false;
   bool drawn_ = false;
+  std::string label_;
+  int64_t total_ = 0;
+  int64_t done_ = 0;
+  Clock::time_point begin_;
+  Clock::time_point due_;
+  std::thread thread_;
+};
+
+// A stage from here to the end of the scope; `progress` may be null.
+class ProgressStage {
+ public:
+  ProgressStage(Progress* progress, std::string_view label, int64_t total = 0)
+      : progress_(progress) {
+    if (progress_ != nullptr) progress_->Begin(label, total);
+  }
+  ~ProgressStage() {
+    if (progress_ != nullptr) progress_->End();
+  }
+  ProgressStage(const ProgressStage&) = delete;
+  ProgressStage& operator=(const ProgressStage&) = delete;
+
+ private:
+  Progress* const progress_;
 };
 
 }  // namespace tp::io

@@ -24,8 +24,8 @@ Schema, version 1. A reader ignores names that it does not know and refuses anot
 
 and one or both of
 
-  bench       object: what bench wrote to --json (config, host, results[], ok); or
-  collectives object: what collectives wrote to --json (config, host, results[], ok)
+  bench       object: what bench wrote to --json (config, host, run, complete, results[], ok); or
+  collectives object: what collectives wrote to --json (the same)
   error       text, one line: why there is no result (by its own account the tool may have run
               another point than it was asked to) or, beside one, that a check failed or could not
               decide
@@ -34,7 +34,7 @@ All numbers in `bench` and `collectives` are measured, never predicted. Those of
 
   config      backend, collectives, tp, dp, dtype, algorithm, scheduler, min_bytes, max_bytes,
               factor, per_step, steps, warmup, graph
-  host        as bench's
+  host, run, complete    as bench's
   results[]   one for each collective and size:
     collective  "all_reduce", "all_gather", "reduce_scatter", "broadcast" or "all_to_all"
     algorithm   what ran: "ring", "direct", "nccl", ...

@@ -33,19 +33,18 @@ bench::HelpText Help() {
       "Verifies a training step of a linear layer on tensors of your own, against an independent\n"
       "reference in fp64 and within bounds that follow from the data, the element type and the\n"
       "way the sums are split: our engine's step, and with --expect the results of yours.\n"
-      "The lanes for our engine: bounded, on your tensors, every error within its bound; exact, "
-      "on\n"
-      "numbers that leave no room for rounding, no error at all; invariant, trained on your "
-      "tensors\n"
-      "as with --reduction=invariant for tp 1, 2, 3, 4, 6 and 8 in each mode, the same bits in Y,\n"
-      "loss, dX, dW, db, W and b every time.\n\n"
+      "The lanes for our engine:\n"
+      "  bounded    on your tensors, every error within its bound\n"
+      "  exact      on numbers that leave no room for rounding, no error at all\n"
+      "  invariant  on your tensors as with --reduction=invariant, for tp 1, 2, 3, 4, 6 and 8 in\n"
+      "             each mode: the same bits in Y, loss, dX, dW, db, W and b every time\n\n"
       "  verify --load=DIR [--flag=value ...]\n"
       "  verify --x=FILE:NAME --w=FILE:NAME [--flag=value ...]\n"
       "  verify --load=DIR --lanes=bounded,exact,invariant --steps=5\n"
       "  verify --load=DIR --expect=DIR --mode=row --tp=2 --lanes=none\n",
       {{"Tensors", {"load", "x", "w", "b", "targets", "expect"}},
        {"The arithmetic", {"mode", "tp", "dp", "dtype", "steps", "lr", "reduction"}},
-       {"What is verified", {"lanes", "json"}},
+       {"What is verified", {"lanes", "json", "verbose"}},
        {"How our engine runs",
         {"backend", "deadline", "seed", "algorithm", "scheduler", "scheduler_seed",
          "sum_part_bytes", "graph", "gemm_search", "peers"}}}};
@@ -96,6 +95,7 @@ StatusOr<VerifierOptions> ParseCommandLine(int argc, char** argv) {
   options.engine.steps = FLAGS_steps;
   options.engine.warmup = 0;
   options.engine.floor = false;
+  options.engine.peak = false;
   TP_RETURN_IF_ERROR(ParseLanes(options));
   options.load = io::ResolvePath(FLAGS_load);
   options.expect = io::ResolvePath(FLAGS_expect);

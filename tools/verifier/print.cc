@@ -1,7 +1,9 @@
 #include "tools/verifier/print.h"
 
 #include "fmt/format.h"
+#include "tools/benchmark/facts_json.h"
 #include "tools/benchmark/report_json.h"
+#include "tools/benchmark/summary.h"
 #include "tools/io/table.h"
 
 namespace tp::verifier {
@@ -9,8 +11,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string RenderMode(const bench::ModeResult& mode) {
-  std::string text = "\n" + verify::ToString(*mode.equivalence);
+std::string RenderMode(const VerifierOptions& options, const bench::ModeResult& mode) {
+  std::string text = "  " + bench::Summarize(fmt::format("{} against fp64", Name(mode.mode)),
+                                             *mode.equivalence, options.engine.verbose);
   for (const CollectiveReport& collective : mode.steps.collectives) {
     if (collective.ok()) continue;
     text += fmt::format("  WRONG: {} of {} over {} moved {} bytes, where the contract says {}\n",
@@ -22,36 +25,8 @@ std::string RenderMode(const bench::ModeResult& mode) {
   return text;
 }
 
-std::string RenderLane(const LaneRun& run) {
-  std::string text =
-      fmt::format("\nOur engine, {} lane, on {}\n", verify::Name(run.lane), run.inputs);
-  if (!run.result) return text;
-  for (const bench::ModeResult& mode : run.result->modes) text += RenderMode(mode);
-  if (run.result->between_modes) text += "\n" + verify::ToString(*run.result->between_modes);
-  return text;
-}
-
-std::string RenderInvariant(const InvariantResult& result) {
-  std::string text =
-      "\nOur engine, invariant lane, on these tensors: each run against the first, bit by bit\n\n";
-  io::Table table({{"tp"}, {"mode", io::Align::kLeft}, {"same bits in", io::Align::kLeft}});
-  for (const InvariantRun& run : result.runs) {
-    std::string same;
-    for (verify::Quantity quantity : run.different) {
-      same += fmt::format("{}{}", same.empty() ? "all but " : ", ", verify::Name(quantity));
-    }
-    table.AddRow({std::to_string(run.tp), std::string(Name(run.mode)),
-                  same.empty() ? "Y, loss, dX, dW, db, W, b" : "WRONG: " + same});
-  }
-  text += table.Render();
-  for (const InvariantGap& gap : result.not_run) {
-    text += fmt::format("tp {}: not run: {}\n", gap.tp, gap.why);
-  }
-  return text;
-}
-
 std::string RenderVerdict(const VerifierResult& result) {
-  std::string text = "\nVerdict:";
+  std::string text = "Verdict:";
   for (const LaneRun& run : result.lanes) {
     text += fmt::format(" our engine, {}: {};", verify::Name(run.lane),
                         !run.result        ? "not run"
@@ -64,8 +39,9 @@ std::string RenderVerdict(const VerifierResult& result) {
   if (result.expected) {
     text += fmt::format(" your results: {};", result.expected->ok ? "agree" : "DIFFER");
   }
-  text.back() = '.';
-  return text + "\n";
+  if (!result.complete) text += " interrupted before the rest.";
+  if (text.back() != '.') text.back() = '.';
+  return io::Wrap(text, 2) + '\n';
 }
 
 Json LaneJson(const LaneRun& run) {
@@ -87,25 +63,68 @@ Json LaneJson(const LaneRun& run) {
 
 }  // namespace
 
-std::string Render(const VerifierOptions& options, const UserTensors& tensors,
-                   const VerifierResult& result) {
+std::string RenderHead(const VerifierOptions& options, const UserTensors& tensors) {
   const bench::BenchOptions& engine = options.engine;
   std::string text = fmt::format(
       "{} tokens x {} -> {} features, {}, tp {} x dp {}, {} step{}, lr {}\n", engine.tokens,
       engine.in_features, engine.out_features, bench::DTypeName(engine), engine.tp, engine.dp,
       engine.steps, engine.steps == 1 ? "" : "s", engine.learning_rate);
   for (const std::string& origin : tensors.origins) text += "  " + origin + "\n";
-  for (const LaneRun& run : result.lanes) text += RenderLane(run);
-  if (result.invariant) text += RenderInvariant(*result.invariant);
-  if (result.expected) {
-    text += "\nYour results, held against the fp64 reference on these tensors\n\n" +
-            verify::ToString(*result.expected);
-  }
-  return text + RenderVerdict(result);
+  return text;
 }
 
-std::string ToJson(const VerifierOptions& options, const UserTensors& tensors,
-                   const VerifierResult& result) {
+std::string RenderLane(const VerifierOptions& options, const LaneRun& run) {
+  std::string text =
+      '\n' +
+      io::Wrap(fmt::format("Our engine, {} lane, on {}", verify::Name(run.lane), run.inputs), 2) +
+      '\n';
+  if (!run.result) return text;
+  for (const bench::ModeResult& mode : run.result->modes) text += RenderMode(options, mode);
+  if (run.result->between_modes) {
+    text += "  " + bench::Summarize("row against column", *run.result->between_modes,
+                                    options.engine.verbose);
+  }
+  return text;
+}
+
+std::string RenderInvariant(const VerifierOptions& options, const InvariantResult& result) {
+  std::string text =
+      "\nOur engine, invariant lane, on these tensors: each run against the first, bit by bit\n";
+  if (result.ok() && !options.engine.verbose) {
+    text += fmt::format("  {} runs, tp {} to {}: the same bits in Y, loss, dX, dW, db, W, b: ok\n",
+                        result.runs.size(), result.runs.front().tp, result.runs.back().tp);
+  } else {
+    io::Table table({{"tp"}, {"mode", io::Align::kLeft}, {"same bits in", io::Align::kLeft}});
+    for (const InvariantRun& run : result.runs) {
+      std::string same;
+      for (verify::Quantity quantity : run.different) {
+        same += fmt::format("{}{}", same.empty() ? "all but " : ", ", verify::Name(quantity));
+      }
+      table.AddRow({std::to_string(run.tp), std::string(Name(run.mode)),
+                    same.empty() ? "Y, loss, dX, dW, db, W, b" : "WRONG: " + same});
+    }
+    text += '\n' + table.Render();
+  }
+  for (const InvariantGap& gap : result.not_run) {
+    text += io::Wrap(fmt::format("tp {}: not run: {}", gap.tp, gap.why), 2) + '\n';
+  }
+  return text;
+}
+
+std::string RenderEnd(const VerifierOptions& options, const VerifierResult& result) {
+  std::string text = "\n";
+  if (result.expected) {
+    text +=
+        bench::Summarize("your results against fp64", *result.expected, options.engine.verbose) +
+        '\n';
+  }
+  text += RenderVerdict(result);
+  if (!options.engine.json.empty()) text += fmt::format("written: {}\n", options.engine.json);
+  return text;
+}
+
+std::string ToJson(const VerifierOptions& options, const bench::RunFacts& run,
+                   const UserTensors& tensors, const VerifierResult& result) {
   const bench::BenchOptions& engine = options.engine;
   Json json = {{"config",
                 {{"backend", engine.backend},
@@ -118,6 +137,9 @@ std::string ToJson(const VerifierOptions& options, const UserTensors& tensors,
                  {"steps", engine.steps},
                  {"lr", engine.learning_rate},
                  {"expect", options.expect}}},
+               {"host", bench::HostToJson(run.machine, {})},
+               {"run", bench::RunToJson(run)},
+               {"complete", result.complete},
                {"tensors", tensors.origins},
                {"lanes", Json::array()}};
   for (const LaneRun& run : result.lanes) json["lanes"].push_back(LaneJson(run));
@@ -133,7 +155,7 @@ std::string ToJson(const VerifierOptions& options, const UserTensors& tensors,
     }
   }
   if (result.expected) json["expect"] = bench::ReportToJson(*result.expected);
-  json["ok"] = result.ok();
+  json["ok"] = result.complete && result.ok();
   // Paths may hold bytes that are no UTF-8: those are replaced.
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }

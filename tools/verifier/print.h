@@ -1,19 +1,26 @@
-// A verification's report, for people and for programs.
+// A verification's report, for people and for programs: a line a comparison that found nothing, its
+// table where it found something or with --verbose.
 #pragma once
 
 #include <string>
 
+#include "tools/benchmark/machine.h"
 #include "tools/verifier/run.h"
 
 namespace tp::verifier {
 
-// The tensors, a section a lane, the user's results, and the verdict.
-std::string Render(const VerifierOptions& options, const UserTensors& tensors,
-                   const VerifierResult& result);
+// What is verified: the sizes, and where each tensor comes from.
+std::string RenderHead(const VerifierOptions& options, const UserTensors& tensors);
 
-// `config`, `tensors`, `lanes[]`, `invariant[]`, `invariant_not_run[]` and `expect`, each
-// comparison as in the bench's JSON, and `ok`.
-std::string ToJson(const VerifierOptions& options, const UserTensors& tensors,
-                   const VerifierResult& result);
+std::string RenderLane(const VerifierOptions& options, const LaneRun& run);
+std::string RenderInvariant(const VerifierOptions& options, const InvariantResult& result);
+
+// The user's results, if there are any, and the verdict.
+std::string RenderEnd(const VerifierOptions& options, const VerifierResult& result);
+
+// `config`, `host`, `run`, `complete`, `tensors`, `lanes[]`, `invariant[]`, `invariant_not_run[]`
+// and `expect`, each comparison as in the bench's JSON, and `ok`.
+std::string ToJson(const VerifierOptions& options, const bench::RunFacts& run,
+                   const UserTensors& tensors, const VerifierResult& result);
 
 }  // namespace tp::verifier

@@ -1,9 +1,11 @@
 #include "tools/verifier/run.h"
 
 #include <algorithm>
+#include <mutex>
 #include <utility>
 
 #include "fmt/format.h"
+#include "tools/io/interrupt.h"
 #include "tp/verify/compare.h"
 #include "tp/verify/exact.h"
 
@@ -65,6 +67,14 @@ StatusOr<LaneRun> RunExact(Backend& backend, const bench::BenchOptions& engine,
   return run;
 }
 
+StatusOr<LaneRun> RunLane(Backend& backend, const bench::BenchOptions& engine,
+                          const verify::LinearProblem& problem, verify::Lane lane) {
+  if (lane == verify::Lane::kExact) return RunExact(backend, engine, problem);
+  LaneRun run{.lane = lane, .inputs = "these tensors", .result = {}};
+  TP_ASSIGN_OR_RETURN(run.result, bench::RunBench(backend, engine, bench::DataOf(problem, lane)));
+  return run;
+}
+
 }  // namespace
 
 bool VerifierResult::ok() const {
@@ -75,35 +85,48 @@ bool VerifierResult::ok() const {
 }
 
 StatusOr<VerifierResult> RunVerifier(Backend& backend, const VerifierOptions& options,
-                                     const UserTensors& tensors) {
+                                     const UserTensors& tensors, const RunHooks& hooks) {
   VerifierResult result;
   // Before the long work: results that can't be read.
   std::optional<verify::Observed> results;
   if (!options.expect.empty() && backend.IsRoot()) {
     TP_ASSIGN_OR_RETURN(results, LoadResults(options, tensors));
   }
+  std::optional<io::Interrupt> interrupt;
+  std::optional<io::ExitOnInterrupt> guard;
+  if (hooks.interrupted) {
+    interrupt.emplace();
+    guard.emplace([&] {
+      result.complete = false;
+      hooks.interrupted(result);
+    });
+  }
+  const auto hold = [&] { return guard ? guard->Hold() : std::unique_lock<std::mutex>(); };
   for (verify::Lane lane : options.lanes) {
-    if (lane == verify::Lane::kExact) {
-      TP_ASSIGN_OR_RETURN(LaneRun run, RunExact(backend, options.engine, tensors.problem));
-      result.lanes.push_back(std::move(run));
-      continue;
-    }
-    LaneRun run{.lane = lane, .inputs = "these tensors", .result = {}};
-    TP_ASSIGN_OR_RETURN(
-        run.result, bench::RunBench(backend, options.engine, bench::DataOf(tensors.problem, lane)));
+    io::ProgressStage stage(hooks.progress, fmt::format("{} lane", Name(lane)));
+    TP_ASSIGN_OR_RETURN(LaneRun run, RunLane(backend, options.engine, tensors.problem, lane));
+    const auto lock = hold();
     result.lanes.push_back(std::move(run));
+    if (hooks.lane_done && backend.IsRoot()) hooks.lane_done(result.lanes.back());
   }
   if (options.invariant) {
-    TP_ASSIGN_OR_RETURN(result.invariant, RunInvariant(backend, options.engine, tensors.problem));
+    io::ProgressStage stage(hooks.progress, "invariant lane");
+    TP_ASSIGN_OR_RETURN(InvariantResult invariant,
+                        RunInvariant(backend, options.engine, tensors.problem));
+    const auto lock = hold();
+    result.invariant = std::move(invariant);
+    if (hooks.invariant_done && backend.IsRoot()) hooks.invariant_done(*result.invariant);
   }
   if (!results) return result;
   const LinearMode mode = options.engine.modes[0];
+  io::ProgressStage stage(hooks.progress, "your results");
   TP_ASSIGN_OR_RETURN(
-      result.expected,
+      verify::Report expected,
       verify::VerifyLinear(tensors.problem, *results, bench::ModelOf(options.engine, mode),
                            bench::VerifyOptionsOf(options.engine, verify::Lane::kBounded)));
-  result.expected->title =
-      fmt::format("the results in {}, {}", options.expect, result.expected->title);
+  expected.title = fmt::format("the results in {}, {}", options.expect, expected.title);
+  const auto lock = hold();
+  result.expected = std::move(expected);
   return result;
 }
 

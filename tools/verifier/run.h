@@ -1,11 +1,13 @@
 // One verification: our engine on the user's tensors, lane by lane, and the user's own results.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "tools/benchmark/run.h"
+#include "tools/io/progress.h"
 #include "tools/verifier/invariant.h"
 #include "tools/verifier/options.h"
 #include "tools/verifier/tensors.h"
@@ -25,15 +27,27 @@ struct VerifierResult {
   std::vector<LaneRun> lanes;
   std::optional<InvariantResult> invariant;
   std::optional<verify::Report> expected;  // the user's results against the reference
+  bool complete = true;                    // false: interrupted
 
   // Whether all that was compared agrees. A lane that could not run decides nothing.
   bool ok() const;
+};
+
+// What a run tells while it goes on; each may be empty. On rank 0's process only.
+struct RunHooks {
+  // A part of the result is there: the last lane, the invariant lane or the user's results.
+  std::function<void(const LaneRun&)> lane_done = nullptr;
+  std::function<void(const InvariantResult&)> invariant_done = nullptr;
+  // Ctrl-C: writes what is there, and then the process ends. Where this is empty, the run takes no
+  // notice of signals.
+  std::function<void(const VerifierResult&)> interrupted = nullptr;
+  io::Progress* progress = nullptr;
 };
 
 // The exact lane runs on the user's tensors if these leave no room for rounding, else on integers
 // of the same sizes. Where another process has rank 0, the result is empty (and ok). Errors: the
 // backend's, the tensors'.
 StatusOr<VerifierResult> RunVerifier(Backend& backend, const VerifierOptions& options,
-                                     const UserTensors& tensors);
+                                     const UserTensors& tensors, const RunHooks& hooks = {});
 
 }  // namespace tp::verifier

@@ -1,11 +1,13 @@
 #include "tp/runtime/trainer.h"
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 
 #include "tp/core/clock.h"
 #include "tp/runtime/assemble.h"
 #include "tp/runtime/blob.h"
+#include "tp/runtime/pace.h"
 #include "tp/schedule/lower.h"
 
 namespace tp {
@@ -22,51 +24,86 @@ bool IsParameter(const Program& program, const Binding& binding) {
   return program.ops()[program.DefinitionOf(binding.value)].kind == OpKind::kParameter;
 }
 
-// The training run of one rank, from its schedule to the blob that rank 0 reads.
+// The training run of one rank and program, from its schedule to the blob that rank 0 reads.
 class RankRun {
  public:
-  RankRun(const Program& program, const std::map<std::string, ElementSource>& sources,
-          const TrainOptions& options, const Schedule& schedule, RankContext& context)
+  RankRun(const Program& program, int number, const std::map<std::string, ElementSource>& sources,
+          const TrainOptions& options, const Schedule& schedule, RankContext& context, Pace& pace)
       : program_(program),
+        number_(number),
         sources_(sources),
         options_(options),
         schedule_(schedule),
-        context_(context) {}
+        context_(context),
+        pace_(pace) {}
 
-  StatusOr<std::string> Run() {
+  Status Begin() {
     TP_ASSIGN_OR_RETURN(executor_, context_.MakeExecutor(schedule_));
     TP_RETURN_IF_ERROR(Feed());
-    for (int step = 0; step < options_.warmup + options_.steps; ++step) {
-      TP_RETURN_IF_ERROR(Step());
-      losses_.push_back(0);
-      TP_RETURN_IF_ERROR(ReadLoss());
-      if (step >= options_.warmup) steps_.push_back(executor_->LastStep());
-      if (step == 0) TP_RETURN_IF_ERROR(ReadParts(/*parameters=*/false, first_));
-      if (options_.progress && context_.rank() == 0) options_.progress(step + 1);
+    return TrainSteps(options_.warmup);
+  }
+
+  // A block of the timed steps. `disturbed`: others ran since the last one.
+  Status Block(int steps, bool disturbed) {
+    if (disturbed && !losses_.empty()) {
+      TP_RETURN_IF_ERROR(PacedStep(StepKind::kProductsOnly).status());
     }
+    TP_RETURN_IF_ERROR(TrainSteps(steps));
+    for (int step = 0; options_.time_products && step < steps; ++step) {
+      TP_ASSIGN_OR_RETURN(const bool done, PacedStep(StepKind::kProductsOnly));
+      if (!done) return OkStatus();
+      products_.push_back(executor_->LastStep());
+      Report(/*products=*/true, static_cast<int>(products_.size()));
+    }
+    return OkStatus();
+  }
+
+  StatusOr<std::string> Finish() {
     TP_RETURN_IF_ERROR(ReadParts(/*parameters=*/true, last_));
-    if (options_.profiled_steps > 0) TP_RETURN_IF_ERROR(ProfileSteps());
+    if (first_.empty()) first_.resize(last_.size());
+    if (options_.profiled_steps > 0 && !pace_.stopped()) TP_RETURN_IF_ERROR(ProfileSteps());
     if (executor_->OpTimesAreFree()) {
       op_steps_ = steps_;
-    } else {
+    } else if (!steps_.empty()) {
       executor_->TimeOps(true);
       for (int step = 0; step <= kTimedOpSteps; ++step) {
-        TP_RETURN_IF_ERROR(Step());
+        TP_RETURN_IF_ERROR(context_.Barrier());
+        TP_RETURN_IF_ERROR(RunStep(StepKind::kWhole));
         if (step > 0) op_steps_.push_back(executor_->LastStep());
       }
       executor_->TimeOps(false);
-    }
-    for (int step = 0; options_.time_products && step < options_.warmup + options_.steps; ++step) {
-      TP_RETURN_IF_ERROR(Step(StepKind::kProductsOnly));
-      if (step >= options_.warmup) products_.push_back(executor_->LastStep());
     }
     return Pack();
   }
 
  private:
-  Status Step(StepKind kind = StepKind::kWhole) {
+  Status TrainSteps(int steps) {
+    for (int i = 0; i < steps; ++i) {
+      TP_ASSIGN_OR_RETURN(const bool done, PacedStep(StepKind::kWhole));
+      if (!done) return OkStatus();
+      losses_.push_back(0);
+      TP_RETURN_IF_ERROR(ReadLoss());
+      const int step = static_cast<int>(losses_.size());
+      if (step > options_.warmup) steps_.push_back(executor_->LastStep());
+      if (step == 1) TP_RETURN_IF_ERROR(ReadParts(/*parameters=*/false, first_));
+      Report(/*products=*/false, step);
+    }
+    return OkStatus();
+  }
+
+  void Report(bool products, int done) const {
+    if (options_.progress && context_.rank() == 0) options_.progress({number_, products, done});
+  }
+
+  // False where training was stopped instead.
+  StatusOr<bool> PacedStep(StepKind kind) {
+    TP_ASSIGN_OR_RETURN(const bool go, pace_.Next());
+    if (go) TP_RETURN_IF_ERROR(RunStep(kind));
+    return go;
+  }
+
+  Status RunStep(StepKind kind) {
     if (kind == StepKind::kWhole) ++whole_steps_;
-    TP_RETURN_IF_ERROR(context_.Barrier());
     TP_RETURN_IF_ERROR(executor_->EnqueueStep(kind));
     return executor_->Synchronize();
   }
@@ -142,6 +179,8 @@ class RankRun {
 
   std::string Pack() const {
     BlobWriter blob;
+    blob.Number(static_cast<int64_t>(pace_.stopped()));
+    blob.Number(static_cast<int64_t>(losses_.size()));
     for (double loss : losses_) blob.Number(loss);
     for (const auto& part : first_) blob.Bytes(part);
     for (const auto& part : last_) blob.Bytes(part);
@@ -160,10 +199,12 @@ class RankRun {
   }
 
   const Program& program_;
+  const int number_;
   const std::map<std::string, ElementSource>& sources_;
   const TrainOptions& options_;
   const Schedule& schedule_;
   RankContext& context_;
+  Pace& pace_;
   std::unique_ptr<Executor> executor_;
   std::vector<double> losses_;
   std::vector<std::vector<std::byte>> first_, last_;  // by binding; empty where not wanted
@@ -196,9 +237,8 @@ void AssembleAll(const std::vector<RankRecord>& ranks,
 }
 
 TrainResult Unpack(const std::vector<std::string>& blobs, const Program& program, const Mesh& mesh,
-                   int steps, std::vector<Schedule> schedules) {
+                   std::vector<Schedule> schedules) {
   TrainResult result;
-  result.losses.resize(steps);
   std::vector<std::vector<std::span<const std::byte>>> first(blobs.size()), last(blobs.size());
   for (size_t rank = 0; rank < blobs.size(); ++rank) {
     BlobReader blob(blobs[rank]);
@@ -210,6 +250,8 @@ TrainResult Unpack(const std::vector<std::string>& blobs, const Program& program
       const int coordinate = mesh.Coordinate(static_cast<int>(rank), axis);
       if (IsReplicate(loss.placements[axis]) && coordinate > 0) counts = false;
     }
+    result.complete = blob.Int() == 0;
+    result.losses.resize(static_cast<size_t>(blob.Int()));
     for (double& total : result.losses) {
       const double share = blob.Double();
       if (counts) total += share;
@@ -228,6 +270,7 @@ TrainResult Unpack(const std::vector<std::string>& blobs, const Program& program
     }
     result.ranks.push_back(std::move(record));
   }
+  if (result.losses.empty()) return result;
   AssembleAll(
       result.ranks, first, mesh,
       [&](const Binding& b) { return !IsSource(program, b) && !b.shape.empty(); }, result.first,
@@ -246,6 +289,10 @@ Status CheckRequest(const Program& program, const std::map<std::string, ElementS
         "training takes 0 or more warm-up steps and at least 1 timed step, not " +
         std::to_string(options.warmup) + " and " + std::to_string(options.steps));
   }
+  if (options.blocks < 1 || options.blocks > options.steps) {
+    return InvalidArgument(std::to_string(options.steps) + " steps can't be cut into " +
+                           std::to_string(options.blocks) + " blocks");
+  }
   for (const Op& op : program.ops()) {
     if (op.kind != OpKind::kInput && op.kind != OpKind::kParameter) continue;
     const std::string& name = program.value(op.outputs[0]).name;
@@ -256,28 +303,69 @@ Status CheckRequest(const Program& program, const std::map<std::string, ElementS
   return OkStatus();
 }
 
+// What a rank does: all programs' warm-up, their blocks in turn, and their blobs one by one.
+Status RunRank(const std::vector<Program>& programs,
+               const std::map<std::string, ElementSource>& sources, const TrainOptions& options,
+               const std::vector<std::vector<Schedule>>& schedules, StopLine& line,
+               RankContext& context, std::vector<std::vector<std::string>>& blobs) {
+  Pace pace(options.stop, line, context);
+  std::vector<std::unique_ptr<RankRun>> runs;
+  for (size_t i = 0; i < programs.size(); ++i) {
+    runs.push_back(std::make_unique<RankRun>(programs[i], static_cast<int>(i), sources, options,
+                                             schedules[i][context.rank()], context, pace));
+    TP_RETURN_IF_ERROR(runs[i]->Begin());
+  }
+  for (int steps : BlockSizes(options.steps, options.blocks)) {
+    for (const auto& run : runs) TP_RETURN_IF_ERROR(run->Block(steps, runs.size() > 1));
+  }
+  for (const auto& run : runs) {
+    TP_ASSIGN_OR_RETURN(std::string blob, run->Finish());
+    TP_ASSIGN_OR_RETURN(std::vector<std::string> gathered, context.GatherToRoot(std::move(blob)));
+    if (context.rank() == 0) blobs.push_back(std::move(gathered));
+  }
+  return OkStatus();
+}
+
 }  // namespace
+
+std::vector<int> BlockSizes(int steps, int blocks) {
+  std::vector<int> sizes(static_cast<size_t>(blocks), steps / blocks);
+  std::for_each_n(sizes.begin(), steps % blocks, [](int& size) { ++size; });
+  return sizes;
+}
 
 StatusOr<TrainResult> Train(Backend& backend, const Mesh& mesh, const Program& program,
                             const std::map<std::string, ElementSource>& sources,
                             const TrainOptions& options) {
-  TP_RETURN_IF_ERROR(CheckRequest(program, sources, options));
-  TP_RETURN_IF_ERROR(backend.Check(mesh.world(), program.values()[0].dtype));
-  std::vector<Schedule> schedules;
-  for (int rank = 0; rank < mesh.world(); ++rank) {
-    TP_ASSIGN_OR_RETURN(Schedule schedule, Lower(program, mesh, rank, backend.HowToLower()));
-    schedules.push_back(std::move(schedule));
+  TP_ASSIGN_OR_RETURN(std::vector<TrainResult> results,
+                      TrainInTurns(backend, mesh, {program}, sources, options));
+  return std::move(results.front());
+}
+
+StatusOr<std::vector<TrainResult>> TrainInTurns(Backend& backend, const Mesh& mesh,
+                                                const std::vector<Program>& programs,
+                                                const std::map<std::string, ElementSource>& sources,
+                                                const TrainOptions& options) {
+  std::vector<std::vector<Schedule>> schedules;
+  for (const Program& program : programs) {
+    TP_RETURN_IF_ERROR(CheckRequest(program, sources, options));
+    TP_RETURN_IF_ERROR(backend.Check(mesh.world(), program.values()[0].dtype));
+    schedules.emplace_back();
+    for (int rank = 0; rank < mesh.world(); ++rank) {
+      TP_ASSIGN_OR_RETURN(Schedule schedule, Lower(program, mesh, rank, backend.HowToLower()));
+      schedules.back().push_back(std::move(schedule));
+    }
   }
-  std::vector<std::string> blobs;  // rank 0's body alone writes it
-  TP_RETURN_IF_ERROR(backend.Run(mesh.world(), [&](RankContext& context) -> Status {
-    RankRun run(program, sources, options, schedules[context.rank()], context);
-    TP_ASSIGN_OR_RETURN(std::string blob, run.Run());
-    TP_ASSIGN_OR_RETURN(std::vector<std::string> gathered, context.GatherToRoot(std::move(blob)));
-    if (context.rank() == 0) blobs = std::move(gathered);
-    return OkStatus();
+  StopLine line;
+  std::vector<std::vector<std::string>> blobs;  // by program; rank 0's body alone writes it
+  TP_RETURN_IF_ERROR(backend.Run(mesh.world(), [&](RankContext& context) {
+    return RunRank(programs, sources, options, schedules, line, context, blobs);
   }));
-  if (!backend.IsRoot()) return TrainResult{};
-  return Unpack(blobs, program, mesh, options.warmup + options.steps, std::move(schedules));
+  std::vector<TrainResult> results(programs.size());
+  for (size_t i = 0; i < programs.size() && backend.IsRoot(); ++i) {
+    results[i] = Unpack(blobs[i], programs[i], mesh, std::move(schedules[i]));
+  }
+  return results;
 }
 
 }  // namespace tp

@@ -4,6 +4,11 @@
 // Inputs and parameters come from element sources, so that a rank makes just the part that it owns.
 // Results come back as whole tensors on rank 0, assembled from the ranks; replicas are compared bit
 // by bit on the way. Steps are timed one by one, after a barrier each.
+//
+// Several programs can be trained in turns, in one world: each one's timed steps are cut into
+// blocks, and after a block of one comes a block of the next. So what drifts on the machine while
+// they run falls on all of them, and what one leaves in the caches is pushed out by an untimed run
+// of the next one's products.
 #pragma once
 
 #include <cstdint>
@@ -26,16 +31,31 @@ namespace tp {
 // Element `index` (row-major, of the global tensor); it is rounded to the value's type.
 using ElementSource = std::function<double(int64_t index)>;
 
+// What rank 0 has done, of one program.
+struct TrainProgress {
+  int program = 0;
+  bool products = false;  // `done` counts steps of the matrix products alone
+  int done = 0;           // with the warm-up
+};
+
 struct TrainOptions {
   int warmup = 2;
   int steps = 10;
-  // Also time the matrix products alone, for as many steps.
+  // In which the timed steps are cut; as many as there are steps at the most.
+  int blocks = 1;
+  // Also time the matrix products alone, for as many steps; each block has its own.
   bool time_products = false;
   // Also profile this many steps, right after the timed ones; 0: none. They change no result.
   int profiled_steps = 0;
-  // Called on rank 0 after each step with the number of steps done.
-  std::function<void(int)> progress = nullptr;
+  // Called on rank 0 after each step.
+  std::function<void(const TrainProgress&)> progress = nullptr;
+  // Asked on rank 0 before each step: whether to end here, with what was done so far. Only where
+  // all ranks live in one process.
+  std::function<bool()> stop = nullptr;
 };
+
+// How many steps each block has, the first ones one more than the last where they don't divide.
+std::vector<int> BlockSizes(int steps, int blocks);
 
 inline constexpr int kTracedSteps = 5;
 
@@ -52,6 +72,7 @@ struct RankRecord {
 };
 
 struct TrainResult {
+  bool complete = true;                      // false: TrainOptions::stop ended it before
   std::vector<double> losses;                // warm-up and timed steps
   std::map<std::string, HostTensor> first;   // every matrix or vector result, after step 0
   std::map<std::string, HostTensor> last;    // every parameter, after the last step
@@ -65,5 +86,12 @@ struct TrainResult {
 StatusOr<TrainResult> Train(Backend& backend, const Mesh& mesh, const Program& program,
                             const std::map<std::string, ElementSource>& sources,
                             const TrainOptions& options);
+
+// The same for several programs in turns, in their order; all are fed from the same sources. What
+// was stopped has, for a program that did no step, a result without losses.
+StatusOr<std::vector<TrainResult>> TrainInTurns(Backend& backend, const Mesh& mesh,
+                                                const std::vector<Program>& programs,
+                                                const std::map<std::string, ElementSource>& sources,
+                                                const TrainOptions& options);
 
 }  // namespace tp

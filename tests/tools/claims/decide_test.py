@@ -1,6 +1,8 @@
 """The rule that decides, in each of its outcomes."""
 
+import json
 import math
+import pathlib
 import random
 import unittest
 
@@ -21,6 +23,15 @@ from tools.claims.decide import (
 
 
 class IntervalTest(unittest.TestCase):
+    def test_is_the_one_that_bench_finds(self) -> None:
+        cases = json.loads(pathlib.Path(__file__).with_name("intervals.json").read_text())
+        self.assertGreater(len(cases), 8)
+        for case in cases:
+            found = interval(case["values"], case["miss"])
+            low = -math.inf if case["low"] is None else case["low"]
+            high = math.inf if case["high"] is None else case["high"]
+            self.assertEqual(found, Interval(low, case["median"], high))
+
     def test_lies_between_the_order_statistics_of_the_sign_test(self) -> None:
         # From the binomial distribution: of 10 values the 2nd and 9th miss the median with
         # 2 * 11 / 1024, about 0.0215; the 3rd and 8th with 2 * 56 / 1024, about 0.109.

@@ -170,9 +170,9 @@ TEST(Collectives, WrongElementsAreCountedOneByOne) {
     EXPECT_EQ(row.wrong, wrong) << Name(row.which.kind);
     EXPECT_EQ(row.ok(), wrong == 0) << Name(row.which.kind);
   }
-  EXPECT_NE(Render(options, *result).find("Verdict: 1125 of"), std::string::npos)
-      << Render(options, *result);
-  EXPECT_FALSE(nlohmann::json::parse(ToJson(options, *result)).at("ok").get<bool>());
+  EXPECT_NE(RenderVerdict(options, *result).find("Verdict: 1125 of"), std::string::npos)
+      << RenderVerdict(options, *result);
+  EXPECT_FALSE(nlohmann::json::parse(ToJson(options, {}, *result)).at("ok").get<bool>());
 }
 
 // Each timed step hands over two, and so does the warm-up: all of them run, and the last one, which
@@ -218,7 +218,7 @@ TEST(Collectives, BandwidthsAreThoseOfNcclTests) {
   const CollectiveOptions options = Options(kAll, 4);
   const StatusOr<CollectiveResult> result = RunCollectives(*backend, options);
   ASSERT_TRUE(result.ok()) << result.status().ToString();
-  const nlohmann::json json = nlohmann::json::parse(ToJson(options, *result));
+  const nlohmann::json json = nlohmann::json::parse(ToJson(options, {}, *result));
   for (const nlohmann::json& row : json.at("results")) {
     const std::string kind = row.at("collective");
     const double seconds = row.at("time_us").at("median").get<double>() / 1e6;

@@ -38,8 +38,9 @@ class ProgressTest : public testing::Test {
     ASSERT_EQ(ioctl(terminal_, TIOCSWINSZ, &size), 0);
   }
 
-  ProgressBar::Options Options(int descriptor) {
-    return {.descriptor = descriptor, .now = [this] { return now_; }};
+  Progress::Options Options(int descriptor) {
+    return {
+        .tool = "bench", .descriptor = descriptor, .now = [this] { return now_; }, .thread = false};
   }
 
   // What has been written since the last call.
@@ -51,66 +52,121 @@ class ProgressTest : public testing::Test {
 
   int screen_;
   int terminal_;
-  ProgressBar::Clock::time_point now_;
+  Progress::Clock::time_point now_;
 };
 
 TEST_F(ProgressTest, AppearsAfterASecondAndIsErased) {
-  auto bar = std::make_unique<ProgressBar>("row", 8, Options(terminal_));
+  Progress progress(Options(terminal_));
+  progress.Begin("row: steps", 8);
   now_ += 999ms;
-  bar->Update(1);
+  progress.Update("row: steps", 1);
+  progress.Tick();
   EXPECT_EQ(Screen(), "");
   now_ += 1ms;
-  bar->Update(2);
-  EXPECT_EQ(Screen(), "\r\x1b[Krow ━━━━━━━━━━──────────────────────────────  25 %, 3.00 s left");
-  now_ += 99ms;
-  bar->Update(3);
+  progress.Update("row: steps", 2);
+  progress.Tick();
+  EXPECT_EQ(Screen(),
+            "\r\x1b[Krow: steps ━━━━━━━━━━──────────────────────────────  25 %, 3.00 s left");
+  now_ += 199ms;
+  progress.Update("column: steps", 8);
+  progress.Tick();
   EXPECT_EQ(Screen(), "");
   now_ += 1ms;
-  bar->Update(8);
-  EXPECT_EQ(Screen(), "\r\x1b[Krow ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━ 100 %, 0 ns left");
-  bar.reset();
+  progress.Tick();
+  EXPECT_EQ(Screen(),
+            "\r\x1b[Kcolumn: steps ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━ 100 %, 0 ns left");
+  progress.End();
   EXPECT_EQ(Screen(), "\r\x1b[K");
+  now_ += 10s;
+  progress.Tick();
+  EXPECT_EQ(Screen(), "");  // no stage is under way
 }
 
 TEST_F(ProgressTest, StaysSilentForShortWork) {
-  { ProgressBar("row", 8, Options(terminal_)).Update(8); }
+  {
+    Progress progress(Options(terminal_));
+    const ProgressStage stage(&progress, "row", 8);
+    progress.Update("row", 8);
+    progress.Tick();
+  }
   EXPECT_EQ(Screen(), "");
 }
 
-TEST_F(ProgressTest, StaysSilentWithoutATerminal) {
+TEST_F(ProgressTest, ShowsHowLongUncountedWorkTakes) {
+  Progress progress(Options(terminal_));
+  now_ += 5s;
+  const ProgressStage stage(&progress, "row: verification");
+  now_ += 2s;
+  progress.Tick();
+  EXPECT_EQ(Screen(), "\r\x1b[Krow: verification  2.00 s");
+}
+
+TEST_F(ProgressTest, WritesALineEveryTenSecondsWithoutATerminal) {
   int ends[2];
   ASSERT_EQ(pipe2(ends, O_NONBLOCK), 0);
+  const auto said = [&] {
+    char text[4096];
+    const ssize_t size = read(ends[0], text, sizeof(text));
+    return size > 0 ? std::string(text, size) : "";
+  };
   {
-    ProgressBar bar("row", 8, Options(ends[1]));
-    now_ += 10s;
-    bar.Update(4);
+    Progress progress(Options(ends[1]));
+    progress.Begin("row: steps", 8);
+    now_ += 9s;
+    progress.Tick();
+    EXPECT_EQ(said(), "");
+    progress.Update("row: steps", 4);
+    now_ += 1s;
+    progress.Tick();
+    EXPECT_EQ(said(), "bench: row: steps  50 %, 10.0 s left\n");
+    // Other stages don't begin to count anew.
+    now_ += 6s;
+    progress.Begin("row: verification", 0);
+    now_ += 4s;
+    progress.Tick();
+    EXPECT_EQ(said(), "bench: row: verification 4.00 s\n");
   }
-  char byte;
-  EXPECT_EQ(read(ends[0], &byte, 1), -1);  // nothing there
+  EXPECT_EQ(said(), "");
   close(ends[0]);
   close(ends[1]);
 }
 
 TEST_F(ProgressTest, FitsANarrowTerminal) {
-  ProgressBar bar("row", 8, Options(terminal_));
+  Progress progress(Options(terminal_));
+  progress.Begin("row", 8);
   now_ += 1s;
   SetWidth(31);
-  bar.Update(4);
+  progress.Update("row", 4);
+  progress.Tick();
   EXPECT_EQ(Screen(), "\r\x1b[Krow ━━━────  50 %, 1.00 s left");
   now_ += 1s;
   SetWidth(10);
-  bar.Update(5);
+  progress.Update("row", 5);
+  progress.Tick();
   EXPECT_EQ(Screen(), "");
 }
 
 TEST_F(ProgressTest, TakesOddAmounts) {
-  ProgressBar bar("row", 0, Options(terminal_));
+  Progress progress(Options(terminal_));
+  progress.Begin("row", 2);
   now_ += 1s;
-  bar.Update(0);
+  progress.Tick();
   EXPECT_THAT(Screen(), EndsWith("   0 %"));
   now_ += 1s;
-  bar.Update(5);
+  progress.Update("row", 5);
+  progress.Tick();
   EXPECT_THAT(Screen(), HasSubstr(" 100 %"));
+}
+
+// What the others do by hand; it must neither hang nor race.
+TEST_F(ProgressTest, AThreadDraws) {
+  Progress::Options options = Options(terminal_);
+  options.now = Progress::Clock::now;
+  options.thread = true;
+  Progress progress(options);
+  progress.Begin("row", 2);
+  std::string seen;
+  while (seen.find("row") == std::string::npos) seen += Screen();
 }
 
 }  // namespace
