@@ -1,8 +1,8 @@
 // Ctrl-C and SIGTERM as a request: what was measured so far is written before the program ends.
 //
-// While an Interrupt lives, the first signal is noted and the program goes on; a second one ends it
-// at once, as it would without. A signal that the program was started with ignoring stays ignored.
-// At most one Interrupt lives at a time.
+// While an Interrupt lives, the first signal is noted and the program goes on; another one, unless
+// it comes within a third of a second, ends it at once, as it would without. A signal that the
+// program was started with ignoring stays ignored. At most one Interrupt lives at a time.
 #pragma once
 
 #include <functional>

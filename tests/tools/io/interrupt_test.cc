@@ -5,8 +5,10 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <thread>
 
 namespace tp::io {
 namespace {
@@ -18,6 +20,8 @@ TEST(InterruptTest, TheFirstSignalIsNotedAndTheSecondEnds) {
         const Interrupt interrupt;
         std::raise(SIGINT);
         if (Interrupt::Signal() != SIGINT || Interrupt::ExitStatus() != 130) std::_Exit(1);
+        std::raise(SIGINT);  // the same request again, as `timeout` sends it
+        std::this_thread::sleep_for(std::chrono::milliseconds(400));
         std::raise(SIGTERM);
       },
       testing::KilledBySignal(SIGTERM), "");
