@@ -159,6 +159,15 @@ Status PeerCollective::EnqueueCopies(cudaStream_t stream) const {
   return FromCuda(EnqueueMeeting(meeting, MeetTo::kEnd, stream), "peer meeting");
 }
 
+int64_t StatedBytes(const CollectiveCall& call, int members, PeerAlgorithm algorithm) {
+  const bool everything_to_everybody =
+      call.kind == CollectiveKind::kAllReduce && algorithm == PeerAlgorithm::kDirect;
+  const int64_t elements = everything_to_everybody
+                               ? int64_t{members} * (members - 1) * TotalElements(call)
+                               : MinimalElementsSent(call, members);
+  return elements * SizeOf(call.dtype);
+}
+
 int64_t BytesSent(const CollectiveCall& call, int members, int index, PeerAlgorithm algorithm) {
   if (TotalElements(call) == 0) return 0;
   int64_t elements = 0;

@@ -61,7 +61,11 @@ class PeerCollective {
   ShareSum share_;     // kShares
 };
 
-// What member `index` sends, in bytes.
+// What all members together send by `algorithm`, in bytes, as its definition says: the least that
+// can be (tp/core/collective.h), but p (p - 1) n for the direct all_reduce of n by p members.
+int64_t StatedBytes(const CollectiveCall& call, int members, PeerAlgorithm algorithm);
+
+// What member `index` sends, in bytes: counted from the transfers that its kernels are given.
 int64_t BytesSent(const CollectiveCall& call, int members, int index, PeerAlgorithm algorithm);
 
 }  // namespace tp::nccl

@@ -133,36 +133,37 @@ std::vector<PeerMember> StepPlan::MembersOf(int collective) const {
   return members;
 }
 
-// By collective: whether it runs over peer memory. That all ranks say so for their groups keeps the
-// making of NCCL's communicators alike on all of them.
-StatusOr<std::vector<bool>> StepPlan::AgreeOnPeers() const {
+// That all ranks say so for their groups keeps the making of NCCL's communicators alike on all of
+// them. A group whose part is empty has nothing to run and keeps no other from it.
+Status StepPlan::AgreeOnPeers() {
   std::string mine;
   for (size_t i = 0; i < collectives_.size(); ++i) {
     const ScheduledOp& op = schedule_.ops[collectives_[i]];
-    const bool can = TotalElements(op.call) > 0 && MemberCount(op) >= 2 &&
-                     MemberCount(op) <= kMostPeers && !MembersOf(static_cast<int>(i)).empty();
+    const bool can =
+        TotalElements(op.call) == 0 || (MemberCount(op) >= 2 && MemberCount(op) <= kMostPeers &&
+                                        !MembersOf(static_cast<int>(i)).empty());
     mine.push_back(can ? 1 : 0);
   }
   TP_ASSIGN_OR_RETURN(const std::vector<std::string> all,
                       rank_.control().Gather(mine, Receivers::kEveryone, rank_.options().deadline));
-  std::vector<bool> agreed(mine.size());
   for (size_t i = 0; i < mine.size(); ++i) {
-    agreed[i] = std::all_of(all.begin(), all.end(), [&](const std::string& other) {
+    over_peers_[i] = std::all_of(all.begin(), all.end(), [&](const std::string& other) {
       return other.size() == mine.size() && other[i] == 1;
     });
   }
-  return agreed;
+  return OkStatus();
 }
 
 Status StepPlan::MakePeers() {
   peers_.resize(schedule_.ops.size());
+  over_peers_.resize(collectives_.size());
   if (rank_.options().peers == Peers::kNever || rank_.control().world() == 1) return OkStatus();
   TP_ASSIGN_OR_RETURN(memory_, PeerMemory::Share(rank_.control(), arena_->base(),
                                                  DescribeCollectives(), rank_.options().deadline));
-  TP_ASSIGN_OR_RETURN(const std::vector<bool> agreed, AgreeOnPeers());
+  TP_RETURN_IF_ERROR(AgreeOnPeers());
   for (size_t i = 0; i < collectives_.size(); ++i) {
-    if (!agreed[i]) continue;
     const ScheduledOp& op = schedule_.ops[collectives_[i]];
+    if (!over_peers_[i] || TotalElements(op.call) == 0) continue;
     TP_CUDA(LoadPeerKernels(op.call.dtype));
     const PeerAlgorithm algorithm =
         ChoosePeerAlgorithm(op.call, MemberCount(op), rank_.options().peers);
@@ -175,15 +176,27 @@ Status StepPlan::MakePeers() {
 
 Status StepPlan::MakeCommunicators() {
   communicators_.resize(schedule_.ops.size());
-  for (int i : collectives_) {
-    if (peers_[i] != nullptr) continue;
-    TP_ASSIGN_OR_RETURN(communicators_[i], rank_.CommunicatorOf(schedule_.ops[i].group));
+  for (size_t i = 0; i < collectives_.size(); ++i) {
+    if (over_peers_[i]) continue;
+    const int op = collectives_[i];
+    TP_ASSIGN_OR_RETURN(communicators_[op], rank_.CommunicatorOf(schedule_.ops[op].group));
   }
   return OkStatus();
 }
 
 std::string StepPlan::AlgorithmOf(int op) const {
-  return peers_[op] == nullptr ? "nccl" : std::string(Name(peers_[op]->algorithm()));
+  if (communicators_[op] != nullptr) return "nccl";
+  const ScheduledOp& scheduled = schedule_.ops[op];
+  return std::string(
+      Name(ChoosePeerAlgorithm(scheduled.call, MemberCount(scheduled), rank_.options().peers)));
+}
+
+int64_t StepPlan::StatedBytesOf(int op) const {
+  const ScheduledOp& scheduled = schedule_.ops[op];
+  const int members = MemberCount(scheduled);
+  return peers_[op] == nullptr
+             ? MinimalElementsSent(scheduled.call, members) * SizeOf(scheduled.call.dtype)
+             : StatedBytes(scheduled.call, members, peers_[op]->algorithm());
 }
 
 int64_t StepPlan::BytesSentBy(int op, int member) const {
@@ -324,6 +337,9 @@ StepPlan::Launch StepPlan::MakeCollective(int index) {
     };
   }
   const ScheduledOp& op = schedule_.ops[index];
+  if (communicators_[index] == nullptr) {  // of no elements
+    return [](cudaStream_t) { return OkStatus(); };
+  }
   return [&op, communicator = communicators_[index], send = AddressOf(op.send),
           receive = AddressOf(op.receive)](cudaStream_t stream) {
     return EnqueueCollective(*communicator, op.call, send, receive, stream);

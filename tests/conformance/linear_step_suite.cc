@@ -29,9 +29,7 @@ void CheckRun(const LinearRun& run, const Mesh& mesh) {
   ASSERT_TRUE(report.ok()) << report.status().ToString();
   for (const CollectiveReport& collective : report->collectives) {
     EXPECT_TRUE(collective.ok()) << collective.contract.name << " by " << collective.algorithm
-                                 << ": sent " << collective.bytes_sent << " bytes, contract "
-                                 << collective.contract.bytes << ", algorithm "
-                                 << collective.algorithm_bytes;
+                                 << " " << DescribeWrongBytes(collective);
   }
   EXPECT_TRUE(report->bytes_ok);
 }

@@ -171,6 +171,33 @@ TEST(StepReportTest, AByteMoreOrLessIsADefect) {
     EXPECT_FALSE(report.collectives[0].ok());
   }
   for (int64_t bytes : {79, 81, 0}) EXPECT_FALSE(Report(MakeResult(40, bytes)).bytes_ok);
+  EXPECT_EQ(DescribeWrongBytes(Report(MakeResult(39)).collectives[0]),
+            "moved 79 bytes, where ring sends 80 and the placements ask for at least 80");
+}
+
+// Everybody's whole array to all others, say: in fewer steps, and with more than two members more
+// than the least. That is no defect where the algorithm says so, and less can't be right.
+TEST(StepReportTest, AnAlgorithmMaySendMoreThanTheLeast) {
+  const StepReport more = Report(MakeResult(/*bytes_of_rank_1=*/60, /*algorithm_bytes=*/100));
+  EXPECT_TRUE(more.bytes_ok);
+  EXPECT_EQ(more.collectives[0].bytes_sent, 100);
+  EXPECT_EQ(more.collectives[0].algorithm_bytes, 100);
+  EXPECT_EQ(more.collectives[0].called_bytes, 80);
+  EXPECT_EQ(more.collectives[0].contract.bytes, 80);
+  EXPECT_FALSE(Report(MakeResult(/*bytes_of_rank_1=*/39, /*algorithm_bytes=*/79)).bytes_ok);
+}
+
+// Whatever the algorithm says, the calls must be what the placements ask for.
+TEST(StepReportTest, ACallOfOtherSizeIsADefect) {
+  for (int64_t elements : {9, 11}) {
+    TrainResult result = MakeResult();
+    for (RankRecord& rank : result.ranks) rank.schedule.ops[1].call.counts = {elements};
+    const StepReport report = Report(result);
+    EXPECT_FALSE(report.bytes_ok);
+    EXPECT_EQ(DescribeWrongBytes(report.collectives[0]), "moved 80 bytes, where its calls need " +
+                                                             std::to_string(8 * elements) +
+                                                             " and the placements ask for 80");
+  }
 }
 
 TEST(StepReportTest, ACollectiveThatNobodyRanIsADefect) {
@@ -198,6 +225,8 @@ TEST(StepReportTest, ACollectiveThatNobodyDeclaredIsADefect) {
   EXPECT_EQ(report.collectives[1].contract.name, "z");
   EXPECT_EQ(report.collectives[1].contract.bytes, 0);
   EXPECT_EQ(report.collectives[1].bytes_sent, 80);
+  EXPECT_EQ(DescribeWrongBytes(report.collectives[1]),
+            "moved 80 bytes, where no placement asks for any");
 }
 
 TEST(StepReportTest, NeedsATimedStep) {

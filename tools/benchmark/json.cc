@@ -91,6 +91,7 @@ Json BytesOf(const StepReport& steps) {
                            {"algorithm", collective.algorithm},
                            {"array_bytes", collective.array_bytes},
                            {"moved_bytes", collective.bytes_sent},
+                           {"algorithm_bytes", collective.algorithm_bytes},
                            {"contract_bytes", collective.contract.bytes},
                            {"time_us", collective.time_us},
                            {"algbw_gbps", collective.algbw_gbps},

@@ -111,7 +111,7 @@ std::string RenderCollectives(const ModeResult& mode) {
                   io::FormatDuration(collective.time_us * 1e3),
                   io::FormatRate(collective.algbw_gbps * 1e9, "B/s"),
                   io::FormatRate(collective.busbw_gbps * 1e9, "B/s"),
-                  collective.ok() ? "exact" : "WRONG BYTES"});
+                  collective.ok() ? "exact" : "WRONG BYTES: " + DescribeWrongBytes(collective)});
   }
   return "\n" + Indent(table.Render());
 }

@@ -31,7 +31,7 @@ std::string Verdict(const CollectiveResult& result) {
   for (const Row& row : result.rows) {
     checked += row.checked;
     wrong += row.wrong;
-    bytes_ok = bytes_ok && row.moved_bytes == row.contract_bytes;
+    bytes_ok = bytes_ok && row.bytes_ok();
   }
   return fmt::format("\nVerdict: {} of {} elements wrong; {}.\n", wrong, checked,
                      bytes_ok ? "each collective moved exactly the bytes it must"
@@ -74,6 +74,7 @@ Json ResultOf(const Row& row) {
           {"wrong", row.wrong},
           {"checked", row.checked},
           {"moved_bytes", row.moved_bytes},
+          {"algorithm_bytes", row.algorithm_bytes},
           {"contract_bytes", row.contract_bytes},
           {"ok", row.ok()}};
 }
@@ -94,17 +95,20 @@ std::string Render(const CollectiveOptions& options, const CollectiveResult& res
                    {"algbw GB/s"},
                    {"busbw GB/s"},
                    {"#wrong"},
-                   {"moved", Align::kLeft}});
+                   {"moved"},
+                   {"contract"},
+                   {"", Align::kLeft}});
   for (const Row& row : result.rows) {
     table.AddRow({std::string(Name(row.which.kind)), row.algorithm, row.in_place ? "yes" : "no",
                   std::to_string(row.which.bytes()), std::to_string(row.which.count()),
                   std::string(Name(row.which.dtype)), std::to_string(row.which.per_step),
                   fmt::format("{:.2f}", row.time_us.median), fmt::format("{:.2f}", row.time_us.min),
                   fmt::format("{:.2f}", row.algbw_gbps), fmt::format("{:.2f}", row.busbw_gbps),
-                  std::to_string(row.wrong),
-                  row.moved_bytes == row.contract_bytes
+                  std::to_string(row.wrong), std::to_string(row.moved_bytes),
+                  std::to_string(row.contract_bytes),
+                  row.bytes_ok()
                       ? "exact"
-                      : fmt::format("{}, must be {}", row.moved_bytes, row.contract_bytes)});
+                      : fmt::format("WRONG BYTES: {} by the algorithm", row.algorithm_bytes)});
   }
   return Head(options, result) + table.Render() + Verdict(result);
 }

@@ -57,6 +57,7 @@ class RankRun {
     int64_t sent = 0;
     for (const OpRecord& op : executor_->LastStep().ops) sent += op.bytes_sent;
     blob_.Number(sent);
+    blob_.Number(StatedBytes());
     Describe();
     return blob_.Take();
   }
@@ -96,6 +97,17 @@ class RankRun {
     return OkStatus();
   }
 
+  // By the collectives' algorithm; of a group's first member for the whole group.
+  int64_t StatedBytes() const {
+    int64_t stated = 0;
+    for (size_t i = 0; i < schedule_.ops.size(); ++i) {
+      const ScheduledOp& op = schedule_.ops[i];
+      if (op.action != Action::kCollective || op.group[0] != schedule_.rank) continue;
+      stated += executor_->ExpectedBytes(static_cast<int>(i));
+    }
+    return stated;
+  }
+
   // By the first collective: the others are like it.
   void Describe() {
     for (size_t i = 0; i < schedule_.ops.size(); ++i) {
@@ -128,10 +140,12 @@ StatusOr<Row> MakeRow(const Case& which, const Mesh& mesh, int steps,
     row.checked += blob.Int();
     row.wrong += blob.Int();
     row.moved_bytes += blob.Int();
+    row.algorithm_bytes += blob.Int();
     row.in_place = blob.Int() != 0;
     row.algorithm = blob.Text();
   }
   row.moved_bytes /= which.per_step;
+  row.algorithm_bytes /= which.per_step;
   row.time_us = QuantilesOf(std::move(slowest_us));
   if (row.time_us.median > 0) {
     row.algbw_gbps = static_cast<double>(which.bytes()) / (row.time_us.median * 1e3);

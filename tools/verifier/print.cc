@@ -13,10 +13,9 @@ std::string RenderMode(const bench::ModeResult& mode) {
   std::string text = "\n" + verify::ToString(*mode.equivalence);
   for (const CollectiveReport& collective : mode.steps.collectives) {
     if (collective.ok()) continue;
-    text += fmt::format("  WRONG: {} of {} over {} moved {} bytes, where the contract says {}\n",
-                        Name(collective.contract.kind), collective.contract.name,
-                        Name(collective.contract.axis), collective.bytes_sent,
-                        collective.contract.bytes);
+    text += fmt::format("  WRONG: {} of {} over {} {}\n", Name(collective.contract.kind),
+                        collective.contract.name, Name(collective.contract.axis),
+                        DescribeWrongBytes(collective));
   }
   for (const std::string& defect : mode.replica_defects) text += "  WRONG: " + defect + "\n";
   return text;

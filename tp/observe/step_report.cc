@@ -92,7 +92,10 @@ CollectiveReport ReportCollective(const ContractEntry& entry, const TrainResult&
       report.members = static_cast<int>(op.group.size());
       array_bytes += TotalElements(op.call) * SizeOf(op.call.dtype);
       report.bytes_sent += rank.op_steps.back().ops[index].bytes_sent;
-      if (op.group[0] == rank.schedule.rank) report.algorithm_bytes += rank.expected_bytes[index];
+      if (op.group[0] == rank.schedule.rank) {
+        report.called_bytes += MinimalElementsSent(op.call, report.members) * SizeOf(op.call.dtype);
+        report.algorithm_bytes += rank.expected_bytes[index];
+      }
       for (size_t step = 0; step < steps; ++step) {
         const OpRecord& record = rank.op_steps[step].ops[index];
         rank_us[step] += static_cast<double>(record.end_ns - record.begin_ns) / 1e3;
@@ -184,6 +187,19 @@ ProfileReport ReportProfile(const TrainResult& result, const Quantiles& timed) {
 }
 
 }  // namespace
+
+std::string DescribeWrongBytes(const CollectiveReport& collective) {
+  const std::string moved = "moved " + std::to_string(collective.bytes_sent) + " bytes, where ";
+  if (!collective.declared) return moved + "no placement asks for any";
+  const std::string contract = std::to_string(collective.contract.bytes);
+  if (collective.called_bytes != collective.contract.bytes) {
+    return moved + "its calls need " + std::to_string(collective.called_bytes) +
+           " and the placements ask for " + contract;
+  }
+  return moved + (collective.algorithm.empty() ? "its algorithm" : collective.algorithm) +
+         " sends " + std::to_string(collective.algorithm_bytes) +
+         " and the placements ask for at least " + contract;
+}
 
 Quantiles QuantilesOf(std::vector<double> values) {
   CHECK(!values.empty());

@@ -1,6 +1,6 @@
 // Collectives over peer memory against plain loops: every kind and algorithm, blocks of equal and
-// of different lengths, empty ones, in place and not, step after step, for 2 and 3 members. Members
-// of one GPU stand for GPUs that are not there; two GPUs, where they are used, are real.
+// of different lengths, empty ones, in place and not, step after step, for 2, 3, 4 and 8 members,
+// all on one GPU and spread over those that there are.
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "backends/nccl/peer_collective.h"
+#include "tests/backends/nccl/gpus.h"
 #include "tp/core/dtype.h"
 
 namespace tp::nccl {
@@ -256,21 +257,31 @@ void CheckAll(const std::vector<int>& devices) {
   }
 }
 
-class GpuPeersOfOneGpu : public testing::TestWithParam<int> {};
+class GpuPeersOf : public testing::TestWithParam<int> {};
 
-TEST_P(GpuPeersOfOneGpu, EveryCall) { CheckAll(std::vector<int>(GetParam(), 0)); }
+INSTANTIATE_TEST_SUITE_P(Members, GpuPeersOf, testing::Values(2, 3, 4, 8));
 
-INSTANTIATE_TEST_SUITE_P(Members, GpuPeersOfOneGpu, testing::Values(2, 3));
+TEST_P(GpuPeersOf, EveryCallOnOneGpu) {
+  ASSERT_GE(CountGpus(), 1);
+  CheckAll(std::vector<int>(GetParam(), 0));
+}
 
-TEST(GpuPeers, EveryCallBetweenTwoGpus) {
-  for (int device : {0, 1}) {
+TEST_P(GpuPeersOf, EveryCallBetweenGpus) {
+  const int gpus = std::min(CountGpus(), GetParam());
+  ASSERT_GE(gpus, 2) << "two GPUs at least";
+  for (int device = 0; device < gpus; ++device) {
     ASSERT_EQ(cudaSetDevice(device), cudaSuccess);
-    const cudaError_t enabled = cudaDeviceEnablePeerAccess(1 - device, 0);
-    ASSERT_TRUE(enabled == cudaSuccess || enabled == cudaErrorPeerAccessAlreadyEnabled)
-        << cudaGetErrorString(enabled);
-    cudaGetLastError();
+    for (int other = 0; other < gpus; ++other) {
+      if (other == device) continue;
+      const cudaError_t enabled = cudaDeviceEnablePeerAccess(other, 0);
+      ASSERT_TRUE(enabled == cudaSuccess || enabled == cudaErrorPeerAccessAlreadyEnabled)
+          << cudaGetErrorString(enabled);
+      cudaGetLastError();
+    }
   }
-  CheckAll({0, 1});
+  std::vector<int> devices;
+  for (int member = 0; member < GetParam(); ++member) devices.push_back(member % gpus);
+  CheckAll(devices);
 }
 
 // What waits for a member that never comes ends when it is told to.
@@ -294,9 +305,10 @@ TEST(GpuPeers, StopEndsWhatWaits) {
   }
 }
 
-// Shares and blocks add up to the least that can be; two members send the least directly, too.
+// What members send adds up to what the algorithm says, which is the least that can be, or for the
+// whole array sent to everybody p / 2 times that: with two members the same.
 TEST(PeerBytes, AddUp) {
-  for (int members : {2, 3, 8}) {
+  for (int members : {2, 3, 4, 5, 8}) {
     for (const Case& c : Cases(members, DType::kBFloat16)) {
       for (Peers peers : {Peers::kDirect, Peers::kBulk}) {
         const PeerAlgorithm algorithm = ChoosePeerAlgorithm(c.call, members, peers);
@@ -305,6 +317,7 @@ TEST(PeerBytes, AddUp) {
         const int64_t least = MinimalElementsSent(c.call, members) * SizeOf(c.call.dtype);
         const bool all_of_it =
             algorithm == PeerAlgorithm::kDirect && c.call.kind == CollectiveKind::kAllReduce;
+        EXPECT_EQ(sent, StatedBytes(c.call, members, algorithm)) << ToString(c.call);
         EXPECT_EQ(sent, all_of_it ? least * members / 2 : least) << ToString(c.call);
       }
     }
