@@ -26,16 +26,17 @@ enum class Peers {
   kAuto,    // all, in the way that was fastest where it was measured
   kNever,   // none
   kDirect,  // all, everybody sending to everybody: for what is small
+  kMedium,  // all, by two steps, writes and sums of shares: for what is neither
   kBulk,    // all, by copies and sums of shares: for what is large
 };
 
 constexpr std::string_view Name(Peers peers) {
-  constexpr std::string_view kNames[] = {"auto", "never", "direct", "bulk"};
+  constexpr std::string_view kNames[] = {"auto", "never", "direct", "medium", "bulk"};
   return kNames[static_cast<int>(peers)];
 }
 // Nothing for a text that is no name.
 constexpr std::optional<Peers> ParsePeers(std::string_view text) {
-  for (Peers peers : {Peers::kAuto, Peers::kNever, Peers::kDirect, Peers::kBulk}) {
+  for (Peers peers : {Peers::kAuto, Peers::kNever, Peers::kDirect, Peers::kMedium, Peers::kBulk}) {
     if (text == Name(peers)) return peers;
   }
   return std::nullopt;

@@ -135,7 +135,7 @@ class NcclExecutor : public Executor {
   cudaGraphExec_t& GraphOf(StepKind kind) { return graphs_[static_cast<int>(kind)]; }
 
   Status BeginProfile() {
-    if (rank_.options().share_gpus) {
+    if (rank_.shares_gpus()) {
       return InvalidArgument("kernels of ranks that share a GPU can't be told apart");
     }
     notes_.assign(schedule_.ops.size() + 1, {});

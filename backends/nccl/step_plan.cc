@@ -164,7 +164,7 @@ Status StepPlan::MakePeers() {
   for (size_t i = 0; i < collectives_.size(); ++i) {
     const ScheduledOp& op = schedule_.ops[collectives_[i]];
     if (!over_peers_[i] || TotalElements(op.call) == 0) continue;
-    TP_CUDA(LoadPeerKernels(op.call.dtype));
+    TP_CUDA(LoadPeerKernels(op.call.dtype, MemberCount(op)));
     const PeerAlgorithm algorithm =
         ChoosePeerAlgorithm(op.call, MemberCount(op), rank_.options().peers);
     peers_[collectives_[i]] = std::make_unique<PeerCollective>(
@@ -222,13 +222,13 @@ Status StepPlan::MakeEvents() {
   return OkStatus();
 }
 
-// A sum takes some multiprocessors and waits there for the other ranks. If the product behind it
-// takes them all first, here or on another rank, all ranks wait for the end of that product. In a
-// graph the sum comes first by itself; launched one by one it comes some microseconds late, so the
-// product waits for its begin. Not where other collectives may still hold the sum up.
+// A collective may take some multiprocessors and wait there for the other ranks. If the product
+// behind it takes them all first, here or on another rank, all ranks wait for the end of that
+// product. In a graph it comes first by itself; launched one by one it comes some microseconds
+// late, so the product waits for its begin. Not where other collectives may still hold the sum up.
 Status StepPlan::LetBegin(int collective) {
   if (peers_[collective] == nullptr) return OkStatus();
-  if (peers_[collective]->algorithm() != PeerAlgorithm::kShares) return OkStatus();
+  if (!peers_[collective]->MeetsOnMultiprocessors()) return OkStatus();
   const auto& ops = schedule_.ops;
   int before = collective - 1, behind = collective + 1;
   while (before >= 0 && ops[before].stream != Stream::kCommunication) --before;

@@ -104,7 +104,8 @@ constexpr LinearMode kModes[] = {LinearMode::kRow, LinearMode::kColumn};
 LinearRun RunInvariant(Backend& backend, const Mesh& mesh, const verify::LinearProblem& problem,
                        LinearMode mode, bool optimize = true) {
   StatusOr<LinearRun> run = RunLinear(backend, mesh, problem, mode, optimize, SumOrder::kInvariant);
-  CHECK(run.ok()) << run.status().ToString();
+  CHECK(run.ok()) << run.status().ToString() << ": " << Name(mode) << ", tp "
+                  << mesh.Size(Axis::kTp) << ", dp " << mesh.Size(Axis::kDp);
   EXPECT_EQ(run->result.replica_defects, std::vector<std::string>());
   const StatusOr<StepReport> report = MakeStepReport(run->program, mesh, run->result);
   CHECK(report.ok()) << report.status().ToString();

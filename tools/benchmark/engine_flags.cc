@@ -38,7 +38,7 @@ DEFINE_string(
     peers, "auto",
     "which collectives run over the GPUs' access to one another's memory: auto (all that "
     "have it, in the way that was measured to be fastest), never (NCCL runs them), or one "
-    "way for all: direct, bulk");
+    "way for all: direct, medium, bulk");
 DEFINE_int64(sum_part_bytes, -1,
              "cut the sums of products over ranks into parts of at least so many bytes, which "
              "overlap with the products; 0: don't; -1: the backend's own choice");
@@ -143,7 +143,7 @@ Status ParseNames(BenchOptions& options) {
   options.algorithm = *algorithm;
   TP_RETURN_IF_ERROR(ParseReduction(options));
   const auto peers = nccl::ParsePeers(FLAGS_peers);
-  if (!peers) return BadValue("peers", FLAGS_peers, "auto, never, direct or bulk");
+  if (!peers) return BadValue("peers", FLAGS_peers, "auto, never, direct, medium or bulk");
   options.peers = *peers;
   if (FLAGS_scheduler != "free" && FLAGS_scheduler != "seeded") {
     return BadValue("scheduler", FLAGS_scheduler, "free or seeded");

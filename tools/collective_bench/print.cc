@@ -55,7 +55,8 @@ Json ConfigOf(const CollectiveOptions& options) {
           {"per_step", options.per_step},
           {"steps", engine.steps},
           {"warmup", engine.warmup},
-          {"graph", engine.graph}};
+          {"graph", engine.graph},
+          {"peers", nccl::Name(engine.peers)}};
 }
 
 Json ResultOf(const Row& row) {

@@ -168,7 +168,7 @@ TEST_P(GpuProcessesOf, GiveTheBitsOfThreads) {
 INSTANTIATE_TEST_SUITE_P(Peers, GpuProcessesOf,
                          testing::Values(std::pair(2, Peers::kNever), std::pair(2, Peers::kDirect),
                                          std::pair(2, Peers::kBulk), std::pair(4, Peers::kDirect),
-                                         std::pair(4, Peers::kBulk)),
+                                         std::pair(4, Peers::kMedium), std::pair(4, Peers::kBulk)),
                          [](const auto& info) {
                            return fmt::format("{}_{}", Name(info.param.second), info.param.first);
                          });

@@ -50,7 +50,8 @@ StatusOr<TrainResult> Profile(bool graph, Peers peers, LinearMode mode, int tp, 
 }
 
 bool IsCollective(const std::string& kernel) {
-  for (const char* name : {"ncclDevKernel", "ExchangeKernel", "ShareSumKernel", "MeetingKernel"}) {
+  for (const char* name : {"ncclDevKernel", "ExchangeKernel", "TwoStepKernel", "ShareSumKernel",
+                           "WriteKernel", "MeetingKernel"}) {
     if (kernel.find(name) != std::string::npos) return true;
   }
   return false;
@@ -59,7 +60,8 @@ bool IsCollective(const std::string& kernel) {
 TEST(GpuProfile, EveryOpHasItsKernels) {
   for (const auto& [graph, peers] :
        {std::pair(true, Peers::kDirect), std::pair(true, Peers::kBulk),
-        std::pair(true, Peers::kNever), std::pair(false, Peers::kBulk)}) {
+        std::pair(true, Peers::kMedium), std::pair(true, Peers::kNever),
+        std::pair(false, Peers::kBulk)}) {
     for (LinearMode mode : {LinearMode::kRow, LinearMode::kColumn}) {
       for (const auto& [tp, dp] :
            {std::pair(2, 1), std::pair(1, 2), std::pair(4, 1), std::pair(2, 2), std::pair(8, 1)}) {
@@ -137,9 +139,9 @@ TEST(GpuProfile, LargeProductsAccessMemoryWidely) {
 TEST(GpuProfile, RanksThatShareAGpuAreRefused) {
   const auto backend = MakeBackend({.gemm_search = false, .share_gpus = true});
   ASSERT_TRUE(backend.ok()) << backend.status().ToString();
-  const Mesh mesh = *Mesh::Create(2, 1);
+  const Mesh mesh = *Mesh::Create(CountGpus(), 2);
   const Program program = *MakeLinearStep({}, mesh);
-  const Status status = (*backend)->Run(2, [&](RankContext& context) -> Status {
+  const Status status = (*backend)->Run(mesh.world(), [&](RankContext& context) -> Status {
     TP_ASSIGN_OR_RETURN(const Schedule schedule, Lower(program, mesh, context.rank()));
     TP_ASSIGN_OR_RETURN(const auto executor, context.MakeExecutor(schedule));
     return executor->Profile(true);
