@@ -48,8 +48,9 @@ struct Options {
   bool tf32 = false;        // let fp32 matrix products round their inputs to tf32
   bool gemm_search = true;  // measure cuBLASLt's candidates; otherwise take its first
   Peers peers = Peers::kAuto;
-  // Let rank r use GPU r modulo their number, where there are fewer GPUs than ranks. For tests:
-  // what ranks share they take turns at, NCCL refuses to run, and nothing can be profiled.
+  // Let rank r use GPU r modulo their number, where there are fewer GPUs than ranks. For tests of
+  // what succeeds: ranks take turns, NCCL refuses to run, nothing can be profiled, and after a
+  // failure one may wait for ever for a GPU on which another one's kernel waits for it.
   bool share_gpus = false;
   LowerOptions lower{.sum_part_bytes = int64_t{8} << 20};
 };
