@@ -87,6 +87,9 @@ struct Operand {
   int rows, columns, stride;
 };
 
+// So small that a call of BLAS costs more than the product; Eigen draws the same line.
+bool IsSmall(const Matrix& a, const Matrix& c) { return a.columns + c.rows + c.columns < 20; }
+
 // BLAS counts in int.
 bool FitsBlas(const Matrix& m) {
   return std::max({m.rows, m.columns, m.row_stride, m.column_stride}) <=
@@ -126,7 +129,7 @@ template <typename T>
 void NativeGemm(const Matrix& a, const Matrix& b, const Matrix* bias, const Matrix& c) {
   if (a.columns == 0) return Begin<T>(bias, c);
   const Blas* const blas = LoadedBlas();
-  if (blas == nullptr || !FitsBlas(a) || !FitsBlas(b) || !FitsBlas(c)) {
+  if (blas == nullptr || IsSmall(a, c) || !FitsBlas(a) || !FitsBlas(b) || !FitsBlas(c)) {
     Begin<T>(bias, c);
     return Accumulate<T>(a, b, c);
   }
