@@ -13,6 +13,7 @@
 #include "tools/benchmark/profile.h"
 #include "tools/benchmark/run.h"
 #include "tools/io/atomic_file.h"
+#include "tp/core/contain.h"
 
 namespace tp::bench {
 namespace {
@@ -46,10 +47,14 @@ StatusOr<bool> Main(int argc, char** argv) {
 int main(int argc, char** argv) {
   google::InitGoogleLogging(argv[0]);
   FLAGS_logtostderr = true;
-  const tp::StatusOr<bool> ok = tp::bench::Main(argc, argv);
-  if (!ok.ok()) {
-    std::fprintf(stderr, "bench: %s\n", ok.status().message().c_str());
+  bool ok = false;
+  const tp::Status status = tp::Contain([&]() -> tp::Status {
+    TP_ASSIGN_OR_RETURN(ok, tp::bench::Main(argc, argv));
+    return tp::OkStatus();
+  });
+  if (!status.ok()) {
+    std::fprintf(stderr, "bench: %s\n", status.message().c_str());
     return 1;
   }
-  return *ok ? 0 : 1;
+  return ok ? 0 : 1;
 }

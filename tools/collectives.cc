@@ -12,6 +12,7 @@
 #include "tools/collective_bench/print.h"
 #include "tools/collective_bench/run.h"
 #include "tools/io/atomic_file.h"
+#include "tp/core/contain.h"
 
 namespace tp::collective_bench {
 namespace {
@@ -36,10 +37,14 @@ StatusOr<bool> Main(int argc, char** argv) {
 int main(int argc, char** argv) {
   google::InitGoogleLogging(argv[0]);
   FLAGS_logtostderr = true;
-  const tp::StatusOr<bool> ok = tp::collective_bench::Main(argc, argv);
-  if (!ok.ok()) {
-    std::fprintf(stderr, "collectives: %s\n", ok.status().message().c_str());
+  bool ok = false;
+  const tp::Status status = tp::Contain([&]() -> tp::Status {
+    TP_ASSIGN_OR_RETURN(ok, tp::collective_bench::Main(argc, argv));
+    return tp::OkStatus();
+  });
+  if (!status.ok()) {
+    std::fprintf(stderr, "collectives: %s\n", status.message().c_str());
     return 1;
   }
-  return *ok ? 0 : 1;
+  return ok ? 0 : 1;
 }

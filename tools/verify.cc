@@ -12,6 +12,7 @@
 #include "tools/verifier/options.h"
 #include "tools/verifier/print.h"
 #include "tools/verifier/run.h"
+#include "tp/core/contain.h"
 
 namespace tp::verifier {
 namespace {
@@ -38,10 +39,14 @@ StatusOr<bool> Main(int argc, char** argv) {
 int main(int argc, char** argv) {
   google::InitGoogleLogging(argv[0]);
   FLAGS_logtostderr = true;
-  const tp::StatusOr<bool> ok = tp::verifier::Main(argc, argv);
-  if (!ok.ok()) {
-    std::fprintf(stderr, "verify: %s\n", ok.status().message().c_str());
+  bool ok = false;
+  const tp::Status status = tp::Contain([&]() -> tp::Status {
+    TP_ASSIGN_OR_RETURN(ok, tp::verifier::Main(argc, argv));
+    return tp::OkStatus();
+  });
+  if (!status.ok()) {
+    std::fprintf(stderr, "verify: %s\n", status.message().c_str());
     return 1;
   }
-  return *ok ? 0 : 1;
+  return ok ? 0 : 1;
 }

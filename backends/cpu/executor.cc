@@ -1,5 +1,6 @@
 #include "backends/cpu/executor.h"
 
+#include <glog/logging.h>
 #include <sched.h>
 #include <unistd.h>
 

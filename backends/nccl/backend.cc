@@ -15,6 +15,7 @@
 #include "backends/nccl/rank.h"
 #include "backends/nccl/tcp_control.h"
 #include "backends/nccl/wait.h"
+#include "tp/core/contain.h"
 
 namespace tp::nccl {
 namespace {
@@ -64,7 +65,7 @@ void RunRank(int device, Control& control, const Options& options,
     return;
   }
   NcclRankContext context(**rank);
-  const Status status = body(context);
+  const Status status = Contain([&] { return body(context); });
   if (!status.ok()) [[maybe_unused]]
     const Status reported = (*rank)->Fail(status);
 }
@@ -164,8 +165,14 @@ class NcclBackend : public Backend {
     const std::vector<std::unique_ptr<Control>> controls = MakeLocalControls(world);
     std::vector<std::thread> threads;
     for (int rank = 0; rank < world; ++rank) {
-      threads.emplace_back(
-          [&, rank] { RunRank(DeviceOf(rank, devices), *controls[rank], options_, body); });
+      const Status started = Contain([&] {
+        threads.emplace_back(
+            [&, rank] { RunRank(DeviceOf(rank, devices), *controls[rank], options_, body); });
+        return OkStatus();
+      });
+      if (started.ok()) continue;
+      controls[rank]->Fail(started);
+      break;
     }
     for (std::thread& thread : threads) thread.join();
     return controls[0]->NamedFailure();

@@ -45,6 +45,8 @@ bool IsIn(std::string_view path, std::string_view folder) {
   return path.size() > folder.size() && path.starts_with(folder) && path[folder.size()] == '/';
 }
 
+bool IsHeader(std::string_view path) { return path.ends_with(".h") || path.ends_with(".cuh"); }
+
 bool IsOurs(std::string_view path) {
   constexpr std::string_view kParts[] = {"tp", "sim", "backends", "tools", "tests"};
   return std::any_of(std::begin(kParts), std::end(kParts),
@@ -63,6 +65,9 @@ std::string_view FolderOf(std::string_view path) {
 std::string ObjectionToInclude(std::string_view from, std::string_view included) {
   if (included.starts_with(".")) return "paths begin at the repository's root";
   if (!IsOurs(included)) {
+    if (included.starts_with("glog/") && IsHeader(from) && !IsIn(from, "tests")) {
+      return "a header hands no CHECK and LOG on to those who include it; only .cc files take glog";
+    }
     for (const Library& library : kLibraries) {
       if (!included.starts_with(library.prefix)) continue;
       // A test may use what it tests is made of.

@@ -1,5 +1,6 @@
 // The same bits for every number of ranks, in both modes: all results of training, end to end.
 
+#include <glog/logging.h>
 #include <gtest/gtest.h>
 
 #include <cmath>

@@ -2,6 +2,7 @@
 
 #include "tp/program/program.h"
 
+#include <glog/logging.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

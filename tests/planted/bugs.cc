@@ -1,5 +1,7 @@
 #include "tests/planted/bugs.h"
 
+#include <glog/logging.h>
+
 #include <algorithm>
 #include <utility>
 

@@ -1,5 +1,7 @@
 #include "tests/planted/edits.h"
 
+#include <glog/logging.h>
+
 #include <algorithm>
 #include <string>
 #include <utility>

@@ -1,5 +1,7 @@
 #include "tests/planted/trial.h"
 
+#include <glog/logging.h>
+
 #include <algorithm>
 #include <cctype>
 #include <set>

@@ -154,7 +154,7 @@ TEST(BenchTest, RefusesWrongFlags) {
   ExpectRefusal("--dtype=tf32", "tf32 is a mode of GPUs");
   ExpectRefusal("stray", "'stray' is no flag");
   ExpectRefusal("--tp=70000 --dp=70000", "ranks");
-  ExpectRefusal("--in_features=4000000 --out_features=4000000", "of memory at the least");
+  ExpectRefusal("--in_features=4000000 --out_features=4000000", "of memory, and ");
 }
 
 TEST(BenchTest, RefusesWhatItCannotWrite) {

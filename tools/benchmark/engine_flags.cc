@@ -9,6 +9,7 @@
 
 #include "fmt/format.h"
 #include "tools/io/paths.h"
+#include "tp/core/version.h"
 
 DEFINE_string(backend, "sim", "where the ranks run: sim (threads on this CPU) or nccl (GPUs)");
 DEFINE_string(mode, "both", "how W is split over tp: row, column or both");
@@ -163,6 +164,7 @@ Status ParseFlags(int argc, char** argv, const HelpText& help) {
     PrintHelp(help);
     std::exit(0);
   }
+  gflags::SetVersionString(kVersion);
   gflags::ParseCommandLineFlags(&argc, &argv, /*remove_flags=*/true);
   if (argc == 1) return OkStatus();
   return InvalidArgument(

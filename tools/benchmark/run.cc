@@ -11,6 +11,7 @@
 #include "tools/io/progress.h"
 #include "tools/io/table.h"
 #include "tp/model/linear_step.h"
+#include "tp/schedule/lower.h"
 #include "tp/verify/compare.h"
 
 namespace tp::bench {
@@ -35,37 +36,64 @@ LinearStepOptions StepOf(const BenchOptions& options, LinearMode mode) {
   return step;
 }
 
-// Refuses what cannot fit, because the system would rather kill the process than refuse itself.
-Status CheckMemory(const BenchOptions& options) {
+// What training with a program holds at once on this machine.
+struct HostBytes {
+  double at_work = 0;  // the ranks' buffers, and results on their way to rank 0, twice: packed, too
+  double results = 0;  // whole tensors
+};
+
+StatusOr<HostBytes> HostBytesOf(const Backend& backend, const Program& program, const Mesh& mesh,
+                                bool buffers_on_host) {
+  HostBytes bytes;
+  for (int rank = 0; rank < mesh.world(); ++rank) {
+    TP_ASSIGN_OR_RETURN(const Schedule schedule, Lower(program, mesh, rank, backend.HowToLower()));
+    for (const Buffer& buffer : schedule.buffers) {
+      if (buffers_on_host) bytes.at_work += static_cast<double>(buffer.bytes());
+    }
+    for (const char* name : {"y", "dx", "dw", "db", "w", "b"}) {
+      const Binding& result = schedule.BindingOf(name);
+      const auto width = static_cast<double>(SizeOf(result.dtype));
+      bytes.at_work += 2 * width * static_cast<double>(result.view.size());
+      if (rank == 0) bytes.results += width * static_cast<double>(NumElements(result.shape));
+    }
+  }
+  return bytes;
+}
+
+// Refuses what cannot fit, before anything is allocated. Both modes' results are kept to the end.
+Status CheckMemory(const Backend& backend, const Mesh& mesh, const BenchOptions& options) {
   const auto tokens = static_cast<double>(options.tokens);
   const auto in = static_cast<double>(options.in_features);
   const auto out = static_cast<double>(options.out_features);
   const double elements = tokens * in + tokens * out + in * out;
-  // At the least: the inputs and the results as whole tensors, the ranks' parts of both on their
-  // way to rank 0, and the reference's inputs in fp64.
-  const double width = static_cast<double>(SizeOf(options.dtype));
-  const double needed = elements * (4 * width + (options.verify == VerifyMode::kOff ? 0 : 8));
-  const std::optional<double> available = io::AvailableMemoryBytes();
-  if (!available || needed <= *available) return OkStatus();
-  return Unavailable(fmt::format(
-      "{} tokens x {} -> {} features in {} need {} of memory at the least, and {} are available; "
-      "take smaller sizes{}",
-      options.tokens, options.in_features, options.out_features, Name(options.dtype),
-      io::FormatBytes(static_cast<int64_t>(needed)),
-      io::FormatBytes(static_cast<int64_t>(*available)),
-      options.verify == VerifyMode::kOff ? "" : ", or --verify=off"));
+  const bool verified = options.verify != VerifyMode::kOff;
+  double needed = 0;
+  double at_work = 0;  // while a mode trains, or is verified, whichever takes more
+  if (verified) {
+    // The reference's inputs, and what it works out about each element that it looks at: measured.
+    const double whole = options.verify == VerifyMode::kFull ? 0 : 3 * tokens * in * out;
+    needed = 8 * elements;
+    at_work = 64 * elements * std::min(1.0, kAutoMultiplyAdds / std::max(whole, 1.0));
+  }
+  for (LinearMode mode : options.modes) {
+    TP_ASSIGN_OR_RETURN(const Program program, MakeLinearStep(StepOf(options, mode), mesh));
+    TP_ASSIGN_OR_RETURN(const HostBytes bytes,
+                        HostBytesOf(backend, program, mesh, options.backend == "sim"));
+    at_work = std::max(at_work, bytes.at_work);
+    needed += bytes.results;
+  }
+  return io::CheckFits(
+      needed + at_work,
+      fmt::format("{} tokens x {} -> {} features in {} on {} ranks", options.tokens,
+                  options.in_features, options.out_features, Name(options.dtype), mesh.world()),
+      verified ? "take smaller sizes, or --verify=off" : "take smaller sizes");
 }
 
 // What this backend or machine can't do, and what nobody can.
 Status CheckRun(const Backend& backend, const BenchOptions& options) {
   TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(options.tp, options.dp));
   TP_RETURN_IF_ERROR(backend.Check(mesh.world(), options.dtype));
-  for (LinearMode mode : options.modes) {
-    if (auto program = MakeLinearStep(StepOf(options, mode), mesh); !program.ok()) {
-      return program.status();
-    }
-  }
-  return CheckMemory(options);
+  return CheckMemory(backend, mesh, options);
 }
 
 StatusOr<ModeResult> RunMode(Backend& backend, const Mesh& mesh, const BenchOptions& options,

@@ -166,7 +166,6 @@ std::vector<Case> CasesOf(const CollectiveOptions& options) {
   return cases;
 }
 
-// Refuses what cannot fit, because the system would rather kill the process than refuse itself.
 Status CheckMemory(const CollectiveOptions& options, int world) {
   if (options.engine.backend != "sim") return OkStatus();
   double needed = 0;
@@ -176,13 +175,10 @@ Status CheckMemory(const CollectiveOptions& options, int world) {
     needed = std::max(needed,
                       static_cast<double>(which.bytes()) * world * (arrays * which.per_step + 1));
   }
-  const std::optional<double> available = io::AvailableMemoryBytes();
-  if (!available || needed <= *available) return OkStatus();
-  return Unavailable(fmt::format(
-      "collectives of {} between {} ranks need {} of memory, and {} are available; take a smaller "
-      "--max_bytes or --per_step",
-      io::FormatBytes(options.Sizes().back()), world, io::FormatBytes(std::llround(needed)),
-      io::FormatBytes(std::llround(*available))));
+  return io::CheckFits(needed,
+                       fmt::format("collectives of {} between {} ranks",
+                                   io::FormatBytes(options.Sizes().back()), world),
+                       "take a smaller --max_bytes or --per_step");
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "tp/observe/step_report.h"
 
+#include <glog/logging.h>
+
 #include <algorithm>
 #include <cmath>
 #include <functional>

@@ -1,5 +1,7 @@
 #include "tp/optim/sgd.h"
 
+#include <glog/logging.h>
+
 #include "tp/program/ops.h"
 
 namespace tp {

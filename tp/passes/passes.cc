@@ -1,5 +1,7 @@
 #include "tp/passes/passes.h"
 
+#include <glog/logging.h>
+
 #include <algorithm>
 #include <optional>
 #include <tuple>

@@ -1,5 +1,7 @@
 #include "tp/program/ops.h"
 
+#include <glog/logging.h>
+
 #include <utility>
 
 #include "tp/program/rules.h"

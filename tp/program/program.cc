@@ -1,5 +1,7 @@
 #include "tp/program/program.h"
 
+#include <glog/logging.h>
+
 #include <algorithm>
 
 #include "tp/program/rules.h"

@@ -1,5 +1,7 @@
 #include "tp/schedule/draft.h"
 
+#include <glog/logging.h>
+
 #include "tp/schedule/local_part.h"
 
 namespace tp {

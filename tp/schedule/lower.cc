@@ -1,5 +1,7 @@
 #include "tp/schedule/lower.h"
 
+#include <glog/logging.h>
+
 #include <string>
 #include <utility>
 #include <vector>

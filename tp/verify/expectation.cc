@@ -1,6 +1,7 @@
 #include "tp/verify/expectation.h"
 
 #include <fmt/format.h>
+#include <glog/logging.h>
 
 #include <algorithm>
 #include <numeric>
