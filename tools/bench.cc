@@ -1,7 +1,7 @@
 // bench: trains one linear layer in row and column mode, times both, and proves that they agree.
 //
 // Exit status: 0 if every check held; 1 if one did not, or for input that can't be used, with one
-// line on stderr that says what and where.
+// line on stderr that says what and where; 3 if none failed, but one could not be decided.
 
 #include <glog/logging.h>
 
@@ -12,12 +12,13 @@
 #include "tools/benchmark/print.h"
 #include "tools/benchmark/profile.h"
 #include "tools/benchmark/run.h"
+#include "tools/benchmark/verdict.h"
 #include "tools/io/atomic_file.h"
 
 namespace tp::bench {
 namespace {
 
-StatusOr<bool> Main(int argc, char** argv) {
+StatusOr<verify::Outcome> Main(int argc, char** argv) {
   TP_ASSIGN_OR_RETURN(BenchOptions options, ParseCommandLine(argc, argv));
   // Before the long work: what would be written must be writable.
   if (!options.json.empty()) TP_RETURN_IF_ERROR(io::CheckWritable(options.json));
@@ -28,7 +29,7 @@ StatusOr<bool> Main(int argc, char** argv) {
     TP_RETURN_IF_ERROR(PrepareTraceFolders(options, options.tp * options.dp));
   }
   TP_ASSIGN_OR_RETURN(const BenchResult result, RunBench(*backend, options));
-  if (!backend->IsRoot()) return true;
+  if (!backend->IsRoot()) return verify::Outcome::kOk;
   std::fputs(Render(options, result).c_str(), stdout);
   if (!options.dump.empty()) TP_RETURN_IF_ERROR(DumpTensors(options, result));
   for (const ModeResult& mode : result.modes) {
@@ -37,7 +38,7 @@ StatusOr<bool> Main(int argc, char** argv) {
   if (!options.json.empty()) {
     TP_RETURN_IF_ERROR(io::WriteFileAtomically(options.json, ToJson(options, result)));
   }
-  return result.ok();
+  return result.outcome();
 }
 
 }  // namespace
@@ -46,10 +47,10 @@ StatusOr<bool> Main(int argc, char** argv) {
 int main(int argc, char** argv) {
   google::InitGoogleLogging(argv[0]);
   FLAGS_logtostderr = true;
-  const tp::StatusOr<bool> ok = tp::bench::Main(argc, argv);
-  if (!ok.ok()) {
-    std::fprintf(stderr, "bench: %s\n", ok.status().message().c_str());
+  const tp::StatusOr<tp::verify::Outcome> outcome = tp::bench::Main(argc, argv);
+  if (!outcome.ok()) {
+    std::fprintf(stderr, "bench: %s\n", outcome.status().message().c_str());
     return 1;
   }
-  return *ok ? 0 : 1;
+  return tp::bench::ExitStatusOf(*outcome);
 }

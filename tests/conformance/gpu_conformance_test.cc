@@ -67,7 +67,7 @@ TEST(GpuConformance, AgreesWithTheCpu) {
             problem, {"cpu", &on_cpu->observed, ModelOf(problem, mode, mesh)},
             {"gpu", &on_gpu->observed, ModelOf(problem, mode, mesh)}, {.full = true});
         ASSERT_TRUE(report.ok()) << report.status().ToString();
-        EXPECT_TRUE(report->ok) << verify::ToString(*report);
+        EXPECT_TRUE(report->ok()) << verify::ToString(*report);
       }
     }
   }

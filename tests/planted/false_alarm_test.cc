@@ -125,7 +125,7 @@ verify::Observed Observe(const Configuration& drawn, LinearMode mode,
 
 void ExpectAgreement(const StatusOr<verify::Report>& report) {
   if (!report.ok()) RC_FAIL(report.status().ToString());
-  if (!report->ok) RC_FAIL(ToString(*report));
+  if (!report->ok()) RC_FAIL(ToString(*report));
 }
 
 // All of it, or as little as a sample can be.

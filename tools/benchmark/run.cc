@@ -5,6 +5,7 @@
 #include "backends/cpu/backend.h"
 #include "backends/nccl/backend.h"
 #include "fmt/format.h"
+#include "tools/benchmark/watch.h"
 #include "tools/io/atomic_file.h"
 #include "tools/io/memory.h"
 #include "tools/io/npy.h"
@@ -12,6 +13,7 @@
 #include "tools/io/table.h"
 #include "tp/model/linear_step.h"
 #include "tp/verify/compare.h"
+#include "tp/verify/steps.h"
 
 namespace tp::bench {
 namespace {
@@ -44,7 +46,11 @@ Status CheckMemory(const BenchOptions& options) {
   // At the least: the inputs and the results as whole tensors, the ranks' parts of both on their
   // way to rank 0, and the reference's inputs in fp64.
   const double width = static_cast<double>(SizeOf(options.dtype));
-  const double needed = elements * (4 * width + (options.verify == VerifyMode::kOff ? 0 : 8));
+  const bool verified = options.verify != VerifyMode::kOff;
+  // A watched step is with its ranks, on its way to rank 0, and whole.
+  const double watched =
+      verified ? 3 * WatchedBytes(options) * static_cast<double>(WatchedSteps(options).size()) : 0;
+  const double needed = elements * (4 * width + (verified ? 8 : 0)) + watched;
   const std::optional<double> available = io::AvailableMemoryBytes();
   if (!available || needed <= *available) return OkStatus();
   return Unavailable(fmt::format(
@@ -52,8 +58,7 @@ Status CheckMemory(const BenchOptions& options) {
       "take smaller sizes{}",
       options.tokens, options.in_features, options.out_features, Name(options.dtype),
       io::FormatBytes(static_cast<int64_t>(needed)),
-      io::FormatBytes(static_cast<int64_t>(*available)),
-      options.verify == VerifyMode::kOff ? "" : ", or --verify=off"));
+      io::FormatBytes(static_cast<int64_t>(*available)), verified ? ", or --verify=off" : ""));
 }
 
 // What this backend or machine can't do, and what nobody can.
@@ -79,6 +84,8 @@ StatusOr<ModeResult> RunMode(Backend& backend, const Mesh& mesh, const BenchOpti
   train.steps = options.steps;
   train.time_products = options.floor;
   train.profiled_steps = options.profile ? options.steps : 0;
+  const bool by_steps = options.verify != VerifyMode::kOff && data.lane == verify::Lane::kBounded;
+  if (by_steps) train.watched = WatchedSteps(options);
   io::ProgressBar bar(std::string(Name(mode)), options.warmup + options.steps);
   train.progress = [&bar](int done) { bar.Update(done); };
   TP_ASSIGN_OR_RETURN(TrainResult trained, Train(backend, mesh, program, data.sources, train));
@@ -94,6 +101,7 @@ StatusOr<ModeResult> RunMode(Backend& backend, const Mesh& mesh, const BenchOpti
   }
   result.ranks = MakeRankReport(trained);
   result.replica_defects = std::move(trained.replica_defects);
+  const std::vector<verify::ObservedStep> steps = TakeWatched(trained);
   result.observed.y = std::move(trained.first.at("y"));
   result.observed.dx = std::move(trained.first.at("dx"));
   result.observed.dw = std::move(trained.first.at("dw"));
@@ -105,6 +113,10 @@ StatusOr<ModeResult> RunMode(Backend& backend, const Mesh& mesh, const BenchOpti
   TP_ASSIGN_OR_RETURN(result.equivalence,
                       verify::VerifyLinear(data.problem, result.observed, ModelOf(options, mode),
                                            VerifyOptionsOf(options, data.lane)));
+  if (steps.empty()) return result;
+  TP_ASSIGN_OR_RETURN(result.step_by_step,
+                      verify::VerifySteps(data.problem, steps, ModelOf(options, mode),
+                                          VerifyOptionsOf(options, data.lane).sample));
   return result;
 }
 
@@ -134,12 +146,18 @@ verify::NumericModel ModelOf(const BenchOptions& options, LinearMode mode) {
   return model;
 }
 
-bool BenchResult::ok() const {
-  const bool modes_ok = std::all_of(modes.begin(), modes.end(), [](const ModeResult& mode) {
-    return mode.steps.bytes_ok && mode.replica_defects.empty() &&
-           (!mode.equivalence || mode.equivalence->ok);
-  });
-  return modes_ok && (!between_modes || between_modes->ok);
+verify::Outcome BenchResult::outcome() const {
+  verify::Outcome gravest = verify::Outcome::kOk;
+  const auto add = [&](const std::optional<verify::Report>& report) {
+    if (report) gravest = Worse(gravest, report->outcome());
+  };
+  for (const ModeResult& mode : modes) {
+    if (!mode.steps.bytes_ok || !mode.replica_defects.empty()) return verify::Outcome::kFail;
+    add(mode.equivalence);
+    add(mode.step_by_step);
+  }
+  add(between_modes);
+  return gravest;
 }
 
 double FlopsPerStep(const BenchOptions& options) {

@@ -25,7 +25,8 @@ struct ContractEntry {
   CollectiveKind kind = CollectiveKind::kAllReduce;
   Axis axis = Axis::kTp;
   Phase phase = Phase::kForward;
-  int64_t bytes = 0;  // sent by all ranks together, in one step
+  int64_t bytes = 0;   // sent by all ranks together, in one step
+  ValueId value = -1;  // the one called `name`
 };
 
 // One entry for each redistribute that communicates on `mesh`, two where it completes a sum tree,

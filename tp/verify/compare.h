@@ -19,7 +19,7 @@ struct VerifyOptions {
 };
 
 // Holds `observed` against the reference. The exact lane proves first that the problem leaves no
-// room for rounding (exact.h). A difference is a report that is not ok, not an error.
+// room for rounding (exact.h). A difference is a report whose outcome is kFail, not an error.
 //
 // Where the sample leaves features out, the loss of the first step is checked against the observed
 // Y instead, and the later losses are not checked: the report says so.

@@ -133,11 +133,11 @@ double ErrorModel::LossGradientError(double residual, double y_error) const {
 double ErrorModel::UpdateError(double updated, double gradient, double gradient_error) const {
   // Rounding the learning rate and the product. A rate below the normal range loses more.
   const double step = gradient + gradient_error;
-  const double computed =
-      learning_rate_ * gradient_error + Gamma(2, wide_) * learning_rate_ * step +
-      (1 + Gamma(2, wide_)) * wide_underflow_ * step +
-      Gamma(3, kDoubleRoundoff) * (updated + 2 * learning_rate_ * step) + wide_underflow_ +
-      kDoubleUnderflow;
+  const double computed = learning_rate_ * gradient_error +
+                          Gamma(2, wide_) * learning_rate_ * step +
+                          (1 + Gamma(2, wide_)) * wide_underflow_ * step +
+                          Gamma(3, kDoubleRoundoff) * (updated + 2 * learning_rate_ * step) +
+                          wide_underflow_ + kDoubleUnderflow;
   return (computed + store_ * (updated + computed) + underflow_) * slack_;
 }
 
@@ -166,8 +166,7 @@ Panel FeatureErrors::Drift() const {
   AddAbsProduct(inputs_.x(), 0, inputs_.in_features(), w_, &drift);
   for (int64_t m = 0; m < inputs_.tokens(); ++m) {
     for (int f = 0; f < kPanelWidth; ++f) {
-      drift[m][f] =
-          std::min(drift[m][f] + b_[f], model_.row_norm(m) * norm_[f]) * model_.slack();
+      drift[m][f] = std::min(drift[m][f] + b_[f], model_.row_norm(m) * norm_[f]) * model_.slack();
     }
   }
   return drift;
@@ -188,15 +187,15 @@ void FeatureErrors::Compute(const FeatureReference& reference) {
   for (int64_t m = 0; m < tokens; ++m) {
     for (int f = 0; f < kPanelWidth; ++f) {
       const double moved = drift[m][f];
-      const double rounded = model_.OutputError(
-          std::abs(reference.y()[m][f]) + moved, y_[m][f], reference.product().shares[m][f] + moved,
-          std::abs(reference.b()[f]) + b_[f]);
+      const double rounded = model_.OutputError(std::abs(reference.y()[m][f]) + moved, y_[m][f],
+                                                reference.product().shares[m][f] + moved,
+                                                std::abs(reference.b()[f]) + b_[f]);
       y_[m][f] = (moved + rounded) * model_.slack();
       dy_drift[m][f] = model_.loss_slope() * moved * model_.slack();
       const double error =
           model_.LossGradientError(std::abs(reference.residual()[m][f]) + moved, rounded);
-      dy[m][f] = model_.Operand(std::abs(reference.dy()[m][f]) + dy_drift[m][f], error,
-                                model_.dw(), tokens);
+      dy[m][f] = model_.Operand(std::abs(reference.dy()[m][f]) + dy_drift[m][f], error, model_.dw(),
+                                tokens);
       db[f] += dy[m][f];
       db_drift_[f] += dy_drift[m][f];
     }
@@ -210,8 +209,8 @@ void FeatureErrors::Compute(const FeatureReference& reference) {
   for (int f = 0; f < kPanelWidth; ++f) {
     db_[f] = model_.Reduced(db[f], reference.db_shares()[f] + db_drift_[f], model_.dw());
     for (int64_t k = 0; k < inputs_.in_features(); ++k) {
-      dw_[k][f] = model_.Reduced(dw_[k][f], reference.dw().shares[k][f] + dw_drift_[k][f],
-                                 model_.dw());
+      dw_[k][f] =
+          model_.Reduced(dw_[k][f], reference.dw().shares[k][f] + dw_drift_[k][f], model_.dw());
     }
   }
 }
@@ -234,12 +233,12 @@ void FeatureErrors::Update(const FeatureReference& reference) {
       return total;
     };
     for (int64_t k = 0; k < inputs_.in_features(); ++k) {
-      w_[k][f] = advance(w_[k][f], reference.w()[k][f], reference.dw().value[k][f],
-                         dw_drift_[k][f], dw_[k][f]);
+      w_[k][f] = advance(w_[k][f], reference.w()[k][f], reference.dw().value[k][f], dw_drift_[k][f],
+                         dw_[k][f]);
     }
     b_[f] = advance(b_[f], reference.b()[f], reference.db()[f], db_drift_[f], db_[f]);
-    norm_[f] = std::min(carried_norm + std::sqrt(squares), std::sqrt(componentwise)) *
-               model_.slack();
+    norm_[f] =
+        std::min(carried_norm + std::sqrt(squares), std::sqrt(componentwise)) * model_.slack();
     for (int64_t k = 0; k < inputs_.in_features(); ++k) w_[k][f] = std::min(w_[k][f], norm_[f]);
     b_[f] = std::min(b_[f], norm_[f]);
   }

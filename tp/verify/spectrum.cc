@@ -35,8 +35,9 @@ double FrobeniusNorm(const Square& matrix) {
 // X~ X~^T or X~^T X~, whichever is smaller.
 Square Gram(const MatrixView& x) {
   const bool by_rows = x.rows <= x.columns + 1;
-  const MatrixView a = by_rows ? x : MatrixView{x.data, x.columns, x.rows, x.column_stride,
-                                                x.row_stride};  // a a^T, but for the ones
+  const MatrixView a = by_rows ? x
+                               : MatrixView{x.data, x.columns, x.rows, x.column_stride,
+                                            x.row_stride};  // a a^T, but for the ones
   const int64_t size = by_rows ? x.rows : x.columns + 1;
   Square gram{size, std::vector<double>(size * size)};
   const auto at = [&](int64_t i, int64_t j) {

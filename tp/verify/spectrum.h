@@ -4,8 +4,9 @@
 //
 //   w~ <- w~ - 2 s lr X~^T (X~ w~ - t) = A w~ + c,      A = I - 2 s lr X~^T X~
 //
-// A is symmetric, so an error e of w~ becomes one of at most ||A|| ||e|| in the 2-norm, and ||A|| is
-// the largest |1 - 2 s lr v| over the eigenvalues v of X~^T X~: at most 1 where training is stable.
+// A is symmetric, so an error e of w~ becomes one of at most ||A|| ||e|| in the 2-norm, and ||A||
+// is the largest |1 - 2 s lr v| over the eigenvalues v of X~^T X~: at most 1 where training is
+// stable.
 #pragma once
 
 #include "tp/verify/panel.h"
