@@ -10,6 +10,7 @@
 #include <iostream>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "tests/verify/simulated_step.h"
 #include "tp/verify/compare.h"
@@ -31,7 +32,7 @@ void ExpectNoFalseAlarm(const Report& report) {
   for (const QuantityReport& quantity : report.quantities) {
     if (quantity.failing == 0 || quantity.follows_from) continue;
     const bool overflows = !std::isfinite(quantity.observed) && !quantity.causes.empty() &&
-                           quantity.causes[0].find("overflows") != std::string::npos;
+                           quantity.causes[0].find("overflow") != std::string::npos;
     if (!overflows) RC_FAIL(ToString(report));
   }
   RC_CLASSIFY(true, "overflow");
@@ -100,11 +101,11 @@ RC_GTEST_PROP(Soundness, CorrectStepsStayWithinTheBounds, ()) {
 // Many steps of a small layer, at rates from timid to far beyond what converges.
 RC_GTEST_PROP(Soundness, LongRunsStayWithinTheBounds, ()) {
   Configuration drawn = DrawConfiguration();
-  const auto size = [] { return *rc::gen::inRange<int64_t>(1, 7); };
+  const auto size = [] { return *rc::gen::inRange<int64_t>(1, 6); };
   drawn.spec.tokens = size();
   drawn.spec.in_features = size();
   drawn.spec.out_features = size();
-  drawn.spec.steps = *rc::gen::inRange(20, 200);
+  drawn.spec.steps = *rc::gen::inRange(20, 100);
   drawn.spec.x_size = std::ldexp(1.0, *rc::gen::inRange(-3, 2));
   drawn.spec.learning_rate = std::ldexp(*rc::gen::element(1.0, 0.7), *rc::gen::inRange(-6, 7));
   drawn.spec.loss_scale.reset();
@@ -128,8 +129,13 @@ RC_GTEST_PROP(Soundness, RowAgreesWithColumn, ()) {
       CompareRuns(problem, {"row", &row, drawn.model}, {"column", &column, other}, {.full = true});
   RC_ASSERT(report.ok());
   const auto finite = [](const Observed& observed) {
-    return std::all_of(observed.losses.begin(), observed.losses.end(),
-                       [](double loss) { return std::isfinite(loss); });
+    std::vector<double> values = observed.losses;
+    for (Quantity quantity : kAllQuantities) {
+      if (quantity == Quantity::kLoss) continue;
+      for (double value : observed.Of(quantity).ToDoubles()) values.push_back(value);
+    }
+    return std::all_of(values.begin(), values.end(),
+                       [](double value) { return std::isfinite(value); });
   };
   if (!finite(row) || !finite(column)) return;  // the reference tells of that
   if (report->outcome() == Outcome::kFail) RC_FAIL(ToString(*report));
@@ -138,7 +144,7 @@ RC_GTEST_PROP(Soundness, RowAgreesWithColumn, ()) {
 // Where training is stable its errors grow by no more than what each step rounds; where it is not,
 // they grow as the weights do.
 TEST(SoundnessTest, LongRunsAreDecided) {
-  const std::pair<double, int> runs[] = {{0.3, 2000}, {1, 2000}, {8, 60}};
+  const std::pair<double, int> runs[] = {{0.3, 2000}, {1, 2000}, {8, 30}};
   for (const auto& [rate, steps] : runs) {
     for (Mode mode : {Mode::kRow, Mode::kColumn}) {
       SCOPED_TRACE(rate);
@@ -192,7 +198,9 @@ TEST(SoundnessTest, GradientsMayUnderflow) {
   const Observed observed = Simulate(problem, model, {});
   ASSERT_EQ(observed.dx.At(0), 0);
   const Report report = VerifyLinear(problem, observed, model, {}).value();
-  EXPECT_TRUE(report.ok()) << ToString(report);
+  // No false alarm; and no proof, where rounding takes it all.
+  EXPECT_EQ(report.outcome(), Outcome::kUndecided) << ToString(report);
+  EXPECT_EQ(report.Of(Quantity::kDx).outcome(), Outcome::kUndecided);
   EXPECT_EQ(report.Of(Quantity::kDx).expected, 26 * 0x1p-24);
 }
 
