@@ -184,9 +184,10 @@ void ExpectSilence(DType dtype) {
     ExpectNoFailure(verify::VerifySteps(problem, row.steps, as_row, sample), "row, by steps");
     ExpectNoFailure(verify::VerifySteps(problem, column.steps, as_column, sample),
                     "column, by steps");
-    ExpectNoFailure(verify::CompareRuns(problem, {"row", &row.observed, as_row},
-                                        {"column", &column.observed, as_column}, sample),
-                    "row against column");
+    ExpectNoFailure(
+        verify::CompareRuns(problem, {"row", &row.observed, as_row},
+                            {"column", &column.observed, as_column}, {.sample = sample}),
+        "row against column");
   }
 
   // Narrow types hold few exact steps.

@@ -231,11 +231,17 @@ TEST_F(CompareTest, TwoRunsAgreeOrNot) {
   column.mode = Mode::kColumn;
   Observed other = Simulate(problem_, column, {.seed = 8});
   const auto compare = [&](const SampleOptions& options) {
-    return CompareRuns(problem_, {"row", &observed_, model_}, {"column", &other, column}, options)
+    return CompareRuns(problem_, {"row", &observed_, model_}, {"column", &other, column},
+                       {.sample = options})
         .value();
   };
   EXPECT_TRUE(compare({.full = true}).ok());
   EXPECT_EQ(compare({}).title, "row against column");
+  // Their bits differ, which the bounds allow and the exact lane does not.
+  EXPECT_FALSE(CompareRuns(problem_, {"row", &observed_, model_}, {"column", &other, column},
+                           {.lane = Lane::kExact, .sample = {.full = true}})
+                   .value()
+                   .ok());
   other = Simulate(problem_, column, {.seed = 8, .defect = Defect::kDbScaledByTp});
   // The loss of the second step differs as well, because db did in the first.
   EXPECT_EQ(compare({.full = true}).first_divergence, Quantity::kDb);

@@ -125,8 +125,8 @@ RC_GTEST_PROP(Soundness, RowAgreesWithColumn, ()) {
   other.mode = Mode::kColumn;
   const Observed row = Simulate(problem, drawn.model, drawn.simulation);
   const Observed column = Simulate(problem, other, drawn.simulation);
-  const StatusOr<Report> report =
-      CompareRuns(problem, {"row", &row, drawn.model}, {"column", &column, other}, {.full = true});
+  const StatusOr<Report> report = CompareRuns(
+      problem, {"row", &row, drawn.model}, {"column", &column, other}, {.sample = {.full = true}});
   RC_ASSERT(report.ok());
   const auto finite = [](const Observed& observed) {
     std::vector<double> values = observed.losses;

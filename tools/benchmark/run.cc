@@ -213,7 +213,7 @@ StatusOr<BenchResult> RunBench(Backend& backend, const BenchOptions& options,
     TP_ASSIGN_OR_RETURN(
         result.between_modes,
         verify::CompareRuns(data.problem, named(result.modes[0]), named(result.modes[1]),
-                            VerifyOptionsOf(options, data.lane).sample));
+                            VerifyOptionsOf(options, data.lane)));
   }
   return result;
 }

@@ -252,14 +252,14 @@ StatusOr<Report> VerifyLinear(const LinearProblem& problem, const Observed& obse
 }
 
 StatusOr<Report> CompareRuns(const LinearProblem& problem, const NamedRun& a, const NamedRun& b,
-                             const SampleOptions& options) {
+                             const VerifyOptions& options) {
   TP_RETURN_IF_ERROR(Validate(problem));
   TP_RETURN_IF_ERROR(CheckShapes(problem, *a.observed));
   TP_RETURN_IF_ERROR(CheckShapes(problem, *b.observed));
   TP_RETURN_IF_ERROR(Validate(a.model));
   TP_RETURN_IF_ERROR(Validate(b.model));
-  const Sample sample_a = ChooseSample(problem, a.model.tp, a.model.dp, options);
-  const Sample sample_b = ChooseSample(problem, b.model.tp, b.model.dp, options);
+  const Sample sample_a = ChooseSample(problem, a.model.tp, a.model.dp, options.sample);
+  const Sample sample_b = ChooseSample(problem, b.model.tp, b.model.dp, options.sample);
   const Sample sample{.features = Union(sample_a.features, sample_b.features),
                       .rows = Union(sample_a.rows, sample_b.rows),
                       .full = sample_a.full || sample_b.full};
@@ -267,6 +267,7 @@ StatusOr<Report> CompareRuns(const LinearProblem& problem, const NamedRun& a, co
   TP_ASSIGN_OR_RETURN(const Expectation expected_b, Expect(problem, b.model, sample));
   Report report;
   report.title = a.name + " against " + b.name;
+  report.lane = options.lane;
   report.coverage = CoverageOf(sample, problem);
   for (Quantity quantity : kAllQuantities) {
     const bool given = a.observed->Has(quantity) && b.observed->Has(quantity);
@@ -278,7 +279,8 @@ StatusOr<Report> CompareRuns(const LinearProblem& problem, const NamedRun& a, co
       const double size = SizeOfAll(elements.value, TypeOf(quantity, a.model));
       for (size_t i = 0; i < elements.index.size(); ++i) {
         elements.value[i] = Value(*b.observed, quantity, elements.index[i]);
-        elements.bound[i] += expected_b.Of(quantity).bound[i];
+        elements.bound[i] =
+            options.lane == Lane::kExact ? 0 : elements.bound[i] + expected_b.Of(quantity).bound[i];
       }
       Judge(
           elements, size, a.model,

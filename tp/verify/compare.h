@@ -32,13 +32,14 @@ StatusOr<Report> VerifyLinear(const LinearProblem& problem, const Observed& obse
 StatusOr<Report> Compare(const LinearProblem& problem, const Expectation& expectation,
                          const Observed& observed);
 
-// Two runs of one problem against each other: |a - b| <= bound_a + bound_b, on the same sample.
+// Two runs of one problem against each other: |a - b| <= bound_a + bound_b, on the same sample. In
+// the exact lane, for runs that VerifyLinear has taken there, a = b.
 struct NamedRun {
   std::string name;
   const Observed* observed;
   NumericModel model;
 };
 StatusOr<Report> CompareRuns(const LinearProblem& problem, const NamedRun& a, const NamedRun& b,
-                             const SampleOptions& options);
+                             const VerifyOptions& options);
 
 }  // namespace tp::verify
