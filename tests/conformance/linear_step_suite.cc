@@ -92,7 +92,8 @@ TEST_P(LinearStepTest, StaysWithinTheBounds) {
     ASSERT_FALSE(HasFatalFailure() || runs.empty());
     const StatusOr<verify::Report> report = verify::CompareRuns(
         problem, {"row", &runs[0].observed, ModelOf(problem, LinearMode::kRow, mesh)},
-        {"column", &runs[2].observed, ModelOf(problem, LinearMode::kColumn, mesh)}, kEverything);
+        {"column", &runs[2].observed, ModelOf(problem, LinearMode::kColumn, mesh)},
+        {.sample = kEverything});
     ASSERT_TRUE(report.ok()) << report.status().ToString();
     EXPECT_TRUE(report->ok()) << verify::ToString(*report);
   }
