@@ -1,7 +1,7 @@
 // bench: trains one linear layer in row and column mode, times both, and proves that they agree.
 //
 // Exit status: 0 if every check held; 1 if one did not, or for input that can't be used, with one
-// line on stderr that says what and where.
+// line on stderr that says what and where; 3 if none failed, but one could not be decided.
 
 #include <glog/logging.h>
 
@@ -12,13 +12,14 @@
 #include "tools/benchmark/print.h"
 #include "tools/benchmark/profile.h"
 #include "tools/benchmark/run.h"
+#include "tools/benchmark/verdict.h"
 #include "tools/io/atomic_file.h"
 #include "tp/core/contain.h"
 
 namespace tp::bench {
 namespace {
 
-StatusOr<bool> Main(int argc, char** argv) {
+StatusOr<verify::Outcome> Main(int argc, char** argv) {
   TP_ASSIGN_OR_RETURN(BenchOptions options, ParseCommandLine(argc, argv));
   // Before the long work: what would be written must be writable.
   if (!options.json.empty()) TP_RETURN_IF_ERROR(io::CheckWritable(options.json));
@@ -29,7 +30,7 @@ StatusOr<bool> Main(int argc, char** argv) {
     TP_RETURN_IF_ERROR(PrepareTraceFolders(options, options.tp * options.dp));
   }
   TP_ASSIGN_OR_RETURN(const BenchResult result, RunBench(*backend, options));
-  if (!backend->IsRoot()) return true;
+  if (!backend->IsRoot()) return verify::Outcome::kOk;
   std::fputs(Render(options, result).c_str(), stdout);
   if (!options.dump.empty()) TP_RETURN_IF_ERROR(DumpTensors(options, result));
   for (const ModeResult& mode : result.modes) {
@@ -38,7 +39,7 @@ StatusOr<bool> Main(int argc, char** argv) {
   if (!options.json.empty()) {
     TP_RETURN_IF_ERROR(io::WriteFileAtomically(options.json, ToJson(options, result)));
   }
-  return result.ok();
+  return result.outcome();
 }
 
 }  // namespace
@@ -47,14 +48,14 @@ StatusOr<bool> Main(int argc, char** argv) {
 int main(int argc, char** argv) {
   google::InitGoogleLogging(argv[0]);
   FLAGS_logtostderr = true;
-  bool ok = false;
+  tp::verify::Outcome outcome{};
   const tp::Status status = tp::Contain([&]() -> tp::Status {
-    TP_ASSIGN_OR_RETURN(ok, tp::bench::Main(argc, argv));
+    TP_ASSIGN_OR_RETURN(outcome, tp::bench::Main(argc, argv));
     return tp::OkStatus();
   });
   if (!status.ok()) {
     std::fprintf(stderr, "bench: %s\n", status.message().c_str());
     return 1;
   }
-  return ok ? 0 : 1;
+  return tp::bench::ExitStatusOf(outcome);
 }

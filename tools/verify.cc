@@ -1,13 +1,15 @@
 // verify: holds a training step on the user's own tensors against an independent reference.
 //
-// Exit status: 0 if all that was compared agrees; 1 if something does not, or for input that can't
-// be used, with one line on stderr that says what and where.
+// Exit status: 0 if all that was asked for was decided and agrees; 1 if something does not agree,
+// or for input that can't be used, with one line on stderr that says what and where; 3 if nothing
+// disagrees, but something could not be decided.
 
 #include <glog/logging.h>
 
 #include <cstdio>
 
 #include "tools/benchmark/run.h"
+#include "tools/benchmark/verdict.h"
 #include "tools/io/atomic_file.h"
 #include "tools/verifier/options.h"
 #include "tools/verifier/print.h"
@@ -17,7 +19,7 @@
 namespace tp::verifier {
 namespace {
 
-StatusOr<bool> Main(int argc, char** argv) {
+StatusOr<verify::Outcome> Main(int argc, char** argv) {
   TP_ASSIGN_OR_RETURN(VerifierOptions options, ParseCommandLine(argc, argv));
   const std::string& json = options.engine.json;
   if (!json.empty()) TP_RETURN_IF_ERROR(io::CheckWritable(json));
@@ -25,12 +27,12 @@ StatusOr<bool> Main(int argc, char** argv) {
   bench::FillDefaults(*backend, options.engine);
   TP_ASSIGN_OR_RETURN(const UserTensors tensors, LoadTensors(options));
   TP_ASSIGN_OR_RETURN(const VerifierResult result, RunVerifier(*backend, options, tensors));
-  if (!backend->IsRoot()) return true;
+  if (!backend->IsRoot()) return verify::Outcome::kOk;
   std::fputs(Render(options, tensors, result).c_str(), stdout);
   if (!json.empty()) {
     TP_RETURN_IF_ERROR(io::WriteFileAtomically(json, ToJson(options, tensors, result)));
   }
-  return result.ok();
+  return result.outcome();
 }
 
 }  // namespace
@@ -39,14 +41,14 @@ StatusOr<bool> Main(int argc, char** argv) {
 int main(int argc, char** argv) {
   google::InitGoogleLogging(argv[0]);
   FLAGS_logtostderr = true;
-  bool ok = false;
+  tp::verify::Outcome outcome{};
   const tp::Status status = tp::Contain([&]() -> tp::Status {
-    TP_ASSIGN_OR_RETURN(ok, tp::verifier::Main(argc, argv));
+    TP_ASSIGN_OR_RETURN(outcome, tp::verifier::Main(argc, argv));
     return tp::OkStatus();
   });
   if (!status.ok()) {
     std::fprintf(stderr, "verify: %s\n", status.message().c_str());
     return 1;
   }
-  return ok ? 0 : 1;
+  return tp::bench::ExitStatusOf(outcome);
 }

@@ -91,9 +91,9 @@ TEST(GpuConformance, AgreesWithTheCpu) {
         ASSERT_TRUE(on_cpu.ok() && on_gpu.ok()) << on_gpu.status().ToString();
         const auto report = verify::CompareRuns(
             problem, {"cpu", &on_cpu->observed, ModelOf(problem, mode, mesh)},
-            {"gpu", &on_gpu->observed, ModelOf(problem, mode, mesh)}, {.full = true});
+            {"gpu", &on_gpu->observed, ModelOf(problem, mode, mesh)}, {.sample = {.full = true}});
         ASSERT_TRUE(report.ok()) << report.status().ToString();
-        EXPECT_TRUE(report->ok) << verify::ToString(*report);
+        EXPECT_TRUE(report->ok()) << verify::ToString(*report);
       }
     }
   }

@@ -39,7 +39,7 @@ void CheckNumbers(const verify::LinearProblem& problem, const LinearRun& run, Li
   const StatusOr<verify::Report> report = verify::VerifyLinear(
       problem, run.observed, ModelOf(problem, mode, mesh), {.lane = lane, .sample = kEverything});
   ASSERT_TRUE(report.ok()) << report.status().ToString();
-  EXPECT_TRUE(report->ok) << verify::ToString(*report);
+  EXPECT_TRUE(report->ok()) << verify::ToString(*report);
   for (const verify::QuantityReport& quantity : report->quantities) {
     EXPECT_EQ(quantity.checked, quantity.total) << verify::Name(quantity.quantity);
   }
@@ -90,9 +90,10 @@ TEST_P(LinearStepTest, StaysWithinTheBounds) {
     ASSERT_FALSE(HasFatalFailure() || runs.empty());
     const StatusOr<verify::Report> report = verify::CompareRuns(
         problem, {"row", &runs[0].observed, ModelOf(problem, LinearMode::kRow, mesh)},
-        {"column", &runs[2].observed, ModelOf(problem, LinearMode::kColumn, mesh)}, kEverything);
+        {"column", &runs[2].observed, ModelOf(problem, LinearMode::kColumn, mesh)},
+        {.sample = kEverything});
     ASSERT_TRUE(report.ok()) << report.status().ToString();
-    EXPECT_TRUE(report->ok) << verify::ToString(*report);
+    EXPECT_TRUE(report->ok()) << verify::ToString(*report);
   }
 }
 

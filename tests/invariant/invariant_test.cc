@@ -211,7 +211,7 @@ TEST_P(InvariantTest, StaysWithinItsBounds) {
       const StatusOr<verify::Report> report =
           verify::VerifyLinear(problem, observed, model, options);
       ASSERT_TRUE(report.ok()) << report.status().ToString();
-      EXPECT_TRUE(report->ok) << verify::ToString(*report);
+      EXPECT_TRUE(report->ok()) << verify::ToString(*report);
     }
   }
 }

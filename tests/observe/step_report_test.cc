@@ -55,6 +55,7 @@ ScheduledOp Compute(Phase phase) {
 Schedule MakeSchedule(int rank) {
   ScheduledOp collective;
   collective.action = Action::kCollective;
+  collective.value = *MakeProgram().Find("y");
   collective.name = "y";
   collective.phase = Phase::kForward;
   collective.stream = Stream::kCommunication;
@@ -202,7 +203,7 @@ TEST(StepReportTest, ACallOfOtherSizeIsADefect) {
 
 TEST(StepReportTest, ACollectiveThatNobodyRanIsADefect) {
   TrainResult result = MakeResult();
-  for (RankRecord& rank : result.ranks) rank.schedule.ops[1].name = "z";
+  for (RankRecord& rank : result.ranks) rank.schedule.ops[1].value = 7;
   EXPECT_FALSE(Report(result).bytes_ok);
 }
 
@@ -210,6 +211,7 @@ TEST(StepReportTest, ACollectiveThatNobodyDeclaredIsADefect) {
   TrainResult result = MakeResult();
   for (RankRecord& rank : result.ranks) {
     ScheduledOp more = rank.schedule.ops[1];
+    more.value = 7;
     more.name = "z";
     more.phase = Phase::kBackward;
     rank.schedule.ops.push_back(more);
@@ -227,6 +229,34 @@ TEST(StepReportTest, ACollectiveThatNobodyDeclaredIsADefect) {
   EXPECT_EQ(report.collectives[1].bytes_sent, 80);
   EXPECT_EQ(DescribeWrongBytes(report.collectives[1]),
             "moved 80 bytes, where no placement asks for any");
+}
+
+// Whatever it is called: a value has a name for people, and an identity.
+TEST(StepReportTest, ACollectiveIsTiedToItsValueNotToItsName) {
+  TrainResult result = MakeResult();
+  for (RankRecord& rank : result.ranks) rank.schedule.ops[1].name = "z";
+  EXPECT_TRUE(Report(result).bytes_ok);
+}
+
+// Rank 1 copies a block that is empty on rank 0, ahead of the ops that both run.
+TEST(StepReportTest, MeansAreOfTheRanksThatRunAnOp) {
+  TrainResult result = MakeResult();
+  const std::vector<OpTime> same = Report(result).ops;
+  RankRecord& rank = result.ranks[1];
+  ScheduledOp copy;
+  copy.action = Action::kCopy;
+  copy.name = "copied";
+  rank.schedule.ops.insert(rank.schedule.ops.begin(), copy);
+  rank.algorithms.insert(rank.algorithms.begin(), "");
+  rank.expected_bytes.insert(rank.expected_bytes.begin(), 0);
+  for (StepRecord& step : rank.op_steps) {
+    step.ops.insert(step.ops.begin(), OpRecord{1000 * kMs, 1003 * kMs, 0});
+  }
+  const std::vector<OpTime> ops = Report(result).ops;
+  ASSERT_EQ(ops.size(), same.size() + 1);
+  for (size_t i = 0; i < same.size(); ++i) EXPECT_DOUBLE_EQ(ops[i].time_us, same[i].time_us) << i;
+  EXPECT_EQ(ops.back().name, "copied");
+  EXPECT_DOUBLE_EQ(ops.back().time_us, 3000);
 }
 
 TEST(StepReportTest, NeedsATimedStep) {

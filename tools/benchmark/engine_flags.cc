@@ -69,8 +69,10 @@ void PrintHelp(const HelpText& help) {
       fmt::print("  {:<26} {}\n", head, info.description);
     }
   }
-  fmt::print("{}\nExit status: 0 if every check held, 1 if one did not or the input was wrong.\n",
-             kNaming);
+  fmt::print(
+      "{}\nExit status: 0 if every check held, 1 if one did not or the input was wrong, 3 if none\n"
+      "failed but one could not be decided.\n",
+      kNaming);
 }
 
 // gflags' own help lists flags by source file; ours lists them by topic.
@@ -92,7 +94,8 @@ Status CheckRanges() {
   if (FLAGS_sum_part_bytes < -1) {
     return BadValue("sum_part_bytes", std::to_string(FLAGS_sum_part_bytes), "-1, 0 or more");
   }
-  if (!std::isfinite(FLAGS_lr)) return BadValue("lr", std::to_string(FLAGS_lr), "a finite number");
+  if (!std::isfinite(FLAGS_lr))
+    return BadValue("lr", fmt::format("{:g}", FLAGS_lr), "a finite number");
   constexpr double kLongestDeadline = 1e6;  // seconds; a clock can still add it
   if (!(FLAGS_deadline > 0 && FLAGS_deadline <= kLongestDeadline)) {
     return BadValue("deadline", std::to_string(FLAGS_deadline),
@@ -176,6 +179,14 @@ Status ReadEngineFlags(BenchOptions& options) {
   TP_RETURN_IF_ERROR(ParseNames(options));
   options.tp = FLAGS_tp;
   options.dp = FLAGS_dp;
+  const DType wide = AccumulatorOf(options.dtype);
+  if (std::abs(FLAGS_lr) > MaxFinite(wide)) {
+    return BadValue("lr", fmt::format("{:g}", FLAGS_lr),
+                    fmt::format("at most {:g} in size with --dtype={}, whose updates are computed "
+                                "in {}",
+                                MaxFinite(wide), FLAGS_dtype, Name(wide))
+                        .c_str());
+  }
   options.learning_rate = FLAGS_lr;
   options.graph = FLAGS_graph;
   options.gemm_search = FLAGS_gemm_search;

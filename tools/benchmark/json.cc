@@ -114,6 +114,7 @@ Json ResultOf(const ModeResult& mode) {
                {"replica_defects", mode.replica_defects}};
   if (mode.steps.profile) json["profile"] = ProfileOf(*mode.steps.profile);
   json["equivalence"] = mode.equivalence ? ReportToJson(*mode.equivalence) : Json();
+  if (mode.step_by_step) json["step_by_step"] = ReportToJson(*mode.step_by_step);
   return json;
 }
 
@@ -127,6 +128,7 @@ std::string ToJson(const BenchOptions& options, const BenchResult& result) {
   Json json = {{"config", ConfigOf(options)}, {"host", host}, {"results", results}};
   if (result.between_modes) json["row_against_column"] = ReportToJson(*result.between_modes);
   json["ok"] = result.ok();
+  json["outcome"] = Name(result.outcome());
   // Text from outside (a host's name, say) may hold bytes that are no UTF-8: those are replaced.
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }

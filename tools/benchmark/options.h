@@ -43,7 +43,8 @@ struct BenchOptions {
   std::chrono::milliseconds deadline{30000};
   bool floor = true;  // also time the matrix products alone
   VerifyMode verify = VerifyMode::kAuto;
-  std::string json;  // paths: "" where not asked for
+  bool hold_all_steps = false;  // one by one, rather than some of them: see watch.h
+  std::string json;             // paths: "" where not asked for
   std::string load;
   std::string dump;
   bool profile = false;

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "fmt/format.h"
+#include "tools/benchmark/verdict.h"
 #include "tools/io/table.h"
 
 namespace tp::bench {
@@ -151,16 +152,13 @@ std::string RenderSideBySide(const BenchResult& result) {
 }
 
 std::string RenderVerdict(const BenchOptions& options, const BenchResult& result) {
-  if (options.verify == VerifyMode::kOff) return "\nNot verified (--verify=off).\n";
   std::string text;
   for (const ModeResult& mode : result.modes) {
-    text += "\n" + verify::ToString(*mode.equivalence);
+    if (mode.equivalence) text += "\n" + verify::ToString(*mode.equivalence);
+    if (mode.step_by_step) text += "\n" + verify::ToString(*mode.step_by_step);
   }
   if (result.between_modes) text += "\n" + verify::ToString(*result.between_modes);
-  text += result.ok() ? "\nVerdict: the sharded steps agree with the unsharded one and with each "
-                        "other, and moved exactly the bytes they must.\n"
-                      : "\nVerdict: WRONG, see above.\n";
-  return text;
+  return text + "\n" + Verdict(options, result);
 }
 
 }  // namespace

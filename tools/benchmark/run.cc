@@ -5,6 +5,7 @@
 #include "backends/cpu/backend.h"
 #include "backends/nccl/backend.h"
 #include "fmt/format.h"
+#include "tools/benchmark/watch.h"
 #include "tools/io/atomic_file.h"
 #include "tools/io/memory.h"
 #include "tools/io/npy.h"
@@ -13,6 +14,7 @@
 #include "tp/model/linear_step.h"
 #include "tp/schedule/lower.h"
 #include "tp/verify/compare.h"
+#include "tp/verify/steps.h"
 
 namespace tp::bench {
 namespace {
@@ -82,6 +84,10 @@ Status CheckMemory(const Backend& backend, const Mesh& mesh, const BenchOptions&
     at_work = std::max(at_work, bytes.at_work);
     needed += bytes.results;
   }
+  // A watched step is with its ranks, on its way to rank 0, and whole.
+  if (verified) {
+    needed += 3 * WatchedBytes(options) * static_cast<double>(WatchedSteps(options).size());
+  }
   return io::CheckFits(
       needed + at_work,
       fmt::format("{} tokens x {} -> {} features in {} on {} ranks", options.tokens,
@@ -107,6 +113,8 @@ StatusOr<ModeResult> RunMode(Backend& backend, const Mesh& mesh, const BenchOpti
   train.steps = options.steps;
   train.time_products = options.floor;
   train.profiled_steps = options.profile ? options.steps : 0;
+  const bool by_steps = options.verify != VerifyMode::kOff && data.lane == verify::Lane::kBounded;
+  if (by_steps) train.watched = WatchedSteps(options);
   io::ProgressBar bar(std::string(Name(mode)), options.warmup + options.steps);
   train.progress = [&bar](int done) { bar.Update(done); };
   TP_ASSIGN_OR_RETURN(TrainResult trained, Train(backend, mesh, program, data.sources, train));
@@ -122,6 +130,7 @@ StatusOr<ModeResult> RunMode(Backend& backend, const Mesh& mesh, const BenchOpti
   }
   result.ranks = MakeRankReport(trained);
   result.replica_defects = std::move(trained.replica_defects);
+  const std::vector<verify::ObservedStep> steps = TakeWatched(trained);
   result.observed.y = std::move(trained.first.at("y"));
   result.observed.dx = std::move(trained.first.at("dx"));
   result.observed.dw = std::move(trained.first.at("dw"));
@@ -133,6 +142,10 @@ StatusOr<ModeResult> RunMode(Backend& backend, const Mesh& mesh, const BenchOpti
   TP_ASSIGN_OR_RETURN(result.equivalence,
                       verify::VerifyLinear(data.problem, result.observed, ModelOf(options, mode),
                                            VerifyOptionsOf(options, data.lane)));
+  if (steps.empty()) return result;
+  TP_ASSIGN_OR_RETURN(result.step_by_step,
+                      verify::VerifySteps(data.problem, steps, ModelOf(options, mode),
+                                          VerifyOptionsOf(options, data.lane).sample));
   return result;
 }
 
@@ -162,12 +175,18 @@ verify::NumericModel ModelOf(const BenchOptions& options, LinearMode mode) {
   return model;
 }
 
-bool BenchResult::ok() const {
-  const bool modes_ok = std::all_of(modes.begin(), modes.end(), [](const ModeResult& mode) {
-    return mode.steps.bytes_ok && mode.replica_defects.empty() &&
-           (!mode.equivalence || mode.equivalence->ok);
-  });
-  return modes_ok && (!between_modes || between_modes->ok);
+verify::Outcome BenchResult::outcome() const {
+  verify::Outcome gravest = verify::Outcome::kOk;
+  const auto add = [&](const std::optional<verify::Report>& report) {
+    if (report) gravest = Worse(gravest, report->outcome());
+  };
+  for (const ModeResult& mode : modes) {
+    if (!mode.steps.bytes_ok || !mode.replica_defects.empty()) return verify::Outcome::kFail;
+    add(mode.equivalence);
+    add(mode.step_by_step);
+  }
+  add(between_modes);
+  return gravest;
 }
 
 double FlopsPerStep(const BenchOptions& options) {
@@ -223,7 +242,7 @@ StatusOr<BenchResult> RunBench(Backend& backend, const BenchOptions& options,
     TP_ASSIGN_OR_RETURN(
         result.between_modes,
         verify::CompareRuns(data.problem, named(result.modes[0]), named(result.modes[1]),
-                            VerifyOptionsOf(options, data.lane).sample));
+                            VerifyOptionsOf(options, data.lane)));
   }
   return result;
 }

@@ -26,6 +26,9 @@ struct ModeResult {
   verify::Observed observed;
   std::vector<std::string> replica_defects;
   std::optional<verify::Report> equivalence;  // against the reference; none where not verified
+  // Some steps one by one, each from the weights that it started with. None in the exact lane,
+  // where the run as a whole has no error at all, and where a step is too large.
+  std::optional<verify::Report> step_by_step;
 };
 
 struct BenchResult {
@@ -33,8 +36,9 @@ struct BenchResult {
   std::vector<ModeResult> modes;
   std::optional<verify::Report> between_modes;  // row against column
 
-  // Whether every byte count and every comparison held.
-  bool ok() const;
+  // Of every byte count and every comparison, the gravest.
+  verify::Outcome outcome() const;
+  bool ok() const { return outcome() == verify::Outcome::kOk; }
 };
 
 // Floating-point operations of a step: three products of tokens x in x out.

@@ -11,6 +11,7 @@ using Json = nlohmann::ordered_json;
 
 std::string RenderMode(const bench::ModeResult& mode) {
   std::string text = "\n" + verify::ToString(*mode.equivalence);
+  if (mode.step_by_step) text += "\n" + verify::ToString(*mode.step_by_step);
   for (const CollectiveReport& collective : mode.steps.collectives) {
     if (collective.ok()) continue;
     text += fmt::format("  WRONG: {} of {} over {} {}\n", Name(collective.contract.kind),
@@ -49,19 +50,29 @@ std::string RenderInvariant(const InvariantResult& result) {
   return text;
 }
 
+const char* Word(verify::Outcome outcome, const char* ok, const char* fail) {
+  switch (outcome) {
+    case verify::Outcome::kOk:
+      return ok;
+    case verify::Outcome::kUndecided:
+      return "undecided";
+    case verify::Outcome::kFail:
+      break;
+  }
+  return fail;
+}
+
 std::string RenderVerdict(const VerifierResult& result) {
   std::string text = "\nVerdict:";
   for (const LaneRun& run : result.lanes) {
     text += fmt::format(" our engine, {}: {};", verify::Name(run.lane),
-                        !run.result        ? "not run"
-                        : run.result->ok() ? "agrees"
-                                           : "WRONG");
+                        run.result ? Word(run.result->outcome(), "agrees", "WRONG") : "not run");
   }
   if (result.invariant) {
     text += fmt::format(" our engine, invariant: {};", result.invariant->ok() ? "agrees" : "WRONG");
   }
   if (result.expected) {
-    text += fmt::format(" your results: {};", result.expected->ok ? "agree" : "DIFFER");
+    text += fmt::format(" your results: {};", Word(result.expected->outcome(), "agree", "DIFFER"));
   }
   text.back() = '.';
   return text + "\n";
@@ -72,11 +83,15 @@ Json LaneJson(const LaneRun& run) {
   json["run"] = run.result.has_value();
   if (!run.result) return json;
   json["ok"] = run.result->ok();
+  json["outcome"] = verify::Name(run.result->outcome());
   for (const bench::ModeResult& mode : run.result->modes) {
     json["results"].push_back({{"mode", Name(mode.mode)},
                                {"bytes_ok", mode.steps.bytes_ok},
                                {"replica_defects", mode.replica_defects},
                                {"equivalence", bench::ReportToJson(*mode.equivalence)}});
+    if (mode.step_by_step) {
+      json["results"].back()["step_by_step"] = bench::ReportToJson(*mode.step_by_step);
+    }
   }
   if (run.result->between_modes) {
     json["row_against_column"] = bench::ReportToJson(*run.result->between_modes);
@@ -133,6 +148,7 @@ std::string ToJson(const VerifierOptions& options, const UserTensors& tensors,
   }
   if (result.expected) json["expect"] = bench::ReportToJson(*result.expected);
   json["ok"] = result.ok();
+  json["outcome"] = verify::Name(result.outcome());
   // Paths may hold bytes that are no UTF-8: those are replaced.
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }

@@ -26,8 +26,9 @@ struct VerifierResult {
   std::optional<InvariantResult> invariant;
   std::optional<verify::Report> expected;  // the user's results against the reference
 
-  // Whether all that was compared agrees. A lane that could not run decides nothing.
-  bool ok() const;
+  // The gravest of all that was asked for. A lane that could not run is undecided.
+  verify::Outcome outcome() const;
+  bool ok() const { return outcome() == verify::Outcome::kOk; }
 };
 
 // The exact lane runs on the user's tensors if these leave no room for rounding, else on integers

@@ -64,7 +64,7 @@ struct OpTime {
   std::string name;
   Action action = Action::kCopy;
   Phase phase = Phase::kForward;
-  double time_us = 0;  // mean over the steps and the ranks
+  double time_us = 0;  // mean over the steps and the ranks that run it
 };
 
 // Of the profiled steps, where there are any. The phases are those of the steps that were traced.
@@ -81,7 +81,7 @@ struct StepReport {
   Quantiles step;
   std::optional<Quantiles> products;          // of the matrix products alone, where they were timed
   std::vector<PhaseTime> phases;              // one for each of kAllPhases
-  std::vector<OpTime> ops;                    // in schedule order
+  std::vector<OpTime> ops;                    // in rank 0's order; what it does not run behind
   std::vector<CollectiveReport> collectives;  // in program order; undeclared ones behind
   bool bytes_ok = true;
   std::optional<ProfileReport> profile;

@@ -33,6 +33,9 @@ struct TrainOptions {
   bool time_products = false;
   // Also profile this many steps, right after the timed ones; 0: none. They change no result.
   int profiled_steps = 0;
+  // Steps, from 0, whose parameters before and after and whose results are brought back too;
+  // ascending, below warmup + steps. They are read between steps, which no step's time holds.
+  std::vector<int> watched;
   // Called on rank 0 after each step with the number of steps done.
   std::function<void(int)> progress = nullptr;
 };
@@ -51,10 +54,19 @@ struct RankRecord {
   std::vector<int64_t> expected_bytes;  // all members together, by that algorithm; 0 for the others
 };
 
+// A step that was watched.
+struct WatchedStep {
+  int step = 0;
+  std::map<std::string, HostTensor> before;   // every parameter
+  std::map<std::string, HostTensor> results;  // every matrix or vector result
+  std::map<std::string, HostTensor> after;    // every parameter
+};
+
 struct TrainResult {
-  std::vector<double> losses;                // warm-up and timed steps
-  std::map<std::string, HostTensor> first;   // every matrix or vector result, after step 0
-  std::map<std::string, HostTensor> last;    // every parameter, after the last step
+  std::vector<double> losses;               // warm-up and timed steps
+  std::map<std::string, HostTensor> first;  // every matrix or vector result, after step 0
+  std::map<std::string, HostTensor> last;   // every parameter, after the last step
+  std::vector<WatchedStep> watched;
   std::vector<std::string> replica_defects;  // where replicas differ: "y: rank 1 differs from ..."
   std::vector<RankRecord> ranks;
 };

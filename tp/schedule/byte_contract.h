@@ -27,7 +27,8 @@ struct ContractEntry {
   CollectiveKind kind = CollectiveKind::kAllReduce;
   Axis axis = Axis::kTp;
   Phase phase = Phase::kForward;
-  int64_t bytes = 0;  // that all ranks together send in one step, at the least
+  int64_t bytes = 0;   // that all ranks together send in one step, at the least
+  ValueId value = -1;  // the one called `name`
 };
 
 // One entry for each redistribute that communicates on `mesh`, two where it completes a sum tree,

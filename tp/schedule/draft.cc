@@ -65,7 +65,8 @@ ScheduledOp& ScheduleDraft::Emit(Action action, const Op& op, std::vector<View> 
                                  std::vector<View> writes) {
   ScheduledOp scheduled;
   scheduled.action = action;
-  scheduled.name = program_.value(op.outputs[0]).name;
+  scheduled.value = op.outputs[0];
+  scheduled.name = program_.value(scheduled.value).name;
   scheduled.phase = op.phase;
   scheduled.reads = std::move(reads);
   scheduled.writes = std::move(writes);

@@ -107,7 +107,8 @@ struct BlockedSum {
 
 struct ScheduledOp {
   Action action = Action::kCopy;
-  std::string name;  // of the value that it computes
+  std::string name;    // of the value that it computes
+  ValueId value = -1;  // that value, of the Program; what ops have in common across ranks
   Phase phase = Phase::kForward;
   Stream stream = Stream::kCompute;
   std::vector<View> reads;
