@@ -6,7 +6,7 @@
 #include "tests/program/programs.h"
 #include "tests/schedule/interpreter.h"
 #include "tp/model/linear_step.h"
-#include "tp/program/ops.h"
+#include "tp/ops/ops.h"
 
 namespace tp {
 namespace {
@@ -148,7 +148,7 @@ TEST(Backward, SaysWhatItCannotDo) {
   EXPECT_EQ(AddBackward(trial, loss, {unused}).status().ToString(),
             "INVALID_ARGUMENT: the loss does not depend on 'unused'");
   EXPECT_EQ(AddBackward(trial, y, {w}).status().ToString(),
-            "INVALID_ARGUMENT: the gradient starts at an mse_loss, not at a matmul");
+            "INVALID_ARGUMENT: 'y' is no scalar to start a gradient at");
 
   const ValueId twice = AddMatMul(program, kForward, "twice", y, y, {}).value();
   const ValueId other =

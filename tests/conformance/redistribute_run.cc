@@ -5,7 +5,7 @@
 #include <memory>
 #include <span>
 
-#include "tp/program/ops.h"
+#include "tp/ops/ops.h"
 #include "tp/runtime/assemble.h"
 #include "tp/schedule/byte_contract.h"
 #include "tp/schedule/lower.h"

@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <optional>
 #include <string>
+#include <utility>
 
-#include "tp/program/ops.h"
+#include "tp/ops/ops.h"
+#include "tp/program/reverse.h"
+#include "tp/program/typing.h"
 
 namespace tp {
 namespace {
@@ -27,15 +30,17 @@ class ReversePass {
   }
 
   StatusOr<std::vector<ValueId>> Run(ValueId loss) {
-    const Op& last = forward_[program_.DefinitionOf(loss)];
-    if (last.kind != OpKind::kMseLoss) {
-      return InvalidArgument("the gradient starts at an mse_loss, not at a " +
-                             std::string(Name(last.kind)));
+    const int last = program_.DefinitionOf(loss);
+    if (forward_[last].outputs[0] != loss || !program_.value(loss).shape.empty()) {
+      return InvalidArgument("'" + program_.value(loss).name +
+                             "' is no scalar to start a gradient at");
     }
-    TP_RETURN_IF_ERROR(Loss(last));
-    for (auto op = forward_.rbegin(); op != forward_.rend(); ++op) {
-      if (op->kind == OpKind::kMseLoss || !gradient_[op->outputs[0]]) continue;
-      TP_RETURN_IF_ERROR(Reverse(*op, *gradient_[op->outputs[0]]));
+    TP_RETURN_IF_ERROR(ReverseOp(forward_[last], /*starts=*/true));
+    for (int i = last; i-- > 0;) {
+      const Op& op = forward_[i];
+      const bool reached = std::any_of(op.outputs.begin(), op.outputs.end(),
+                                       [&](ValueId out) { return gradient_[out].has_value(); });
+      if (reached && !op.IsSource()) TP_RETURN_IF_ERROR(ReverseOp(op, /*starts=*/false));
     }
     std::vector<ValueId> gradients;
     for (ValueId id : wrt_) {
@@ -57,7 +62,7 @@ class ReversePass {
                              "' is used by more than one op on the way to the loss");
     }
     const bool asked = std::find(wrt_.begin(), wrt_.end(), id) != wrt_.end();
-    const bool parameter = forward_[program_.DefinitionOf(id)].kind == OpKind::kParameter;
+    const bool parameter = forward_[program_.DefinitionOf(id)].Is(kParameter);
     for (Axis axis : kAllAxes) {
       const Placement to = Dual(program_.value(id).placements[axis]);
       if (!asked || program_.value(gradient).placements[axis] == to) continue;
@@ -84,62 +89,8 @@ class ReversePass {
     return out;
   }
 
-  Status Loss(const Op& op) {
-    const ValueId y = op.inputs[0];
-    if (!needed_[y]) return OkStatus();
-    TP_ASSIGN_OR_RETURN(const ValueId dy, AddMseGrad(program_, Phase::kBackward, GradientName(y), y,
-                                                     op.inputs[1], op.scale));
-    return Deliver(y, dy);
-  }
-
-  Status Reverse(const Op& op, ValueId g) {
-    switch (op.kind) {
-      case OpKind::kInput:
-      case OpKind::kParameter:
-        return OkStatus();
-      case OpKind::kAddBias:
-        return ReverseAddBias(op, g);
-      case OpKind::kMatMul:
-        return ReverseMatMul(op, g);
-      case OpKind::kRedistribute:
-        return ReverseRedistribute(op, g);
-      default:
-        return InvalidArgument("no reverse rule for " + std::string(Name(op.kind)));
-    }
-  }
-
-  Status ReverseAddBias(const Op& op, ValueId g) {
-    if (needed_[op.inputs[0]]) TP_RETURN_IF_ERROR(Deliver(op.inputs[0], g));
-    if (!needed_[op.inputs[1]]) return OkStatus();
-    TP_ASSIGN_OR_RETURN(const ValueId db,
-                        AddSumRows(program_, Phase::kBackward, GradientName(op.inputs[1]), g));
-    return Deliver(op.inputs[1], db);
-  }
-
-  // y = op(a) op(b): da = g op(b)^T and db = op(a)^T g, each transposed once more where its operand
-  // was. The gradient of a comes first: where it needs communication, that overlaps the other.
-  Status ReverseMatMul(const Op& op, ValueId g) {
-    if (op.inputs.size() != 2) return InvalidArgument("differentiate before fusing biases");
-    const ValueId a = op.inputs[0];
-    const ValueId b = op.inputs[1];
-    if (needed_[a]) {
-      StatusOr<ValueId> da =
-          op.transpose_a ? AddMatMul(program_, Phase::kBackward, GradientName(a), b, g,
-                                     {.transpose_a = op.transpose_b, .transpose_b = true})
-                         : AddMatMul(program_, Phase::kBackward, GradientName(a), g, b,
-                                     {.transpose_a = false, .transpose_b = !op.transpose_b});
-      if (!da.ok()) return da.status();
-      TP_RETURN_IF_ERROR(Deliver(a, *da));
-    }
-    if (!needed_[b]) return OkStatus();
-    StatusOr<ValueId> db = op.transpose_b
-                               ? AddMatMul(program_, Phase::kBackward, GradientName(b), g, a,
-                                           {.transpose_a = true, .transpose_b = op.transpose_a})
-                               : AddMatMul(program_, Phase::kBackward, GradientName(b), a, g,
-                                           {.transpose_a = !op.transpose_a, .transpose_b = false});
-    if (!db.ok()) return db.status();
-    return Deliver(b, *db);
-  }
+  class Rule;
+  Status ReverseOp(const Op& op, bool starts);
 
   Status ReverseRedistribute(const Op& op, ValueId g) {
     const ValueId v = op.inputs[0];
@@ -157,6 +108,50 @@ class ReversePass {
   std::vector<bool> needed_;       // lies between wrt and the loss
   std::vector<std::optional<ValueId>> gradient_;
 };
+
+// What the rule of one op sees.
+class ReversePass::Rule : public Reverse {
+ public:
+  Rule(ReversePass& pass, const Op& op, const Letters& letters, bool starts)
+      : pass_(pass), op_(op), letters_(letters), starts_(starts) {}
+
+  const Attributes& attributes() const override { return op_.attributes; }
+  const Letters& letters() const override { return letters_; }
+  ValueId in(size_t i) const override { return op_.inputs.at(i); }
+  ValueId out(size_t i) const override { return op_.outputs.at(i); }
+  bool starts() const override { return starts_; }
+  ValueId gradient(size_t i) const override { return pass_.gradient_[out(i)].value(); }
+  bool Needs(size_t i) const override { return pass_.needed_[in(i)]; }
+
+  Status Give(size_t i, ValueId gradient) override { return pass_.Deliver(in(i), gradient); }
+  Status Give(size_t i, const OpDef& def, std::vector<ValueId> inputs,
+              Attributes attributes) override {
+    TP_ASSIGN_OR_RETURN(const ValueId gradient,
+                        AddOp(pass_.program_, Phase::kBackward, pass_.GradientName(in(i)), def,
+                              std::move(inputs), std::move(attributes)));
+    return Give(i, gradient);
+  }
+
+ private:
+  ReversePass& pass_;
+  const Op& op_;
+  const Letters& letters_;
+  const bool starts_;
+};
+
+Status ReversePass::ReverseOp(const Op& op, bool starts) {
+  if (op.Is(kRedistribute)) {
+    if (starts) return InvalidArgument("the gradient starts at an op that computes");
+    return ReverseRedistribute(op, *gradient_[op.outputs[0]]);
+  }
+  if (op.def->reverse == nullptr) {
+    return InvalidArgument("no reverse rule for " + std::string(op.def->name) + ": " +
+                           std::string(op.def->no_reverse));
+  }
+  TP_ASSIGN_OR_RETURN(const Letters letters, LettersOf(program_, op));
+  Rule rule(*this, op, letters, starts);
+  return op.def->reverse(rule);
+}
 
 }  // namespace
 
