@@ -19,6 +19,8 @@ class ReversePass {
         wrt_(wrt),
         forward_(program.ops()),
         needed_(program.values().size()),
+        uses_(program.values().size()),
+        contributions_(program.values().size()),
         gradient_(program.values().size()) {
     for (ValueId id : wrt) needed_[id] = true;
     for (const Op& op : forward_) {
@@ -35,9 +37,11 @@ class ReversePass {
       return InvalidArgument("'" + program_.value(loss).name +
                              "' is no scalar to start a gradient at");
     }
+    CountUses(last);
     TP_RETURN_IF_ERROR(ReverseOp(forward_[last], /*starts=*/true));
     for (int i = last; i-- > 0;) {
       const Op& op = forward_[i];
+      for (ValueId out : op.outputs) TP_RETURN_IF_ERROR(Complete(out));
       const bool reached = std::any_of(op.outputs.begin(), op.outputs.end(),
                                        [&](ValueId out) { return gradient_[out].has_value(); });
       if (reached && !op.IsSource()) TP_RETURN_IF_ERROR(ReverseOp(op, /*starts=*/false));
@@ -55,12 +59,33 @@ class ReversePass {
  private:
   std::string GradientName(ValueId id) const { return "d" + program_.value(id).name; }
 
-  // Notes `gradient` as that of `id`, complete if the caller asked for it.
-  Status Deliver(ValueId id, ValueId gradient) {
-    if (gradient_[id]) {
-      return InvalidArgument("'" + program_.value(id).name +
-                             "' is used by more than one op on the way to the loss");
+  // How often each value is read on the way to the loss, so that its gradient is completed as soon
+  // as the last contribution is there.
+  void CountUses(int last) {
+    std::vector<bool> leads(program_.values().size());
+    leads[forward_[last].outputs[0]] = true;
+    for (int i = last; i >= 0; --i) {
+      const Op& op = forward_[i];
+      if (std::none_of(op.outputs.begin(), op.outputs.end(), [&](ValueId v) { return leads[v]; })) {
+        continue;
+      }
+      for (ValueId in : op.inputs) {
+        leads[in] = true;
+        ++uses_[in];
+      }
     }
+  }
+
+  // Notes a contribution to the gradient of `id`. Two operands of one op may be the same value.
+  Status Deliver(ValueId id, ValueId contribution) {
+    contributions_[id].push_back(contribution);
+    return static_cast<int>(contributions_[id].size()) == uses_[id] ? Complete(id) : OkStatus();
+  }
+
+  // Adds up what has come, while it is Partial, and makes it whole if the caller asked for it.
+  Status Complete(ValueId id) {
+    if (gradient_[id] || contributions_[id].empty()) return OkStatus();
+    TP_ASSIGN_OR_RETURN(ValueId gradient, Sum(id));
     const bool asked = std::find(wrt_.begin(), wrt_.end(), id) != wrt_.end();
     const bool parameter = forward_[program_.DefinitionOf(id)].Is(kParameter);
     for (Axis axis : kAllAxes) {
@@ -74,19 +99,50 @@ class ReversePass {
     return OkStatus();
   }
 
+  StatusOr<ValueId> Sum(ValueId id) {
+    const std::vector<ValueId>& parts = contributions_[id];
+    if (parts.size() == 1) return parts[0];
+    const std::string name = GradientName(id);
+    ValueId sum = parts[0];
+    for (size_t i = 1; i < parts.size(); ++i) {
+      ValueId part = parts[i];
+      for (Axis axis : kAllAxes) TP_RETURN_IF_ERROR(LieAlike(id, axis, sum, part));
+      if (program_.value(sum).name == name) {
+        program_.mutable_value(sum).name = program_.FreeName(name + ".part");
+      }
+      TP_ASSIGN_OR_RETURN(
+          sum, AddOp(program_, Phase::kBackward, program_.FreeName(name), kAdd, {sum, part}));
+    }
+    return sum;
+  }
+
+  // Brings two contributions to one placement. What is whole is also a sum, with zeros on all ranks
+  // but one, so that a sum is taken once for both; else both become the gradient's own.
+  Status LieAlike(ValueId id, Axis axis, ValueId& a, ValueId& b) {
+    const Placement on_a = program_.value(a).placements[axis];
+    const Placement on_b = program_.value(b).placements[axis];
+    if (on_a == on_b) return OkStatus();
+    const bool sum = !IsShard(on_a) && !IsShard(on_b);
+    const Placement to = sum ? Partial() : Dual(program_.value(id).placements[axis]);
+    for (ValueId* each : {&a, &b}) {
+      const std::string name = program_.FreeName(GradientName(id) + ".alike");
+      TP_ASSIGN_OR_RETURN(*each,
+                          AddRedistribute(program_, Phase::kBackward, name, *each, axis, to));
+    }
+    return OkStatus();
+  }
+
   // Redistributes `gradient` towards the gradient of `id`, which takes over the plain name.
   StatusOr<ValueId> Redistribute(ValueId id, ValueId gradient, Axis axis, Placement to,
                                  Phase phase) {
     const std::string name = GradientName(id);
     const Placement from = program_.value(gradient).placements[axis];
-    TP_ASSIGN_OR_RETURN(const ValueId out,
-                        AddRedistribute(program_, phase, name, gradient, axis, to));
-    if (out != gradient && program_.value(gradient).name == name) {
-      program_.mutable_value(gradient).name = name + (IsPartial(from) ? ".partial"
-                                                      : IsShard(from) ? ".shard"
-                                                                      : ".whole");
+    if (from == to) return gradient;
+    if (program_.value(gradient).name == name) {
+      const char* what = IsPartial(from) ? ".partial" : IsShard(from) ? ".shard" : ".whole";
+      program_.mutable_value(gradient).name = program_.FreeName(name + what);
     }
-    return out;
+    return AddRedistribute(program_, phase, program_.FreeName(name), gradient, axis, to);
   }
 
   class Rule;
@@ -106,7 +162,10 @@ class ReversePass {
   const std::vector<ValueId>& wrt_;
   const std::vector<Op> forward_;  // as it was: the pass appends to program_
   std::vector<bool> needed_;       // lies between wrt and the loss
-  std::vector<std::optional<ValueId>> gradient_;
+  // By value.
+  std::vector<int> uses_;
+  std::vector<std::vector<ValueId>> contributions_;
+  std::vector<std::optional<ValueId>> gradient_;  // once complete
 };
 
 // What the rule of one op sees.
@@ -126,9 +185,10 @@ class ReversePass::Rule : public Reverse {
   Status Give(size_t i, ValueId gradient) override { return pass_.Deliver(in(i), gradient); }
   Status Give(size_t i, const OpDef& def, std::vector<ValueId> inputs,
               Attributes attributes) override {
-    TP_ASSIGN_OR_RETURN(const ValueId gradient,
-                        AddOp(pass_.program_, Phase::kBackward, pass_.GradientName(in(i)), def,
-                              std::move(inputs), std::move(attributes)));
+    TP_ASSIGN_OR_RETURN(
+        const ValueId gradient,
+        AddOp(pass_.program_, Phase::kBackward, pass_.program_.FreeName(pass_.GradientName(in(i))),
+              def, std::move(inputs), std::move(attributes)));
     return Give(i, gradient);
   }
 

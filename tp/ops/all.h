@@ -7,6 +7,7 @@
 #include "tp/program/op_def.h"
 
 #define TP_ALL_OPS(OP) \
+  OP(kAdd)             \
   OP(kAddBias)         \
   OP(kMatMul)          \
   OP(kMseGrad)         \

@@ -5,6 +5,7 @@
 
 #define TP_CPU_KERNELS(KERNEL)  \
   KERNEL(kAddBiasKernel)        \
+  KERNEL(kAddKernel)            \
   KERNEL(kBlockedGemmKernel)    \
   KERNEL(kBlockedSumRowsKernel) \
   KERNEL(kCopyKernel)           \

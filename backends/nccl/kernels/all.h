@@ -7,6 +7,7 @@
 
 #define TP_GPU_KERNELS(KERNEL)  \
   KERNEL(kAddBiasKernel)        \
+  KERNEL(kAddKernel)            \
   KERNEL(kBlockedGemmKernel)    \
   KERNEL(kBlockedSumRowsKernel) \
   KERNEL(kCopyKernel)           \

@@ -8,6 +8,9 @@ double ScaleOf(const KernelCall& c) { return c.op.attributes.Number("scale"); }
 
 }  // namespace
 
+const Kernel kAddKernel = {Action{"add"}, [](const KernelCall& c, cudaStream_t stream) {
+                             return Add(c.in[0], c.in[1], c.out[0], stream);
+                           }};
 const Kernel kAddBiasKernel = {Action{"add_bias"}, [](const KernelCall& c, cudaStream_t stream) {
                                  return AddBias(c.in[0], c.in[1], c.out[0], stream);
                                }};
