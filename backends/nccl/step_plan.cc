@@ -6,9 +6,9 @@
 #include <optional>
 #include <string>
 
-#include "backends/nccl/blocked.h"
 #include "backends/nccl/error.h"
 #include "backends/nccl/gemm_search.h"
+#include "backends/nccl/kernels/all.h"
 #include "backends/nccl/op_scope.h"
 
 namespace tp::nccl {
@@ -75,15 +75,13 @@ Status StepPlan::MakeScratch() {
   ScratchSize most;
   size_t gemm_bytes = 0;
   for (const ScheduledOp& op : schedule_.ops) {
-    ScratchSize size;
     if (op.action == Action::kGemm) {
       gemm_bytes = std::max(gemm_bytes, Gemm::ScratchBytes(At(op.reads[0]), At(op.reads[1]),
                                                            At(op.writes[0]), OptionsOfGemms()));
-    } else if (op.action == Action::kSumRows) {
-      size = SumRowsScratch(At(op.reads[0]));
-    } else if (op.action == Action::kMseLoss || op.action == Action::kMseLossGrad) {
-      size = MseLossScratch(At(op.reads[0]), schedule_.sum_order);
     }
+    const Kernel* kernel = FindKernel(op.action);
+    if (kernel == nullptr || kernel->scratch == nullptr) continue;
+    const ScratchSize size = kernel->scratch(CallOf(op));
     most.partial_bytes = std::max(most.partial_bytes, size.partial_bytes);
     most.counters = std::max(most.counters, size.counters);
   }
@@ -177,67 +175,22 @@ Status StepPlan::MakeLaunches() {
 
 StatusOr<StepPlan::Launch> StepPlan::MakeLaunch(int index) {
   const ScheduledOp& op = schedule_.ops[index];
-  const auto read = [&](int i) { return At(op.reads[i]); };
-  const auto write = [&](int i) { return At(op.writes[i]); };
-  const auto nodes = [&] {
-    std::vector<DeviceMatrix> all;
-    for (const View& node : op.writes) all.push_back(At(node));
-    return all;
-  };
-  const auto kernel = [&](auto enqueue) -> Launch {
-    const std::string name(Name(op.action));
-    return [=](cudaStream_t stream) { return FromCuda(enqueue(stream), name.c_str()); };
-  };
-  const double scale = op.scale;
-  const SumOrder order = schedule_.sum_order;
-  const Scratch scratch = scratch_;
-  switch (op.action) {
-    case Action::kGemm:
-      return MakeGemm(index);
-    case Action::kAddBias:
-      return kernel([y = read(0), b = read(1), out = write(0)](cudaStream_t stream) {
-        return AddBias(y, b, out, stream);
-      });
-    case Action::kMseLoss:
-      return kernel([=, y = read(0), t = read(1), loss = write(0)](cudaStream_t stream) {
-        return MseLoss(y, t, scale, loss, nullptr, order, scratch, stream);
-      });
-    case Action::kMseGrad:
-      return kernel([=, y = read(0), t = read(1), dy = write(0)](cudaStream_t stream) {
-        return MseGrad(y, t, scale, dy, stream);
-      });
-    case Action::kMseLossGrad:
-      return kernel(
-          [=, y = read(0), t = read(1), loss = write(0), dy = write(1)](cudaStream_t stream) {
-            return MseLoss(y, t, scale, loss, &dy, order, scratch, stream);
-          });
-    case Action::kSumRows:
-      return kernel([=, g = read(0), out = write(0)](cudaStream_t stream) {
-        return SumRows(g, out, scratch, stream);
-      });
-    case Action::kSgd:
-      return kernel([=, w = read(0), gradient = read(1)](cudaStream_t stream) {
-        return Sgd(w, gradient, scale, stream);
-      });
-    case Action::kCopy:
-      return kernel(
-          [in = read(0), out = write(0)](cudaStream_t stream) { return Copy(in, out, stream); });
-    case Action::kBlockedGemm:
-      return kernel([a = read(0), b = read(1), c = nodes(), sum = op.sum](cudaStream_t stream) {
-        return BlockedGemm(a, b, sum, c, stream);
-      });
-    case Action::kBlockedSumRows:
-      return kernel([g = read(0), out = nodes(), sum = op.sum](cudaStream_t stream) {
-        return BlockedSumRows(g, sum, out, stream);
-      });
-    case Action::kSumBlocks:
-      return kernel([of = read(0), out = write(0), sum = op.sum](cudaStream_t stream) {
-        return SumBlocks(of, sum, out, stream);
-      });
-    case Action::kCollective:
-      return MakeCollective(index);
+  if (op.action == Action::kGemm) return MakeGemm(index);
+  if (op.action == Action::kCollective) return MakeCollective(index);
+  const Kernel* kernel = FindKernel(op.action);
+  if (kernel == nullptr) {
+    return Unavailable("the GPU backend has no kernel '" + std::string(Name(op.action)) + "'");
   }
-  LOG(FATAL) << "no such action: " << static_cast<int>(op.action);
+  return Launch([call = CallOf(op), kernel](cudaStream_t stream) {
+    return FromCuda(kernel->enqueue(call, stream), kernel->action.name.data());
+  });
+}
+
+KernelCall StepPlan::CallOf(const ScheduledOp& op) const {
+  KernelCall call{.op = op, .order = schedule_.sum_order, .scratch = scratch_};
+  for (const View& view : op.reads) call.in.push_back(At(view));
+  for (const View& view : op.writes) call.out.push_back(At(view));
+  return call;
 }
 
 StatusOr<StepPlan::Launch> StepPlan::MakeGemm(int index) {

@@ -18,6 +18,7 @@
 #include "backends/nccl/collectives.h"
 #include "backends/nccl/gemm.h"
 #include "backends/nccl/kernels.h"
+#include "backends/nccl/kernels/kernel.h"
 #include "backends/nccl/peer_collective.h"
 #include "backends/nccl/peer_memory.h"
 #include "backends/nccl/rank.h"
@@ -70,6 +71,7 @@ class StepPlan {
   Status MakeLaunches();
   Status SearchGemms();
   StatusOr<Launch> MakeLaunch(int op);
+  KernelCall CallOf(const ScheduledOp& op) const;
   StatusOr<Launch> MakeGemm(int op);
   Launch MakeCollective(int op);
   DeviceMatrix At(const View& view) const {

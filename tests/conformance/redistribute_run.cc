@@ -6,7 +6,7 @@
 #include <numeric>
 #include <span>
 
-#include "tp/program/ops.h"
+#include "tp/ops/ops.h"
 #include "tp/runtime/assemble.h"
 #include "tp/schedule/byte_contract.h"
 #include "tp/schedule/lower.h"

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "tp/program/ops.h"
+#include "tp/ops/ops.h"
 
 namespace tp {
 namespace {

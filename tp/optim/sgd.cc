@@ -2,7 +2,7 @@
 
 #include <glog/logging.h>
 
-#include "tp/program/ops.h"
+#include "tp/ops/ops.h"
 
 namespace tp {
 

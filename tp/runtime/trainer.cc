@@ -16,12 +16,11 @@ namespace {
 constexpr int kTimedOpSteps = 5;  // extra steps where timing the ops slows them down
 
 bool IsSource(const Program& program, const Binding& binding) {
-  const OpKind kind = program.ops()[program.DefinitionOf(binding.value)].kind;
-  return kind == OpKind::kInput || kind == OpKind::kParameter;
+  return program.ops()[program.DefinitionOf(binding.value)].IsSource();
 }
 
 bool IsParameter(const Program& program, const Binding& binding) {
-  return program.ops()[program.DefinitionOf(binding.value)].kind == OpKind::kParameter;
+  return program.ops()[program.DefinitionOf(binding.value)].Is(kParameter);
 }
 
 // Whether it is among the parameters, or among the results that are no scalars.
@@ -296,7 +295,7 @@ Status CheckRequest(const Program& program, const std::map<std::string, ElementS
                            std::to_string(steps) + " steps, from 0");
   }
   for (const Op& op : program.ops()) {
-    if (op.kind != OpKind::kInput && op.kind != OpKind::kParameter) continue;
+    if (!op.IsSource()) continue;
     const std::string& name = program.value(op.outputs[0]).name;
     if (sources.count(name) == 0) return InvalidArgument("no source feeds '" + name + "'");
   }

@@ -84,7 +84,7 @@ void AddSumTree(const Program& program, const Op& op, Axis axis, const Mesh& mes
 std::vector<ContractEntry> ByteContract(const Program& program, const Mesh& mesh) {
   std::vector<ContractEntry> entries;
   for (const Op& op : program.ops()) {
-    if (op.kind != OpKind::kRedistribute) continue;
+    if (!op.Is(kRedistribute)) continue;
     const Value& in = program.value(op.inputs[0]);
     const Value& out = program.value(op.outputs[0]);
     for (Axis axis : kAllAxes) {

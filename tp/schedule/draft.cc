@@ -70,7 +70,7 @@ ScheduledOp& ScheduleDraft::Emit(Action action, const Op& op, std::vector<View> 
   scheduled.phase = op.phase;
   scheduled.reads = std::move(reads);
   scheduled.writes = std::move(writes);
-  scheduled.scale = op.scale;
+  scheduled.attributes = op.attributes;
   schedule_.ops.push_back(std::move(scheduled));
   return schedule_.ops.back();
 }
