@@ -1,7 +1,8 @@
 // bench: trains one linear layer in row and column mode, times both, and proves that they agree.
 //
 // Exit status: 0 if every check held; 1 if one did not, or for input that can't be used, with one
-// line on stderr that says what and where; 128 and the signal's number where one ended it.
+// line on stderr that says what and where; 3 if none failed, but one could not be decided; 128 and
+// the signal's number where one ended it.
 
 #include <cstdlib>
 #include <optional>
@@ -14,6 +15,7 @@
 #include "tools/benchmark/profile.h"
 #include "tools/benchmark/run.h"
 #include "tools/benchmark/tool.h"
+#include "tools/benchmark/verdict.h"
 #include "tools/io/atomic_file.h"
 #include "tools/io/interrupt.h"
 #include "tools/io/progress.h"
@@ -93,7 +95,7 @@ StatusOr<int> Main(int argc, char** argv, io::Outputs& outputs) {
   if (!backend->IsRoot()) return kHeld;
   reporter.Finish(result);
   if (!result.complete) return io::Interrupt::ExitStatus();
-  return result.ok() ? kHeld : kFailed;
+  return ExitStatusOf(result.outcome());
 }
 
 }  // namespace

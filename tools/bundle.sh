@@ -22,6 +22,21 @@ of_the_machine='^(linux-vdso|ld-linux.*|libc|libm|libdl|librt|libpthread|libreso
 of_the_machine+='|libgcc_s|libstdc\+\+|libcuda|libcudart|libcublas|libcublasLt|libnccl'
 of_the_machine+='|libnvidia-.*)\.so'
 
+# Adds every shared library that a program or library is linked with.
+add_libraries() {
+  local library path
+  # "name => path (address)"; a library that is found nowhere has no path.
+  while read -r library path; do
+    [[ $library =~ $of_the_machine ]] && continue
+    if [[ $path != /* ]]; then
+      echo "$(basename "$1") needs $library, which is not on this machine" >&2
+      exit 1
+    fi
+    install -m 755 "$path" "$root/lib/$library"
+    [[ $library == libcupti.* ]] || strip --strip-unneeded "$root/lib/$library"  # stays NVIDIA's
+  done < <(ldd "$1" | awk '$2 == "=>" {print $1, $3}')
+}
+
 for program in "$@"; do
   if [[ $program == *.py ]]; then
     file=${program##*tools/}
@@ -47,17 +62,16 @@ export LD_LIBRARY_PATH
 exec "$here/libexec/$(basename -- "$0")" "$@"
 WRAPPER
   chmod 755 "$root/bin/$base"
-  # "name => path (address)"; a library that is found nowhere has no path.
-  while read -r library path; do
-    [[ $library =~ $of_the_machine ]] && continue
-    if [[ $path != /* ]]; then
-      echo "$base needs $library, which is not on this machine" >&2
-      exit 1
-    fi
-    install -m 755 "$path" "$root/lib/$library"
-    [[ $library == libcupti.* ]] || strip --strip-unneeded "$root/lib/$library"  # stays NVIDIA's
-  done < <(ldd "$program" | awk '$2 == "=>" {print $1, $3}')
+  add_libraries "$program"
 done
+
+# OpenBLAS is no program's: backends/cpu/openblas.cc loads it later.
+blas=$(/sbin/ldconfig -p | awk '$1 == "libopenblas.so.0" {print $NF; exit}')
+if [[ -n $blas ]]; then
+  install -m 755 "$blas" "$root/lib/libopenblas.so.0"
+  strip --strip-unneeded "$root/lib/libopenblas.so.0"
+  add_libraries "$blas"
+fi
 
 cat > "$root/README.txt" <<'README'
 bin/bench, bin/collectives and bin/sweep say with --help what there is. Nothing needs to be installed

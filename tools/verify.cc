@@ -1,8 +1,8 @@
 // verify: holds a training step on the user's own tensors against an independent reference.
 //
-// Exit status: 0 if all that was compared agrees; 1 if something does not, or for input that can't
-// be used, with one line on stderr that says what and where; 128 and the signal's number where one
-// ended it.
+// Exit status: 0 if all that was asked for was decided and agrees; 1 if something does not agree,
+// or for input that can't be used, with one line on stderr that says what and where; 3 if nothing
+// disagrees, but something could not be decided; 128 and the signal's number where one ended it.
 
 #include <cstdlib>
 #include <optional>
@@ -11,6 +11,7 @@
 #include "tools/benchmark/print.h"
 #include "tools/benchmark/run.h"
 #include "tools/benchmark/tool.h"
+#include "tools/benchmark/verdict.h"
 #include "tools/io/atomic_file.h"
 #include "tools/io/progress.h"
 #include "tools/verifier/options.h"
@@ -63,7 +64,7 @@ StatusOr<int> Main(int argc, char** argv, io::Outputs& outputs) {
   TP_ASSIGN_OR_RETURN(const VerifierResult result, RunVerifier(*backend, options, tensors, hooks));
   if (!root) return bench::kHeld;
   finish(result);
-  return result.ok() ? bench::kHeld : bench::kFailed;
+  return bench::ExitStatusOf(result.outcome());
 }
 
 }  // namespace

@@ -79,9 +79,7 @@ class CpuRank final : public RankContext {
 
 class CpuBackend final : public Backend {
  public:
-  explicit CpuBackend(CpuBackendOptions options) : options_(std::move(options)) {
-    UseOneThreadPerGemm();
-  }
+  explicit CpuBackend(CpuBackendOptions options) : options_(std::move(options)) {}
 
   std::string name() const override { return "sim"; }
 
@@ -109,7 +107,7 @@ class CpuBackend final : public Backend {
     } else {
       scheduler = sim::MakeSeededScheduler(scheduler_options);
     }
-    ReserveGemms(world);  // a rank has one product under way
+    TP_RETURN_IF_ERROR(PrepareGemms(world));  // a rank has one product under way
     Shared shared(*scheduler, world, options_);
     std::vector<sim::Agent> agents;
     for (int rank = 0; rank < world; ++rank) {

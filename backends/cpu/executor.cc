@@ -1,8 +1,10 @@
 #include "backends/cpu/executor.h"
 
+#include <glog/logging.h>
 #include <sched.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <cstring>
@@ -10,9 +12,7 @@
 #include <new>
 #include <utility>
 
-#include "backends/cpu/blocked_gemm.h"
-#include "backends/cpu/gemm.h"
-#include "backends/cpu/kernels.h"
+#include "backends/cpu/kernels/all.h"
 #include "sim/collectives/communicator.h"
 #include "tp/core/clock.h"
 #include "tp/schedule/hazards.h"
@@ -21,6 +21,7 @@ namespace tp::cpu {
 namespace {
 
 constexpr size_t kAlignment = 4096;  // a page: no two buffers share a cache line, and GEMM likes it
+constexpr size_t kMostReads = 8;
 constexpr uint64_t kStop = ~uint64_t{0};
 
 cpu_set_t AllowedCores() {
@@ -85,15 +86,14 @@ class ExecutorState {
   }
 
   Status Prepare(int index) {
-    int64_t scratch_bytes = 0;
     for (const Buffer& buffer : schedule_.buffers) {
       TP_ASSIGN_OR_RETURN(Memory memory, Allocate(buffer.name, buffer.bytes()));
       buffers_.push_back(std::move(memory));
     }
     for (const ScheduledOp& op : schedule_.ops) {
-      scratch_bytes = std::max(scratch_bytes, ScratchBytes(op));
       if (op.action == Action::kCollective) TP_RETURN_IF_ERROR(PrepareCollective(op, index));
     }
+    TP_ASSIGN_OR_RETURN(const int64_t scratch_bytes, FindKernels());
     TP_ASSIGN_OR_RETURN(scratch_, Allocate("gemm scratch", scratch_bytes));
     return OkStatus();
   }
@@ -173,23 +173,6 @@ class ExecutorState {
     }
   }
 
-  int64_t ScratchBytes(const ScheduledOp& op) const {
-    if (op.action == Action::kCollective) return 0;
-    const View& a = op.reads[0];
-    const DType dtype = schedule_.buffers[a.buffer].dtype;
-    switch (op.action) {
-      case Action::kGemm:
-        return GemmScratchFloats(dtype, a.rows, op.reads[1].columns, a.columns) *
-               static_cast<int64_t>(sizeof(float));
-      case Action::kBlockedGemm:
-        return BlockedGemmScratchBytes(dtype, a.rows, op.reads[1].columns, a.columns);
-      case Action::kBlockedSumRows:
-        return BlockedGemmScratchBytes(dtype, 1, a.columns, a.rows);
-      default:
-        return 0;
-    }
-  }
-
   Status PrepareCollective(const ScheduledOp& op, int index) {
     std::unique_ptr<sim::Communicator>& communicator = communicators_[static_cast<int>(op.axis)];
     if (communicator == nullptr) {
@@ -210,6 +193,39 @@ class ExecutorState {
     return {AddressOf(view), view.rows, view.columns, view.row_stride, view.column_stride};
   }
 
+  // The call of a kernel on this rank's memory.
+  template <typename Use>
+  auto WithCall(const ScheduledOp& op, const Use& use) const {
+    std::array<Matrix, kMostReads> in;
+    std::array<Matrix, kSumBlocks> out;
+    for (size_t i = 0; i < op.reads.size(); ++i) in.at(i) = MatrixOf(op.reads[i]);
+    for (size_t i = 0; i < op.writes.size(); ++i) out.at(i) = MatrixOf(op.writes[i]);
+    return use(KernelCall{op,
+                          schedule_.buffers[op.reads[0].buffer].dtype,
+                          schedule_.buffers[op.writes[0].buffer].dtype,
+                          {in.data(), op.reads.size()},
+                          {out.data(), op.writes.size()},
+                          scratch_.get()});
+  }
+
+  // Finds the kernels of all ops, and says how much memory they need besides.
+  StatusOr<int64_t> FindKernels() {
+    int64_t scratch_bytes = 0;
+    for (const ScheduledOp& op : schedule_.ops) {
+      kernels_.push_back(nullptr);
+      if (op.action == Action::kCollective) continue;
+      const Kernel* kernel = FindKernel(op.action);
+      if (kernel == nullptr) {
+        return Unavailable("the CPU backend has no kernel '" + std::string(Name(op.action)) +
+                           "', which computes '" + op.name + "'");
+      }
+      kernels_.back() = kernel;
+      if (kernel->scratch_bytes == nullptr) continue;
+      scratch_bytes = std::max(scratch_bytes, WithCall(op, kernel->scratch_bytes));
+    }
+    return scratch_bytes;
+  }
+
   Status RunOp(size_t index, uint64_t step) {
     const ScheduledOp& op = schedule_.ops[index];
     // Products wait for nothing but each other, and those are on one stream.
@@ -226,54 +242,17 @@ class ExecutorState {
           communicator.Run(op.call, AlgorithmFor(op), AddressOf(op.send), AddressOf(op.receive)));
       record.bytes_sent = communicator.last_bytes_sent();
     } else {
-      Compute(op);
+      WithCall(op, kernels_[index]->run);
     }
     record.end_ns = SteadyNanoseconds();
     if (awaited_[index]) scheduler().Raise(ended_[index], step);
     return OkStatus();
   }
 
-  void Compute(const ScheduledOp& op) {
-    std::array<Matrix, 3> in;
-    std::array<Matrix, kSumBlocks> out;
-    for (size_t i = 0; i < op.reads.size(); ++i) in.at(i) = MatrixOf(op.reads[i]);
-    for (size_t i = 0; i < op.writes.size(); ++i) out.at(i) = MatrixOf(op.writes[i]);
-    const std::span<const Matrix> nodes(out.data(), op.writes.size());
-    const DType dtype = schedule_.buffers[op.reads[0].buffer].dtype;
-    const DType out_dtype = schedule_.buffers[op.writes[0].buffer].dtype;
-    switch (op.action) {
-      case Action::kGemm:
-        return Gemm(dtype, in[0], in[1], op.reads.size() == 3 ? &in[2] : nullptr, out[0],
-                    reinterpret_cast<float*>(scratch_.get()));
-      case Action::kAddBias:
-        return AddBias(dtype, in[0], in[1], out[0]);
-      case Action::kMseLoss:
-        return MseLossGrad(dtype, op.scale, in[0], in[1], out[0].data, nullptr);
-      case Action::kMseGrad:
-        return MseLossGrad(dtype, op.scale, in[0], in[1], nullptr, &out[0]);
-      case Action::kMseLossGrad:
-        return MseLossGrad(dtype, op.scale, in[0], in[1], out[0].data, &out[1]);
-      case Action::kSumRows:
-        return SumRows(dtype, in[0], out[0]);
-      case Action::kSgd:
-        return Sgd(dtype, op.scale, in[0], in[1]);
-      case Action::kCopy:
-        return Copy(dtype, in[0], out[0]);
-      case Action::kBlockedGemm:
-        return BlockedGemm(dtype, in[0], in[1], op.sum, out_dtype, nodes, scratch_.get());
-      case Action::kBlockedSumRows:
-        return BlockedSumRows(dtype, in[0], op.sum, out_dtype, nodes, scratch_.get());
-      case Action::kSumBlocks:
-        return SumBlocks(out_dtype, in[0], op.sum, out[0]);
-      case Action::kCollective:
-        break;
-    }
-    LOG(FATAL) << "no compute kernel for " << Name(op.action);
-  }
-
   sim::Fabric& fabric_;
   const Schedule schedule_;
   const sim::Algorithm all_reduce_;
+  std::vector<const Kernel*> kernels_;  // by op; null for collectives
   std::vector<Memory> buffers_;
   Memory scratch_;  // of the compute stream
   std::array<std::unique_ptr<sim::Communicator>, kNumAxes> communicators_;

@@ -2,7 +2,12 @@
 
 #include <glog/logging.h>
 
+#include <algorithm>
+#include <limits>
+#include <utility>
+
 #include "Eigen/Core"
+#include "backends/cpu/blas.h"
 #include "backends/cpu/element.h"
 
 namespace tp::cpu {
@@ -39,7 +44,7 @@ void VisitMap(const Matrix& m, Visitor&& visit) {
   }
 }
 
-// c += a b.
+// c += a b, by Eigen's own kernels.
 template <typename T>
 void Accumulate(const Matrix& a, const Matrix& b, const Matrix& c) {
   VisitMap<T>(a, [&](const auto& a_map) {
@@ -64,10 +69,73 @@ void Begin(const Matrix* bias, const Matrix& c) {
   });
 }
 
+Matrix Transposed(const Matrix& m) {
+  return {m.data, m.columns, m.rows, m.column_stride, m.row_stride};
+}
+
+// A matrix as BLAS takes it: by columns, or transposed.
+struct Operand {
+  explicit Operand(const Matrix& m)
+      : rows(static_cast<int>(m.rows)), columns(static_cast<int>(m.columns)) {
+    const bool by_rows = RowMajor(m);
+    transposed = by_rows ? 'T' : 'N';
+    const int64_t outer = by_rows ? m.row_stride : m.column_stride;
+    const int64_t least = by_rows ? m.columns : m.rows;
+    stride = static_cast<int>(std::max({outer, least, int64_t{1}}));
+  }
+  char transposed;
+  int rows, columns, stride;
+};
+
+// So small that a call of BLAS costs more than the product; Eigen draws the same line.
+bool IsSmall(const Matrix& a, const Matrix& c) { return a.columns + c.rows + c.columns < 20; }
+
+// BLAS counts in int.
+bool FitsBlas(const Matrix& m) {
+  return std::max({m.rows, m.columns, m.row_stride, m.column_stride}) <=
+         std::numeric_limits<int>::max();
+}
+
+// c = a b + beta c.
+template <typename T>
+void Multiply(const Blas& blas, Matrix a, Matrix b, Matrix c, T beta) {
+  const T one = 1;
+  // c by columns; and a vector, which BLAS has a function of its own for, upright.
+  if (c.rows == 1 || (RowMajor(c) && c.columns != 1)) {
+    std::swap(a, b);
+    a = Transposed(a);
+    b = Transposed(b);
+    c = Transposed(c);
+  }
+  const Operand left(a);
+  if (c.columns == 1) {
+    const bool upright = left.transposed == 'N';
+    const int step_in = b.rows == 1 ? 1 : static_cast<int>(b.row_stride);
+    const int step_out = c.rows == 1 ? 1 : static_cast<int>(c.row_stride);
+    blas.gemv<T>()(&left.transposed, upright ? &left.rows : &left.columns,
+                   upright ? &left.columns : &left.rows, &one, static_cast<const T*>(a.data),
+                   &left.stride, static_cast<const T*>(b.data), &step_in, &beta,
+                   static_cast<T*>(c.data), &step_out);
+    return;
+  }
+  const Operand right(b);
+  const Operand out(c);
+  blas.gemm<T>()(&left.transposed, &right.transposed, &out.rows, &out.columns, &left.columns, &one,
+                 static_cast<const T*>(a.data), &left.stride, static_cast<const T*>(b.data),
+                 &right.stride, &beta, static_cast<T*>(c.data), &out.stride);
+}
+
 template <typename T>
 void NativeGemm(const Matrix& a, const Matrix& b, const Matrix* bias, const Matrix& c) {
-  Begin<T>(bias, c);
-  if (a.columns > 0) Accumulate<T>(a, b, c);
+  if (a.columns == 0) return Begin<T>(bias, c);
+  const Blas* const blas = LoadedBlas();
+  if (blas == nullptr || IsSmall(a, c) || !FitsBlas(a) || !FitsBlas(b) || !FitsBlas(c)) {
+    Begin<T>(bias, c);
+    return Accumulate<T>(a, b, c);
+  }
+  const bool vector = c.rows == 1 || c.columns == 1;  // gemv may read what it multiplies by zero
+  if (bias != nullptr || vector) Begin<T>(bias, c);
+  Multiply<T>(*blas, a, b, c, bias != nullptr || vector ? T{1} : T{0});
 }
 
 // A packed fp32 matrix of m's shape and order at `memory`.
@@ -116,6 +184,17 @@ void NarrowGemm(const Matrix& a, const Matrix& b, const Matrix* bias, const Matr
 }
 
 }  // namespace
+
+std::string GemmLibrary() {
+  const std::string eigen = "Eigen " + std::to_string(EIGEN_WORLD_VERSION) + "." +
+                            std::to_string(EIGEN_MAJOR_VERSION) + "." +
+                            std::to_string(EIGEN_MINOR_VERSION);
+  const std::string blas = DescribeBlas();
+  if (LoadedBlas() != nullptr) return blas;
+  return blas.empty() ? eigen : eigen + " (" + blas + ")";
+}
+
+Status PrepareGemms(int count) { return ReserveBlas(count); }
 
 int64_t GemmScratchFloats(DType dtype, int64_t m, int64_t n, int64_t k) {
   if (dtype == DType::kFloat64 || dtype == DType::kFloat32) return 0;

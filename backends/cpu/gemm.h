@@ -1,4 +1,4 @@
-// Matrix products on the CPU: Eigen, which calls OpenBLAS where the build has it.
+// Matrix products on the CPU: OpenBLAS where the build and the machine have it, otherwise Eigen.
 //
 // fp64 and fp32 multiply and accumulate in themselves. bf16 and fp16 are widened to fp32 first,
 // multiplied and accumulated there, and rounded once at the store: that needs scratch, which the
@@ -10,6 +10,7 @@
 
 #include "backends/cpu/kernels.h"
 #include "tp/core/dtype.h"
+#include "tp/core/status.h"
 
 namespace tp::cpu {
 
@@ -21,14 +22,11 @@ int64_t GemmScratchFloats(DType dtype, int64_t m, int64_t n, int64_t k);
 void Gemm(DType dtype, const Matrix& a, const Matrix& b, const Matrix* bias, const Matrix& c,
           float* scratch);
 
-// Makes the library use one thread a call; before the first Gemm.
-void UseOneThreadPerGemm();
+// Loads the library, once, and lets it take now the memory that `count` products at the same time
+// need, and no product later. Errors: UNAVAILABLE where the process may not have that memory.
+Status PrepareGemms(int count);
 
-// Lets the library take now the memory that `count` products at the same time need, and no product
-// later. Eigen alone takes and returns its memory in each product, and this does nothing.
-void ReserveGemms(int count);
-
-// "OpenBLAS 0.3.21 SkylakeX, called by Eigen 3.4.0".
+// What multiplies: "OpenBLAS 0.3.21 SkylakeX (its own choice, Prescott, is slower here)".
 std::string GemmLibrary();
 
 }  // namespace tp::cpu

@@ -19,6 +19,9 @@ struct Matrix {
   int64_t column_stride = 1;
 };
 
+// out = a + b. `out` may be either.
+void Add(DType dtype, const Matrix& a, const Matrix& b, const Matrix& out);
+
 // out = y + b on each row; b is 1 x columns. `out` may be y.
 void AddBias(DType dtype, const Matrix& y, const Matrix& b, const Matrix& out);
 

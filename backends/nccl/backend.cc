@@ -15,6 +15,7 @@
 #include "backends/nccl/rank.h"
 #include "backends/nccl/tcp_control.h"
 #include "backends/nccl/wait.h"
+#include "tp/core/contain.h"
 
 namespace tp::nccl {
 namespace {
@@ -64,7 +65,7 @@ void RunRank(int device, Control& control, const Options& options,
     return;
   }
   NcclRankContext context(**rank);
-  const Status status = body(context);
+  const Status status = Contain([&] { return body(context); });
   if (!status.ok()) [[maybe_unused]]
     const Status reported = (*rank)->Fail(status);
 }
@@ -127,18 +128,19 @@ class NcclBackend : public Backend {
       return InvalidArgument(fmt::format("tf32 is a way to multiply fp32, not {}", Name(dtype)));
     }
     TP_ASSIGN_OR_RETURN(const int devices, CountDevices());
+    const bool enough = options_.share_gpus && devices > 0;
     if (launch_) {
       if (world != launch_->world) {
         return InvalidArgument(fmt::format("tp x dp asks for {} ranks, and {} started {} processes",
                                            world, launch_->launcher, launch_->world));
       }
-      if (launch_->local_rank >= devices) {
+      if (launch_->local_rank >= devices && !enough) {
         return Unavailable(fmt::format("process {} is number {} on its machine, which has {} GPUs",
                                        launch_->rank, launch_->local_rank + 1, devices));
       }
       return OkStatus();
     }
-    if (world > devices) {
+    if (world > devices && !enough) {
       return Unavailable(
           fmt::format("tp x dp asks for {} ranks, each a GPU, and this machine has {}; ask for "
                       "fewer, or start one process a rank on several machines",
@@ -154,11 +156,23 @@ class NcclBackend : public Backend {
   }
 
  private:
+  int DeviceOf(int local_rank, int devices) const {
+    return options_.share_gpus && devices > 0 ? local_rank % devices : local_rank;
+  }
+
   Status RunThreads(int world, const std::function<Status(RankContext&)>& body) {
+    TP_ASSIGN_OR_RETURN(const int devices, CountDevices());
     const std::vector<std::unique_ptr<Control>> controls = MakeLocalControls(world);
     std::vector<std::thread> threads;
     for (int rank = 0; rank < world; ++rank) {
-      threads.emplace_back([&, rank] { RunRank(rank, *controls[rank], options_, body); });
+      const Status started = Contain([&] {
+        threads.emplace_back(
+            [&, rank] { RunRank(DeviceOf(rank, devices), *controls[rank], options_, body); });
+        return OkStatus();
+      });
+      if (started.ok()) continue;
+      controls[rank]->Fail(started);
+      break;
     }
     for (std::thread& thread : threads) thread.join();
     return controls[0]->NamedFailure();
@@ -170,8 +184,9 @@ class NcclBackend : public Backend {
                                                        launch_->port, options_.deadline}));
     }
     const Status met = control_->Gather("", Receivers::kEveryone, kBetweenRuns).status();
+    TP_ASSIGN_OR_RETURN(const int devices, CountDevices());
     if (met.ok()) {
-      RunRank(launch_->local_rank, *control_, options_, body);
+      RunRank(DeviceOf(launch_->local_rank, devices), *control_, options_, body);
     } else {
       control_->Fail(met);
     }

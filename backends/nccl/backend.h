@@ -26,16 +26,17 @@ enum class Peers {
   kAuto,    // all, in the way that was fastest where it was measured
   kNever,   // none
   kDirect,  // all, everybody sending to everybody: for what is small
+  kMedium,  // all, by two steps, writes and sums of shares: for what is neither
   kBulk,    // all, by copies and sums of shares: for what is large
 };
 
 constexpr std::string_view Name(Peers peers) {
-  constexpr std::string_view kNames[] = {"auto", "never", "direct", "bulk"};
+  constexpr std::string_view kNames[] = {"auto", "never", "direct", "medium", "bulk"};
   return kNames[static_cast<int>(peers)];
 }
 // Nothing for a text that is no name.
 constexpr std::optional<Peers> ParsePeers(std::string_view text) {
-  for (Peers peers : {Peers::kAuto, Peers::kNever, Peers::kDirect, Peers::kBulk}) {
+  for (Peers peers : {Peers::kAuto, Peers::kNever, Peers::kDirect, Peers::kMedium, Peers::kBulk}) {
     if (text == Name(peers)) return peers;
   }
   return std::nullopt;
@@ -47,6 +48,10 @@ struct Options {
   bool tf32 = false;        // let fp32 matrix products round their inputs to tf32
   bool gemm_search = true;  // measure cuBLASLt's candidates; otherwise take its first
   Peers peers = Peers::kAuto;
+  // Let rank r use GPU r modulo their number, where there are fewer GPUs than ranks. For tests of
+  // what succeeds: ranks take turns, NCCL refuses to run, nothing can be profiled, and after a
+  // failure one may wait for ever for a GPU on which another one's kernel waits for it.
+  bool share_gpus = false;
   LowerOptions lower{.sum_part_bytes = int64_t{8} << 20};
 };
 

@@ -1,5 +1,7 @@
 #include "backends/nccl/collectives.h"
 
+#include <glog/logging.h>
+
 #include <algorithm>
 #include <numeric>
 #include <string>

@@ -24,8 +24,8 @@ Status EnqueueCollective(Communicator& comm, const CollectiveCall& call, const v
                          void* receive, cudaStream_t stream);
 
 // What member `index` of `members` sends, in bytes, such that all together send the least possible
-// (tp/core/collective.h): a ring's share for all_reduce and reduce_scatter, its own block to every
-// other member for the rest.
+// (tp/core/collective.h), since NCCL itself does not count: a ring's share for all_reduce and
+// reduce_scatter, its own block to every other member for the rest.
 int64_t BytesSent(const CollectiveCall& call, int members, int index);
 
 }  // namespace tp::nccl

@@ -162,6 +162,13 @@ __global__ void __launch_bounds__(kThreads) NoiseKernel(T* data, int64_t count) 
 
 }  // namespace
 
+cudaError_t Add(const DeviceMatrix& a, const DeviceMatrix& b, const DeviceMatrix& out,
+                cudaStream_t stream) {
+  const Grid grid = MakeGrid({a, b, out});
+  return Dispatch(out.dtype,
+                  [&](auto type) { return LaunchMap<decltype(type)>(grid, stream, Sum{}); });
+}
+
 cudaError_t AddBias(const DeviceMatrix& y, const DeviceMatrix& bias, const DeviceMatrix& out,
                     cudaStream_t stream) {
   const Grid grid = MakeGrid({y, OnEachRow(bias, out.rows), out});

@@ -129,18 +129,15 @@ class NcclExecutor : public Executor {
 
   std::string AlgorithmOf(int index) const override { return plan_->AlgorithmOf(index); }
 
-  int64_t ExpectedBytes(int index) const override {
-    const ScheduledOp& op = schedule_.ops[index];
-    const int members = static_cast<int>(op.group.size());
-    int64_t bytes = 0;
-    for (int member = 0; member < members; ++member) bytes += plan_->BytesSentBy(index, member);
-    return bytes;
-  }
+  int64_t ExpectedBytes(int index) const override { return plan_->StatedBytesOf(index); }
 
  private:
   cudaGraphExec_t& GraphOf(StepKind kind) { return graphs_[static_cast<int>(kind)]; }
 
   Status BeginProfile() {
+    if (rank_.shares_gpus()) {
+      return InvalidArgument("kernels of ranks that share a GPU can't be told apart");
+    }
     notes_.assign(schedule_.ops.size() + 1, {});
     profile_began_ns_ = SteadyNanoseconds();
     TP_RETURN_IF_ERROR(CuptiTrace::Start());

@@ -1,6 +1,7 @@
 #include "backends/nccl/gemm.h"
 
 #include <fmt/format.h>
+#include <glog/logging.h>
 
 #include <algorithm>
 #include <utility>

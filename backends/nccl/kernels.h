@@ -18,6 +18,9 @@
 
 namespace tp::nccl {
 
+// out = a + b. `out` may be either.
+cudaError_t Add(const DeviceMatrix& a, const DeviceMatrix& b, const DeviceMatrix& out,
+                cudaStream_t stream);
 // out = y + bias on each row; `bias` is 1 x columns. `out` may be `y`.
 cudaError_t AddBias(const DeviceMatrix& y, const DeviceMatrix& bias, const DeviceMatrix& out,
                     cudaStream_t stream);

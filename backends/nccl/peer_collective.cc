@@ -11,14 +11,25 @@
 namespace tp::nccl {
 namespace {
 
-// What a member sends to all others, at the most.
-constexpr int64_t kMostDirectToSum = int64_t{512} << 10;
-constexpr int64_t kMostDirectToPlace = int64_t{2} << 20;
-
-bool Reduces(const CollectiveCall& call) {
-  return call.kind == CollectiveKind::kAllReduce || call.kind == CollectiveKind::kReduceScatter;
+bool Reduces(CollectiveKind kind) {
+  return kind == CollectiveKind::kAllReduce || kind == CollectiveKind::kReduceScatter;
 }
 
+// The share that a member sums, cut where 16 bytes end for all_reduce.
+Transfer ShareOf(const CollectiveCall& call, int members, int member) {
+  if (call.kind == CollectiveKind::kReduceScatter) {
+    const int64_t begin =
+        std::accumulate(call.counts.begin(), call.counts.begin() + member, int64_t{0});
+    return {begin, call.counts[member], 0};
+  }
+  const int64_t vector = 16 / SizeOf(call.dtype);
+  const int64_t vectors = (call.counts[0] + vector - 1) / vector;
+  const int64_t length = (vectors + members - 1) / members * vector;
+  const int64_t begin = std::min(member * length, call.counts[0]);
+  return {begin, std::min(length, call.counts[0] - begin), begin};
+}
+
+// What a member sends to another one, or to itself, of its own data.
 Transfer Between(const CollectiveCall& call, int members, int from, int to) {
   const std::vector<int64_t>& counts = call.counts;
   const auto sum = [&](int begin, int end, int stride) {
@@ -30,7 +41,7 @@ Transfer Between(const CollectiveCall& call, int members, int from, int to) {
     case CollectiveKind::kAllReduce:
       return {0, counts[0], 0};
     case CollectiveKind::kReduceScatter:
-      return {sum(0, to, 1), counts[to], 0};
+      return ShareOf(call, members, to);
     case CollectiveKind::kAllGather:
       return {0, counts[from], sum(0, from, 1)};
     case CollectiveKind::kBroadcast:
@@ -45,53 +56,94 @@ Transfer Between(const CollectiveCall& call, int members, int from, int to) {
   return {};
 }
 
-// The share that a member sums, cut where 16 bytes end for all_reduce.
-std::pair<int64_t, int64_t> ShareOf(const CollectiveCall& call, int members, int member) {
-  if (call.kind == CollectiveKind::kReduceScatter) {
-    const int64_t begin =
-        std::accumulate(call.counts.begin(), call.counts.begin() + member, int64_t{0});
-    return {begin, call.counts[member]};
-  }
-  const int64_t vector = 16 / SizeOf(call.dtype);
-  const int64_t vectors = (call.counts[0] + vector - 1) / vector;
-  const int64_t length = (vectors + members - 1) / members * vector;
-  const int64_t begin = std::min(member * length, call.counts[0]);
-  return {begin, std::min(length, call.counts[0] - begin)};
-}
-
-int64_t LinesOfOneMember(const CollectiveCall& call, int members) {
+int64_t LinesOfOneMember(const CollectiveCall& call, int members, PeerAlgorithm algorithm) {
   int64_t most = 1;
   for (int from = 0; from < members; ++from) {
     for (int to = 0; to < members; ++to) {
-      most = std::max(most, Between(call, members, from, to).count);
+      const Transfer transfer = algorithm == PeerAlgorithm::kTwoSteps
+                                    ? ShareOf(call, members, to)
+                                    : Between(call, members, from, to);
+      most = std::max(most, transfer.count);
     }
   }
   return (most * SizeOf(call.dtype) + kLineData - 1) / kLineData;
 }
 
+int RoundsOf(PeerAlgorithm algorithm) { return algorithm == PeerAlgorithm::kTwoSteps ? 2 : 1; }
+
+// What a member sends to all others, at the most.
+int64_t MostSent(const CollectiveCall& call, int members, PeerAlgorithm algorithm) {
+  int64_t most = 0;
+  for (int i = 0; i < members; ++i) most = std::max(most, BytesSent(call, members, i, algorithm));
+  return most;
+}
+
+// Of what a member sends, where one way becomes faster than the next one, with two H200 and with
+// four (docs/performance.md). What is written takes multiprocessors from a product beside it:
+// copies are slower alone, and a step with them is faster.
+constexpr int64_t kMostDirectAllReduce = int64_t{320} << 10;
+constexpr int64_t kMostInTwoSteps = int64_t{768} << 10;
+constexpr int64_t kMostDirect = int64_t{768} << 10;
+constexpr int64_t kMostWritten = int64_t{6} << 20;
+
+PeerAlgorithm ChooseByMeasurement(const CollectiveCall& call, int members) {
+  const int64_t direct = MostSent(call, members, PeerAlgorithm::kDirect);
+  if (call.kind == CollectiveKind::kAllReduce) {
+    if (direct <= kMostDirectAllReduce) return PeerAlgorithm::kDirect;
+    const int64_t in_two_steps = MostSent(call, members, PeerAlgorithm::kTwoSteps);
+    return in_two_steps <= kMostInTwoSteps ? PeerAlgorithm::kTwoSteps : PeerAlgorithm::kShares;
+  }
+  if (direct <= kMostDirect) return PeerAlgorithm::kDirect;
+  if (call.kind == CollectiveKind::kReduceScatter) return PeerAlgorithm::kShares;
+  return direct <= kMostWritten ? PeerAlgorithm::kWrites : PeerAlgorithm::kCopies;
+}
+
 }  // namespace
 
 std::string_view Name(PeerAlgorithm algorithm) {
-  constexpr std::string_view kNames[] = {"peer direct", "peer copies", "peer shares"};
+  constexpr std::string_view kNames[] = {"peer direct", "peer two steps", "peer writes",
+                                         "peer copies", "peer shares"};
   return kNames[static_cast<int>(algorithm)];
 }
 
-PeerAlgorithm ChoosePeerAlgorithm(const CollectiveCall& call, int members, Peers peers) {
-  int64_t most = 0;
-  for (int i = 0; i < members; ++i) {
-    most = std::max(most, BytesSent(call, members, i, PeerAlgorithm::kDirect));
+bool HasForm(CollectiveKind kind, PeerAlgorithm algorithm) {
+  switch (algorithm) {
+    case PeerAlgorithm::kDirect:
+      return kind != CollectiveKind::kBarrier;
+    case PeerAlgorithm::kTwoSteps:
+      return kind == CollectiveKind::kAllReduce;
+    case PeerAlgorithm::kWrites:
+    case PeerAlgorithm::kCopies:
+      return !Reduces(kind) && kind != CollectiveKind::kBarrier;
+    case PeerAlgorithm::kShares:
+      return Reduces(kind);
   }
-  const int64_t limit = Reduces(call) ? kMostDirectToSum : kMostDirectToPlace;
-  const bool direct = peers == Peers::kDirect || (peers == Peers::kAuto && most <= limit);
-  if (direct) return PeerAlgorithm::kDirect;
-  return Reduces(call) ? PeerAlgorithm::kShares : PeerAlgorithm::kCopies;
+  LOG(FATAL) << "no such algorithm: " << static_cast<int>(algorithm);
+  return false;
+}
+
+PeerAlgorithm ChoosePeerAlgorithm(const CollectiveCall& call, int members, Peers peers) {
+  switch (peers) {
+    case Peers::kDirect:
+      return PeerAlgorithm::kDirect;
+    case Peers::kMedium:
+      if (call.kind == CollectiveKind::kAllReduce) return PeerAlgorithm::kTwoSteps;
+      return Reduces(call.kind) ? PeerAlgorithm::kShares : PeerAlgorithm::kWrites;
+    case Peers::kBulk:
+      return Reduces(call.kind) ? PeerAlgorithm::kShares : PeerAlgorithm::kCopies;
+    case Peers::kAuto:
+    case Peers::kNever:
+      break;
+  }
+  return ChooseByMeasurement(call, members);
 }
 
 int64_t PeerCollective::ScratchBytes(const CollectiveCall& call, int members,
                                      PeerAlgorithm algorithm) {
-  const int64_t inbox = 2 * members * LinesOfOneMember(call, members) * kLineBytes;
-  return static_cast<int64_t>(sizeof(PeerState)) +
-         (algorithm == PeerAlgorithm::kDirect ? inbox : 0);
+  const bool lines = algorithm == PeerAlgorithm::kDirect || algorithm == PeerAlgorithm::kTwoSteps;
+  const int64_t inbox =
+      2 * RoundsOf(algorithm) * members * LinesOfOneMember(call, members, algorithm) * kLineBytes;
+  return static_cast<int64_t>(sizeof(PeerState)) + (lines ? inbox : 0);
 }
 
 PeerCollective::PeerCollective(CollectiveCall call, PeerAlgorithm algorithm, int me,
@@ -99,42 +151,82 @@ PeerCollective::PeerCollective(CollectiveCall call, PeerAlgorithm algorithm, int
     : call_(std::move(call)), algorithm_(algorithm), members_(members) {
   const int count = static_cast<int>(members.size());
   CHECK(count >= 2 && count <= kMostPeers) << count;
-  CHECK(algorithm == PeerAlgorithm::kDirect ||
-        Reduces(call_) == (algorithm == PeerAlgorithm::kShares))
-      << Name(algorithm) << " for " << ToString(call_);
+  CHECK(HasForm(call_.kind, algorithm)) << Name(algorithm) << " for " << ToString(call_);
   static_assert(sizeof(PeerState) % kLineBytes == 0);
   Meeting meeting{count, me, {}, stop};
   for (int i = 0; i < count; ++i) {
     meeting.states[i] = reinterpret_cast<PeerState*>(members[i].scratch);
-    exchange_.inboxes[i] = members[i].scratch + sizeof(PeerState);
-    exchange_.to[i] = Between(call_, count, me, i);
-    exchange_.from[i] = Between(call_, count, i, me);
   }
+  switch (algorithm) {
+    case PeerAlgorithm::kDirect:
+    case PeerAlgorithm::kTwoSteps:
+      PlanExchange(meeting);
+      break;
+    case PeerAlgorithm::kWrites:
+    case PeerAlgorithm::kCopies:
+      PlanWrites(meeting);
+      break;
+    case PeerAlgorithm::kShares:
+      PlanShare(meeting);
+      break;
+  }
+}
+
+void PeerCollective::PlanExchange(const Meeting& meeting) {
   exchange_.meeting = meeting;
-  exchange_.lines = LinesOfOneMember(call_, count);
-  exchange_.send = members[me].send;
-  exchange_.receive = members[me].receive;
-  exchange_.reduces = Reduces(call_);
+  exchange_.rounds = RoundsOf(algorithm_);
+  exchange_.lines = LinesOfOneMember(call_, meeting.members, algorithm_);
+  exchange_.send = members_[meeting.me].send;
+  exchange_.receive = members_[meeting.me].receive;
+  exchange_.reduces = Reduces(call_.kind);
   exchange_.reduction = call_.reduction;
-  if (algorithm != PeerAlgorithm::kShares) return;
-  const auto [begin, length] = ShareOf(call_, count, me);
-  const int64_t offset = begin * SizeOf(call_.dtype);
-  share_.meeting = meeting;
-  share_.count = length;
-  share_.reduction = call_.reduction;
-  for (int i = 0; i < count; ++i) {
-    share_.sends[i] = members[i].send + offset;
-    if (call_.kind == CollectiveKind::kAllReduce) {
-      share_.receives[share_.receivers++] = members[i].receive + offset;
+  for (int i = 0; i < meeting.members; ++i) {
+    exchange_.inboxes[i] = members_[i].scratch + sizeof(PeerState);
+    if (algorithm_ == PeerAlgorithm::kTwoSteps) {
+      exchange_.to[i] = exchange_.from[i] = ShareOf(call_, meeting.members, i);
+    } else {
+      exchange_.to[i] = Between(call_, meeting.members, meeting.me, i);
+      exchange_.from[i] = Between(call_, meeting.members, i, meeting.me);
     }
   }
-  if (share_.receivers == 0) share_.receives[share_.receivers++] = members[me].receive;
+}
+
+void PeerCollective::PlanShare(const Meeting& meeting) {
+  const Transfer share = ShareOf(call_, meeting.members, meeting.me);
+  const int64_t width = SizeOf(call_.dtype);
+  share_.meeting = meeting;
+  share_.count = share.count;
+  share_.reduction = call_.reduction;
+  for (int i = 0; i < meeting.members; ++i) {
+    share_.sends[i] = members_[i].send + share.send_from * width;
+  }
+  const int receivers = call_.kind == CollectiveKind::kAllReduce ? meeting.members : 1;
+  for (int k = 0; k < receivers; ++k) {
+    const int i = (meeting.me + k) % meeting.members;  // no two members write to one at a time
+    share_.receives[share_.receivers++] = members_[i].receive + share.receive_at * width;
+  }
+}
+
+void PeerCollective::PlanWrites(const Meeting& meeting) {
+  const int64_t width = SizeOf(call_.dtype);
+  writes_.meeting = meeting;
+  for (int k = 0; k < meeting.members; ++k) {
+    const int other = (meeting.me + 1 + k) % meeting.members;  // this member comes last
+    const Transfer transfer = Between(call_, meeting.members, meeting.me, other);
+    const char* from = members_[meeting.me].send + transfer.send_from * width;
+    char* to = members_[other].receive + transfer.receive_at * width;
+    if (transfer.count == 0 || from == to) continue;
+    writes_.part[writes_.parts++] = {from, to, transfer.count * width};
+  }
 }
 
 Status PeerCollective::Enqueue(cudaStream_t stream, cudaEvent_t begun) const {
   switch (algorithm_) {
     case PeerAlgorithm::kDirect:
+    case PeerAlgorithm::kTwoSteps:
       return FromCuda(EnqueueExchange(exchange_, call_.dtype, stream), "peer exchange");
+    case PeerAlgorithm::kWrites:
+      return FromCuda(EnqueueWrites(writes_, stream, begun), "peer writes");
     case PeerAlgorithm::kCopies:
       return EnqueueCopies(stream);
     case PeerAlgorithm::kShares:
@@ -145,34 +237,34 @@ Status PeerCollective::Enqueue(cudaStream_t stream, cudaEvent_t begun) const {
 }
 
 Status PeerCollective::EnqueueCopies(cudaStream_t stream) const {
-  const Meeting& meeting = exchange_.meeting;
-  const int64_t width = SizeOf(call_.dtype);
+  const Meeting& meeting = writes_.meeting;
   TP_RETURN_IF_ERROR(FromCuda(EnqueueMeeting(meeting, MeetTo::kBegin, stream), "peer meeting"));
-  for (int k = 0; k < meeting.members; ++k) {
-    const int other = (meeting.me + 1 + k) % meeting.members;  // this member comes last
-    const Transfer& transfer = exchange_.to[other];
-    const char* from = exchange_.send + transfer.send_from * width;
-    char* to = members_[other].receive + transfer.receive_at * width;
-    if (transfer.count == 0 || from == to) continue;
-    TP_CUDA(cudaMemcpyAsync(to, from, transfer.count * width, cudaMemcpyDefault, stream));
+  for (int i = 0; i < writes_.parts; ++i) {
+    const Part& part = writes_.part[i];
+    TP_CUDA(cudaMemcpyAsync(part.to, part.from, part.bytes, cudaMemcpyDefault, stream));
   }
   return FromCuda(EnqueueMeeting(meeting, MeetTo::kEnd, stream), "peer meeting");
 }
 
+int64_t StatedBytes(const CollectiveCall& call, int members, PeerAlgorithm algorithm) {
+  const bool everything_to_everybody =
+      call.kind == CollectiveKind::kAllReduce && algorithm == PeerAlgorithm::kDirect;
+  const int64_t elements = everything_to_everybody
+                               ? int64_t{members} * (members - 1) * TotalElements(call)
+                               : MinimalElementsSent(call, members);
+  return elements * SizeOf(call.dtype);
+}
+
 int64_t BytesSent(const CollectiveCall& call, int members, int index, PeerAlgorithm algorithm) {
   if (TotalElements(call) == 0) return 0;
+  const bool shares = algorithm == PeerAlgorithm::kShares || algorithm == PeerAlgorithm::kTwoSteps;
   int64_t elements = 0;
-  if (algorithm == PeerAlgorithm::kShares) {
-    // The others fetch their shares here; all_reduce hands them this one's sum besides.
-    for (int i = 0; i < members; ++i) {
-      if (i != index) elements += ShareOf(call, members, i).second;
-    }
-    if (call.kind == CollectiveKind::kAllReduce) {
-      elements += (members - 1) * ShareOf(call, members, index).second;
-    }
-  } else {
-    for (int i = 0; i < members; ++i) {
-      if (i != index) elements += Between(call, members, index, i).count;
+  for (int i = 0; i < members; ++i) {
+    if (i == index) continue;
+    // Their share goes, or is fetched, there; all_reduce hands them this one's sum besides.
+    elements += shares ? ShareOf(call, members, i).count : Between(call, members, index, i).count;
+    if (shares && call.kind == CollectiveKind::kAllReduce) {
+      elements += ShareOf(call, members, index).count;
     }
   }
   return elements * SizeOf(call.dtype);

@@ -6,10 +6,11 @@
 // and ends where that is not 0.
 //
 // Sums are taken in the order of members, in float (double for fp64), and rounded once, at the
-// store: the same bits on every member. Sources: the exchange follows NCCL's LL protocol (a flag
-// beside each 4 bytes of data, so that data need no barrier; Hu et al., "Demystifying NCCL", 2025);
-// the sum of a share and its distribution is the reduce-scatter and all-gather of Rabenseifner,
-// "Optimization of collective reduction operations", ICCS 2004.
+// store: the same bits on every member and by every kernel. Sources: lines follow NCCL's LL
+// protocol (a flag beside each 4 bytes of data, so that data need no barrier; Hu et al.,
+// "Demystifying NCCL", 2025); the sum of a share and its distribution, by lines or in bulk, is the
+// reduce-scatter and all-gather of Rabenseifner, "Optimization of collective reduction operations",
+// ICCS 2004.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -46,8 +47,8 @@ struct Transfer {
   int64_t receive_at = 0;
 };
 
-// A line is 8 bytes of data and two flags. An inbox has two slots, used in turns, in each of them
-// `lines` for every member.
+// A line is 8 bytes of data and two flags. An inbox has two slots, used in turns by the steps, in
+// each of them one part a round, and in each of those `lines` for every member.
 inline constexpr int64_t kLineBytes = 16;
 inline constexpr int64_t kLineData = 8;
 
@@ -60,10 +61,13 @@ struct Exchange {
   Transfer to[kMostPeers];    // from this member
   Transfer from[kMostPeers];  // to this member
   bool reduces = false;       // what comes is summed up, not laid side by side
+  int rounds = 1;
   Reduction reduction = Reduction::kSum;
 };
 
-// Everybody sends to everybody, and each puts together what has come: one way over the link.
+// In one round everybody sends to everybody, and each puts together what has come: one way over the
+// link. In two rounds, of which `to` and `from` are the members' shares of a whole: each sums up
+// its share of what has come and sends the sum to all others. Twice over the link, for fewer bytes.
 cudaError_t EnqueueExchange(const Exchange& exchange, DType dtype, cudaStream_t stream);
 
 struct ShareSum {
@@ -81,14 +85,36 @@ struct ShareSum {
 cudaError_t EnqueueShareSum(const ShareSum& sum, DType dtype, cudaStream_t stream,
                             cudaEvent_t begun);
 
-// Loads the kernels for `dtype` on the current device. CUDA loads a kernel when it is first
-// launched, which may wait for the device to be idle: for ever, where what runs there waits for
-// that launch.
-cudaError_t LoadPeerKernels(DType dtype);
+// Bytes that lie here, and where they go to.
+struct Part {
+  const char* from = nullptr;
+  char* to = nullptr;
+  int64_t bytes = 0;
+};
+
+struct Writes {
+  Meeting meeting;
+  Part part[kMostPeers];
+  int parts = 0;
+};
+
+// Once all have come, writes each part where it goes to: once over the link, without the flags of
+// lines. `begun` as above.
+cudaError_t EnqueueWrites(const Writes& writes, cudaStream_t stream, cudaEvent_t begun);
 
 enum class MeetTo { kBegin, kEnd };
 
 // Everybody waits for everybody.
 cudaError_t EnqueueMeeting(const Meeting& meeting, MeetTo to, cudaStream_t stream);
+
+// Loads the kernels for `dtype` and so many members on the current device. CUDA loads a kernel when
+// it is first launched, which may wait for the device to be idle: for ever, where what runs there
+// waits for that launch.
+cudaError_t LoadLineKernels(DType dtype, int members);
+cudaError_t LoadBulkKernels(DType dtype, int members);
+inline cudaError_t LoadPeerKernels(DType dtype, int members) {
+  const cudaError_t lines = LoadLineKernels(dtype, members);
+  return lines == cudaSuccess ? LoadBulkKernels(dtype, members) : lines;
+}
 
 }  // namespace tp::nccl

@@ -32,8 +32,15 @@ Status Rank::Init(int device) {
   TP_CUDA(cudaDeviceGetStreamPriorityRange(&least, &greatest));
   TP_CUDA(cudaStreamCreateWithPriority(&streams_[static_cast<int>(Stream::kCompute)],
                                        cudaStreamNonBlocking, least));
-  TP_CUDA(cudaStreamCreateWithPriority(&streams_[static_cast<int>(Stream::kCommunication)],
-                                       cudaStreamNonBlocking, greatest));
+  int devices = 0;
+  TP_CUDA(cudaGetDeviceCount(&devices));
+  shares_gpus_ = options_.share_gpus && control_.world() > devices;
+  cudaStream_t& communication = streams_[static_cast<int>(Stream::kCommunication)];
+  if (shares_gpus_) {
+    communication = streams_[static_cast<int>(Stream::kCompute)];
+  } else {
+    TP_CUDA(cudaStreamCreateWithPriority(&communication, cudaStreamNonBlocking, greatest));
+  }
   TP_CUBLAS(cublasLtCreate(&gemm_context_.handle));
   TP_CUDA(cudaMalloc(&gemm_context_.workspace, kWorkspaceBytes));
   gemm_context_.workspace_bytes = kWorkspaceBytes;
@@ -56,9 +63,11 @@ Rank::~Rank() {
   if (stop_ != nullptr) cudaFreeHost(stop_);
   if (gemm_context_.workspace != nullptr) cudaFree(gemm_context_.workspace);
   if (gemm_context_.handle != nullptr) cublasLtDestroy(gemm_context_.handle);
-  for (cudaStream_t stream : streams_) {
-    if (stream != nullptr) cudaStreamDestroy(stream);
+  const auto of = [this](Stream stream) { return streams_[static_cast<int>(stream)]; };
+  if (!shares_gpus_ && of(Stream::kCommunication) != nullptr) {
+    cudaStreamDestroy(of(Stream::kCommunication));
   }
+  if (of(Stream::kCompute) != nullptr) cudaStreamDestroy(of(Stream::kCompute));
 }
 
 void Rank::Retire(std::unique_ptr<Arena> arena, std::unique_ptr<PeerMemory> memory) {

@@ -44,6 +44,10 @@ class Rank {
   Control& control() { return control_; }
   const Options& options() const { return options_; }
   cudaStream_t stream(Stream stream) const { return streams_[static_cast<int>(stream)]; }
+  // Whether there are fewer GPUs than ranks. Then a rank has one stream: CUDA has only so many
+  // queues a GPU, and behind a kernel that waits for another rank, in a queue with one of that
+  // rank's streams, the kernel that it waits for would never begin.
+  bool shares_gpus() const { return shares_gpus_; }
   const GemmContext& gemm_context() const { return gemm_context_; }
   GemmTimes& gemm_times() { return gemm_times_; }
 
@@ -89,6 +93,7 @@ class Rank {
   Control& control_;
   const Options options_;
   cudaStream_t streams_[kNumStreams] = {};
+  bool shares_gpus_ = false;
   GemmContext gemm_context_;
   GemmTimes gemm_times_;
   unsigned* stop_ = nullptr;             // in the host's memory

@@ -3,13 +3,12 @@
 #include <glog/logging.h>
 
 #include <algorithm>
-#include <cstring>
 #include <optional>
 #include <string>
 
-#include "backends/nccl/blocked.h"
 #include "backends/nccl/error.h"
 #include "backends/nccl/gemm_search.h"
+#include "backends/nccl/kernels/all.h"
 #include "backends/nccl/op_scope.h"
 
 namespace tp::nccl {
@@ -17,13 +16,6 @@ namespace {
 
 constexpr Stream kCompute = Stream::kCompute;
 constexpr Stream kCommunication = Stream::kCommunication;
-
-// Where a rank's memory of a collective lies in its arena.
-struct Place {
-  int64_t send = 0;
-  int64_t receive = 0;
-  int64_t scratch = 0;
-};
 
 int MemberCount(const ScheduledOp& op) { return static_cast<int>(op.group.size()); }
 
@@ -83,15 +75,13 @@ Status StepPlan::MakeScratch() {
   ScratchSize most;
   size_t gemm_bytes = 0;
   for (const ScheduledOp& op : schedule_.ops) {
-    ScratchSize size;
     if (op.action == Action::kGemm) {
       gemm_bytes = std::max(gemm_bytes, Gemm::ScratchBytes(At(op.reads[0]), At(op.reads[1]),
                                                            At(op.writes[0]), OptionsOfGemms()));
-    } else if (op.action == Action::kSumRows) {
-      size = SumRowsScratch(At(op.reads[0]));
-    } else if (op.action == Action::kMseLoss || op.action == Action::kMseLossGrad) {
-      size = MseLossScratch(At(op.reads[0]), schedule_.sum_order);
     }
+    const Kernel* kernel = FindKernel(op.action);
+    if (kernel == nullptr || kernel->scratch == nullptr) continue;
+    const ScratchSize size = kernel->scratch(CallOf(op));
     most.partial_bytes = std::max(most.partial_bytes, size.partial_bytes);
     most.counters = std::max(most.counters, size.counters);
   }
@@ -105,85 +95,29 @@ Status StepPlan::MakeScratch() {
   return OkStatus();
 }
 
-std::string StepPlan::DescribeCollectives() const {
-  std::string bytes;
-  for (size_t i = 0; i < collectives_.size(); ++i) {
-    const ScheduledOp& op = schedule_.ops[collectives_[i]];
-    const auto offset = [&](const View& view) {
-      return arena_->OffsetOf(view.buffer) +
-             view.offset * SizeOf(schedule_.buffers[view.buffer].dtype);
-    };
-    const int scratch = static_cast<int>(schedule_.buffers.size() + i);
-    const Place place{offset(op.send), offset(op.receive), arena_->OffsetOf(scratch)};
-    bytes.append(reinterpret_cast<const char*>(&place), sizeof(place));
-  }
-  return bytes;
-}
-
-std::vector<PeerMember> StepPlan::MembersOf(int collective) const {
-  std::vector<PeerMember> members;
-  for (int rank : schedule_.ops[collectives_[collective]].group) {
-    char* base = memory_->BaseOf(rank);
-    const std::string& note = memory_->NoteOf(rank);
-    if (base == nullptr || note.size() != collectives_.size() * sizeof(Place)) return {};
-    Place place;
-    std::memcpy(&place, note.data() + collective * sizeof(Place), sizeof(place));
-    members.push_back({base + place.send, base + place.receive, base + place.scratch});
-  }
-  return members;
-}
-
-// By collective: whether it runs over peer memory. That all ranks say so for their groups keeps the
-// making of NCCL's communicators alike on all of them.
-StatusOr<std::vector<bool>> StepPlan::AgreeOnPeers() const {
-  std::string mine;
-  for (size_t i = 0; i < collectives_.size(); ++i) {
-    const ScheduledOp& op = schedule_.ops[collectives_[i]];
-    const bool can = TotalElements(op.call) > 0 && MemberCount(op) >= 2 &&
-                     MemberCount(op) <= kMostPeers && !MembersOf(static_cast<int>(i)).empty();
-    mine.push_back(can ? 1 : 0);
-  }
-  TP_ASSIGN_OR_RETURN(const std::vector<std::string> all,
-                      rank_.control().Gather(mine, Receivers::kEveryone, rank_.options().deadline));
-  std::vector<bool> agreed(mine.size());
-  for (size_t i = 0; i < mine.size(); ++i) {
-    agreed[i] = std::all_of(all.begin(), all.end(), [&](const std::string& other) {
-      return other.size() == mine.size() && other[i] == 1;
-    });
-  }
-  return agreed;
-}
-
-Status StepPlan::MakePeers() {
-  peers_.resize(schedule_.ops.size());
-  if (rank_.options().peers == Peers::kNever || rank_.control().world() == 1) return OkStatus();
-  TP_ASSIGN_OR_RETURN(memory_, PeerMemory::Share(rank_.control(), arena_->base(),
-                                                 DescribeCollectives(), rank_.options().deadline));
-  TP_ASSIGN_OR_RETURN(const std::vector<bool> agreed, AgreeOnPeers());
-  for (size_t i = 0; i < collectives_.size(); ++i) {
-    if (!agreed[i]) continue;
-    const ScheduledOp& op = schedule_.ops[collectives_[i]];
-    TP_CUDA(LoadPeerKernels(op.call.dtype));
-    const PeerAlgorithm algorithm =
-        ChoosePeerAlgorithm(op.call, MemberCount(op), rank_.options().peers);
-    peers_[collectives_[i]] = std::make_unique<PeerCollective>(
-        op.call, algorithm, MemberOf(op.group, rank_.control().rank()),
-        MembersOf(static_cast<int>(i)), rank_.stop());
-  }
-  return OkStatus();
-}
-
 Status StepPlan::MakeCommunicators() {
   communicators_.resize(schedule_.ops.size());
-  for (int i : collectives_) {
-    if (peers_[i] != nullptr) continue;
-    TP_ASSIGN_OR_RETURN(communicators_[i], rank_.CommunicatorOf(schedule_.ops[i].group));
+  for (size_t i = 0; i < collectives_.size(); ++i) {
+    if (over_peers_[i]) continue;
+    const int op = collectives_[i];
+    TP_ASSIGN_OR_RETURN(communicators_[op], rank_.CommunicatorOf(schedule_.ops[op].group));
   }
   return OkStatus();
 }
 
 std::string StepPlan::AlgorithmOf(int op) const {
-  return peers_[op] == nullptr ? "nccl" : std::string(Name(peers_[op]->algorithm()));
+  if (communicators_[op] != nullptr) return "nccl";
+  const ScheduledOp& scheduled = schedule_.ops[op];
+  return std::string(
+      Name(ChoosePeerAlgorithm(scheduled.call, MemberCount(scheduled), rank_.options().peers)));
+}
+
+int64_t StepPlan::StatedBytesOf(int op) const {
+  const ScheduledOp& scheduled = schedule_.ops[op];
+  const int members = MemberCount(scheduled);
+  return peers_[op] == nullptr
+             ? MinimalElementsSent(scheduled.call, members) * SizeOf(scheduled.call.dtype)
+             : StatedBytes(scheduled.call, members, peers_[op]->algorithm());
 }
 
 int64_t StepPlan::BytesSentBy(int op, int member) const {
@@ -209,13 +143,13 @@ Status StepPlan::MakeEvents() {
   return OkStatus();
 }
 
-// A sum takes some multiprocessors and waits there for the other ranks. If the product behind it
-// takes them all first, here or on another rank, all ranks wait for the end of that product. In a
-// graph the sum comes first by itself; launched one by one it comes some microseconds late, so the
-// product waits for its begin. Not where other collectives may still hold the sum up.
+// A collective may take some multiprocessors and wait there for the other ranks. If the product
+// behind it takes them all first, here or on another rank, all ranks wait for the end of that
+// product. In a graph it comes first by itself; launched one by one it comes some microseconds
+// late, so the product waits for its begin. Not where other collectives may still hold the sum up.
 Status StepPlan::LetBegin(int collective) {
   if (peers_[collective] == nullptr) return OkStatus();
-  if (peers_[collective]->algorithm() != PeerAlgorithm::kShares) return OkStatus();
+  if (!peers_[collective]->MeetsOnMultiprocessors()) return OkStatus();
   const auto& ops = schedule_.ops;
   int before = collective - 1, behind = collective + 1;
   while (before >= 0 && ops[before].stream != Stream::kCommunication) --before;
@@ -241,67 +175,22 @@ Status StepPlan::MakeLaunches() {
 
 StatusOr<StepPlan::Launch> StepPlan::MakeLaunch(int index) {
   const ScheduledOp& op = schedule_.ops[index];
-  const auto read = [&](int i) { return At(op.reads[i]); };
-  const auto write = [&](int i) { return At(op.writes[i]); };
-  const auto nodes = [&] {
-    std::vector<DeviceMatrix> all;
-    for (const View& node : op.writes) all.push_back(At(node));
-    return all;
-  };
-  const auto kernel = [&](auto enqueue) -> Launch {
-    const std::string name(Name(op.action));
-    return [=](cudaStream_t stream) { return FromCuda(enqueue(stream), name.c_str()); };
-  };
-  const double scale = op.scale;
-  const SumOrder order = schedule_.sum_order;
-  const Scratch scratch = scratch_;
-  switch (op.action) {
-    case Action::kGemm:
-      return MakeGemm(index);
-    case Action::kAddBias:
-      return kernel([y = read(0), b = read(1), out = write(0)](cudaStream_t stream) {
-        return AddBias(y, b, out, stream);
-      });
-    case Action::kMseLoss:
-      return kernel([=, y = read(0), t = read(1), loss = write(0)](cudaStream_t stream) {
-        return MseLoss(y, t, scale, loss, nullptr, order, scratch, stream);
-      });
-    case Action::kMseGrad:
-      return kernel([=, y = read(0), t = read(1), dy = write(0)](cudaStream_t stream) {
-        return MseGrad(y, t, scale, dy, stream);
-      });
-    case Action::kMseLossGrad:
-      return kernel(
-          [=, y = read(0), t = read(1), loss = write(0), dy = write(1)](cudaStream_t stream) {
-            return MseLoss(y, t, scale, loss, &dy, order, scratch, stream);
-          });
-    case Action::kSumRows:
-      return kernel([=, g = read(0), out = write(0)](cudaStream_t stream) {
-        return SumRows(g, out, scratch, stream);
-      });
-    case Action::kSgd:
-      return kernel([=, w = read(0), gradient = read(1)](cudaStream_t stream) {
-        return Sgd(w, gradient, scale, stream);
-      });
-    case Action::kCopy:
-      return kernel(
-          [in = read(0), out = write(0)](cudaStream_t stream) { return Copy(in, out, stream); });
-    case Action::kBlockedGemm:
-      return kernel([a = read(0), b = read(1), c = nodes(), sum = op.sum](cudaStream_t stream) {
-        return BlockedGemm(a, b, sum, c, stream);
-      });
-    case Action::kBlockedSumRows:
-      return kernel([g = read(0), out = nodes(), sum = op.sum](cudaStream_t stream) {
-        return BlockedSumRows(g, sum, out, stream);
-      });
-    case Action::kSumBlocks:
-      return kernel([of = read(0), out = write(0), sum = op.sum](cudaStream_t stream) {
-        return SumBlocks(of, sum, out, stream);
-      });
-    case Action::kCollective:
-      return MakeCollective(index);
+  if (op.action == Action::kGemm) return MakeGemm(index);
+  if (op.action == Action::kCollective) return MakeCollective(index);
+  const Kernel* kernel = FindKernel(op.action);
+  if (kernel == nullptr) {
+    return Unavailable("the GPU backend has no kernel '" + std::string(Name(op.action)) + "'");
   }
-  LOG(FATAL) << "no such action: " << static_cast<int>(op.action);
+  return Launch([call = CallOf(op), kernel](cudaStream_t stream) {
+    return FromCuda(kernel->enqueue(call, stream), kernel->action.name.data());
+  });
+}
+
+KernelCall StepPlan::CallOf(const ScheduledOp& op) const {
+  KernelCall call{.op = op, .order = schedule_.sum_order, .scratch = scratch_};
+  for (const View& view : op.reads) call.in.push_back(At(view));
+  for (const View& view : op.writes) call.out.push_back(At(view));
+  return call;
 }
 
 StatusOr<StepPlan::Launch> StepPlan::MakeGemm(int index) {
@@ -324,6 +213,9 @@ StepPlan::Launch StepPlan::MakeCollective(int index) {
     };
   }
   const ScheduledOp& op = schedule_.ops[index];
+  if (communicators_[index] == nullptr) {  // of no elements
+    return [](cudaStream_t) { return OkStatus(); };
+  }
   return [&op, communicator = communicators_[index], send = AddressOf(op.send),
           receive = AddressOf(op.receive)](cudaStream_t stream) {
     return EnqueueCollective(*communicator, op.call, send, receive, stream);

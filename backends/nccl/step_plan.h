@@ -18,6 +18,7 @@
 #include "backends/nccl/collectives.h"
 #include "backends/nccl/gemm.h"
 #include "backends/nccl/kernels.h"
+#include "backends/nccl/kernels/kernel.h"
 #include "backends/nccl/peer_collective.h"
 #include "backends/nccl/peer_memory.h"
 #include "backends/nccl/rank.h"
@@ -36,8 +37,10 @@ class StepPlan {
   StepPlan& operator=(const StepPlan&) = delete;
 
   Arena& arena() { return *arena_; }
-  // Of a collective: how it is done, and what a member of its group sends in bytes.
+  // Of a collective: how it is done, what that algorithm says that all members of its group send,
+  // and what one of them sends; in bytes.
   std::string AlgorithmOf(int op) const;
+  int64_t StatedBytesOf(int op) const;
   int64_t BytesSentBy(int op, int member) const;
 
   // Events around each op, on its stream; absent, ops are not timed.
@@ -59,7 +62,7 @@ class StepPlan {
   GemmOptions OptionsOfGemms() const { return {.tf32 = rank_.options().tf32}; }
   Status MakeScratch();
   Status MakePeers();
-  StatusOr<std::vector<bool>> AgreeOnPeers() const;
+  Status AgreeOnPeers();
   std::vector<PeerMember> MembersOf(int collective) const;
   std::string DescribeCollectives() const;
   Status MakeCommunicators();
@@ -68,6 +71,7 @@ class StepPlan {
   Status MakeLaunches();
   Status SearchGemms();
   StatusOr<Launch> MakeLaunch(int op);
+  KernelCall CallOf(const ScheduledOp& op) const;
   StatusOr<Launch> MakeGemm(int op);
   Launch MakeCollective(int op);
   DeviceMatrix At(const View& view) const {
@@ -83,9 +87,10 @@ class StepPlan {
   Rank& rank_;
   const Schedule& schedule_;
   std::unique_ptr<Arena> arena_;
-  std::vector<int> collectives_;                        // ops, in order
-  std::unique_ptr<PeerMemory> memory_;                  // null where no collective runs over it
-  std::vector<std::unique_ptr<PeerCollective>> peers_;  // by op; null where NCCL does it
+  std::vector<int> collectives_;        // ops, in order
+  std::unique_ptr<PeerMemory> memory_;  // null where no collective runs over it
+  std::vector<bool> over_peers_;        // by collective: on all ranks alike; else by NCCL
+  std::vector<std::unique_ptr<PeerCollective>> peers_;  // by op; null where NCCL does it, or nobody
   std::vector<Communicator*> communicators_;            // by op; null but for NCCL's
   Scratch scratch_;
   void* gemm_scratch_ = nullptr;  // GemmContext::scratch of this plan's products

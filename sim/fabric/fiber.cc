@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <mutex>
+#include <new>
 #include <vector>
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -49,8 +50,11 @@ std::byte* TakeStack() {
   }
   void* mapping = mmap(nullptr, GuardBytes() + kStackBytes, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
-  PCHECK(mapping != MAP_FAILED) << "no memory for the stack of one more fiber";
-  PCHECK(mprotect(mapping, GuardBytes(), PROT_NONE) == 0);
+  if (mapping == MAP_FAILED) throw std::bad_alloc();
+  if (mprotect(mapping, GuardBytes(), PROT_NONE) != 0) {  // it has a limit of its own, on mappings
+    munmap(mapping, GuardBytes() + kStackBytes);
+    throw std::bad_alloc();
+  }
   return static_cast<std::byte*>(mapping);
 }
 

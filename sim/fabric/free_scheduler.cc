@@ -4,11 +4,11 @@
 #include <condition_variable>
 #include <deque>
 #include <functional>
-#include <system_error>
 #include <thread>
 #include <utility>
 
 #include "sim/fabric/scheduler.h"
+#include "tp/core/contain.h"
 
 namespace tp::sim {
 namespace {
@@ -45,14 +45,15 @@ class FreeScheduler final : public Scheduler {
   void Spawn(Agent agent) override {
     const int rank = agent.rank;
     std::lock_guard<std::mutex> lock(threads_mutex_);
-    try {
+    Status started = Contain([&] {
       threads_.emplace_back([this, agent = std::move(agent)] {
-        if (Status status = agent.body(); !status.ok()) Abort(agent.rank, std::move(status));
+        if (Status status = Contain(agent.body); !status.ok()) {
+          Abort(agent.rank, std::move(status));
+        }
       });
-    } catch (const std::system_error& error) {
-      Abort(rank, Unavailable(std::string("the system has no thread left for an agent: ") +
-                              error.what()));
-    }
+      return OkStatus();
+    });
+    if (!started.ok()) Abort(rank, std::move(started));
   }
 
   Status Await(Signal& signal, uint64_t at_least, const WaitReason& reason) override {

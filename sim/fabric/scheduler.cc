@@ -1,5 +1,7 @@
 #include "sim/fabric/scheduler.h"
 
+#include <glog/logging.h>
+
 #include <utility>
 
 namespace tp::sim {

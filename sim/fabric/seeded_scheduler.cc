@@ -5,6 +5,7 @@
 
 #include "sim/fabric/fiber.h"
 #include "sim/fabric/scheduler.h"
+#include "tp/core/contain.h"
 
 namespace tp::sim {
 namespace {
@@ -28,10 +29,16 @@ class Seeded final : public SeededScheduler {
 
   void Spawn(Agent agent) override {
     ended_.clear();  // their stacks serve again
-    all_.push_back(std::make_unique<Task>(this, std::move(agent)));
-    ready_.reserve(all_.size());
-    blocked_.reserve(all_.size());
-    ready_.push_back(all_.back().get());
+    const int rank = agent.rank;
+    Status started = Contain([&] {
+      auto task = std::make_unique<Task>(this, std::move(agent));
+      ready_.reserve(all_.size() + 1);
+      blocked_.reserve(all_.size() + 1);
+      all_.push_back(std::move(task));
+      ready_.push_back(all_.back().get());
+      return OkStatus();
+    });
+    if (!started.ok()) Abort(rank, std::move(started));
   }
 
   Status Await(Signal& signal, uint64_t at_least, const WaitReason& reason) override {
@@ -84,7 +91,7 @@ class Seeded final : public SeededScheduler {
   static void RunTask(void* argument) {
     auto* task = static_cast<Task*>(argument);
     Seeded* self = task->scheduler;
-    if (Status status = task->agent.body(); !status.ok()) {
+    if (Status status = Contain(task->agent.body); !status.ok()) {
       self->Abort(task->agent.rank, std::move(status));
     }
     task->agent.body = nullptr;

@@ -45,7 +45,7 @@ std::vector<Param> AllParams(const Subject& subject);
 std::vector<Param> ParamsOf(const Subject& subject, DType dtype);
 
 // Training steps of a linear layer, in both modes: they agree with the reference and with each
-// other in both lanes, move the bytes of the contract, and are the same bits every time.
+// other in both lanes, move the bytes that their algorithms say, and are the same bits every time.
 class LinearStepTest : public testing::TestWithParam<Param> {};
 
 // Every change of placement, alone in a program.

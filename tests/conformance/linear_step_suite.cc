@@ -29,9 +29,7 @@ void CheckRun(const LinearRun& run, const Mesh& mesh) {
   ASSERT_TRUE(report.ok()) << report.status().ToString();
   for (const CollectiveReport& collective : report->collectives) {
     EXPECT_TRUE(collective.ok()) << collective.contract.name << " by " << collective.algorithm
-                                 << ": sent " << collective.bytes_sent << " bytes, contract "
-                                 << collective.contract.bytes << ", algorithm "
-                                 << collective.algorithm_bytes;
+                                 << " " << DescribeWrongBytes(collective);
   }
   EXPECT_TRUE(report->bytes_ok);
 }
@@ -41,7 +39,7 @@ void CheckNumbers(const verify::LinearProblem& problem, const LinearRun& run, Li
   const StatusOr<verify::Report> report = verify::VerifyLinear(
       problem, run.observed, ModelOf(problem, mode, mesh), {.lane = lane, .sample = kEverything});
   ASSERT_TRUE(report.ok()) << report.status().ToString();
-  EXPECT_TRUE(report->ok) << verify::ToString(*report);
+  EXPECT_TRUE(report->ok()) << verify::ToString(*report);
   for (const verify::QuantityReport& quantity : report->quantities) {
     EXPECT_EQ(quantity.checked, quantity.total) << verify::Name(quantity.quantity);
   }
@@ -92,9 +90,10 @@ TEST_P(LinearStepTest, StaysWithinTheBounds) {
     ASSERT_FALSE(HasFatalFailure() || runs.empty());
     const StatusOr<verify::Report> report = verify::CompareRuns(
         problem, {"row", &runs[0].observed, ModelOf(problem, LinearMode::kRow, mesh)},
-        {"column", &runs[2].observed, ModelOf(problem, LinearMode::kColumn, mesh)}, kEverything);
+        {"column", &runs[2].observed, ModelOf(problem, LinearMode::kColumn, mesh)},
+        {.sample = kEverything});
     ASSERT_TRUE(report.ok()) << report.status().ToString();
-    EXPECT_TRUE(report->ok) << verify::ToString(*report);
+    EXPECT_TRUE(report->ok()) << verify::ToString(*report);
   }
 }
 

@@ -33,7 +33,8 @@ std::vector<Transition> AllTransitions(const Shape& shape, DType dtype);
 StatusOr<Program> MakeProgram(const Transition& transition);
 
 // Runs it for some steps. After each, every rank's input and result are held against what they must
-// be, to the bit, and the bytes that all ranks sent against the contract. One line a defect.
+// be, to the bit, and the bytes that all ranks sent against what their algorithms say and against
+// the contract, which no algorithm can undercut. One line a defect.
 StatusOr<std::vector<std::string>> FindDefects(Backend& backend, const Mesh& mesh,
                                                const Transition& transition, int steps);
 

@@ -12,11 +12,13 @@ namespace {
 const std::map<std::string_view, std::set<std::string_view>> kMayInclude = {
     {"tp/core", {}},
     {"tp/program", {"tp/core"}},
-    {"tp/autodiff", {"tp/core", "tp/program"}},
-    {"tp/layers", {"tp/core", "tp/program"}},
-    {"tp/optim", {"tp/core", "tp/program"}},
-    {"tp/passes", {"tp/core", "tp/program"}},
-    {"tp/model", {"tp/core", "tp/program", "tp/autodiff", "tp/layers", "tp/optim", "tp/passes"}},
+    {"tp/ops", {"tp/core", "tp/program"}},
+    {"tp/autodiff", {"tp/core", "tp/program", "tp/ops"}},
+    {"tp/layers", {"tp/core", "tp/program", "tp/ops"}},
+    {"tp/optim", {"tp/core", "tp/program", "tp/ops"}},
+    {"tp/passes", {"tp/core", "tp/program", "tp/ops"}},
+    {"tp/model",
+     {"tp/core", "tp/program", "tp/ops", "tp/autodiff", "tp/layers", "tp/optim", "tp/passes"}},
     {"tp/schedule", {"tp/core", "tp/program"}},
     {"tp/runtime", {"tp/core", "tp/program", "tp/schedule"}},
     {"tp/observe", {"tp/core", "tp/program", "tp/schedule", "tp/runtime"}},
@@ -45,6 +47,8 @@ bool IsIn(std::string_view path, std::string_view folder) {
   return path.size() > folder.size() && path.starts_with(folder) && path[folder.size()] == '/';
 }
 
+bool IsHeader(std::string_view path) { return path.ends_with(".h") || path.ends_with(".cuh"); }
+
 bool IsOurs(std::string_view path) {
   constexpr std::string_view kParts[] = {"tp", "sim", "backends", "tools", "tests"};
   return std::any_of(std::begin(kParts), std::end(kParts),
@@ -63,6 +67,9 @@ std::string_view FolderOf(std::string_view path) {
 std::string ObjectionToInclude(std::string_view from, std::string_view included) {
   if (included.starts_with(".")) return "paths begin at the repository's root";
   if (!IsOurs(included)) {
+    if (included.starts_with("glog/") && IsHeader(from) && !IsIn(from, "tests")) {
+      return "a header hands no CHECK and LOG on to those who include it; only .cc files take glog";
+    }
     for (const Library& library : kLibraries) {
       if (!included.starts_with(library.prefix)) continue;
       // A test may use what it tests is made of.

@@ -24,6 +24,8 @@ TEST(IncludeRules, AllowWhatTheTableSays) {
       {"tp/core/random.cc", "Random123/philox.h"},
       {"tp/core/status.h", "vector"},
       {"tools/benchmark/print.cc", "fmt/format.h"},
+      {"tp/core/status.cc", "glog/logging.h"},
+      {"tests/backends/nccl/x.h", "glog/logging.h"},
   };
   for (const auto& c : allowed) EXPECT_EQ(ObjectionToInclude(c.from, c.included), "") << c.from;
 }
@@ -57,6 +59,8 @@ TEST(IncludeRules, ForbidTheOtherWayRound) {
       {"backends/cpu/x.cc", "nccl.h", "only backends/nccl includes this library"},
       {"tp/runtime/x.cc", "gflags/gflags.h", "only tools includes this library"},
       {"tp/core/x.cc", "gtest/gtest.h", "only tests includes this library"},
+      {"tp/core/status.h", "glog/logging.h",
+       "a header hands no CHECK and LOG on to those who include it; only .cc files take glog"},
       {"tp/core/x.cc", "../core/status.h", "paths begin at the repository's root"},
   };
   for (const auto& c : forbidden) {

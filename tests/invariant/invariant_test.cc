@@ -1,5 +1,6 @@
 // The same bits for every number of ranks, in both modes: all results of training, end to end.
 
+#include <glog/logging.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -210,7 +211,7 @@ TEST_P(InvariantTest, StaysWithinItsBounds) {
       const StatusOr<verify::Report> report =
           verify::VerifyLinear(problem, observed, model, options);
       ASSERT_TRUE(report.ok()) << report.status().ToString();
-      EXPECT_TRUE(report->ok) << verify::ToString(*report);
+      EXPECT_TRUE(report->ok()) << verify::ToString(*report);
     }
   }
 }

@@ -2,13 +2,14 @@
 
 #include "tp/program/program.h"
 
+#include <glog/logging.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 
 #include "tp/model/linear_step.h"
 #include "tp/passes/passes.h"
-#include "tp/program/ops.h"
+#include "tp/ops/ops.h"
 #include "tp/schedule/lower.h"
 
 namespace tp {
@@ -102,7 +103,7 @@ TEST(InvariantProgram, KeepsBiasesOutOfProducts) {
   Program program = Step(LinearMode::kRow, mesh);
   FuseBias(program);
   for (const Op& op : program.ops()) {
-    EXPECT_FALSE(op.kind == OpKind::kMatMul && op.inputs.size() == 3);
+    EXPECT_FALSE(op.Is(kMatMul) && op.inputs.size() == 3);
   }
   program.set_sum_order(SumOrder::kFast);
   FuseBias(program);

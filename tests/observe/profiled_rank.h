@@ -34,7 +34,7 @@ inline RankRecord MakeProfiledRank() {
   collective.waits = {0};
   ScheduledOp gradient = MakeOp(Action::kGemm, "dw", Phase::kBackward);
   gradient.reads = {View{0, 0, 3, 2, 1, 3}, View{2, 0, 2, 5, 5, 1}};
-  ScheduledOp update = MakeOp(Action::kSgd, "w", Phase::kOptimizer);
+  ScheduledOp update = MakeOp(Action{"sgd"}, "w", Phase::kOptimizer);
   update.reads = {View{1, 0, 3, 5, 5, 1}};
   update.waits = {1};
 

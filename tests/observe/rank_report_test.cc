@@ -74,7 +74,7 @@ TEST(RankReportTest, FindsAnOpThatLiesElsewhereAndLeavesOutOneThatIsNotEverywher
   std::swap(rank.schedule.ops[0], rank.schedule.ops[1]);
   for (StepRecord& step : rank.op_steps) std::swap(step.ops[0], step.ops[1]);
   EXPECT_EQ(MakeRankReport(result).ops[0].time_us, (std::vector<double>{3, 4}));
-  rank.schedule.ops[0].name = "other";
+  rank.schedule.ops[0].value = 7;
   const RankReport report = MakeRankReport(result);
   ASSERT_EQ(report.ops.size(), 1u);
   EXPECT_EQ(report.ops[0].name, "product");

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "tp/program/ops.h"
+#include "tp/ops/ops.h"
 
 namespace tp {
 namespace {
@@ -55,6 +55,7 @@ ScheduledOp Compute(Phase phase) {
 Schedule MakeSchedule(int rank) {
   ScheduledOp collective;
   collective.action = Action::kCollective;
+  collective.value = *MakeProgram().Find("y");
   collective.name = "y";
   collective.phase = Phase::kForward;
   collective.stream = Stream::kCommunication;
@@ -171,11 +172,38 @@ TEST(StepReportTest, AByteMoreOrLessIsADefect) {
     EXPECT_FALSE(report.collectives[0].ok());
   }
   for (int64_t bytes : {79, 81, 0}) EXPECT_FALSE(Report(MakeResult(40, bytes)).bytes_ok);
+  EXPECT_EQ(DescribeWrongBytes(Report(MakeResult(39)).collectives[0]),
+            "moved 79 bytes, where ring sends 80 and the placements ask for at least 80");
+}
+
+// Everybody's whole array to all others, say: in fewer steps, and with more than two members more
+// than the least. That is no defect where the algorithm says so, and less can't be right.
+TEST(StepReportTest, AnAlgorithmMaySendMoreThanTheLeast) {
+  const StepReport more = Report(MakeResult(/*bytes_of_rank_1=*/60, /*algorithm_bytes=*/100));
+  EXPECT_TRUE(more.bytes_ok);
+  EXPECT_EQ(more.collectives[0].bytes_sent, 100);
+  EXPECT_EQ(more.collectives[0].algorithm_bytes, 100);
+  EXPECT_EQ(more.collectives[0].called_bytes, 80);
+  EXPECT_EQ(more.collectives[0].contract.bytes, 80);
+  EXPECT_FALSE(Report(MakeResult(/*bytes_of_rank_1=*/39, /*algorithm_bytes=*/79)).bytes_ok);
+}
+
+// Whatever the algorithm says, the calls must be what the placements ask for.
+TEST(StepReportTest, ACallOfOtherSizeIsADefect) {
+  for (int64_t elements : {9, 11}) {
+    TrainResult result = MakeResult();
+    for (RankRecord& rank : result.ranks) rank.schedule.ops[1].call.counts = {elements};
+    const StepReport report = Report(result);
+    EXPECT_FALSE(report.bytes_ok);
+    EXPECT_EQ(DescribeWrongBytes(report.collectives[0]), "moved 80 bytes, where its calls need " +
+                                                             std::to_string(8 * elements) +
+                                                             " and the placements ask for 80");
+  }
 }
 
 TEST(StepReportTest, ACollectiveThatNobodyRanIsADefect) {
   TrainResult result = MakeResult();
-  for (RankRecord& rank : result.ranks) rank.schedule.ops[1].name = "z";
+  for (RankRecord& rank : result.ranks) rank.schedule.ops[1].value = 7;
   EXPECT_FALSE(Report(result).bytes_ok);
 }
 
@@ -183,6 +211,7 @@ TEST(StepReportTest, ACollectiveThatNobodyDeclaredIsADefect) {
   TrainResult result = MakeResult();
   for (RankRecord& rank : result.ranks) {
     ScheduledOp more = rank.schedule.ops[1];
+    more.value = 7;
     more.name = "z";
     more.phase = Phase::kBackward;
     rank.schedule.ops.push_back(more);
@@ -198,6 +227,36 @@ TEST(StepReportTest, ACollectiveThatNobodyDeclaredIsADefect) {
   EXPECT_EQ(report.collectives[1].contract.name, "z");
   EXPECT_EQ(report.collectives[1].contract.bytes, 0);
   EXPECT_EQ(report.collectives[1].bytes_sent, 80);
+  EXPECT_EQ(DescribeWrongBytes(report.collectives[1]),
+            "moved 80 bytes, where no placement asks for any");
+}
+
+// Whatever it is called: a value has a name for people, and an identity.
+TEST(StepReportTest, ACollectiveIsTiedToItsValueNotToItsName) {
+  TrainResult result = MakeResult();
+  for (RankRecord& rank : result.ranks) rank.schedule.ops[1].name = "z";
+  EXPECT_TRUE(Report(result).bytes_ok);
+}
+
+// Rank 1 copies a block that is empty on rank 0, ahead of the ops that both run.
+TEST(StepReportTest, MeansAreOfTheRanksThatRunAnOp) {
+  TrainResult result = MakeResult();
+  const std::vector<OpTime> same = Report(result).ops;
+  RankRecord& rank = result.ranks[1];
+  ScheduledOp copy;
+  copy.action = Action::kCopy;
+  copy.name = "copied";
+  rank.schedule.ops.insert(rank.schedule.ops.begin(), copy);
+  rank.algorithms.insert(rank.algorithms.begin(), "");
+  rank.expected_bytes.insert(rank.expected_bytes.begin(), 0);
+  for (StepRecord& step : rank.op_steps) {
+    step.ops.insert(step.ops.begin(), OpRecord{1000 * kMs, 1003 * kMs, 0});
+  }
+  const std::vector<OpTime> ops = Report(result).ops;
+  ASSERT_EQ(ops.size(), same.size() + 1);
+  for (size_t i = 0; i < same.size(); ++i) EXPECT_DOUBLE_EQ(ops[i].time_us, same[i].time_us) << i;
+  EXPECT_EQ(ops.back().name, "copied");
+  EXPECT_DOUBLE_EQ(ops.back().time_us, 3000);
 }
 
 TEST(StepReportTest, NeedsATimedStep) {

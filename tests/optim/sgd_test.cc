@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/program/programs.h"
+#include "tp/ops/all.h"
 
 namespace tp {
 namespace {
@@ -19,10 +20,10 @@ TEST(Sgd, UpdatesEachParameterByItsGradient) {
   ASSERT_TRUE(AddSgd(program, {w, b}, {dw, db}, 0.25).ok());
   ASSERT_EQ(program.ops().size(), 6u);
   const Op& update_w = program.ops()[4];
-  EXPECT_EQ(update_w.kind, OpKind::kSgdUpdate);
+  EXPECT_TRUE(update_w.Is(kSgdUpdate));
   EXPECT_EQ(update_w.phase, Phase::kOptimizer);
   EXPECT_EQ(update_w.inputs, (std::vector<ValueId>{w, dw}));
-  EXPECT_EQ(update_w.scale, 0.25);
+  EXPECT_EQ(update_w.attributes.Number("rate"), 0.25);
   EXPECT_EQ(program.value(update_w.outputs[0]).name, "w.updated");
   EXPECT_EQ(program.ops()[5].inputs, (std::vector<ValueId>{b, db}));
   EXPECT_EQ(program.value(program.ops()[5].outputs[0]).name, "b.updated");

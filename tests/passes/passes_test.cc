@@ -7,7 +7,7 @@
 
 #include "tests/program/programs.h"
 #include "tp/model/linear_step.h"
-#include "tp/program/ops.h"
+#include "tp/ops/ops.h"
 
 namespace tp {
 namespace {
@@ -50,7 +50,7 @@ TEST(ComputeLossOnShards, MovesLossAndGradientOffTheGather) {
                                          program.Find("targets.shard").value()};
   EXPECT_EQ(program.value(loss).placements, Placements(Partial(), Partial()));
   EXPECT_EQ(program.ops()[program.DefinitionOf(loss)].inputs, on_shard);
-  EXPECT_EQ(program.ops()[program.DefinitionOf(gradient)].kind, OpKind::kMseGrad);
+  EXPECT_TRUE(program.ops()[program.DefinitionOf(gradient)].Is(kMseGrad));
   EXPECT_EQ(program.ops()[program.DefinitionOf(gradient)].inputs, on_shard);
   EXPECT_EQ(program.UsesOf(program.Find("y").value()), 1);  // as a result
   EXPECT_FALSE(program.Find("dy").ok());
@@ -104,7 +104,7 @@ TEST(ComputeLossOnShards, KeepsASliceThatIsAResult) {
   g.program.AddResult(slice);
   ComputeLossOnShards(g.program);
   EXPECT_TRUE(Verify(g.program).ok()) << Verify(g.program).ToString();
-  EXPECT_EQ(g.program.ops()[g.program.DefinitionOf(slice)].kind, OpKind::kMseGrad);
+  EXPECT_TRUE(g.program.ops()[g.program.DefinitionOf(slice)].Is(kMseGrad));
   EXPECT_EQ(g.program.value(slice).name, "slice");
 }
 
@@ -114,7 +114,8 @@ TEST(ComputeLossOnShards, SlicesTheSameTargetsForEachShard) {
   const ValueId other =
       AddRedistribute(g.program, kForward, "other", rows, Axis::kTp, Replicate()).value();
   for (ValueId y : {g.whole, other}) {
-    g.program.AddResult(AddMseLoss(g.program, kForward, "loss", y, g.targets, 1).value());
+    const std::string name = "loss of " + g.program.value(y).name;
+    g.program.AddResult(AddMseLoss(g.program, kForward, name, y, g.targets, 1).value());
   }
   ComputeLossOnShards(g.program);
   EXPECT_TRUE(Verify(g.program).ok()) << Verify(g.program).ToString();
@@ -128,7 +129,7 @@ TEST(FuseLossAndGradient, ReadsTheSameValuesOnce) {
   FuseLossAndGradient(program);
   ASSERT_TRUE(Verify(program).ok()) << Verify(program).ToString();
   const Op& op = program.ops()[program.DefinitionOf(program.Find("loss").value())];
-  EXPECT_EQ(op.kind, OpKind::kMseLossGrad);
+  EXPECT_TRUE(op.Is(kMseLossGrad));
   EXPECT_EQ(op.phase, kForward);
   EXPECT_EQ(op.outputs,
             (std::vector<ValueId>{program.Find("loss").value(), program.Find("dy").value()}));
@@ -152,8 +153,8 @@ TEST(FuseBias, PutsTheBiasIntoTheProduct) {
   FuseBias(program);
   ASSERT_TRUE(Verify(program).ok()) << Verify(program).ToString();
   const Op& op = program.ops()[program.DefinitionOf(program.Find("y.shard").value())];
-  EXPECT_EQ(op.kind, OpKind::kMatMul);
-  EXPECT_TRUE(op.transpose_b);
+  EXPECT_TRUE(op.Is(kMatMul));
+  EXPECT_EQ(op.attributes.Text("letters"), "mk,nk + n -> mn");
   EXPECT_EQ(op.inputs, (std::vector<ValueId>{program.Find("x").value(), program.Find("w").value(),
                                              program.Find("b").value()}));
   EXPECT_FALSE(program.Find("xw").ok());
@@ -170,7 +171,7 @@ TEST(FuseBias, PutsABiasThatFollowsAnAllReduceIntoOneRanksPart) {
   EXPECT_EQ(bias.name, "b.once");
   EXPECT_EQ(bias.placements, Placements(Partial(), Replicate()));
   const Op& sum = program.ops()[program.DefinitionOf(program.Find("y").value())];
-  EXPECT_EQ(sum.kind, OpKind::kRedistribute);
+  EXPECT_TRUE(sum.Is(kRedistribute));
   EXPECT_EQ(sum.inputs, std::vector<ValueId>{partial});
   EXPECT_FALSE(program.Find("xw").ok());
 }
@@ -239,7 +240,7 @@ TEST(DropDeadOps, DropsWhatNothingNeeds) {
 std::vector<std::string> GradientOrder(const Program& program) {
   std::vector<std::string> names;
   for (const Op& op : program.ops()) {
-    if (op.kind != OpKind::kMatMul && op.kind != OpKind::kSumRows) continue;
+    if (!op.Is(kMatMul) && !op.Is(kSumRows)) continue;
     if (op.phase == kBackward) names.push_back(program.value(op.outputs[0]).name);
   }
   return names;
@@ -264,7 +265,7 @@ TEST(StartCommunicationEarly, StartsACollectiveRightBehindItsProducer) {
     for (const char* name : {"dx", "dw", "db"}) {
       const int at = program.DefinitionOf(program.Find(name).value());
       const Op& op = program.ops()[at];
-      ASSERT_EQ(op.kind, OpKind::kRedistribute) << name;
+      ASSERT_TRUE(op.Is(kRedistribute)) << name;
       EXPECT_EQ(program.DefinitionOf(op.inputs[0]), at - 1) << name;
     }
   }

@@ -36,7 +36,7 @@ std::map<Lane, std::string> ByNumbers(std::map<Lane, std::string> others = {});
 
 Value& ValueNamed(Program& program, std::string_view name);
 // The first op of its kind.
-Op& FirstOf(Program& program, OpKind kind);
+Op& FirstOf(Program& program, const OpDef& def);
 
 // The edit that declares that `name` lies so on an axis, and leaves everything else as it was.
 std::function<void(Program&)> Declare(std::string name, Axis axis, Placement placement);

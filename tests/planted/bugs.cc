@@ -1,5 +1,7 @@
 #include "tests/planted/bugs.h"
 
+#include <glog/logging.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -31,11 +33,11 @@ Value& ValueNamed(Program& program, std::string_view name) {
   return program.mutable_value(program.Find(name).value());
 }
 
-Op& FirstOf(Program& program, OpKind kind) {
+Op& FirstOf(Program& program, const OpDef& def) {
   for (Op& op : program.mutable_ops()) {
-    if (op.kind == kind) return op;
+    if (op.Is(def)) return op;
   }
-  LOG(FATAL) << "the program has no " << Name(kind);
+  LOG(FATAL) << "the program has no " << def.name;
 }
 
 std::function<void(Program&)> Declare(std::string name, Axis axis, Placement placement) {

@@ -1,10 +1,13 @@
 #include "tests/planted/edits.h"
 
+#include <glog/logging.h>
+
 #include <algorithm>
 #include <string>
 #include <utility>
 
 #include "tp/core/shard_geometry.h"
+#include "tp/ops/all.h"
 #include "tp/schedule/hazards.h"
 
 namespace tp::planted {
@@ -96,9 +99,9 @@ void AllReduceAfter(Schedule& schedule, const Mesh& mesh, Axis axis, Action acti
 
 void ScaleAfter(Schedule& schedule, int index, const View& view, double factor) {
   ScheduledOp scale = Copy(schedule.ops[index], view, view);
-  scale.action = Action::kSgd;  // view - (1 - factor) view
+  scale.action = kSgdUpdate.action();  // view - (1 - factor) view
   scale.reads = {view, view};
-  scale.scale = 1 - factor;
+  scale.attributes = {{"rate", 1 - factor}};
   Insert(schedule, index + 1, {scale});
 }
 

@@ -1,5 +1,7 @@
 #include "tests/planted/plant.h"
 
+#include <glog/logging.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <span>

@@ -77,8 +77,7 @@ void AddMeshBugs(std::vector<Bug>& bugs) {
                          b.column = geometry.Offset(mesh.Coordinate(rank, Axis::kDp));
                        }),
        .quantity = Quantity::kY,
-       .caught_by = ByNumbers(
-           {{Lane::kPlacement, "the bias must lie as the columns do"}, {Lane::kReplicas, "b"}})});
+       .caught_by = ByNumbers({{Lane::kPlacement, "'b' as Shard(0)"}, {Lane::kReplicas, "b"}})});
 }
 
 void AddDivisionBugs(std::vector<Bug>& bugs) {

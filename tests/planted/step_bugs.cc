@@ -3,11 +3,16 @@
 
 #include "tests/planted/bug_parts.h"
 #include "tests/planted/edits.h"
+#include "tp/ops/all.h"
 
 namespace tp::planted {
 namespace {
 
 using verify::Quantity;
+
+void DivideScale(Op& op, double by) {
+  op.attributes.Set("scale", op.attributes.Number("scale") / by);
+}
 
 void AddMissingReductionBugs(std::vector<Bug>& bugs) {
   bugs.push_back({.number = 1,
@@ -34,7 +39,7 @@ void AddGradientBugs(std::vector<Bug>& bugs) {
   bugs.push_back({.number = 8,
                   .form = "no gradient comes back through the gather",
                   .setting = kWholeRow,
-                  .program = [](Program& p) { FirstOf(p, OpKind::kMseGrad).scale = 0; },
+                  .program = [](Program& p) { FirstOf(p, kMseGrad).attributes.Set("scale", 0.0); },
                   .quantity = Quantity::kDx,
                   .caught_by = ByNumbers()});
   bugs.push_back({.number = 8,
@@ -44,7 +49,7 @@ void AddGradientBugs(std::vector<Bug>& bugs) {
                       [](Program& p) {
                         std::vector<Op> ops;
                         for (const Op& op : p.ops()) {
-                          if (op.kind != OpKind::kSgdUpdate) ops.push_back(op);
+                          if (!op.Is(kSgdUpdate)) ops.push_back(op);
                         }
                         p.ReplaceOps(std::move(ops));
                       },
@@ -68,7 +73,7 @@ void AddGradientBugs(std::vector<Bug>& bugs) {
        .setting = kColumn,
        .program = Declare("dy", Axis::kTp, Partial()),
        .hooks = OnSchedule([](Schedule& s, const Mesh& mesh) {
-         AllReduceAfter(s, mesh, Axis::kTp, Action::kMseLossGrad, "loss");
+         AllReduceAfter(s, mesh, Axis::kTp, kMseLossGrad.action(), "loss");
        }),
        .quantity = Quantity::kDx,
        .caught_by = ByNumbers({{Lane::kPlacement, "'dy' is declared"}, {Lane::kBytes, "loss "}})});
@@ -79,13 +84,13 @@ void AddForwardBugs(std::vector<Bug>& bugs) {
       {.number = 3,
        .form = "the bias is added on every rank, before the all-reduce",
        .setting = kColumn,
-       .program = [](Program& p) { FirstOf(p, OpKind::kMatMul).inputs[2] = p.Find("b").value(); },
+       .program = [](Program& p) { FirstOf(p, kMatMul).inputs[2] = p.Find("b").value(); },
        .hooks = OnSchedule([](Schedule& s, const Mesh&) {
          ScheduledOp& product = OpOf(s, Action::kGemm, "xw.partial");
          if (product.reads.size() == 2) product.reads.push_back(s.BindingOf("b").view);
        }),
        .quantity = Quantity::kY,
-       .caught_by = ByNumbers({{Lane::kPlacement, "the bias would be counted once a rank"}})});
+       .caught_by = ByNumbers({{Lane::kPlacement, "would be counted once a rank"}})});
   bugs.push_back({.number = 4,
                   .form = "Y is reduced in a contiguous copy, which is thrown away",
                   .setting = kColumn,
@@ -107,7 +112,7 @@ void AddForwardBugs(std::vector<Bug>& bugs) {
 Hooks CountLossOfRankOne(double times) {
   return OnSchedule([=](Schedule& s, const Mesh& mesh) {
     if (mesh.Coordinate(s.rank, Axis::kTp) != 1) return;
-    const int index = IndexOf(s, Action::kMseLossGrad, "loss");
+    const int index = IndexOf(s, kMseLossGrad.action(), "loss");
     ScaleAfter(s, index, s.ops[index].writes[0], times);
   });
 }
@@ -159,7 +164,7 @@ void AddScaleBugs(std::vector<Bug>& bugs) {
   bugs.push_back({.number = 18,
                   .form = "the loss and its gradient are divided by the world size once more",
                   .setting = kUnevenGrid,
-                  .program = [](Program& p) { FirstOf(p, OpKind::kMseLossGrad).scale /= 6; },
+                  .program = [](Program& p) { DivideScale(FirstOf(p, kMseLossGrad), 6); },
                   .quantity = Quantity::kLoss,
                   .caught_by = ByNumbers()});
   Setting apart = kUnevenGrid;
@@ -167,7 +172,7 @@ void AddScaleBugs(std::vector<Bug>& bugs) {
   bugs.push_back({.number = 18,
                   .form = "the gradient alone is divided by the world size once more",
                   .setting = apart,
-                  .program = [](Program& p) { FirstOf(p, OpKind::kMseGrad).scale /= 6; },
+                  .program = [](Program& p) { DivideScale(FirstOf(p, kMseGrad), 6); },
                   .quantity = Quantity::kDx,
                   .caught_by = ByNumbers()});
 }
@@ -177,7 +182,7 @@ void AddOrderBugs(std::vector<Bug>& bugs) {
                   .form = "the loss is that of Y before its sum has come",
                   .setting = kColumn,
                   .hooks = OnSchedule([](Schedule& s, const Mesh&) {
-                    OpOf(s, Action::kMseLossGrad, "loss").waits.clear();
+                    OpOf(s, kMseLossGrad.action(), "loss").waits.clear();
                   }),
                   .quantity = Quantity::kLoss,
                   .caught_by = {{Lane::kHazard, "xw.partial"}}});
@@ -185,7 +190,7 @@ void AddOrderBugs(std::vector<Bug>& bugs) {
                   .form = "the loss is that of the step before's Y",
                   .setting = kColumn,
                   .hooks = OnSchedule([](Schedule& s, const Mesh&) {
-                    MoveToFront(s, IndexOf(s, Action::kMseLossGrad, "loss"));
+                    MoveToFront(s, IndexOf(s, kMseLossGrad.action(), "loss"));
                   }),
                   .quantity = Quantity::kLoss,
                   .caught_by = ByNumbers()});

@@ -1,5 +1,7 @@
 #include "tests/planted/trial.h"
 
+#include <glog/logging.h>
+
 #include <algorithm>
 #include <cctype>
 #include <set>
@@ -180,9 +182,10 @@ class TrialRun {
     TP_ASSIGN_OR_RETURN(const verify::Report report,
                         verify::VerifyLinear(problem, observed, ModelOf(setting_), options));
     std::string named;
-    if (!report.ok) named = Name(*report.first_divergence);
-    Record(lane, !report.ok, named, ToString(report));
-    if (report.ok || lane == Lane::kExact) return OkStatus();
+    const bool caught = report.outcome() == verify::Outcome::kFail;
+    if (caught) named = Name(*report.first_divergence);
+    Record(lane, caught, named, ToString(report));
+    if (!caught || lane == Lane::kExact) return OkStatus();
     LaneResult& result = trial_.lanes[lane];
     const double ratio = report.Of(*report.first_divergence).ratio;
     result.least_ratio = result.catches == 1 ? ratio : std::min(result.least_ratio, ratio);

@@ -21,41 +21,22 @@ class Evaluation {
   const Tensor& In(const Op& op, size_t i) const { return values_[op.inputs[i]]; }
 
   void Evaluate(const Op& op) {
-    Tensor& out = values_[op.outputs[0]];
-    switch (op.kind) {
-      case OpKind::kInput:
-      case OpKind::kParameter:
-        out = Fed(program_.value(op.outputs[0]));
-        return;
-      case OpKind::kMatMul:
-        out = MatMul(op);
-        if (op.inputs.size() == 3) AddRow(out, In(op, 2));
-        return;
-      case OpKind::kAddBias:
-        out = In(op, 0);
-        AddRow(out, In(op, 1));
-        return;
-      case OpKind::kMseLoss:
-        out = {Loss(op)};
-        return;
-      case OpKind::kMseGrad:
-        out = Gradient(op);
-        return;
-      case OpKind::kMseLossGrad:
-        out = {Loss(op)};
-        values_[op.outputs[1]] = Gradient(op);
-        return;
-      case OpKind::kSumRows:
-        out = SumRows(op);
-        return;
-      case OpKind::kRedistribute:
-        out = In(op, 0);
-        return;
-      case OpKind::kSgdUpdate:
-        out = In(op, 0);
-        for (size_t i = 0; i < out.size(); ++i) out[i] -= op.scale * In(op, 1)[i];
-        return;
+    if (op.IsSource()) {
+      values_[op.outputs[0]] = Fed(program_.value(op.outputs[0]));
+      return;
     }
+    if (op.Is(kRedistribute)) {
+      values_[op.outputs[0]] = values_[op.inputs[0]];
+      return;
+    }
+    std::vector<Tensor> in;
+    std::vector<Shape> shapes;
+    for (ValueId id : op.inputs) {
+      in.push_back(values_[id]);
+      shapes.push_back(program_.value(id).shape);
+    }
+    std::vector<Tensor> out = EvaluateOp(*op.def, op.attributes, shapes, std::move(in));
+    for (size_t i = 0; i < out.size(); ++i) values_[op.outputs[i]] = std::move(out[i]);
   }
 
   Tensor Fed(const Value& value) const {
@@ -67,56 +48,49 @@ class Evaluation {
     return out;
   }
 
-  double MatrixAt(ValueId id, bool transpose, int64_t i, int64_t j) const {
-    const int64_t columns = program_.value(id).shape[1];
-    return values_[id][transpose ? j * columns + i : i * columns + j];
-  }
-
-  Tensor MatMul(const Op& op) const {
-    const Shape& shape = program_.value(op.outputs[0]).shape;
-    const int64_t depth = program_.value(op.inputs[0]).shape[op.transpose_a ? 0 : 1];
-    Tensor out(NumElements(shape));
-    for (int64_t i = 0; i < shape[0]; ++i) {
-      for (int64_t j = 0; j < shape[1]; ++j) {
-        for (int64_t k = 0; k < depth; ++k) {
-          out[i * shape[1] + j] += MatrixAt(op.inputs[0], op.transpose_a, i, k) *
-                                   MatrixAt(op.inputs[1], op.transpose_b, k, j);
-        }
-      }
-    }
-    return out;
-  }
-
-  static void AddRow(Tensor& out, const Tensor& row) {
-    for (size_t i = 0; i < out.size(); ++i) out[i] += row[i % row.size()];
-  }
-
-  double Loss(const Op& op) const {
-    double sum = 0;
-    for (size_t i = 0; i < In(op, 0).size(); ++i) {
-      sum += (In(op, 0)[i] - In(op, 1)[i]) * (In(op, 0)[i] - In(op, 1)[i]);
-    }
-    return op.scale * sum;
-  }
-
-  Tensor Gradient(const Op& op) const {
-    Tensor out = In(op, 0);
-    for (size_t i = 0; i < out.size(); ++i) out[i] = 2 * op.scale * (out[i] - In(op, 1)[i]);
-    return out;
-  }
-
-  Tensor SumRows(const Op& op) const {
-    Tensor out(program_.value(op.inputs[0]).shape[1]);
-    for (size_t i = 0; i < In(op, 0).size(); ++i) out[i % out.size()] += In(op, 0)[i];
-    return out;
-  }
-
   const Program& program_;
   const Sources& sources_;
   std::vector<Tensor> values_;
 };
 
+template <typename T>
+std::vector<std::vector<T>> RunReference(const OpDef& def, const Attributes& attributes,
+                                         const std::vector<Shape>& shapes,
+                                         std::vector<std::vector<T>> in,
+                                         void (*reference)(ReferenceCall<T>&)) {
+  const std::vector<std::string> names(shapes.size(), "operand");
+  const std::string_view text = def.letters.empty() ? attributes.Text("letters") : def.letters;
+  // A vector may come as a matrix of one row, a scalar as one of one element.
+  const Letters written = Letters::Parse(text).value();
+  std::vector<Shape> fitting = shapes;
+  for (size_t i = 0; i < shapes.size(); ++i) {
+    const std::string dims = written.operands().at(i);
+    if (dims.find('*') != std::string::npos) continue;
+    while (fitting[i].size() > dims.size() && fitting[i][0] == 1) {
+      fitting[i].erase(fitting[i].begin());
+    }
+  }
+  const Letters letters = written.For(fitting, names).value();
+  const std::map<char, int64_t> sizes = letters.Sizes(fitting, names).value();
+  ReferenceCall<T> call{letters, sizes, attributes, std::move(in), {}};
+  for (const Shape& shape : letters.OutputShapes(sizes)) call.out.emplace_back(NumElements(shape));
+  reference(call);
+  return std::move(call.out);
+}
+
 }  // namespace
+
+std::vector<std::vector<double>> EvaluateOp(const OpDef& def, const Attributes& attributes,
+                                            const std::vector<Shape>& shapes,
+                                            std::vector<std::vector<double>> in) {
+  return RunReference<double>(def, attributes, shapes, std::move(in), def.reference.in_double);
+}
+
+std::vector<std::vector<DualNumber>> EvaluateOp(const OpDef& def, const Attributes& attributes,
+                                                const std::vector<Shape>& shapes,
+                                                std::vector<std::vector<DualNumber>> in) {
+  return RunReference<DualNumber>(def, attributes, shapes, std::move(in), def.reference.in_dual);
+}
 
 std::vector<std::vector<double>> Evaluate(const Program& program, const Sources& sources) {
   return Evaluation(program, sources).Run();

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "tp/core/dual.h"
 #include "tp/program/program.h"
 
 namespace tp {
@@ -19,5 +20,14 @@ using Sources = std::map<std::string, Source>;
 // Inputs and parameters come from `sources` by name, which must be there. Values that no op writes
 // are empty.
 std::vector<std::vector<double>> Evaluate(const Program& program, const Sources& sources);
+
+// The outputs of one op by its reference, from its operands as whole tensors of these shapes. A
+// vector may be given as a matrix of one row.
+std::vector<std::vector<double>> EvaluateOp(const OpDef& def, const Attributes& attributes,
+                                            const std::vector<Shape>& shapes,
+                                            std::vector<std::vector<double>> in);
+std::vector<std::vector<DualNumber>> EvaluateOp(const OpDef& def, const Attributes& attributes,
+                                          const std::vector<Shape>& shapes,
+                                          std::vector<std::vector<DualNumber>> in);
 
 }  // namespace tp

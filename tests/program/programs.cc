@@ -1,6 +1,6 @@
 #include "tests/program/programs.h"
 
-#include "tp/program/ops.h"
+#include "tp/ops/ops.h"
 
 namespace tp {
 
@@ -25,7 +25,7 @@ ValueId Parameter(Program& program, const std::string& name, Shape shape, Placem
 std::vector<std::string> Redistributes(const Program& program) {
   std::vector<std::string> lines;
   for (const Op& op : program.ops()) {
-    if (op.kind != OpKind::kRedistribute) continue;
+    if (!op.Is(kRedistribute)) continue;
     const Value& in = program.value(op.inputs[0]);
     const Value& out = program.value(op.outputs[0]);
     std::string line = std::string(Name(op.phase)) + " " + out.name + ":";
@@ -42,8 +42,8 @@ std::vector<std::string> Redistributes(const Program& program) {
 std::vector<std::string> OpNames(const Program& program) {
   std::vector<std::string> names;
   for (const Op& op : program.ops()) {
-    if (op.kind == OpKind::kInput || op.kind == OpKind::kParameter) continue;
-    names.emplace_back(Name(op.kind));
+    if (op.IsSource()) continue;
+    names.emplace_back(op.def->name);
   }
   return names;
 }

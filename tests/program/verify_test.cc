@@ -7,15 +7,13 @@
 #include "tests/program/programs.h"
 #include "tp/layers/linear.h"
 #include "tp/model/linear_step.h"
-#include "tp/program/ops.h"
+#include "tp/ops/ops.h"
 #include "tp/program/program.h"
 
 namespace tp {
 namespace {
 
 using testing::HasSubstr;
-
-bool IsSource(const Op& op) { return op.kind == OpKind::kInput || op.kind == OpKind::kParameter; }
 
 class VerifyDamage : public testing::TestWithParam<std::tuple<LinearMode, bool>> {
  protected:
@@ -36,9 +34,9 @@ class VerifyDamage : public testing::TestWithParam<std::tuple<LinearMode, bool>>
   // Whether `id` may lie any way: it is declared to, and nothing but a redistribute reads it.
   static bool IsFree(const Program& program, ValueId id) {
     const Op& definition = program.ops()[program.DefinitionOf(id)];
-    if (!IsSource(definition) && definition.kind != OpKind::kRedistribute) return false;
+    if (!definition.IsSource() && !definition.Is(kRedistribute)) return false;
     return std::none_of(program.ops().begin(), program.ops().end(), [&](const Op& op) {
-      return op.kind != OpKind::kRedistribute &&
+      return !op.Is(kRedistribute) &&
              std::find(op.inputs.begin(), op.inputs.end(), id) != op.inputs.end();
     });
   }
@@ -104,10 +102,10 @@ TEST_P(VerifyDamage, AnOpThatRunsTooEarly) {
   for (int i = 0; i < NumOps(); ++i) {
     Program program = Sound();
     const Op op = program.ops()[i];
-    if (IsSource(op)) continue;
+    if (op.IsSource()) continue;
     program.mutable_ops().erase(program.mutable_ops().begin() + i);
     program.mutable_ops().insert(program.mutable_ops().begin(), op);
-    EXPECT_THAT(Verify(program).message(), HasSubstr("too early")) << Name(op.kind);
+    EXPECT_THAT(Verify(program).message(), HasSubstr("too early")) << op.def->name;
   }
 }
 
@@ -175,6 +173,19 @@ TEST(Verify, NamesTheOpAndTheRule) {
   EXPECT_EQ(Verify(program).ToString(),
             "INVALID_ARGUMENT: matmul(x, w^T): 'y' is declared fp32 [4, 5] {tp: Replicate, dp: "
             "Replicate}, but the rule gives fp32 [4, 5] {tp: Shard(1), dp: Replicate}");
+}
+
+TEST(Verify, WantsANameOfItsOwnForEachValue) {
+  Program program;
+  static_cast<void>(Input(program, "x", {4, 6}));
+  static_cast<void>(Input(program, "x", {4, 6}));
+  EXPECT_EQ(
+      Verify(program).message(),
+      "input(): two values are called 'x'; give each a name of its own, such as 'layers.3.x'");
+  program.mutable_value(1).name = "";
+  EXPECT_EQ(Verify(program).message(), "input(): an output has no name");
+  program.mutable_value(1).name = "y";
+  EXPECT_TRUE(Verify(program).ok());
 }
 
 TEST(Verify, UpdatesParametersOnly) {

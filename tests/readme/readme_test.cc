@@ -9,6 +9,8 @@
 #include <sstream>
 #include <vector>
 
+#include "tp/core/version.h"
+
 namespace {
 
 std::string ReadFile(const std::filesystem::path& path) {
@@ -35,7 +37,7 @@ std::string Prose(const std::filesystem::path& path) {
 
 // Lines between the markers, without the indentation of the function around them.
 std::string Example() {
-  std::istringstream source(ReadFile("tests/readme/library_example_test.cc"));
+  std::istringstream source(ReadFile("docs/examples/library/main.cc"));
   std::string example, line;
   bool inside = false;
   while (std::getline(source, line)) {
@@ -52,6 +54,13 @@ TEST(ReadmeTest, ShowsTheExampleThatRuns) {
   EXPECT_NE(ReadFile("README.md").find("```cpp\n" + example + "```"), std::string::npos)
       << "README.md should show:\n"
       << example;
+}
+
+TEST(ReadmeTest, TheNewestChangesAreOfThisVersion) {
+  const std::string changes = ReadFile("docs/changelog.md");
+  const size_t newest = changes.find("\n## ");
+  ASSERT_NE(newest, std::string::npos);
+  EXPECT_EQ(changes.substr(newest + 4, sizeof(tp::kVersion)), tp::kVersion + std::string("\n"));
 }
 
 TEST(ReadmeTest, LinksLeadSomewhere) {

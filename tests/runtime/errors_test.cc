@@ -1,4 +1,5 @@
 // What ranks are told when one of them fails, stays away, or calls something else.
+#include <glog/logging.h>
 #include <gtest/gtest.h>
 
 #include <atomic>

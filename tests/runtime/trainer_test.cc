@@ -16,7 +16,7 @@
 #include "sim/fabric/endpoint.h"
 #include "tp/core/random.h"
 #include "tp/model/linear_step.h"
-#include "tp/program/ops.h"
+#include "tp/ops/ops.h"
 
 namespace tp {
 namespace {

@@ -8,6 +8,7 @@
 #include "backends/cpu/backend.h"
 #include "tp/core/random.h"
 #include "tp/model/linear_step.h"
+#include "tp/runtime/pace.h"
 #include "tp/runtime/trainer.h"
 
 namespace tp {

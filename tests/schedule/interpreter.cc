@@ -8,6 +8,7 @@
 #include <random>
 
 #include "tp/core/shard_geometry.h"
+#include "tp/ops/all.h"
 #include "tp/schedule/lower.h"
 
 namespace tp {
@@ -155,64 +156,59 @@ void Interpreter::Compute(int rank, const ScheduledOp& op) {
     ForEach(op.writes[k],
             [&](int64_t i, int64_t j) { At(rank, op.writes[k], i, j) = value(i, j); });
   };
-  const auto error = [&](int64_t i, int64_t j) { return read(0, i, j) - read(1, i, j); };
-  const auto gradient = [&](int64_t i, int64_t j) { return 2 * op.scale * error(i, j); };
-  const auto loss = [&](int64_t, int64_t) {
-    double sum = 0;
-    ForEach(op.reads[0], [&](int64_t i, int64_t j) { sum += error(i, j) * error(i, j); });
-    return op.scale * sum;
-  };
-  switch (op.action) {
-    case Action::kGemm:
-      return write(0, [&](int64_t i, int64_t j) {
-        double sum = op.reads.size() == 3 ? read(2, 0, j) : 0;
-        for (int64_t k = 0; k < op.reads[0].columns; ++k) sum += read(0, i, k) * read(1, k, j);
-        return sum;
-      });
-    case Action::kAddBias:
-      return write(0, [&](int64_t i, int64_t j) { return read(0, i, j) + read(1, 0, j); });
-    case Action::kMseLoss:
-      return write(0, loss);
-    case Action::kMseGrad:
-      return write(0, gradient);
-    case Action::kMseLossGrad:
-      write(0, loss);
-      return write(1, gradient);
-    case Action::kSumRows:
-      return write(0, [&](int64_t, int64_t j) {
-        double sum = 0;
-        for (int64_t i = 0; i < op.reads[0].rows; ++i) sum += read(0, i, j);
-        return sum;
-      });
-    case Action::kSgd:
-      return write(0,
-                   [&](int64_t i, int64_t j) { return read(0, i, j) - op.scale * read(1, i, j); });
-    case Action::kCopy:
-      return write(0, [&](int64_t i, int64_t j) { return read(0, i, j); });
-    case Action::kBlockedGemm:
-    case Action::kBlockedSumRows:
-      for (size_t node = 0; node < op.writes.size(); ++node) {
-        write(node, [&](int64_t i, int64_t j) {
-          const auto [begin, end] = TermsOf(op.sum, node);
-          double sum = 0;
-          for (int64_t k = begin; k < end; ++k) {
-            sum +=
-                op.action == Action::kBlockedGemm ? read(0, i, k) * read(1, k, j) : read(0, k, j);
-          }
-          return sum;
-        });
-      }
-      return;
-    case Action::kSumBlocks:
-      return write(0, [&](int64_t, int64_t j) {
-        double sum = 0;
-        for (int64_t node = 0; node < op.reads[0].rows; ++node) sum += read(0, node, j);
-        return sum;
-      });
-    case Action::kCollective:
-      break;
+  if (op.action == Action::kGemm) {
+    return write(0, [&](int64_t i, int64_t j) {
+      double sum = op.reads.size() == 3 ? read(2, 0, j) : 0;
+      for (int64_t k = 0; k < op.reads[0].columns; ++k) sum += read(0, i, k) * read(1, k, j);
+      return sum;
+    });
   }
-  LOG(FATAL) << Name(op.action) << " is no op of one rank";
+  if (op.action == Action::kSumRows || op.action == Action::kSumBlocks) {
+    return write(0, [&](int64_t, int64_t j) {
+      double sum = 0;
+      for (int64_t i = 0; i < op.reads[0].rows; ++i) sum += read(0, i, j);
+      return sum;
+    });
+  }
+  if (op.action == Action::kCopy) {
+    return write(0, [&](int64_t i, int64_t j) { return read(0, i, j); });
+  }
+  if (op.action == Action::kBlockedGemm || op.action == Action::kBlockedSumRows) {
+    const bool product = op.action == Action::kBlockedGemm;
+    for (size_t node = 0; node < op.writes.size(); ++node) {
+      write(node, [&](int64_t i, int64_t j) {
+        const auto [begin, end] = TermsOf(op.sum, node);
+        double sum = 0;
+        for (int64_t k = begin; k < end; ++k) {
+          sum += product ? read(0, i, k) * read(1, k, j) : read(0, k, j);
+        }
+        return sum;
+      });
+    }
+    return;
+  }
+  ComputeByReference(rank, op);
+}
+
+// What is not of the schedule's own making is as the op's reference says, on this rank's part.
+void Interpreter::ComputeByReference(int rank, const ScheduledOp& op) {
+  const auto ops = AllOps();
+  const auto def = std::find_if(ops.begin(), ops.end(),
+                                [&](const OpDef* d) { return d->action() == op.action; });
+  CHECK(def != ops.end()) << Name(op.action) << " is no op of one rank";
+  std::vector<std::vector<double>> in;
+  std::vector<Shape> shapes;
+  for (const View& view : op.reads) {
+    in.emplace_back();
+    ForEach(view, [&](int64_t i, int64_t j) { in.back().push_back(At(rank, view, i, j)); });
+    shapes.push_back({view.rows, view.columns});
+  }
+  const auto out = EvaluateOp(**def, op.attributes, shapes, in);
+  for (size_t k = 0; k < op.writes.size(); ++k) {
+    const View& view = op.writes[k];
+    ForEach(view,
+            [&](int64_t i, int64_t j) { At(rank, view, i, j) = out[k].at(i * view.columns + j); });
+  }
 }
 
 void Interpreter::Collective(const std::vector<int>& group,

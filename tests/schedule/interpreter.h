@@ -69,6 +69,7 @@ class Interpreter {
   // What may run next; on the favoured stream, if there is any.
   StatusOr<Choices> ReadyOps(std::optional<Stream> favoured) const;
   void Compute(int rank, const ScheduledOp& op);
+  void ComputeByReference(int rank, const ScheduledOp& op);
   void Collective(const std::vector<int>& group, const std::vector<const ScheduledOp*>& ops);
   void Finish(int rank, Stream stream);
 

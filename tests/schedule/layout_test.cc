@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/program/programs.h"
-#include "tp/program/ops.h"
+#include "tp/ops/ops.h"
 
 namespace tp {
 namespace {

@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "tp/model/linear_step.h"
-#include "tp/program/ops.h"
+#include "tp/ops/ops.h"
 #include "tp/schedule/lower.h"
 
 namespace tp {

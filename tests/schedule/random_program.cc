@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "tp/program/ops.h"
+#include "tp/ops/ops.h"
 
 namespace tp {
 namespace {

@@ -9,8 +9,8 @@
 #include "tests/schedule/interpreter.h"
 #include "tests/schedule/soundness.h"
 #include "tp/core/collective.h"
-#include "tp/program/ops.h"
-#include "tp/program/rules.h"
+#include "tp/ops/ops.h"
+#include "tp/program/typing.h"
 
 namespace tp {
 namespace {

@@ -199,6 +199,8 @@ TEST(BenchTest, RefusesWrongFlags) {
   ExpectRefusal("--out_features=9223372036854775807", "out_features");
   ExpectRefusal("--steps=0", "--steps=0");
   ExpectRefusal("--lr=nan", "--lr=nan");
+  ExpectRefusal("--lr=-1e39",
+                "--lr=-1e+39: it must be at most 3.40282e+38 in size with --dtype=fp32");
   ExpectRefusal("--deadline=0", "--deadline=0");
   ExpectRefusal("--mode=diagonal", "row, column or both");
   ExpectRefusal("--dtype=fp8", "--dtype=fp8");
@@ -208,7 +210,7 @@ TEST(BenchTest, RefusesWrongFlags) {
   ExpectRefusal("--dtype=tf32", "tf32 is a mode of GPUs");
   ExpectRefusal("stray", "'stray' is no flag");
   ExpectRefusal("--tp=70000 --dp=70000", "ranks");
-  ExpectRefusal("--in_features=4000000 --out_features=4000000", "of memory at the least");
+  ExpectRefusal("--in_features=4000000 --out_features=4000000", "of memory, and ");
 }
 
 TEST(BenchTest, TakesSizesFromWhatItLoads) {
@@ -314,6 +316,61 @@ TEST(BenchTest, RefusesBadTensors) {
 TEST(BenchTest, SaysWhenTrainingDiverges) {
   const CommandResult result = Bench(fmt::format("{} --lr=1e30 --steps=8", kSmall));
   EXPECT_EQ(result.exit_code, 1) << result.out;
+}
+
+// A long run whose training is stable is proved to its end, however many steps it has; and some of
+// its steps one by one.
+TEST(BenchTest, LongRunsAreDecided) {
+  const CommandResult result =
+      Bench("--tokens=6 --in_features=7 --out_features=5 --mode=row --warmup=0 --lr=1 --steps=600");
+  EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
+  EXPECT_NE(result.out.find("step by step: row mode"), std::string::npos) << result.out;
+  EXPECT_NE(result.out.find("8 of 600 steps (74, 149, 224, 299, 374, 449, 524, 599)"),
+            std::string::npos)
+      << result.out;
+}
+
+// In bf16 each of many steps may round the weights by so much that in the end nobody can tell.
+TEST(BenchTest, WhatCannotBeToldIsNoAgreement) {
+  const std::string path = MakeScratchFolder() + "/result.json";
+  const CommandResult result =
+      Bench(fmt::format("--tokens=6 --in_features=7 --out_features=5 --dtype=bf16 --steps=500 "
+                        "--mode=column --json={}",
+                        path));
+  EXPECT_EQ(result.exit_code, 3) << result.out << result.err;
+  EXPECT_NE(result.out.find("Verdict: undecided"), std::string::npos) << result.out;
+  EXPECT_EQ(result.out.find("FAIL"), std::string::npos) << result.out;
+  const nlohmann::json json = nlohmann::json::parse(ReadWholeFile(path));
+  EXPECT_EQ(json.at("ok"), false);
+  EXPECT_EQ(json.at("outcome"), "undecided");
+  const nlohmann::json& column = json.at("results").at(0);
+  EXPECT_EQ(column.at("equivalence").at("quantities").at("W").at("outcome"), "undecided");
+  EXPECT_EQ(column.at("equivalence").at("quantities").at("W").at("undecided"), 35);
+  EXPECT_EQ(column.at("step_by_step").at("outcome"), "ok");
+}
+
+TEST(BenchTest, TheVerdictSaysWhatRan) {
+  const auto expect = [](const std::string& flags, const std::string& verdict) {
+    const CommandResult result = Bench(kSmall + flags);
+    EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
+    EXPECT_NE(result.out.find("\n" + verdict + "\n"), std::string::npos) << result.out;
+  };
+  expect("--tp=2",
+         "Verdict: the sharded steps agree with the unsharded one and with each other, and moved "
+         "exactly the bytes they must.");
+  expect("--tp=2 --mode=column",
+         "Verdict: the sharded column step agrees with the unsharded one, and moved exactly the "
+         "bytes it must.");
+  expect("--tp=1",
+         "Verdict: on one rank, where nothing is sharded, the steps of both modes agree with the "
+         "fp64 reference.");
+  expect("--tp=1 --mode=row",
+         "Verdict: on one rank, where nothing is sharded, the row step agrees with the fp64 "
+         "reference.");
+  expect("--tp=1 --dp=2 --mode=row",
+         "Verdict: over dp alone, where the layer is not sharded, the row step agrees with the "
+         "unsharded one, and moved exactly the bytes it must.");
+  expect("--tp=2 --verify=off", "Not verified (--verify=off).");
 }
 
 TEST(BenchTest, HelpIsGroupedAndNamesTheModes) {

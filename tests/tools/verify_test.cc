@@ -186,6 +186,57 @@ TEST(VerifyTest, RightResultsOfTheUserAgree) {
   }
 }
 
+// After many steps, too: weights of another run do not pass, and where rounding may have moved the
+// right ones as far, the verdict says that it does not know.
+TEST(VerifyTest, LongRunsAreDecidedOrSaidNotToBe) {
+  const std::string inputs = MakeInputs();
+  const auto verify = [&](const std::string& dtype, const HostTensor* w) {
+    const std::string flags = fmt::format("--tp=2 --mode=row --lr=0.3 --dtype={}", dtype);
+    const std::string results = MakeScratchFolder() + "/results";
+    const CommandResult bench =
+        RunCommand("tools/bench", fmt::format("--load={} --dump={} --tokens={} --in_features={} "
+                                              "--out_features={} --warmup=0 --steps=300 {}",
+                                              inputs, results, kTokens, kIn, kOut, flags));
+    EXPECT_NE(bench.exit_code, 1) << bench.out << bench.err;
+    if (w != nullptr) Write(results + "/row/w.npy", *w);
+    return Verify(fmt::format("--load={} --expect={}/row --steps=300 --lanes=none {}", inputs,
+                              results, flags));
+  };
+  const HostTensor garbage = Random({kOut, kIn}, 17);
+  EXPECT_EQ(verify("fp32", nullptr).exit_code, 0);
+  EXPECT_EQ(verify("fp32", &garbage).exit_code, 1);
+  for (const HostTensor* w : {static_cast<const HostTensor*>(nullptr), &garbage}) {
+    const CommandResult result = verify("bf16", w);
+    EXPECT_EQ(result.exit_code, 3) << result.out << result.err;
+    EXPECT_TRUE(Contains(result.out, "Verdict: your results: undecided.")) << result.out;
+  }
+}
+
+// The engine's own steps are held one by one, all of them.
+TEST(VerifyTest, OurOwnStepsAreHeldOneByOne) {
+  const CommandResult result =
+      Verify(fmt::format("--load={} --lanes=bounded --steps=20 --mode=row", MakeInputs()));
+  EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
+  EXPECT_TRUE(Contains(result.out, "20 of 20 steps (0, 1, 2,")) << result.out;
+}
+
+// 3e-41 is no normal number of fp32: with 15 of 24 bits, what it multiplies is off by as much.
+TEST(VerifyTest, ASubnormalRateIsNoDefect) {
+  const std::string folder = MakeScratchFolder();
+  HostTensor x({1, 4}, DType::kFloat32);
+  for (int64_t i = 0; i < 4; ++i) x.Set(i, 1e19);
+  HostTensor targets({1, 1}, DType::kFloat32);
+  targets.Set(0, 1e18);
+  Write(folder + "/x.npy", x);
+  Write(folder + "/w.npy", HostTensor({1, 4}, DType::kFloat32));
+  Write(folder + "/targets.npy", targets);
+  for (const char* steps : {"1", "3"}) {
+    const CommandResult result =
+        Verify(fmt::format("--load={} --lr=3e-41 --lanes=bounded --steps={}", folder, steps));
+    EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
+  }
+}
+
 TEST(VerifyTest, WrongResultsOfTheUserAreNamed) {
   const std::string inputs = MakeInputs();
   const std::string flags = fmt::format("--load={} --tp=3 --lanes=none ", inputs);

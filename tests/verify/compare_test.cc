@@ -29,7 +29,7 @@ class CompareTest : public testing::Test {
 
 TEST_F(CompareTest, SaysWhatAgrees) {
   const Report report = Verify();
-  EXPECT_TRUE(report.ok);
+  EXPECT_TRUE(report.ok());
   EXPECT_FALSE(report.first_divergence.has_value());
   EXPECT_EQ(report.coverage, "all of it");
   const std::string text = ToString(report);
@@ -42,7 +42,7 @@ TEST_F(CompareTest, ChecksWhatIsGiven) {
   Observed some;
   some.dw = observed_.dw;
   const Report report = VerifyLinear(problem_, some, model_, {}).value();
-  EXPECT_TRUE(report.ok);
+  EXPECT_TRUE(report.ok());
   EXPECT_FALSE(report.Of(Quantity::kY).given);
   EXPECT_EQ(report.Of(Quantity::kY).checked, 0);
   EXPECT_EQ(report.Of(Quantity::kDw).checked, 40 * 33);
@@ -81,7 +81,7 @@ TEST_F(CompareTest, NanAndInfinityNeverPass) {
       }
       const Report report =
           VerifyLinear(problem_, broken, model_, {.sample = {.full = true}}).value();
-      EXPECT_FALSE(report.ok);
+      EXPECT_FALSE(report.ok());
       EXPECT_EQ(report.first_divergence, quantity);
       EXPECT_EQ(report.Of(quantity).failing, 1);
       EXPECT_TRUE(std::isinf(report.Of(quantity).ratio));
@@ -100,7 +100,7 @@ TEST_F(CompareTest, OverflowIsAFinding) {
   const NumericModel model = MakeModel(DType::kFloat16, Mode::kColumn, 2, 1);
   const Observed overflown = Simulate(large, model, {});
   const Report report = VerifyLinear(large, overflown, model, {}).value();
-  EXPECT_FALSE(report.ok);
+  EXPECT_FALSE(report.ok());
   EXPECT_EQ(report.first_divergence, Quantity::kY);
   EXPECT_THAT(report.Of(Quantity::kY).causes[0], HasSubstr("fp16 overflows"));
 }
@@ -110,13 +110,81 @@ TEST_F(CompareTest, DivergingStepsProveNothing) {
   wild.learning_rate = 1e30;
   wild.steps = 40;
   const Observed observed = Simulate(wild, model_, {});
-  EXPECT_FALSE(VerifyLinear(wild, observed, model_, {}).value().ok);
+  EXPECT_FALSE(VerifyLinear(wild, observed, model_, {}).value().ok());
+}
+
+// Of numbers that rounding may have moved by more than their own size, nobody can say whether they
+// are right; that what stands there is far beyond even that, one can.
+TEST_F(CompareTest, ABoundThatPassesWhatItJudgesDecidesNothing) {
+  const LinearProblem problem = RandomProblem({.tokens = 6,
+                                               .in_features = 7,
+                                               .out_features = 5,
+                                               .dtype = DType::kBFloat16,
+                                               .steps = 500,
+                                               .learning_rate = 0.01});
+  const NumericModel model = MakeModel(DType::kBFloat16, Mode::kRow, 2, 1);
+  Observed observed = Simulate(problem, model, {});
+  const auto verify = [&] {
+    return VerifyLinear(problem, observed, model, {.sample = {.full = true}}).value();
+  };
+  const Report right = verify();
+  EXPECT_EQ(right.outcome(), Outcome::kUndecided);
+  EXPECT_FALSE(right.ok());
+  EXPECT_FALSE(right.first_divergence.has_value());
+  EXPECT_EQ(right.Of(Quantity::kY).outcome(), Outcome::kOk);
+  const QuantityReport& w = right.Of(Quantity::kW);
+  EXPECT_EQ(w.outcome(), Outcome::kUndecided);
+  EXPECT_EQ(w.undecided, 35);
+  EXPECT_EQ(w.failing, 0);
+  EXPECT_GT(w.bound, w.size);
+  EXPECT_THAT(ToString(right), HasSubstr("undecided: 35 elements"));
+  EXPECT_THAT(ToString(right), HasSubstr("verdict: undecided"));
+
+  for (int64_t i = 0; i < observed.w.size(); ++i) observed.w.Set(i, -observed.w.At(i));
+  EXPECT_EQ(verify().Of(Quantity::kW).outcome(), Outcome::kUndecided);
+  observed.w.Set(3, 1e6);
+  EXPECT_EQ(verify().Of(Quantity::kW).failing, 1);
+  EXPECT_EQ(verify().outcome(), Outcome::kFail);
+}
+
+// The reference itself leaves the range of fp64: what is finite can't be called wrong.
+TEST_F(CompareTest, ABoundThatIsNotFiniteDecidesNothing) {
+  LinearProblem wild = problem_;
+  wild.learning_rate = 1e30;
+  wild.steps = 40;
+  Observed finite;
+  finite.w = problem_.w;
+  const Report report = VerifyLinear(wild, finite, model_, {.sample = {.full = true}}).value();
+  EXPECT_EQ(report.Of(Quantity::kW).outcome(), Outcome::kUndecided);
+  EXPECT_EQ(report.Of(Quantity::kW).undecided, 40 * 33);
+}
+
+// A quantity that is zero all over is judged as the type's smallest normal number would be.
+TEST_F(CompareTest, ZeroIsDecided) {
+  LinearProblem zero = problem_;
+  zero.w = HostTensor(problem_.w.shape(), DType::kFloat32);
+  zero.b = HostTensor(problem_.b.shape(), DType::kFloat32);
+  Observed observed = Simulate(zero, model_, {});
+  EXPECT_TRUE(VerifyLinear(zero, observed, model_, {.sample = {.full = true}}).value().ok());
+  observed.y.Set(3, 1e-30);
+  EXPECT_EQ(VerifyLinear(zero, observed, model_, {}).value().first_divergence, Quantity::kY);
+}
+
+TEST_F(CompareTest, FactorsThatTheAccumulatorCannotHoldAreErrors) {
+  LinearProblem wild = problem_;
+  wild.learning_rate = 1e39;
+  EXPECT_THAT(VerifyLinear(wild, observed_, model_, {}).status().message(),
+              HasSubstr("learning rate is 1e+39"));
+  wild = problem_;
+  wild.loss_scale = 2e38;
+  EXPECT_THAT(VerifyLinear(wild, observed_, model_, {}).status().message(),
+              HasSubstr("loss scale is 4e+38"));
 }
 
 TEST_F(CompareTest, SampleSaysItsPartAndChecksTheLossAgainstY) {
   const SampleOptions few = {.max_multiply_adds = 1};
   Report report = Verify(few);
-  EXPECT_TRUE(report.ok) << ToString(report);
+  EXPECT_TRUE(report.ok()) << ToString(report);
   EXPECT_THAT(report.coverage, HasSubstr("16 of 40 features and 12 of 12 tokens"));
   EXPECT_EQ(report.Of(Quantity::kDw).checked, 16 * 33);
   EXPECT_EQ(report.Of(Quantity::kLoss).checked, 1);
@@ -126,7 +194,7 @@ TEST_F(CompareTest, SampleSaysItsPartAndChecksTheLossAgainstY) {
   EXPECT_EQ(report.first_divergence, Quantity::kLoss);
   observed_.y = HostTensor();
   report = Verify(few);
-  EXPECT_TRUE(report.ok);
+  EXPECT_TRUE(report.ok());
   EXPECT_EQ(report.Of(Quantity::kLoss).checked, 0);
 }
 
@@ -163,11 +231,17 @@ TEST_F(CompareTest, TwoRunsAgreeOrNot) {
   column.mode = Mode::kColumn;
   Observed other = Simulate(problem_, column, {.seed = 8});
   const auto compare = [&](const SampleOptions& options) {
-    return CompareRuns(problem_, {"row", &observed_, model_}, {"column", &other, column}, options)
+    return CompareRuns(problem_, {"row", &observed_, model_}, {"column", &other, column},
+                       {.sample = options})
         .value();
   };
-  EXPECT_TRUE(compare({.full = true}).ok);
+  EXPECT_TRUE(compare({.full = true}).ok());
   EXPECT_EQ(compare({}).title, "row against column");
+  // Their bits differ, which the bounds allow and the exact lane does not.
+  EXPECT_FALSE(CompareRuns(problem_, {"row", &observed_, model_}, {"column", &other, column},
+                           {.lane = Lane::kExact, .sample = {.full = true}})
+                   .value()
+                   .ok());
   other = Simulate(problem_, column, {.seed = 8, .defect = Defect::kDbScaledByTp});
   // The loss of the second step differs as well, because db did in the first.
   EXPECT_EQ(compare({.full = true}).first_divergence, Quantity::kDb);

@@ -81,10 +81,10 @@ TEST_P(Defects, AreCaughtAndNamed) {
   for (const Case& planted : kCases) {
     SCOPED_TRACE(planted.name);
     const LinearProblem problem = Problem(1);
-    EXPECT_TRUE(Run(problem, planted.mode, Defect::kNone).ok);
+    EXPECT_TRUE(Run(problem, planted.mode, Defect::kNone).ok());
     const Report report = Run(problem, planted.mode, planted.defect);
     SCOPED_TRACE(ToString(report));
-    EXPECT_FALSE(report.ok);
+    EXPECT_FALSE(report.ok());
     EXPECT_EQ(report.first_divergence, planted.first);
     const std::vector<std::string>& causes = report.Of(planted.first).causes;
     if (*planted.cause == '\0') continue;
@@ -103,10 +103,10 @@ TEST_P(Defects, OfLaterStepsAreCaught) {
   for (const Case& planted : cases) {
     SCOPED_TRACE(planted.name);
     const LinearProblem problem = Problem(3);
-    EXPECT_TRUE(Run(problem, planted.mode, Defect::kNone).ok);
+    EXPECT_TRUE(Run(problem, planted.mode, Defect::kNone).ok());
     const Report report = Run(problem, planted.mode, planted.defect);
     SCOPED_TRACE(ToString(report));
-    EXPECT_FALSE(report.ok);
+    EXPECT_FALSE(report.ok());
     EXPECT_EQ(report.first_divergence, planted.first);
     if (*planted.cause == '\0') continue;
     ASSERT_FALSE(report.Of(planted.first).causes.empty());
@@ -126,7 +126,7 @@ TEST_P(Defects, OfTheUpdateAreNamed) {
 TEST_P(Defects, ReductionInALowerPrecisionIsCaught) {
   if (GetParam() == DType::kBFloat16) return;  // it is no lower there
   const Report report = Run(Problem(1), Mode::kColumn, Defect::kReduceInBf16);
-  EXPECT_FALSE(report.ok);
+  EXPECT_FALSE(report.ok());
   EXPECT_EQ(report.first_divergence, Quantity::kY);
 }
 

@@ -57,8 +57,8 @@ RC_GTEST_PROP(Exact, AnyOrderGivesTheSameBits, ()) {
                                      {.seed = *rc::gen::arbitrary<uint64_t>(),
                                       .bias_in_accumulator = *rc::gen::arbitrary<bool>()});
   const Report report = Verify(*problem, observed, model);
-  if (!report.ok) RC_LOG(ToString(report));
-  RC_ASSERT(report.ok);
+  if (!report.ok()) RC_LOG(ToString(report));
+  RC_ASSERT(report.ok());
   for (const QuantityReport& quantity : report.quantities) {
     RC_ASSERT(quantity.checked == quantity.total);
     RC_ASSERT(quantity.error == 0);
@@ -96,7 +96,7 @@ TEST_P(ExactOf, OneUnitOffIsAnError) {
   const NumericModel model = MakeModel(GetParam(), Mode::kRow, 3, 2);
   for (Quantity quantity : kAllQuantities) {
     Observed observed = Simulate(problem, model, {});
-    ASSERT_TRUE(Verify(problem, observed, model).ok);
+    ASSERT_TRUE(Verify(problem, observed, model).ok());
     if (quantity == Quantity::kLoss) {
       observed.losses[0] += 1;
     } else {

@@ -294,6 +294,7 @@ LinearProblem RandomProblem(const RandomSpec& spec) {
   problem.b = Uniform({spec.out_features}, spec, 4, spread);
   problem.learning_rate = spec.learning_rate;
   problem.steps = spec.steps;
+  problem.loss_scale = spec.loss_scale;
   return problem;
 }
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "tp/verify/bounds.h"
 #include "tp/verify/reference.h"
@@ -64,6 +65,7 @@ struct RandomSpec {
   double learning_rate = 0.01;
   double x_size = 1;
   double target_size = 1;
+  std::optional<double> loss_scale = {};  // the mean, where not given
   uint64_t seed = 0;
 };
 LinearProblem RandomProblem(const RandomSpec& spec);

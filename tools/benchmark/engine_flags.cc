@@ -12,6 +12,7 @@
 #include "tools/io/outputs.h"
 #include "tools/io/paths.h"
 #include "tools/io/table.h"
+#include "tp/core/version.h"
 
 DEFINE_string(backend, "sim", "where the ranks run: sim (threads on this CPU) or nccl (GPUs)");
 DEFINE_string(mode, "both", "how W is split over tp: row, column or both");
@@ -41,7 +42,7 @@ DEFINE_string(
     peers, "auto",
     "which collectives run over the GPUs' access to one another's memory: auto (all that "
     "have it, in the way that was measured to be fastest), never (NCCL runs them), or one "
-    "way for all: direct, bulk");
+    "way for all: direct, medium, bulk");
 DEFINE_string(sum_part_bytes, "-1",
               "cut the sums of products over ranks into parts of at least so many bytes (64K, 1M), "
               "which overlap with the products; 0: don't; -1: the backend's own choice");
@@ -74,7 +75,9 @@ std::string RenderHelp(const HelpText& help) {
     }
   }
   return text + kNaming +
-         "\nExit status: 0 if every check held, 1 if one did not or the input was wrong.\n";
+         "\nExit status: 0 if every check held, 1 if one did not or the input was wrong, 3 if "
+         "none\n"
+         "failed but one could not be decided.\n";
 }
 
 // gflags' own help lists flags by source file; ours lists them by topic.
@@ -97,7 +100,8 @@ Status CheckRanges() {
     return BadValue("sum_part_bytes", FLAGS_sum_part_bytes,
                     "-1, 0, or a number of bytes, such as 64K");
   }
-  if (!std::isfinite(FLAGS_lr)) return BadValue("lr", std::to_string(FLAGS_lr), "a finite number");
+  if (!std::isfinite(FLAGS_lr))
+    return BadValue("lr", fmt::format("{:g}", FLAGS_lr), "a finite number");
   constexpr double kLongestDeadline = 1e6;  // seconds; a clock can still add it
   if (!(FLAGS_deadline > 0 && FLAGS_deadline <= kLongestDeadline)) {
     return BadValue("deadline", std::to_string(FLAGS_deadline),
@@ -149,7 +153,7 @@ Status ParseNames(BenchOptions& options) {
   options.algorithm = *algorithm;
   TP_RETURN_IF_ERROR(ParseReduction(options));
   const auto peers = nccl::ParsePeers(FLAGS_peers);
-  if (!peers) return BadValue("peers", FLAGS_peers, "auto, never, direct or bulk");
+  if (!peers) return BadValue("peers", FLAGS_peers, "auto, never, direct, medium or bulk");
   options.peers = *peers;
   if (FLAGS_scheduler != "free" && FLAGS_scheduler != "seeded") {
     return BadValue("scheduler", FLAGS_scheduler, "free or seeded");
@@ -192,6 +196,7 @@ Status ParseFlags(int argc, char** argv, const HelpText& help) {
     for (const Status& error : outputs.errors()) return error;
     std::exit(0);
   }
+  gflags::SetVersionString(kVersion);
   gflags::ParseCommandLineFlags(&argc, &argv, /*remove_flags=*/true);
   if (argc == 1) return OkStatus();
   return InvalidArgument(
@@ -203,6 +208,14 @@ Status ReadEngineFlags(BenchOptions& options) {
   TP_RETURN_IF_ERROR(ParseNames(options));
   options.tp = FLAGS_tp;
   options.dp = FLAGS_dp;
+  const DType wide = AccumulatorOf(options.dtype);
+  if (std::abs(FLAGS_lr) > MaxFinite(wide)) {
+    return BadValue("lr", fmt::format("{:g}", FLAGS_lr),
+                    fmt::format("at most {:g} in size with --dtype={}, whose updates are computed "
+                                "in {}",
+                                MaxFinite(wide), FLAGS_dtype, Name(wide))
+                        .c_str());
+  }
   options.learning_rate = FLAGS_lr;
   options.graph = FLAGS_graph;
   options.gemm_search = FLAGS_gemm_search;

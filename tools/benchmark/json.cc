@@ -95,6 +95,7 @@ Json BytesOf(const StepReport& steps) {
                            {"algorithm", collective.algorithm},
                            {"array_bytes", collective.array_bytes},
                            {"moved_bytes", collective.bytes_sent},
+                           {"algorithm_bytes", collective.algorithm_bytes},
                            {"contract_bytes", collective.contract.bytes},
                            {"time_us", collective.time_us},
                            {"algbw_gbps", collective.algbw_gbps},
@@ -134,6 +135,7 @@ Json ResultOf(const BenchOptions& options, const BenchResult& result, const Mode
       {"replica_defects", mode.replica_defects}};
   if (mode.steps.profile) json["profile"] = ProfileOf(*mode.steps.profile);
   json["equivalence"] = mode.equivalence ? ReportToJson(*mode.equivalence) : Json();
+  if (mode.step_by_step) json["step_by_step"] = ReportToJson(*mode.step_by_step);
   return json;
 }
 
@@ -152,6 +154,7 @@ std::string ToJson(const BenchOptions& options, const RunFacts& run, const Bench
   if (result.tp1) json["tp1"] = {{"step_ms", QuantilesToJson(*result.tp1)}};
   if (result.between_modes) json["row_against_column"] = ReportToJson(*result.between_modes);
   json["ok"] = result.complete && result.ok();
+  json["outcome"] = Name(result.outcome());
   // Text from outside (a host's name, say) may hold bytes that are no UTF-8: those are replaced.
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }

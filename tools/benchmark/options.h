@@ -49,7 +49,8 @@ struct BenchOptions {
   bool peak = false;     // also time a large product on all ranks: the machine's peak
   bool speedup = false;  // also time the layer with tp 1
   VerifyMode verify = VerifyMode::kAuto;
-  std::string json;  // paths: "" where not asked for
+  bool hold_all_steps = false;  // one by one, rather than some of them: see watch.h
+  std::string json;             // paths: "" where not asked for
   std::string load;
   std::string dump;
   bool profile = false;

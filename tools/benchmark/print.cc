@@ -6,6 +6,7 @@
 #include "fmt/format.h"
 #include "tools/benchmark/summary.h"
 #include "tools/benchmark/tables.h"
+#include "tools/benchmark/verdict.h"
 #include "tools/io/table.h"
 
 namespace tp::bench {
@@ -120,10 +121,7 @@ std::string RenderVerdict(const BenchOptions& options, const BenchResult& result
   if (!result.complete) {
     return "\nInterrupted: this is what was measured until then, and is not verified.\n";
   }
-  if (options.verify == VerifyMode::kOff) return "\nNot verified (--verify=off).\n";
-  return result.ok() ? "\nVerdict: the sharded steps agree with the unsharded one and with each "
-                       "other, and moved exactly\nthe bytes they must.\n"
-                     : "\nVerdict: WRONG, see above.\n";
+  return "\n" + io::Wrap(Verdict(options, result)) + "\n";
 }
 
 std::string RenderNext(const BenchOptions& options) {
@@ -176,6 +174,10 @@ std::string RenderMode(const BenchOptions& options, const BenchResult& result,
   for (const std::string& defect : mode.replica_defects) text += "  WRONG: " + defect + "\n";
   if (mode.equivalence) {
     text += "  " + Summarize(fmt::format("{} against fp64", Name(mode.mode)), *mode.equivalence,
+                             options.verbose);
+  }
+  if (mode.step_by_step) {
+    text += "  " + Summarize(fmt::format("{} step by step", Name(mode.mode)), *mode.step_by_step,
                              options.verbose);
   }
   return text;

@@ -8,10 +8,13 @@ nlohmann::ordered_json ReportToJson(const verify::Report& report) {
   Json quantities = Json::object();
   for (const verify::QuantityReport& quantity : report.quantities) {
     if (!quantity.given) continue;
-    Json json = {{"ok", quantity.ok},
+    Json json = {{"ok", quantity.ok()},
+                 {"outcome", Name(quantity.outcome())},
                  {"checked", quantity.checked},
                  {"total", quantity.total},
                  {"failing", quantity.failing},
+                 {"undecided", quantity.undecided},
+                 {"size", quantity.size},
                  {"error", quantity.error},
                  {"bound", quantity.bound},
                  {"error_over_bound", quantity.ratio},
@@ -24,7 +27,8 @@ nlohmann::ordered_json ReportToJson(const verify::Report& report) {
     if (quantity.follows_from) json["follows_from"] = Name(*quantity.follows_from);
     quantities[std::string(Name(quantity.quantity))] = json;
   }
-  Json json = {{"ok", report.ok},
+  Json json = {{"ok", report.ok()},
+               {"outcome", Name(report.outcome())},
                {"lane", Name(report.lane)},
                {"coverage", report.coverage},
                {"quantities", quantities}};

@@ -6,11 +6,15 @@
 #include "backends/nccl/backend.h"
 #include "fmt/format.h"
 #include "tools/benchmark/extra_runs.h"
+#include "tools/benchmark/watch.h"
 #include "tools/io/interrupt.h"
 #include "tools/io/memory.h"
 #include "tools/io/table.h"
 #include "tp/model/linear_step.h"
+#include "tp/runtime/pace.h"
+#include "tp/schedule/lower.h"
 #include "tp/verify/compare.h"
+#include "tp/verify/steps.h"
 
 namespace tp::bench {
 namespace {
@@ -22,38 +26,70 @@ verify::Mode VerifyModeOf(LinearMode mode) {
   return mode == LinearMode::kRow ? verify::Mode::kRow : verify::Mode::kColumn;
 }
 
-// Refuses what cannot fit, because the system would rather kill the process than refuse itself.
-Status CheckMemory(const BenchOptions& options) {
+// What training with a program holds at once on this machine.
+struct HostBytes {
+  double at_work = 0;  // the ranks' buffers, and results on their way to rank 0, twice: packed, too
+  double results = 0;  // whole tensors
+};
+
+StatusOr<HostBytes> HostBytesOf(const Backend& backend, const Program& program, const Mesh& mesh,
+                                bool buffers_on_host) {
+  HostBytes bytes;
+  for (int rank = 0; rank < mesh.world(); ++rank) {
+    TP_ASSIGN_OR_RETURN(const Schedule schedule, Lower(program, mesh, rank, backend.HowToLower()));
+    for (const Buffer& buffer : schedule.buffers) {
+      if (buffers_on_host) bytes.at_work += static_cast<double>(buffer.bytes());
+    }
+    for (const char* name : {"y", "dx", "dw", "db", "w", "b"}) {
+      const Binding& result = schedule.BindingOf(name);
+      const auto width = static_cast<double>(SizeOf(result.dtype));
+      bytes.at_work += 2 * width * static_cast<double>(result.view.size());
+      if (rank == 0) bytes.results += width * static_cast<double>(NumElements(result.shape));
+    }
+  }
+  return bytes;
+}
+
+// Refuses what cannot fit, before anything is allocated. Both modes' results are kept to the end.
+Status CheckMemory(const Backend& backend, const Mesh& mesh, const BenchOptions& options) {
   const auto tokens = static_cast<double>(options.tokens);
   const auto in = static_cast<double>(options.in_features);
   const auto out = static_cast<double>(options.out_features);
   const double elements = tokens * in + tokens * out + in * out;
-  // At the least: for each mode the ranks' inputs and results; of one the results' parts on their
-  // way to rank 0 and as whole tensors; and the reference's inputs in fp64.
-  const double width = static_cast<double>(SizeOf(options.dtype));
-  const double copies = 2 + 2 * static_cast<double>(options.modes.size());
-  const double needed = elements * (copies * width + (options.verify == VerifyMode::kOff ? 0 : 8));
-  const std::optional<double> available = io::AvailableMemoryBytes();
-  if (!available || needed <= *available) return OkStatus();
-  return Unavailable(fmt::format(
-      "{} tokens x {} -> {} features in {} need {} of memory at the least, and {} are available; "
-      "take smaller sizes{}",
-      options.tokens, options.in_features, options.out_features, Name(options.dtype),
-      io::FormatBytes(static_cast<int64_t>(needed)),
-      io::FormatBytes(static_cast<int64_t>(*available)),
-      options.verify == VerifyMode::kOff ? "" : ", or --verify=off"));
+  const bool verified = options.verify != VerifyMode::kOff;
+  double needed = 0;
+  double at_work = 0;  // while the modes train, in turns, or one is verified, whichever takes more
+  double training = 0;
+  if (verified) {
+    // The reference's inputs, and what it works out about each element that it looks at: measured.
+    const double whole = options.verify == VerifyMode::kFull ? 0 : 3 * tokens * in * out;
+    needed = 8 * elements;
+    at_work = 64 * elements * std::min(1.0, kAutoMultiplyAdds / std::max(whole, 1.0));
+  }
+  for (LinearMode mode : options.modes) {
+    TP_ASSIGN_OR_RETURN(const Program program, MakeLinearStep(StepOf(options, mode), mesh));
+    TP_ASSIGN_OR_RETURN(const HostBytes bytes,
+                        HostBytesOf(backend, program, mesh, options.backend == "sim"));
+    training += bytes.at_work;
+    needed += bytes.results;
+  }
+  at_work = std::max(at_work, training);
+  // A watched step is with its ranks, on its way to rank 0, and whole.
+  if (verified) {
+    needed += 3 * WatchedBytes(options) * static_cast<double>(WatchedSteps(options).size());
+  }
+  return io::CheckFits(
+      needed + at_work,
+      fmt::format("{} tokens x {} -> {} features in {} on {} ranks", options.tokens,
+                  options.in_features, options.out_features, Name(options.dtype), mesh.world()),
+      verified ? "take smaller sizes, or --verify=off" : "take smaller sizes");
 }
 
 // What this backend or machine can't do, and what nobody can.
 Status CheckRun(const Backend& backend, const BenchOptions& options) {
   TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(options.tp, options.dp));
   TP_RETURN_IF_ERROR(backend.Check(mesh.world(), options.dtype));
-  for (LinearMode mode : options.modes) {
-    if (auto program = MakeLinearStep(StepOf(options, mode), mesh); !program.ok()) {
-      return program.status();
-    }
-  }
-  return CheckMemory(options);
+  return CheckMemory(backend, mesh, options);
 }
 
 std::string LabelOf(const BenchOptions& options, const TrainProgress& at) {
@@ -77,6 +113,8 @@ StatusOr<std::vector<TrainResult>> TrainModes(Backend& backend, const Mesh& mesh
   train.blocks = BlocksOf(options);
   train.time_products = options.floor;
   train.profiled_steps = options.profile ? options.steps : 0;
+  const bool by_steps = options.verify != VerifyMode::kOff && data.lane == verify::Lane::kBounded;
+  if (by_steps) train.watched = WatchedSteps(options);
   if (hooks.interrupted) train.stop = [] { return io::Interrupt::Signal() != 0; };
   const int64_t of_mode = options.warmup + int64_t{options.steps} * (options.floor ? 2 : 1);
   io::ProgressStage stage(hooks.progress, "training",
@@ -105,6 +143,7 @@ StatusOr<ModeResult> MakeModeResult(const BenchOptions& options, const Mesh& mes
   }
   result.ranks = MakeRankReport(trained);
   result.replica_defects = std::move(trained.replica_defects);
+  result.watched = TakeWatched(trained);
   result.observed.y = std::move(trained.first.at("y"));
   result.observed.dx = std::move(trained.first.at("dx"));
   result.observed.dw = std::move(trained.first.at("dw"));
@@ -129,6 +168,20 @@ auto Interruptibly(const RunHooks& hooks, BenchResult& result, const Work& work)
   return work();
 }
 
+// Each watched step, from the weights that it started with.
+Status VerifyStepByStep(const BenchOptions& options, const TrainingData& data,
+                        const RunHooks& hooks, BenchResult& result, ModeResult& mode) {
+  const std::vector<verify::ObservedStep> steps = std::move(mode.watched);
+  mode.watched.clear();
+  if (steps.empty()) return OkStatus();
+  StatusOr<verify::Report> report = Interruptibly(hooks, result, [&] {
+    return verify::VerifySteps(data.problem, steps, ModelOf(options, mode.mode),
+                               VerifyOptionsOf(options, data.lane).sample);
+  });
+  TP_ASSIGN_OR_RETURN(mode.step_by_step, std::move(report));
+  return OkStatus();
+}
+
 Status VerifyModes(const BenchOptions& options, const TrainingData& data, const RunHooks& hooks,
                    BenchResult& result) {
   const bool verified = options.verify != VerifyMode::kOff && result.complete;
@@ -140,6 +193,7 @@ Status VerifyModes(const BenchOptions& options, const TrainingData& data, const 
                                     VerifyOptionsOf(options, data.lane));
       });
       TP_ASSIGN_OR_RETURN(mode.equivalence, std::move(report));
+      TP_RETURN_IF_ERROR(VerifyStepByStep(options, data, hooks, result, mode));
     }
     if (hooks.mode_done) hooks.mode_done(result, mode);
   }
@@ -151,7 +205,7 @@ Status VerifyModes(const BenchOptions& options, const TrainingData& data, const 
   io::ProgressStage stage(hooks.progress, "row against column: verification");
   StatusOr<verify::Report> report = Interruptibly(hooks, result, [&] {
     return verify::CompareRuns(data.problem, named(result.modes[0]), named(result.modes[1]),
-                               VerifyOptionsOf(options, data.lane).sample);
+                               VerifyOptionsOf(options, data.lane));
   });
   TP_ASSIGN_OR_RETURN(result.between_modes, std::move(report));
   return OkStatus();
@@ -195,12 +249,18 @@ verify::NumericModel ModelOf(const BenchOptions& options, LinearMode mode) {
   return model;
 }
 
-bool BenchResult::ok() const {
-  const bool modes_ok = std::all_of(modes.begin(), modes.end(), [](const ModeResult& mode) {
-    return mode.steps.bytes_ok && mode.replica_defects.empty() &&
-           (!mode.equivalence || mode.equivalence->ok);
-  });
-  return modes_ok && (!between_modes || between_modes->ok);
+verify::Outcome BenchResult::outcome() const {
+  verify::Outcome gravest = verify::Outcome::kOk;
+  const auto add = [&](const std::optional<verify::Report>& report) {
+    if (report) gravest = Worse(gravest, report->outcome());
+  };
+  for (const ModeResult& mode : modes) {
+    if (!mode.steps.bytes_ok || !mode.replica_defects.empty()) return verify::Outcome::kFail;
+    add(mode.equivalence);
+    add(mode.step_by_step);
+  }
+  add(between_modes);
+  return gravest;
 }
 
 double FlopsPerStep(const BenchOptions& options) {

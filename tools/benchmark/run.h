@@ -18,6 +18,7 @@
 #include "tp/runtime/backend.h"
 #include "tp/verify/compare.h"
 #include "tp/verify/report.h"
+#include "tp/verify/steps.h"
 
 namespace tp::bench {
 
@@ -28,8 +29,12 @@ struct ModeResult {
   RankReport ranks;
   std::vector<int64_t> memory_bytes;  // by rank: all buffers of its step
   verify::Observed observed;
+  std::vector<verify::ObservedStep> watched;  // until these are verified
   std::vector<std::string> replica_defects;
   std::optional<verify::Report> equivalence;  // against the reference; none where not verified
+  // Some steps one by one, each from the weights that it started with. None in the exact lane,
+  // where the run as a whole has no error at all, and where a step is too large.
+  std::optional<verify::Report> step_by_step;
 };
 
 struct BenchResult {
@@ -43,8 +48,9 @@ struct BenchResult {
   std::optional<Quantiles> tp1;  // the step with tp 1, in ms, where asked for
   bool complete = true;          // false: interrupted
 
-  // Whether every byte count and every comparison held.
-  bool ok() const;
+  // Of every byte count and every comparison, the gravest.
+  verify::Outcome outcome() const;
+  bool ok() const { return outcome() == verify::Outcome::kOk; }
 };
 
 // What a run tells while it goes on; each may be empty. All are called on rank 0's process.

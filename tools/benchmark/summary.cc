@@ -31,7 +31,7 @@ std::string OneLine(std::string_view what, const verify::Report& report) {
 }  // namespace
 
 std::string Summarize(std::string_view what, const verify::Report& report, bool verbose) {
-  if (verbose || !report.ok) return verify::ToString(report);
+  if (verbose || !report.ok()) return verify::ToString(report);
   return io::Wrap(OneLine(what, report), 4, 2) + '\n';
 }
 

@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "fmt/format.h"
+#include "tools/benchmark/verdict.h"
 #include "tools/io/table.h"
 
 namespace tp::bench {
@@ -78,7 +79,7 @@ std::string RenderCollectives(const ModeResult& mode) {
                   io::FormatDuration(collective.time_us * 1e3),
                   io::FormatRate(collective.algbw_gbps * 1e9, "B/s"),
                   io::FormatRate(collective.busbw_gbps * 1e9, "B/s"),
-                  collective.ok() ? "exact" : "WRONG BYTES"});
+                  collective.ok() ? "exact" : "WRONG BYTES: " + DescribeWrongBytes(collective)});
   }
   return "\n" + Indent(table.Render());
 }

@@ -7,6 +7,8 @@
 #include <csignal>
 #include <cstdio>
 
+#include "tp/core/contain.h"
+
 namespace tp::bench {
 namespace {
 
@@ -36,10 +38,14 @@ int RunTool(const char* name, int argc, char** argv,
   FLAGS_logtostderr = true;
   std::signal(SIGPIPE, SIG_IGN);
   io::Outputs outputs;
-  const StatusOr<int> status = work(argc, argv, outputs);
-  if (!status.ok()) std::fprintf(stderr, "%s: %s\n", name, status.status().message().c_str());
+  int exit_status = kHeld;
+  const Status status = Contain([&]() -> Status {
+    TP_ASSIGN_OR_RETURN(exit_status, work(argc, argv, outputs));
+    return OkStatus();
+  });
+  if (!status.ok()) std::fprintf(stderr, "%s: %s\n", name, status.message().c_str());
   const bool written = SayErrors(name, outputs);
-  return !status.ok() || (!written && *status == kHeld) ? kFailed : *status;
+  return !status.ok() || (!written && exit_status == kHeld) ? kFailed : exit_status;
 }
 
 }  // namespace tp::bench

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "fmt/format.h"
-#include "tp/program/ops.h"
+#include "tp/ops/ops.h"
 #include "tp/program/program.h"
 #include "tp/schedule/byte_contract.h"
 #include "tp/schedule/lower.h"

@@ -49,7 +49,7 @@ bench::HelpText Help() {
         {"collective", "min_bytes", "max_bytes", "factor", "dtype", "per_step", "steps", "warmup"}},
        {"Where", {"backend", "tp", "dp", "deadline"}},
        {"Simulated communication", {"algorithm", "scheduler", "scheduler_seed"}},
-       {"GPUs", {"graph"}},
+       {"GPUs", {"graph", "peers"}},
        {"Files", {"json"}}}};
 }
 

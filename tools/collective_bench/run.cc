@@ -58,6 +58,7 @@ class RankRun {
     int64_t sent = 0;
     for (const OpRecord& op : executor_->LastStep().ops) sent += op.bytes_sent;
     blob_.Number(sent);
+    blob_.Number(StatedBytes());
     Describe();
     return blob_.Take();
   }
@@ -97,6 +98,17 @@ class RankRun {
     return OkStatus();
   }
 
+  // By the collectives' algorithm; of a group's first member for the whole group.
+  int64_t StatedBytes() const {
+    int64_t stated = 0;
+    for (size_t i = 0; i < schedule_.ops.size(); ++i) {
+      const ScheduledOp& op = schedule_.ops[i];
+      if (op.action != Action::kCollective || op.group[0] != schedule_.rank) continue;
+      stated += executor_->ExpectedBytes(static_cast<int>(i));
+    }
+    return stated;
+  }
+
   // By the first collective: the others are like it.
   void Describe() {
     for (size_t i = 0; i < schedule_.ops.size(); ++i) {
@@ -129,10 +141,12 @@ StatusOr<Row> MakeRow(const Case& which, const Mesh& mesh, int steps,
     row.checked += blob.Int();
     row.wrong += blob.Int();
     row.moved_bytes += blob.Int();
+    row.algorithm_bytes += blob.Int();
     row.in_place = blob.Int() != 0;
     row.algorithm = blob.Text();
   }
   row.moved_bytes /= which.per_step;
+  row.algorithm_bytes /= which.per_step;
   row.time_us = QuantilesOf(std::move(slowest_us));
   if (row.time_us.median > 0) {
     row.algbw_gbps = static_cast<double>(which.bytes()) / (row.time_us.median * 1e3);
@@ -153,7 +167,6 @@ std::vector<Case> CasesOf(const CollectiveOptions& options) {
   return cases;
 }
 
-// Refuses what cannot fit, because the system would rather kill the process than refuse itself.
 Status CheckMemory(const CollectiveOptions& options, int world) {
   if (options.engine.backend != "sim") return OkStatus();
   double needed = 0;
@@ -163,13 +176,10 @@ Status CheckMemory(const CollectiveOptions& options, int world) {
     needed = std::max(needed,
                       static_cast<double>(which.bytes()) * world * (arrays * which.per_step + 1));
   }
-  const std::optional<double> available = io::AvailableMemoryBytes();
-  if (!available || needed <= *available) return OkStatus();
-  return Unavailable(fmt::format(
-      "collectives of {} between {} ranks need {} of memory, and {} are available; take a smaller "
-      "--max_bytes or --per_step",
-      io::FormatBytes(options.Sizes().back()), world, io::FormatBytes(std::llround(needed)),
-      io::FormatBytes(std::llround(*available))));
+  return io::CheckFits(needed,
+                       fmt::format("collectives of {} between {} ranks",
+                                   io::FormatBytes(options.Sizes().back()), world),
+                       "take a smaller --max_bytes or --per_step");
 }
 
 }  // namespace

@@ -29,11 +29,13 @@ struct Row {
   Quantiles time_us;      // of one collective, over the steps: measured
   double algbw_gbps = 0;  // 10^9 bytes a second, of the median; see tp/core/collective.h
   double busbw_gbps = 0;
-  int64_t checked = 0;         // elements of results, on all ranks
-  int64_t wrong = 0;           // of those
-  int64_t moved_bytes = 0;     // of one collective, by all ranks together
-  int64_t contract_bytes = 0;  // what it must be
-  bool ok() const { return wrong == 0 && moved_bytes == contract_bytes; }
+  int64_t checked = 0;          // elements of results, on all ranks
+  int64_t wrong = 0;            // of those
+  int64_t moved_bytes = 0;      // of one collective, by all ranks together: counted
+  int64_t algorithm_bytes = 0;  // what its algorithm says that is
+  int64_t contract_bytes = 0;   // the least that it can be
+  bool bytes_ok() const { return moved_bytes == algorithm_bytes && moved_bytes >= contract_bytes; }
+  bool ok() const { return wrong == 0 && bytes_ok(); }
 };
 
 struct CollectiveResult {

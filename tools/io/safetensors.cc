@@ -78,7 +78,7 @@ StatusOr<Json> ParseJson(std::string_view text) {
     if (problem.empty() && !root.is_object()) problem = "is not a JSON object";
     if (problem.empty()) return root;
   } catch (const std::bad_alloc&) {
-    return Unavailable("the header does not fit in this machine's memory");
+    return Unavailable("the header does not fit in the memory that is available");
   }
   return InvalidArgument(fmt::format("the header {}", problem));
 }

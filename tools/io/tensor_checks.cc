@@ -1,13 +1,14 @@
 #include "tools/io/tensor_checks.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <new>
 #include <nlohmann/json.hpp>
 #include <vector>
+
+#include "tools/io/memory.h"
 
 namespace tp::io {
 namespace {
@@ -19,10 +20,6 @@ Shape IndexOf(int64_t element, const Shape& shape) {
     element /= shape[dim];
   }
   return index;
-}
-
-int64_t PhysicalMemory() {
-  return static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
 }
 
 }  // namespace
@@ -47,14 +44,15 @@ Status CheckShape(std::string_view what, const Shape& shape, const std::optional
 StatusOr<HostTensor> Allocate(std::string_view what, const Shape& shape, DType dtype) {
   // Asked first, since Linux grants more memory than there is and kills who then uses it.
   const std::optional<int64_t> bytes = ByteSize(shape, SizeOf(dtype));
-  if (bytes.has_value() && *bytes <= PhysicalMemory()) {
+  const std::optional<AvailableMemory> available = MemoryAvailable();
+  if (bytes.has_value() && (!available || static_cast<double>(*bytes) <= available->bytes)) {
     try {
       return HostTensor(shape, dtype);
     } catch (const std::bad_alloc&) {
     }
   }
-  return Unavailable(fmt::format("{}: shape {} of {} does not fit in this machine's memory", what,
-                                 ToString(shape), Name(dtype)));
+  return Unavailable(fmt::format("{}: shape {} of {} does not fit in the memory that is available",
+                                 what, ToString(shape), Name(dtype)));
 }
 
 Status CheckFinite(const HostTensor& tensor, std::string_view what) {

@@ -64,7 +64,7 @@ def _verified(data: Data) -> str:
 
 def _counted(data: Data) -> str:
     good = sum(1 for step in data.steps if step.result["bytes"].get("ok"))
-    return f"{good} of {len(data.steps)} runs moved exactly the bytes of the contract"
+    return f"{good} of {len(data.steps)} runs moved exactly the bytes they must"
 
 
 def _summary(data: Data, groups: list[Group], traces: list[Trace]) -> Figure:

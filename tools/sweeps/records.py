@@ -48,8 +48,11 @@ All numbers in `bench` and `collectives` are measured, never predicted. Those of
     algbw_gbps, busbw_gbps    10^9 bytes a second, of the median, as nccl-tests defines them
     checked     elements of results that were looked at, on all ranks
     wrong       those that are not what they must be
-    moved_bytes, contract_bytes    of one collective, by all ranks together: sent, and due
-    ok          whether nothing is wrong and the two are equal
+    moved_bytes, algorithm_bytes    of one collective, by all ranks together: sent, and due by its
+                algorithm
+    contract_bytes    the least that any algorithm can send for it
+    ok          whether nothing is wrong, and moved_bytes are algorithm_bytes and no fewer than the
+                contract's
   ok          whether all results are
 
 A line is whole or, where the machine died while it was written, the last one of the file and

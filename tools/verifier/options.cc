@@ -96,6 +96,7 @@ StatusOr<VerifierOptions> ParseCommandLine(int argc, char** argv) {
   options.engine.warmup = 0;
   options.engine.floor = false;
   options.engine.peak = false;
+  options.engine.hold_all_steps = true;
   TP_RETURN_IF_ERROR(ParseLanes(options));
   options.load = io::ResolvePath(FLAGS_load);
   options.expect = io::ResolvePath(FLAGS_expect);

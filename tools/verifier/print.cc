@@ -14,30 +14,43 @@ using Json = nlohmann::ordered_json;
 std::string RenderMode(const VerifierOptions& options, const bench::ModeResult& mode) {
   std::string text = "  " + bench::Summarize(fmt::format("{} against fp64", Name(mode.mode)),
                                              *mode.equivalence, options.engine.verbose);
+  if (mode.step_by_step) {
+    text += "  " + bench::Summarize(fmt::format("{} step by step", Name(mode.mode)),
+                                    *mode.step_by_step, options.engine.verbose);
+  }
   for (const CollectiveReport& collective : mode.steps.collectives) {
     if (collective.ok()) continue;
-    text += fmt::format("  WRONG: {} of {} over {} moved {} bytes, where the contract says {}\n",
-                        Name(collective.contract.kind), collective.contract.name,
-                        Name(collective.contract.axis), collective.bytes_sent,
-                        collective.contract.bytes);
+    text += fmt::format("  WRONG: {} of {} over {} {}\n", Name(collective.contract.kind),
+                        collective.contract.name, Name(collective.contract.axis),
+                        DescribeWrongBytes(collective));
   }
   for (const std::string& defect : mode.replica_defects) text += "  WRONG: " + defect + "\n";
   return text;
+}
+
+const char* Word(verify::Outcome outcome, const char* ok, const char* fail) {
+  switch (outcome) {
+    case verify::Outcome::kOk:
+      return ok;
+    case verify::Outcome::kUndecided:
+      return "undecided";
+    case verify::Outcome::kFail:
+      break;
+  }
+  return fail;
 }
 
 std::string RenderVerdict(const VerifierResult& result) {
   std::string text = "Verdict:";
   for (const LaneRun& run : result.lanes) {
     text += fmt::format(" our engine, {}: {};", verify::Name(run.lane),
-                        !run.result        ? "not run"
-                        : run.result->ok() ? "agrees"
-                                           : "WRONG");
+                        run.result ? Word(run.result->outcome(), "agrees", "WRONG") : "not run");
   }
   if (result.invariant) {
     text += fmt::format(" our engine, invariant: {};", result.invariant->ok() ? "agrees" : "WRONG");
   }
   if (result.expected) {
-    text += fmt::format(" your results: {};", result.expected->ok ? "agree" : "DIFFER");
+    text += fmt::format(" your results: {};", Word(result.expected->outcome(), "agree", "DIFFER"));
   }
   if (!result.complete) text += " interrupted before the rest.";
   if (text.back() != '.') text.back() = '.';
@@ -49,11 +62,15 @@ Json LaneJson(const LaneRun& run) {
   json["run"] = run.result.has_value();
   if (!run.result) return json;
   json["ok"] = run.result->ok();
+  json["outcome"] = verify::Name(run.result->outcome());
   for (const bench::ModeResult& mode : run.result->modes) {
     json["results"].push_back({{"mode", Name(mode.mode)},
                                {"bytes_ok", mode.steps.bytes_ok},
                                {"replica_defects", mode.replica_defects},
                                {"equivalence", bench::ReportToJson(*mode.equivalence)}});
+    if (mode.step_by_step) {
+      json["results"].back()["step_by_step"] = bench::ReportToJson(*mode.step_by_step);
+    }
   }
   if (run.result->between_modes) {
     json["row_against_column"] = bench::ReportToJson(*run.result->between_modes);
@@ -156,6 +173,7 @@ std::string ToJson(const VerifierOptions& options, const bench::RunFacts& run,
   }
   if (result.expected) json["expect"] = bench::ReportToJson(*result.expected);
   json["ok"] = result.complete && result.ok();
+  json["outcome"] = verify::Name(result.outcome());
   // Paths may hold bytes that are no UTF-8: those are replaced.
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }

@@ -77,11 +77,13 @@ StatusOr<LaneRun> RunLane(Backend& backend, const bench::BenchOptions& engine,
 
 }  // namespace
 
-bool VerifierResult::ok() const {
-  const bool lanes_ok = std::all_of(lanes.begin(), lanes.end(), [](const LaneRun& run) {
-    return !run.result || run.result->ok();
-  });
-  return lanes_ok && (!invariant || invariant->ok()) && (!expected || expected->ok);
+verify::Outcome VerifierResult::outcome() const {
+  verify::Outcome gravest = verify::Outcome::kOk;
+  for (const LaneRun& run : lanes) {
+    gravest = Worse(gravest, run.result ? run.result->outcome() : verify::Outcome::kUndecided);
+  }
+  if (invariant && !invariant->ok()) return verify::Outcome::kFail;
+  return expected ? Worse(gravest, expected->outcome()) : gravest;
 }
 
 StatusOr<VerifierResult> RunVerifier(Backend& backend, const VerifierOptions& options,

@@ -29,8 +29,9 @@ struct VerifierResult {
   std::optional<verify::Report> expected;  // the user's results against the reference
   bool complete = true;                    // false: interrupted
 
-  // Whether all that was compared agrees. A lane that could not run decides nothing.
-  bool ok() const;
+  // The gravest of all that was asked for. A lane that could not run is undecided.
+  verify::Outcome outcome() const;
+  bool ok() const { return outcome() == verify::Outcome::kOk; }
 };
 
 // What a run tells while it goes on; each may be empty. On rank 0's process only.

@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <optional>
 #include <string>
+#include <utility>
 
-#include "tp/program/ops.h"
+#include "tp/ops/ops.h"
+#include "tp/program/reverse.h"
+#include "tp/program/typing.h"
 
 namespace tp {
 namespace {
@@ -16,6 +19,8 @@ class ReversePass {
         wrt_(wrt),
         forward_(program.ops()),
         needed_(program.values().size()),
+        uses_(program.values().size()),
+        contributions_(program.values().size()),
         gradient_(program.values().size()) {
     for (ValueId id : wrt) needed_[id] = true;
     for (const Op& op : forward_) {
@@ -27,15 +32,19 @@ class ReversePass {
   }
 
   StatusOr<std::vector<ValueId>> Run(ValueId loss) {
-    const Op& last = forward_[program_.DefinitionOf(loss)];
-    if (last.kind != OpKind::kMseLoss) {
-      return InvalidArgument("the gradient starts at an mse_loss, not at a " +
-                             std::string(Name(last.kind)));
+    const int last = program_.DefinitionOf(loss);
+    if (forward_[last].outputs[0] != loss || !program_.value(loss).shape.empty()) {
+      return InvalidArgument("'" + program_.value(loss).name +
+                             "' is no scalar to start a gradient at");
     }
-    TP_RETURN_IF_ERROR(Loss(last));
-    for (auto op = forward_.rbegin(); op != forward_.rend(); ++op) {
-      if (op->kind == OpKind::kMseLoss || !gradient_[op->outputs[0]]) continue;
-      TP_RETURN_IF_ERROR(Reverse(*op, *gradient_[op->outputs[0]]));
+    CountUses(last);
+    TP_RETURN_IF_ERROR(ReverseOp(forward_[last], /*starts=*/true));
+    for (int i = last; i-- > 0;) {
+      const Op& op = forward_[i];
+      for (ValueId out : op.outputs) TP_RETURN_IF_ERROR(Complete(out));
+      const bool reached = std::any_of(op.outputs.begin(), op.outputs.end(),
+                                       [&](ValueId out) { return gradient_[out].has_value(); });
+      if (reached && !op.IsSource()) TP_RETURN_IF_ERROR(ReverseOp(op, /*starts=*/false));
     }
     std::vector<ValueId> gradients;
     for (ValueId id : wrt_) {
@@ -50,14 +59,35 @@ class ReversePass {
  private:
   std::string GradientName(ValueId id) const { return "d" + program_.value(id).name; }
 
-  // Notes `gradient` as that of `id`, complete if the caller asked for it.
-  Status Deliver(ValueId id, ValueId gradient) {
-    if (gradient_[id]) {
-      return InvalidArgument("'" + program_.value(id).name +
-                             "' is used by more than one op on the way to the loss");
+  // How often each value is read on the way to the loss, so that its gradient is completed as soon
+  // as the last contribution is there.
+  void CountUses(int last) {
+    std::vector<bool> leads(program_.values().size());
+    leads[forward_[last].outputs[0]] = true;
+    for (int i = last; i >= 0; --i) {
+      const Op& op = forward_[i];
+      if (std::none_of(op.outputs.begin(), op.outputs.end(), [&](ValueId v) { return leads[v]; })) {
+        continue;
+      }
+      for (ValueId in : op.inputs) {
+        leads[in] = true;
+        ++uses_[in];
+      }
     }
+  }
+
+  // Notes a contribution to the gradient of `id`. Two operands of one op may be the same value.
+  Status Deliver(ValueId id, ValueId contribution) {
+    contributions_[id].push_back(contribution);
+    return static_cast<int>(contributions_[id].size()) == uses_[id] ? Complete(id) : OkStatus();
+  }
+
+  // Adds up what has come, while it is Partial, and makes it whole if the caller asked for it.
+  Status Complete(ValueId id) {
+    if (gradient_[id] || contributions_[id].empty()) return OkStatus();
+    TP_ASSIGN_OR_RETURN(ValueId gradient, Sum(id));
     const bool asked = std::find(wrt_.begin(), wrt_.end(), id) != wrt_.end();
-    const bool parameter = forward_[program_.DefinitionOf(id)].kind == OpKind::kParameter;
+    const bool parameter = forward_[program_.DefinitionOf(id)].Is(kParameter);
     for (Axis axis : kAllAxes) {
       const Placement to = Dual(program_.value(id).placements[axis]);
       if (!asked || program_.value(gradient).placements[axis] == to) continue;
@@ -69,77 +99,54 @@ class ReversePass {
     return OkStatus();
   }
 
+  StatusOr<ValueId> Sum(ValueId id) {
+    const std::vector<ValueId>& parts = contributions_[id];
+    if (parts.size() == 1) return parts[0];
+    const std::string name = GradientName(id);
+    ValueId sum = parts[0];
+    for (size_t i = 1; i < parts.size(); ++i) {
+      ValueId part = parts[i];
+      for (Axis axis : kAllAxes) TP_RETURN_IF_ERROR(LieAlike(id, axis, sum, part));
+      if (program_.value(sum).name == name) {
+        program_.mutable_value(sum).name = program_.FreeName(name + ".part");
+      }
+      TP_ASSIGN_OR_RETURN(
+          sum, AddOp(program_, Phase::kBackward, program_.FreeName(name), kAdd, {sum, part}));
+    }
+    return sum;
+  }
+
+  // Brings two contributions to one placement. What is whole is also a sum, with zeros on all ranks
+  // but one, so that a sum is taken once for both; else both become the gradient's own.
+  Status LieAlike(ValueId id, Axis axis, ValueId& a, ValueId& b) {
+    const Placement on_a = program_.value(a).placements[axis];
+    const Placement on_b = program_.value(b).placements[axis];
+    if (on_a == on_b) return OkStatus();
+    const bool sum = !IsShard(on_a) && !IsShard(on_b);
+    const Placement to = sum ? Partial() : Dual(program_.value(id).placements[axis]);
+    for (ValueId* each : {&a, &b}) {
+      const std::string name = program_.FreeName(GradientName(id) + ".alike");
+      TP_ASSIGN_OR_RETURN(*each,
+                          AddRedistribute(program_, Phase::kBackward, name, *each, axis, to));
+    }
+    return OkStatus();
+  }
+
   // Redistributes `gradient` towards the gradient of `id`, which takes over the plain name.
   StatusOr<ValueId> Redistribute(ValueId id, ValueId gradient, Axis axis, Placement to,
                                  Phase phase) {
     const std::string name = GradientName(id);
     const Placement from = program_.value(gradient).placements[axis];
-    TP_ASSIGN_OR_RETURN(const ValueId out,
-                        AddRedistribute(program_, phase, name, gradient, axis, to));
-    if (out != gradient && program_.value(gradient).name == name) {
-      program_.mutable_value(gradient).name = name + (IsPartial(from) ? ".partial"
-                                                      : IsShard(from) ? ".shard"
-                                                                      : ".whole");
+    if (from == to) return gradient;
+    if (program_.value(gradient).name == name) {
+      const char* what = IsPartial(from) ? ".partial" : IsShard(from) ? ".shard" : ".whole";
+      program_.mutable_value(gradient).name = program_.FreeName(name + what);
     }
-    return out;
+    return AddRedistribute(program_, phase, program_.FreeName(name), gradient, axis, to);
   }
 
-  Status Loss(const Op& op) {
-    const ValueId y = op.inputs[0];
-    if (!needed_[y]) return OkStatus();
-    TP_ASSIGN_OR_RETURN(const ValueId dy, AddMseGrad(program_, Phase::kBackward, GradientName(y), y,
-                                                     op.inputs[1], op.scale));
-    return Deliver(y, dy);
-  }
-
-  Status Reverse(const Op& op, ValueId g) {
-    switch (op.kind) {
-      case OpKind::kInput:
-      case OpKind::kParameter:
-        return OkStatus();
-      case OpKind::kAddBias:
-        return ReverseAddBias(op, g);
-      case OpKind::kMatMul:
-        return ReverseMatMul(op, g);
-      case OpKind::kRedistribute:
-        return ReverseRedistribute(op, g);
-      default:
-        return InvalidArgument("no reverse rule for " + std::string(Name(op.kind)));
-    }
-  }
-
-  Status ReverseAddBias(const Op& op, ValueId g) {
-    if (needed_[op.inputs[0]]) TP_RETURN_IF_ERROR(Deliver(op.inputs[0], g));
-    if (!needed_[op.inputs[1]]) return OkStatus();
-    TP_ASSIGN_OR_RETURN(const ValueId db,
-                        AddSumRows(program_, Phase::kBackward, GradientName(op.inputs[1]), g));
-    return Deliver(op.inputs[1], db);
-  }
-
-  // y = op(a) op(b): da = g op(b)^T and db = op(a)^T g, each transposed once more where its operand
-  // was. The gradient of a comes first: where it needs communication, that overlaps the other.
-  Status ReverseMatMul(const Op& op, ValueId g) {
-    if (op.inputs.size() != 2) return InvalidArgument("differentiate before fusing biases");
-    const ValueId a = op.inputs[0];
-    const ValueId b = op.inputs[1];
-    if (needed_[a]) {
-      StatusOr<ValueId> da =
-          op.transpose_a ? AddMatMul(program_, Phase::kBackward, GradientName(a), b, g,
-                                     {.transpose_a = op.transpose_b, .transpose_b = true})
-                         : AddMatMul(program_, Phase::kBackward, GradientName(a), g, b,
-                                     {.transpose_a = false, .transpose_b = !op.transpose_b});
-      if (!da.ok()) return da.status();
-      TP_RETURN_IF_ERROR(Deliver(a, *da));
-    }
-    if (!needed_[b]) return OkStatus();
-    StatusOr<ValueId> db = op.transpose_b
-                               ? AddMatMul(program_, Phase::kBackward, GradientName(b), g, a,
-                                           {.transpose_a = true, .transpose_b = op.transpose_a})
-                               : AddMatMul(program_, Phase::kBackward, GradientName(b), a, g,
-                                           {.transpose_a = !op.transpose_a, .transpose_b = false});
-    if (!db.ok()) return db.status();
-    return Deliver(b, *db);
-  }
+  class Rule;
+  Status ReverseOp(const Op& op, bool starts);
 
   Status ReverseRedistribute(const Op& op, ValueId g) {
     const ValueId v = op.inputs[0];
@@ -155,8 +162,56 @@ class ReversePass {
   const std::vector<ValueId>& wrt_;
   const std::vector<Op> forward_;  // as it was: the pass appends to program_
   std::vector<bool> needed_;       // lies between wrt and the loss
-  std::vector<std::optional<ValueId>> gradient_;
+  // By value.
+  std::vector<int> uses_;
+  std::vector<std::vector<ValueId>> contributions_;
+  std::vector<std::optional<ValueId>> gradient_;  // once complete
 };
+
+// What the rule of one op sees.
+class ReversePass::Rule : public Reverse {
+ public:
+  Rule(ReversePass& pass, const Op& op, const Letters& letters, bool starts)
+      : pass_(pass), op_(op), letters_(letters), starts_(starts) {}
+
+  const Attributes& attributes() const override { return op_.attributes; }
+  const Letters& letters() const override { return letters_; }
+  ValueId in(size_t i) const override { return op_.inputs.at(i); }
+  ValueId out(size_t i) const override { return op_.outputs.at(i); }
+  bool starts() const override { return starts_; }
+  ValueId gradient(size_t i) const override { return pass_.gradient_[out(i)].value(); }
+  bool Needs(size_t i) const override { return pass_.needed_[in(i)]; }
+
+  Status Give(size_t i, ValueId gradient) override { return pass_.Deliver(in(i), gradient); }
+  Status Give(size_t i, const OpDef& def, std::vector<ValueId> inputs,
+              Attributes attributes) override {
+    TP_ASSIGN_OR_RETURN(
+        const ValueId gradient,
+        AddOp(pass_.program_, Phase::kBackward, pass_.program_.FreeName(pass_.GradientName(in(i))),
+              def, std::move(inputs), std::move(attributes)));
+    return Give(i, gradient);
+  }
+
+ private:
+  ReversePass& pass_;
+  const Op& op_;
+  const Letters& letters_;
+  const bool starts_;
+};
+
+Status ReversePass::ReverseOp(const Op& op, bool starts) {
+  if (op.Is(kRedistribute)) {
+    if (starts) return InvalidArgument("the gradient starts at an op that computes");
+    return ReverseRedistribute(op, *gradient_[op.outputs[0]]);
+  }
+  if (op.def->reverse == nullptr) {
+    return InvalidArgument("no reverse rule for " + std::string(op.def->name) + ": " +
+                           std::string(op.def->no_reverse));
+  }
+  TP_ASSIGN_OR_RETURN(const Letters letters, LettersOf(program_, op));
+  Rule rule(*this, op, letters, starts);
+  return op.def->reverse(rule);
+}
 
 }  // namespace
 

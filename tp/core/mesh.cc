@@ -1,5 +1,7 @@
 #include "tp/core/mesh.h"
 
+#include <glog/logging.h>
+
 #include <cstdint>
 
 namespace tp {

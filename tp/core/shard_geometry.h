@@ -9,18 +9,13 @@
 // summed by parts of a fine cut can be summed alike over any number of ranks that divides it.
 #pragma once
 
-#include <glog/logging.h>
-
 #include <cstdint>
 
 namespace tp {
 
 class ShardGeometry {
  public:
-  ShardGeometry(int64_t size, int parts) : size_(size), parts_(parts) {
-    CHECK_GE(size, 0);
-    CHECK_GE(parts, 1);
-  }
+  ShardGeometry(int64_t size, int parts);
 
   int64_t size() const { return size_; }
   int parts() const { return parts_; }

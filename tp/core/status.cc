@@ -1,5 +1,7 @@
 #include "tp/core/status.h"
 
+#include <glog/logging.h>
+
 namespace tp {
 
 std::string_view StatusCodeName(StatusCode code) {
@@ -36,6 +38,11 @@ std::string Status::ToString() const {
 Status Status::WithContext(std::string_view context) const {
   if (ok()) return *this;
   return Status(code_, std::string(context) + ": " + message_);
+}
+
+void DieOfStatusOr(const Status& status) {
+  CHECK(!status.ok()) << "a StatusOr made from OK needs a value";
+  LOG(FATAL) << "the value of an error was read: " << status.ToString();
 }
 
 Status InvalidArgument(std::string message) {

@@ -4,8 +4,6 @@
 // freely and never throws. Programmers' mistakes are glog CHECKs instead and have no Status.
 #pragma once
 
-#include <glog/logging.h>
-
 #include <optional>
 #include <string>
 #include <string_view>
@@ -56,6 +54,9 @@ Status Aborted(std::string message);
 Status FailedPrecondition(std::string message);
 Status Internal(std::string message);
 
+// Ends the process, as a programmer's mistake does, with what the status says in the log.
+[[noreturn]] void DieOfStatusOr(const Status& status);
+
 // A T or the reason why there is none. Reading the value of an error is a programmer's mistake.
 template <typename T>
 class [[nodiscard]] StatusOr {
@@ -63,22 +64,22 @@ class [[nodiscard]] StatusOr {
   StatusOr(T value)
       : value_(std::move(value)) {}  // NOLINT: implicit, so that `return value;` works
   StatusOr(Status status) : status_(std::move(status)) {  // NOLINT: implicit likewise
-    CHECK(!status_.ok()) << "a StatusOr made from OK needs a value";
+    if (status_.ok()) DieOfStatusOr(status_);
   }
 
   bool ok() const { return value_.has_value(); }
   const Status& status() const { return status_; }
 
   T& value() & {
-    CHECK(ok()) << status_.ToString();
+    if (!ok()) DieOfStatusOr(status_);
     return *value_;
   }
   const T& value() const& {
-    CHECK(ok()) << status_.ToString();
+    if (!ok()) DieOfStatusOr(status_);
     return *value_;
   }
   T&& value() && {
-    CHECK(ok()) << status_.ToString();
+    if (!ok()) DieOfStatusOr(status_);
     return *std::move(value_);
   }
   T& operator*() & { return value(); }

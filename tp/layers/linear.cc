@@ -1,6 +1,6 @@
 #include "tp/layers/linear.h"
 
-#include "tp/program/ops.h"
+#include "tp/ops/ops.h"
 
 namespace tp {
 

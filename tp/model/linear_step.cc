@@ -5,7 +5,7 @@
 #include "tp/autodiff/backward.h"
 #include "tp/optim/sgd.h"
 #include "tp/passes/passes.h"
-#include "tp/program/ops.h"
+#include "tp/ops/ops.h"
 
 namespace tp {
 namespace {

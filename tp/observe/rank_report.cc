@@ -2,23 +2,14 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
 #include <utility>
 
+#include "tp/observe/op_key.h"
 #include "tp/observe/step_report.h"
 
 namespace tp {
 namespace {
-
-// Where a rank's schedule has op `index` of rank 0's, or -1: schedules differ by the copies of
-// blocks that are empty on some ranks.
-int FindOp(const Schedule& schedule, size_t index, const ScheduledOp& wanted) {
-  const auto same = [&](const ScheduledOp& op) {
-    return op.name == wanted.name && op.action == wanted.action && op.axis == wanted.axis;
-  };
-  if (index < schedule.ops.size() && same(schedule.ops[index])) return static_cast<int>(index);
-  const auto found = std::find_if(schedule.ops.begin(), schedule.ops.end(), same);
-  return found == schedule.ops.end() ? -1 : static_cast<int>(found - schedule.ops.begin());
-}
 
 // Whether there was a moment, in every step, at which all ranks were in it.
 bool ShareClock(const std::vector<RankRecord>& ranks) {
@@ -92,12 +83,15 @@ RankReport MakeRankReport(const TrainResult& result) {
   }
   report.one_clock = ShareClock(result.ranks);
   const Schedule& first = result.ranks[0].schedule;
+  std::map<OpKey, std::vector<int>> places;  // on the ranks that run it
+  for (const RankRecord& rank : result.ranks) {
+    int index = 0;
+    for (const OpKey& key : KeysOf(rank.schedule)) places[key].push_back(index++);
+  }
+  const std::vector<OpKey> keys = KeysOf(first);
   for (size_t i = 0; i < first.ops.size(); ++i) {
-    std::vector<int> at;
-    for (const RankRecord& rank : result.ranks) {
-      at.push_back(FindOp(rank.schedule, i, first.ops[i]));
-    }
-    if (std::find(at.begin(), at.end(), -1) != at.end()) continue;
+    const std::vector<int>& at = places[keys[i]];
+    if (at.size() < result.ranks.size()) continue;
     OpAcrossRanks across = Across(result.ranks, at, report.one_clock);
     across.name = first.ops[i].name;
     across.action = first.ops[i].action;

@@ -1,12 +1,17 @@
 #include "tp/observe/step_report.h"
 
+#include <glog/logging.h>
+
 #include <algorithm>
 #include <cmath>
 #include <functional>
 #include <limits>
 #include <map>
 #include <set>
+#include <tuple>
 #include <utility>
+
+#include "tp/observe/op_key.h"
 
 namespace tp {
 namespace {
@@ -68,7 +73,7 @@ std::vector<int> FindOps(const Schedule& schedule, const ContractEntry& entry) {
   std::vector<int> found;
   for (size_t i = 0; i < schedule.ops.size(); ++i) {
     const ScheduledOp& op = schedule.ops[i];
-    if (op.action == Action::kCollective && op.call.kind == entry.kind && op.name == entry.name &&
+    if (op.action == Action::kCollective && op.call.kind == entry.kind && op.value == entry.value &&
         op.axis == entry.axis) {
       found.push_back(static_cast<int>(i));
     }
@@ -92,7 +97,10 @@ CollectiveReport ReportCollective(const ContractEntry& entry, const TrainResult&
       report.members = static_cast<int>(op.group.size());
       array_bytes += TotalElements(op.call) * SizeOf(op.call.dtype);
       report.bytes_sent += rank.op_steps.back().ops[index].bytes_sent;
-      if (op.group[0] == rank.schedule.rank) report.algorithm_bytes += rank.expected_bytes[index];
+      if (op.group[0] == rank.schedule.rank) {
+        report.called_bytes += MinimalElementsSent(op.call, report.members) * SizeOf(op.call.dtype);
+        report.algorithm_bytes += rank.expected_bytes[index];
+      }
       for (size_t step = 0; step < steps; ++step) {
         const OpRecord& record = rank.op_steps[step].ops[index];
         rank_us[step] += static_cast<double>(record.end_ns - record.begin_ns) / 1e3;
@@ -111,22 +119,29 @@ CollectiveReport ReportCollective(const ContractEntry& entry, const TrainResult&
   return report;
 }
 
+// Ranks run the same ops, but for copies of blocks that are empty on some.
 std::vector<OpTime> MeanOpTimes(const TrainResult& result) {
   std::vector<OpTime> times;
-  for (const ScheduledOp& op : result.ranks[0].schedule.ops) {
-    times.push_back({op.name, op.action, op.phase, 0});
-  }
+  std::vector<double> ranks;  // that run the op
+  std::map<OpKey, size_t> places;
   for (const RankRecord& rank : result.ranks) {
-    const double weight = 1.0 / static_cast<double>(result.ranks.size() * rank.op_steps.size());
-    // Ranks run the same ops, but for copies of blocks that are empty on some.
-    if (rank.schedule.ops.size() != times.size()) continue;
-    for (const StepRecord& step : rank.op_steps) {
-      for (size_t i = 0; i < times.size(); ++i) {
-        times[i].time_us +=
+    const std::vector<OpKey> keys = KeysOf(rank.schedule);
+    const double weight = 1.0 / static_cast<double>(rank.op_steps.size());
+    for (size_t i = 0; i < keys.size(); ++i) {
+      const auto [place, unseen] = places.emplace(keys[i], times.size());
+      if (unseen) {
+        const ScheduledOp& op = rank.schedule.ops[i];
+        times.push_back({op.name, op.action, op.phase, 0});
+        ranks.push_back(0);
+      }
+      ++ranks[place->second];
+      for (const StepRecord& step : rank.op_steps) {
+        times[place->second].time_us +=
             weight * static_cast<double>(step.ops[i].end_ns - step.ops[i].begin_ns) / 1e3;
       }
     }
   }
+  for (size_t i = 0; i < times.size(); ++i) times[i].time_us /= ranks[i];
   return times;
 }
 
@@ -134,7 +149,7 @@ std::vector<OpTime> MeanOpTimes(const TrainResult& result) {
 // every byte.
 std::vector<CollectiveReport> ReportUndeclared(const std::vector<ContractEntry>& contract,
                                                const TrainResult& result) {
-  std::map<std::pair<std::string, Axis>, CollectiveReport> undeclared;
+  std::map<std::tuple<ValueId, Axis, CollectiveKind>, CollectiveReport> undeclared;
   for (const RankRecord& rank : result.ranks) {
     std::set<int> declared;
     for (const ContractEntry& entry : contract) {
@@ -143,8 +158,8 @@ std::vector<CollectiveReport> ReportUndeclared(const std::vector<ContractEntry>&
     for (size_t i = 0; i < rank.schedule.ops.size(); ++i) {
       const ScheduledOp& op = rank.schedule.ops[i];
       if (op.action != Action::kCollective || declared.count(static_cast<int>(i)) > 0) continue;
-      CollectiveReport& report = undeclared[{op.name, op.axis}];
-      report.contract = {op.name, op.call.kind, op.axis, op.phase, 0};
+      CollectiveReport& report = undeclared[{op.value, op.axis, op.call.kind}];
+      report.contract = {op.name, op.call.kind, op.axis, op.phase, 0, op.value};
       report.algorithm = rank.algorithms[i];
       report.members = static_cast<int>(op.group.size());
       report.declared = false;
@@ -184,6 +199,19 @@ ProfileReport ReportProfile(const TrainResult& result, const Quantiles& timed) {
 }
 
 }  // namespace
+
+std::string DescribeWrongBytes(const CollectiveReport& collective) {
+  const std::string moved = "moved " + std::to_string(collective.bytes_sent) + " bytes, where ";
+  if (!collective.declared) return moved + "no placement asks for any";
+  const std::string contract = std::to_string(collective.contract.bytes);
+  if (collective.called_bytes != collective.contract.bytes) {
+    return moved + "its calls need " + std::to_string(collective.called_bytes) +
+           " and the placements ask for " + contract;
+  }
+  return moved + (collective.algorithm.empty() ? "its algorithm" : collective.algorithm) +
+         " sends " + std::to_string(collective.algorithm_bytes) +
+         " and the placements ask for at least " + contract;
+}
 
 Quantiles QuantilesOf(std::vector<double> values) {
   CHECK(!values.empty());

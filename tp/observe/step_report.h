@@ -43,22 +43,28 @@ struct CollectiveReport {
   std::string algorithm;
   int members = 0;
   int64_t array_bytes = 0;      // of one group's whole array, the largest of the groups
-  int64_t bytes_sent = 0;       // by all ranks together, in one step: measured
-  int64_t algorithm_bytes = 0;  // what the algorithm must send
+  int64_t called_bytes = 0;     // the least that the calls which ran can send; see contract.bytes
+  int64_t algorithm_bytes = 0;  // what their algorithm says that it sends, by all ranks together
+  int64_t bytes_sent = 0;       // by all ranks together, in one step: counted
   double time_us = 0;           // median over the steps
   double algbw_gbps = 0;        // 10^9 bytes a second
   double busbw_gbps = 0;
-  // Moved what the contract and the algorithm say, no byte more or less.
+  // What ran is what the placements ask for, and sent what its algorithm says, no byte more or
+  // less. An algorithm may say more than the least, for fewer steps; never less.
   bool ok() const {
-    return declared && bytes_sent == contract.bytes && bytes_sent == algorithm_bytes;
+    return declared && called_bytes == contract.bytes && bytes_sent == algorithm_bytes &&
+           bytes_sent >= contract.bytes;
   }
 };
+
+// What is wrong with the bytes of a collective that is not ok: "moved 8 bytes, where ...".
+std::string DescribeWrongBytes(const CollectiveReport& collective);
 
 struct OpTime {
   std::string name;
   Action action = Action::kCopy;
   Phase phase = Phase::kForward;
-  double time_us = 0;  // mean over the steps and the ranks
+  double time_us = 0;  // mean over the steps and the ranks that run it
 };
 
 // Of the profiled steps, where there are any. The phases are those of the steps that were traced.
@@ -75,7 +81,7 @@ struct StepReport {
   Quantiles step;
   std::optional<Quantiles> products;          // of the matrix products alone, where they were timed
   std::vector<PhaseTime> phases;              // one for each of kAllPhases
-  std::vector<OpTime> ops;                    // in schedule order
+  std::vector<OpTime> ops;                    // in rank 0's order; what it does not run behind
   std::vector<CollectiveReport> collectives;  // in program order; undeclared ones behind
   bool bytes_ok = true;
   std::optional<ProfileReport> profile;

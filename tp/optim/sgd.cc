@@ -1,6 +1,8 @@
 #include "tp/optim/sgd.h"
 
-#include "tp/program/ops.h"
+#include <glog/logging.h>
+
+#include "tp/ops/ops.h"
 
 namespace tp {
 

@@ -1,15 +1,19 @@
 #include "tp/passes/passes.h"
 
+#include <glog/logging.h>
+
 #include <algorithm>
 #include <optional>
 #include <tuple>
+
+#include "tp/ops/all.h"
 
 namespace tp {
 namespace {
 
 // The axis on which `op` all-gathers, if it does.
 std::optional<Axis> GatheredAxis(const Program& program, const Op& op) {
-  if (op.kind != OpKind::kRedistribute) return std::nullopt;
+  if (!op.Is(kRedistribute)) return std::nullopt;
   for (Axis axis : kAllAxes) {
     if (IsShard(program.value(op.inputs[0]).placements[axis]) &&
         IsReplicate(program.value(op.outputs[0]).placements[axis])) {
@@ -31,7 +35,7 @@ bool AnyReads(const std::vector<Op>& ops, ValueId id) {
 const Op* OnlySlice(const Program& program, ValueId id, const Placements& placements) {
   if (program.UsesOf(id) != 1) return nullptr;
   for (const Op& op : program.ops()) {
-    if (op.kind == OpKind::kRedistribute && Reads(op, id) &&
+    if (op.Is(kRedistribute) && Reads(op, id) &&
         program.value(op.outputs[0]).placements == placements) {
       return &op;
     }
@@ -46,16 +50,16 @@ class LossOnShards {
 
   void Run() {
     for (const Op& op : program_.ops()) {
-      if (op.kind == OpKind::kMseLoss) {
+      if (op.Is(kMseLoss)) {
         MoveLoss(op);
-      } else if (op.kind == OpKind::kMseGrad) {
+      } else if (op.Is(kMseGrad)) {
         MoveGradient(op);
       } else {
         ops_.push_back(op);
       }
     }
     std::erase_if(ops_, [&](const Op& op) {
-      return op.kind == OpKind::kRedistribute &&
+      return op.Is(kRedistribute) &&
              std::find(computed_.begin(), computed_.end(), op.outputs[0]) != computed_.end();
     });
     program_.ReplaceOps(std::move(ops_));
@@ -97,10 +101,10 @@ class LossOnShards {
       if (whole == targets && program_.value(slice).placements == placements) return slice;
     }
     Value value = program_.value(targets);
-    value.name += ".shard";
+    value.name = program_.FreeName(value.name + ".shard");
     value.placements = placements;
     Op op;
-    op.kind = OpKind::kRedistribute;
+    op.def = &kRedistribute;
     op.phase = Phase::kForward;
     op.inputs = {targets};
     op.outputs = {program_.AddValue(std::move(value))};
@@ -122,7 +126,7 @@ class BiasIntoProduct {
 
   void Run() {
     for (size_t i = 0; i < ops_.size(); ++i) {
-      if (ops_[i].kind == OpKind::kAddBias && Move(i)) i = 0;
+      if (ops_[i].Is(kAddBias) && Move(i)) i = 0;
     }
     program_.ReplaceOps(std::move(ops_));
   }
@@ -133,14 +137,20 @@ class BiasIntoProduct {
   std::optional<size_t> OnlyRead(ValueId id, size_t reader) const {
     if (program_.UsesOf(id) != 1) return std::nullopt;
     for (size_t i = reader; i-- > 0;) {
-      if (ops_[i].kind == OpKind::kSgdUpdate) return std::nullopt;
+      if (ops_[i].def->updates >= 0) return std::nullopt;
       if (ops_[i].outputs[0] == id) return i;
     }
     return std::nullopt;
   }
 
-  static bool IsBareProduct(const Op& op) {
-    return op.kind == OpKind::kMatMul && op.inputs.size() == 2;
+  static bool IsBareProduct(const Op& op) { return op.Is(kMatMul) && op.inputs.size() == 2; }
+
+  // "mk,kn -> mn" becomes "mk,kn + n -> mn".
+  static void AddBiasOperand(Op& product, ValueId bias) {
+    std::string letters = product.attributes.Text("letters");
+    letters.insert(letters.find("->"), std::string("+ ") + letters.back() + " ");
+    product.attributes.Set("letters", std::move(letters));
+    product.inputs.push_back(bias);
   }
 
   bool Move(size_t add) {
@@ -148,7 +158,7 @@ class BiasIntoProduct {
     if (!writer) return false;
     if (IsBareProduct(ops_[*writer])) {
       Op product = ops_[*writer];
-      product.inputs.push_back(ops_[add].inputs[1]);
+      AddBiasOperand(product, ops_[add].inputs[1]);
       product.outputs = ops_[add].outputs;
       ops_[add] = std::move(product);
       ops_.erase(At(*writer));
@@ -159,25 +169,25 @@ class BiasIntoProduct {
 
   // One rank adds the bias to its part of the sum.
   bool MoveBehindSum(size_t sum, size_t add) {
-    if (ops_[sum].kind != OpKind::kRedistribute) return false;
+    if (!ops_[sum].Is(kRedistribute)) return false;
     const Placements from = program_.value(ops_[sum].inputs[0]).placements;
     const Placements to = program_.value(ops_[sum].outputs[0]).placements;
     const std::optional<size_t> product = OnlyRead(ops_[sum].inputs[0], sum);
     if (!product || !IsBareProduct(ops_[*product])) return false;
     Value bias = program_.value(ops_[add].inputs[1]);
-    bias.name += ".once";
+    bias.name = program_.FreeName(bias.name + ".once");
     for (Axis axis : kAllAxes) {
       if (from[axis] == to[axis]) continue;
       if (!IsPartial(from[axis]) || !IsReplicate(to[axis])) return false;
       bias.placements[axis] = Partial();
     }
     Op once;
-    once.kind = OpKind::kRedistribute;
+    once.def = &kRedistribute;
     once.phase = ops_[*product].phase;
     once.inputs = {ops_[add].inputs[1]};
     once.outputs = {program_.AddValue(std::move(bias))};
     Op with_bias = ops_[*product];
-    with_bias.inputs.push_back(once.outputs[0]);
+    AddBiasOperand(with_bias, once.outputs[0]);
     ops_[sum].outputs = ops_[add].outputs;
     // In the addition's place, where its bias is known to be written.
     const std::vector<Op> moved = {once, with_bias, ops_[sum]};
@@ -197,7 +207,7 @@ class BiasIntoProduct {
 int Stage(Phase phase) { return phase == Phase::kForward ? 0 : phase == Phase::kOptimizer ? 2 : 1; }
 
 bool Communicates(const Program& program, const Op& op, const Mesh& mesh) {
-  if (op.kind != OpKind::kRedistribute) return false;
+  if (!op.Is(kRedistribute)) return false;
   const Placements from = program.value(op.inputs[0]).placements;
   const Placements to = program.value(op.outputs[0]).placements;
   return std::any_of(kAllAxes.begin(), kAllAxes.end(), [&](Axis axis) {
@@ -214,13 +224,13 @@ void ComputeLossOnShards(Program& program) {
 void FuseLossAndGradient(Program& program) {
   std::vector<Op> ops = program.ops();
   for (size_t i = 0; i < ops.size(); ++i) {
-    if (ops[i].kind != OpKind::kMseLoss) continue;
+    if (!ops[i].Is(kMseLoss)) continue;
     for (size_t j = i + 1; j < ops.size(); ++j) {
-      if (ops[j].kind != OpKind::kMseGrad || ops[j].inputs != ops[i].inputs ||
-          ops[j].scale != ops[i].scale) {
+      if (!ops[j].Is(kMseGrad) || ops[j].inputs != ops[i].inputs ||
+          ops[j].attributes != ops[i].attributes) {
         continue;
       }
-      ops[i].kind = OpKind::kMseLossGrad;
+      ops[i].def = &kMseLossGrad;
       ops[i].outputs.push_back(ops[j].outputs[0]);
       ops.erase(ops.begin() + static_cast<std::ptrdiff_t>(j));
       break;
@@ -238,9 +248,8 @@ void DropDeadOps(Program& program) {
   for (ValueId id : program.results()) live[id] = true;
   std::vector<Op> kept;
   for (auto op = program.ops().rbegin(); op != program.ops().rend(); ++op) {
-    const bool source = op->kind == OpKind::kInput || op->kind == OpKind::kParameter;
     const bool alive =
-        source || op->kind == OpKind::kSgdUpdate ||
+        op->IsSource() || op->def->updates >= 0 ||
         std::any_of(op->outputs.begin(), op->outputs.end(), [&](ValueId id) { return live[id]; });
     if (!alive) continue;
     for (ValueId id : op->inputs) live[id] = true;
@@ -271,8 +280,8 @@ void StartCommunicationEarly(Program& program, const Mesh& mesh) {
   std::vector<bool> done(n);
   std::vector<Op> ordered;
   const auto ready = [&](size_t i) {
-    if (ops[i].kind == OpKind::kSgdUpdate) {  // after every read of the parameter
-      for (ValueId id : program.SharersOf(ops[i].inputs[0])) {
+    if (ops[i].def->updates >= 0) {  // after every read of the parameter
+      for (ValueId id : program.SharersOf(ops[i].inputs[ops[i].def->updates])) {
         for (size_t j = 0; j < n; ++j) {
           if (j != i && !done[j] && Reads(ops[j], id)) return false;
         }
@@ -288,7 +297,7 @@ void StartCommunicationEarly(Program& program, const Mesh& mesh) {
       // Forward, backward, optimizer; within each the most urgent first, products before the
       // rest, then program order.
       const auto key = [&](size_t op) {
-        return std::tuple(Stage(ops[op].phase), -urgency[op], ops[op].kind != OpKind::kMatMul);
+        return std::tuple(Stage(ops[op].phase), -urgency[op], !ops[op].Is(kMatMul));
       };
       if (best == n || key(i) < key(best)) best = i;
     }

@@ -1,8 +1,11 @@
 #include "tp/program/program.h"
 
-#include <algorithm>
+#include <glog/logging.h>
 
-#include "tp/program/rules.h"
+#include <algorithm>
+#include <map>
+
+#include "tp/program/typing.h"
 
 namespace tp {
 
@@ -20,48 +23,37 @@ std::string_view Name(Phase phase) {
   LOG(FATAL) << "no such phase: " << static_cast<int>(phase);
 }
 
-std::string_view Name(OpKind kind) {
-  switch (kind) {
-    case OpKind::kInput:
-      return "input";
-    case OpKind::kParameter:
-      return "parameter";
-    case OpKind::kMatMul:
-      return "matmul";
-    case OpKind::kAddBias:
-      return "add_bias";
-    case OpKind::kMseLoss:
-      return "mse_loss";
-    case OpKind::kMseGrad:
-      return "mse_grad";
-    case OpKind::kMseLossGrad:
-      return "mse_loss_grad";
-    case OpKind::kSumRows:
-      return "sum_rows";
-    case OpKind::kRedistribute:
-      return "redistribute";
-    case OpKind::kSgdUpdate:
-      return "sgd_update";
-  }
-  LOG(FATAL) << "no such op: " << static_cast<int>(kind);
-}
-
 ValueId Program::AddValue(Value value) {
   values_.push_back(std::move(value));
   return static_cast<ValueId>(values_.size()) - 1;
 }
 
 int Program::DefinitionOf(ValueId id) const {
-  for (size_t i = 0; i < ops_.size(); ++i) {
-    const auto& outputs = ops_[i].outputs;
-    if (std::find(outputs.begin(), outputs.end(), id) != outputs.end()) return static_cast<int>(i);
+  const auto writes = [&](int op) {
+    if (op < 0 || op >= static_cast<int>(ops_.size())) return false;
+    const auto& outputs = ops_[op].outputs;
+    return std::find(outputs.begin(), outputs.end(), id) != outputs.end();
+  };
+  if (static_cast<size_t>(id) < definitions_.size() && writes(definitions_[id])) {
+    return definitions_[id];
   }
-  LOG(FATAL) << "no op writes value " << id << " (" << value(id).name << ")";
+  definitions_.assign(values_.size(), -1);
+  for (size_t i = ops_.size(); i-- > 0;) {
+    for (ValueId out : ops_[i].outputs) {
+      if (out >= 0 && static_cast<size_t>(out) < definitions_.size()) {
+        definitions_[out] = static_cast<int>(i);
+      }
+    }
+  }
+  CHECK(writes(definitions_.at(id)))
+      << "no op writes value " << id << " (" << value(id).name << ")";
+  return definitions_[id];
 }
 
 int Program::UpdateOf(ValueId id) const {
   for (size_t i = 0; i < ops_.size(); ++i) {
-    if (ops_[i].kind == OpKind::kSgdUpdate && ops_[i].inputs[0] == id) return static_cast<int>(i);
+    const int updates = ops_[i].def->updates;
+    if (updates >= 0 && ops_[i].inputs[updates] == id) return static_cast<int>(i);
   }
   return -1;
 }
@@ -77,7 +69,7 @@ int Program::UsesOf(ValueId id) const {
 std::vector<ValueId> Program::SharersOf(ValueId id) const {
   std::vector<ValueId> sharers = {id};
   for (const Op& op : ops_) {
-    if (op.kind != OpKind::kRedistribute) continue;
+    if (!op.Is(kRedistribute)) continue;
     const bool shares = std::find(sharers.begin(), sharers.end(), op.inputs[0]) != sharers.end();
     if (shares) sharers.push_back(op.outputs[0]);
   }
@@ -85,12 +77,21 @@ std::vector<ValueId> Program::SharersOf(ValueId id) const {
 }
 
 bool Program::IsSumTree(ValueId id) const {
-  const OpKind kind = ops_[DefinitionOf(id)].kind;
   const Placements placements = value(id).placements;
-  return sum_order_ == SumOrder::kInvariant &&
-         (kind == OpKind::kMatMul || kind == OpKind::kSumRows) &&
+  return sum_order_ == SumOrder::kInvariant && !ops_[DefinitionOf(id)].def->blocked.name.empty() &&
          std::any_of(kAllAxes.begin(), kAllAxes.end(),
                      [&](Axis axis) { return IsPartial(placements[axis]); });
+}
+
+std::string Program::FreeName(const std::string& name) const {
+  const auto taken = [&](const std::string& candidate) {
+    return std::any_of(values_.begin(), values_.end(),
+                       [&](const Value& value) { return value.name == candidate; });
+  };
+  if (!taken(name)) return name;
+  int number = 2;
+  while (taken(name + "." + std::to_string(number))) ++number;
+  return name + "." + std::to_string(number);
 }
 
 StatusOr<ValueId> Program::Find(std::string_view name) const {
@@ -104,23 +105,33 @@ StatusOr<ValueId> Program::Find(std::string_view name) const {
 
 namespace {
 
+// Whether operand `i` of a product of matrices enters it as its transpose: the first one where its
+// rows are summed over, the second where its rows are the product's columns.
+bool IsTransposed(const Op& op, size_t i) {
+  if (!op.def->letters.empty() || i > 1 || !op.attributes.Has("letters")) return false;
+  const StatusOr<Letters> letters = Letters::Parse(op.attributes.Text("letters"));
+  if (!letters.ok() || letters->operands().size() <= i) return false;
+  const std::string dims = letters->operands()[i];
+  const bool kept = dims.empty() || letters->outputs()[0].find(dims[0]) != std::string::npos;
+  return dims.size() == 2 && kept == (i == 1);
+}
+
 std::string Describe(const Program& program, const Op& op) {
-  std::string text(Name(op.kind));
+  std::string text(op.def->name);
   text += "(";
   for (size_t i = 0; i < op.inputs.size(); ++i) {
     if (i > 0) text += ", ";
     const ValueId id = op.inputs[i];
     const bool known = id >= 0 && id < static_cast<int>(program.values().size());
     text += known ? program.value(id).name : "value " + std::to_string(id);
-    const bool transposed = (i == 0 && op.transpose_a) || (i == 1 && op.transpose_b);
-    if (op.kind == OpKind::kMatMul && transposed) text += "^T";
+    if (IsTransposed(op, i)) text += "^T";
   }
   return text + ")";
 }
 
 // Whether `op` makes whole, replicated values of partial sums.
 bool CompletesSums(const Program& program, const Op& op) {
-  if (op.kind != OpKind::kRedistribute) return false;
+  if (!op.Is(kRedistribute)) return false;
   return std::all_of(kAllAxes.begin(), kAllAxes.end(), [&](Axis axis) {
     return !IsPartial(program.value(op.inputs[0]).placements[axis]) ||
            IsReplicate(program.value(op.outputs[0]).placements[axis]);
@@ -143,7 +154,7 @@ Status VerifyOp(const Program& program, const Op& op, std::vector<bool>& written
                              "redistributed to Replicate first");
     }
   }
-  if (program.sum_order() == SumOrder::kInvariant && op.kind == OpKind::kMatMul &&
+  if (program.sum_order() == SumOrder::kInvariant && !op.def->blocked.name.empty() &&
       op.inputs.size() == 3) {
     return InvalidArgument("has a bias, which the invariant order adds to the finished product");
   }
@@ -153,11 +164,31 @@ Status VerifyOp(const Program& program, const Op& op, std::vector<bool>& written
     written[id] = true;
   }
   TP_RETURN_IF_ERROR(CheckTypes(program, op));
-  if (op.kind == OpKind::kSgdUpdate) {
-    if (program.ops()[program.DefinitionOf(op.inputs[0])].kind != OpKind::kParameter) {
-      return InvalidArgument("'" + program.value(op.inputs[0]).name + "' is no parameter");
+  if (op.def->updates >= 0) {
+    const ValueId parameter = op.inputs[op.def->updates];
+    if (!program.ops()[program.DefinitionOf(parameter)].Is(kParameter)) {
+      return InvalidArgument("'" + program.value(parameter).name + "' is no parameter");
     }
-    for (ValueId id : program.SharersOf(op.inputs[0])) updated[id] = true;
+    for (ValueId id : program.SharersOf(parameter)) updated[id] = true;
+  }
+  return OkStatus();
+}
+
+Status VerifyNames(const Program& program) {
+  std::map<std::string_view, ValueId> named;
+  for (const Op& op : program.ops()) {
+    for (ValueId id : op.outputs) {
+      if (id < 0 || id >= static_cast<int>(program.values().size())) continue;  // said later
+      const std::string& name = program.value(id).name;
+      Status status;
+      if (name.empty()) {
+        status = InvalidArgument("an output has no name");
+      } else if (named.emplace(name, id).first->second != id) {
+        status = InvalidArgument("two values are called '" + name +
+                                 "'; give each a name of its own, such as 'layers.3." + name + "'");
+      }
+      if (!status.ok()) return status.WithContext(Describe(program, op));
+    }
   }
   return OkStatus();
 }
@@ -167,6 +198,7 @@ Status VerifyOp(const Program& program, const Op& op, std::vector<bool>& written
 Status Verify(const Program& program) {
   std::vector<bool> written(program.values().size());
   std::vector<bool> updated(program.values().size());
+  TP_RETURN_IF_ERROR(VerifyNames(program));
   for (const Op& op : program.ops()) {
     Status status = VerifyOp(program, op, written, updated);
     if (!status.ok()) return status.WithContext(Describe(program, op));

@@ -2,14 +2,14 @@
 //
 // A value has a global shape, an element type and a placement on each mesh axis; it is written
 // once, by one op. Shapes never depend on the number of ranks. Placements follow from the ops'
-// rules (tp/program/rules.h), and the only op that changes one is kRedistribute, so the
+// letters (tp/program/letters.h), and the only op that changes one is kRedistribute, so the
 // communication of a program is the list of its redistributes and nothing else.
 //
 // Its sum order says whether sums may be taken as is fastest, or along one tree that no number of
 // ranks changes (tp/core/sum_order.h): of matrix products, of sums over rows, and of the
 // redistributes that complete them.
 //
-// A Program is built by appending ops (tp/program/ops.h), extended by the reverse pass, rewritten
+// A Program is built by appending ops (tp/ops/ops.h), extended by the reverse pass, rewritten
 // by passes, checked by Verify, and lowered to one Schedule a rank. It owns no memory of tensors.
 #pragma once
 
@@ -21,6 +21,8 @@
 #include "tp/core/shape.h"
 #include "tp/core/status.h"
 #include "tp/core/sum_order.h"
+#include "tp/program/attributes.h"
+#include "tp/program/op_def.h"
 #include "tp/program/placement.h"
 
 namespace tp {
@@ -30,21 +32,6 @@ inline constexpr Phase kAllPhases[] = {Phase::kForward, Phase::kBackward, Phase:
                                        Phase::kOptimizer};
 // "forward", "backward", "gradient_sync", "optimizer".
 std::string_view Name(Phase phase);
-
-// What an op computes from its inputs (matrices are [rows, columns]).
-enum class OpKind {
-  kInput,         // () -> value: fed by the caller before the first step
-  kParameter,     // () -> value: set by the caller, changed by kSgdUpdate
-  kMatMul,        // (a, b[, bias]) -> op(a) op(b) [+ bias on each row]; op transposes if asked
-  kAddBias,       // (y [M, N], b [N]) -> y + b on each row
-  kMseLoss,       // (y, t) -> scale * sum((y - t)^2), a scalar
-  kMseGrad,       // (y, t) -> 2 * scale * (y - t), the gradient of kMseLoss in y
-  kMseLossGrad,   // (y, t) -> both of the above in one pass: (loss, gradient)
-  kSumRows,       // (g [M, N]) -> [N], the sum over the rows
-  kRedistribute,  // (v) -> v with another placement on one axis
-  kSgdUpdate,     // (w, gradient) -> w - scale * gradient, in w's own memory
-};
-std::string_view Name(OpKind kind);
 
 using ValueId = int;
 
@@ -56,13 +43,15 @@ struct Value {
 };
 
 struct Op {
-  OpKind kind = OpKind::kInput;
+  const OpDef* def = &kInput;
   Phase phase = Phase::kForward;
-  std::vector<ValueId> inputs;
-  std::vector<ValueId> outputs;
-  bool transpose_a = false;  // kMatMul
-  bool transpose_b = false;  // kMatMul
-  double scale = 0;          // kMse*: of the loss; kSgdUpdate: the learning rate
+  std::vector<ValueId> inputs = {};
+  std::vector<ValueId> outputs = {};
+  Attributes attributes = {};
+
+  bool Is(const OpDef& other) const { return def == &other; }
+  // Fed or set by the caller: an input or a parameter.
+  bool IsSource() const { return Is(kInput) || Is(kParameter); }
 };
 
 class Program {
@@ -78,6 +67,8 @@ class Program {
   void set_sum_order(SumOrder order) { sum_order_ = order; }
 
   ValueId AddValue(Value value);
+  // Takes the last value away again, which no op has yet.
+  void DropLastValue() { values_.pop_back(); }
   void AddOp(Op op) { ops_.push_back(std::move(op)); }
   void AddResult(ValueId id) { results_.push_back(id); }
 
@@ -100,6 +91,9 @@ class Program {
   // that LargestNodes (tp/core/sum_order.h) gives: products and sums of rows in the invariant
   // order.
   bool IsSumTree(ValueId id) const;
+  // `name`, or where a value has it already, `name` with the least number behind it that makes a name
+  // of its own: "x", "x.2", "x.3".
+  std::string FreeName(const std::string& name) const;
   // The value called `name` that an op writes, or NOT_FOUND.
   StatusOr<ValueId> Find(std::string_view name) const;
 
@@ -108,14 +102,16 @@ class Program {
   std::vector<Op> ops_;
   std::vector<ValueId> results_;
   SumOrder sum_order_ = SumOrder::kFast;
+  // By value: the op that wrote it when it was last asked for; ops may have changed since.
+  mutable std::vector<int> definitions_;
 };
 
-// Checks the whole program: every value is written exactly once and before it is read, every op's
-// output has the shape, type and placement that its rule gives, results exist, and a parameter's
-// update comes after every read of it and of what may share its memory. Where the sum order is
-// invariant, products have no bias operand, and partial sums of a product or of rows are read by
-// redistributes to Replicate alone: to anything else they are not yet one number. Errors:
-// INVALID_ARGUMENT that names the op and the rule.
+// Checks the whole program: every value has a name of its own, is written exactly once and before
+// it is read, every op's output has the shape, type and placement that its rule gives, results
+// exist, and a parameter's update comes after every read of it and of what may share its memory.
+// Where the sum order is invariant, products have no bias operand, and partial sums of a product or
+// of rows are read by redistributes to Replicate alone: to anything else they are not yet one
+// number. Errors: INVALID_ARGUMENT that names the op and the rule.
 Status Verify(const Program& program);
 
 // One op a line: "y: fp32 [20, 1000] {tp: Shard(1), dp: Replicate} = matmul(x, w^T)  # forward".

@@ -3,8 +3,6 @@
 // Written and read in the same order by the same program; no format for files.
 #pragma once
 
-#include <glog/logging.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -55,12 +53,7 @@ class BlobReader {
     std::memcpy(&value, Take(sizeof(T)).data(), sizeof(T));
     return value;
   }
-  std::span<const std::byte> Take(size_t size) {
-    CHECK_LE(size, rest_.size()) << "a blob ends early";
-    const std::span<const std::byte> taken = rest_.first(size);
-    rest_ = rest_.subspan(size);
-    return taken;
-  }
+  std::span<const std::byte> Take(size_t size);
 
   std::span<const std::byte> rest_;
 };

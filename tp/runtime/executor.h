@@ -107,7 +107,8 @@ class Executor {
 
   // How op `index` of the schedule, a collective, is done: "ring", "direct", "nccl".
   virtual std::string AlgorithmOf(int index) const = 0;
-  // Bytes that all members together must send for it by that algorithm, per step.
+  // What that algorithm says that all members together send for it in a step, in bytes: from the
+  // call alone, and so apart from what OpRecord counts. At least MinimalElementsSent.
   virtual int64_t ExpectedBytes(int index) const = 0;
 };
 

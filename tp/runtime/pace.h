@@ -5,11 +5,22 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <vector>
 
 #include "tp/core/status.h"
 #include "tp/runtime/backend.h"
 
 namespace tp {
+
+// How many steps each of so many blocks has, the first ones one more than the last where they don't
+// divide.
+inline std::vector<int> BlockSizes(int steps, int blocks) {
+  std::vector<int> sizes;
+  for (int block = 0; block < blocks; ++block) {
+    sizes.push_back(steps / blocks + (block < steps % blocks ? 1 : 0));
+  }
+  return sizes;
+}
 
 // Where all ranks of one process stop: rank 0 writes the number of a step before the barrier that
 // begins it, the others read it behind that barrier. So all agree, however far one is behind.

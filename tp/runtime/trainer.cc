@@ -1,6 +1,7 @@
 #include "tp/runtime/trainer.h"
 
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -16,12 +17,17 @@ namespace {
 constexpr int kTimedOpSteps = 5;  // extra steps where timing the ops slows them down
 
 bool IsSource(const Program& program, const Binding& binding) {
-  const OpKind kind = program.ops()[program.DefinitionOf(binding.value)].kind;
-  return kind == OpKind::kInput || kind == OpKind::kParameter;
+  return program.ops()[program.DefinitionOf(binding.value)].IsSource();
 }
 
 bool IsParameter(const Program& program, const Binding& binding) {
-  return program.ops()[program.DefinitionOf(binding.value)].kind == OpKind::kParameter;
+  return program.ops()[program.DefinitionOf(binding.value)].Is(kParameter);
+}
+
+// Whether it is among the parameters, or among the results that are no scalars.
+bool IsWanted(const Program& program, const Binding& binding, bool parameters) {
+  if (parameters) return IsParameter(program, binding);
+  return !IsSource(program, binding) && !binding.shape.empty();
 }
 
 // The training run of one rank and program, from its schedule to the blob that rank 0 reads.
@@ -60,7 +66,10 @@ class RankRun {
 
   StatusOr<std::string> Finish() {
     TP_RETURN_IF_ERROR(ReadParts(/*parameters=*/true, last_));
-    if (first_.empty()) first_.resize(last_.size());
+    // Where training was stopped there may be less; the blob has a place for all.
+    first_.resize(last_.size());
+    watched_.resize(3 * options_.watched.size());
+    for (auto& parts : watched_) parts.resize(last_.size());
     if (options_.profiled_steps > 0 && !pace_.stopped()) TP_RETURN_IF_ERROR(ProfileSteps());
     if (executor_->OpTimesAreFree()) {
       op_steps_ = steps_;
@@ -79,14 +88,21 @@ class RankRun {
  private:
   Status TrainSteps(int steps) {
     for (int i = 0; i < steps; ++i) {
+      const int step = static_cast<int>(losses_.size());
+      const bool watched =
+          std::binary_search(options_.watched.begin(), options_.watched.end(), step);
+      if (watched) TP_RETURN_IF_ERROR(ReadParts(/*parameters=*/true, watched_.emplace_back()));
       TP_ASSIGN_OR_RETURN(const bool done, PacedStep(StepKind::kWhole));
       if (!done) return OkStatus();
       losses_.push_back(0);
       TP_RETURN_IF_ERROR(ReadLoss());
-      const int step = static_cast<int>(losses_.size());
-      if (step > options_.warmup) steps_.push_back(executor_->LastStep());
-      if (step == 1) TP_RETURN_IF_ERROR(ReadParts(/*parameters=*/false, first_));
-      Report(/*products=*/false, step);
+      if (step >= options_.warmup) steps_.push_back(executor_->LastStep());
+      if (step == 0) TP_RETURN_IF_ERROR(ReadParts(/*parameters=*/false, first_));
+      if (watched) {
+        TP_RETURN_IF_ERROR(ReadParts(/*parameters=*/false, watched_.emplace_back()));
+        TP_RETURN_IF_ERROR(ReadParts(/*parameters=*/true, watched_.emplace_back()));
+      }
+      Report(/*products=*/false, step + 1);
     }
     return OkStatus();
   }
@@ -161,10 +177,8 @@ class RankRun {
 
   Status ReadParts(bool parameters, std::vector<std::vector<std::byte>>& parts) {
     for (const Binding& binding : schedule_.bindings) {
-      const bool wanted = parameters ? IsParameter(program_, binding)
-                                     : !IsSource(program_, binding) && !binding.shape.empty();
       parts.emplace_back();
-      if (!wanted) continue;
+      if (!IsWanted(program_, binding, parameters)) continue;
       std::vector<std::byte> image = Image(binding);
       TP_RETURN_IF_ERROR(executor_->Read(binding.view.buffer, image));
       parts.back() = ExtractLocal(binding, image);
@@ -184,6 +198,9 @@ class RankRun {
     for (double loss : losses_) blob.Number(loss);
     for (const auto& part : first_) blob.Bytes(part);
     for (const auto& part : last_) blob.Bytes(part);
+    for (const auto& parts : watched_) {
+      for (const auto& part : parts) blob.Bytes(part);
+    }
     PackSteps(steps_, blob);
     PackSteps(op_steps_, blob);
     PackSteps(products_, blob);
@@ -207,7 +224,10 @@ class RankRun {
   Pace& pace_;
   std::unique_ptr<Executor> executor_;
   std::vector<double> losses_;
-  std::vector<std::vector<std::byte>> first_, last_;  // by binding; empty where not wanted
+  // By binding; empty where not wanted.
+  std::vector<std::vector<std::byte>> first_, last_;
+  // Of each watched step: the parameters, the results, the parameters.
+  std::vector<std::vector<std::vector<std::byte>>> watched_;
   std::vector<StepRecord> steps_, op_steps_, products_, profiled_;
   RankProfile profile_;
   int64_t whole_steps_ = 0;
@@ -219,13 +239,17 @@ std::vector<StepRecord> UnpackSteps(BlobReader& blob) {
   return steps;
 }
 
-// Assembles every binding whose parts are there.
-void AssembleAll(const std::vector<RankRecord>& ranks,
-                 const std::vector<std::vector<std::span<const std::byte>>>& parts,
-                 const Mesh& mesh, const std::function<bool(const Binding&)>& wanted,
-                 std::map<std::string, HostTensor>& tensors, std::vector<std::string>& defects) {
+// The parts of each rank, by binding.
+using Parts = std::vector<std::vector<std::span<const std::byte>>>;
+
+// Assembles the parameters, or the results.
+std::map<std::string, HostTensor> AssembleAll(const std::vector<RankRecord>& ranks,
+                                              const Parts& parts, const Program& program,
+                                              const Mesh& mesh, bool parameters,
+                                              std::vector<std::string>& defects) {
+  std::map<std::string, HostTensor> tensors;
   for (size_t i = 0; i < ranks[0].schedule.bindings.size(); ++i) {
-    if (!wanted(ranks[0].schedule.bindings[i])) continue;
+    if (!IsWanted(program, ranks[0].schedule.bindings[i], parameters)) continue;
     std::vector<const Binding*> bindings;
     std::vector<std::span<const std::byte>> of_binding;
     for (size_t rank = 0; rank < ranks.size(); ++rank) {
@@ -234,12 +258,29 @@ void AssembleAll(const std::vector<RankRecord>& ranks,
     }
     tensors[bindings[0]->name] = Assemble(bindings, of_binding, mesh, defects);
   }
+  return tensors;
+}
+
+// Of one watched step, whose parts are the three from `parts` on.
+WatchedStep AssembleWatched(int step, const Parts* parts, const Program& program, const Mesh& mesh,
+                            TrainResult& result) {
+  std::vector<std::string> defects;
+  WatchedStep watched;
+  watched.step = step;
+  watched.before = AssembleAll(result.ranks, parts[0], program, mesh, true, defects);
+  watched.results = AssembleAll(result.ranks, parts[1], program, mesh, false, defects);
+  watched.after = AssembleAll(result.ranks, parts[2], program, mesh, true, defects);
+  for (const std::string& defect : defects) {
+    result.replica_defects.push_back(defect + ", in step " + std::to_string(step));
+  }
+  return watched;
 }
 
 TrainResult Unpack(const std::vector<std::string>& blobs, const Program& program, const Mesh& mesh,
-                   std::vector<Schedule> schedules) {
+                   const TrainOptions& options, std::vector<Schedule> schedules) {
   TrainResult result;
-  std::vector<std::vector<std::span<const std::byte>>> first(blobs.size()), last(blobs.size());
+  // Of the first step, the last, and three for each watched one.
+  std::vector<Parts> parts(2 + 3 * options.watched.size(), Parts(blobs.size()));
   for (size_t rank = 0; rank < blobs.size(); ++rank) {
     BlobReader blob(blobs[rank]);
     RankRecord record;
@@ -256,8 +297,10 @@ TrainResult Unpack(const std::vector<std::string>& blobs, const Program& program
       const double share = blob.Double();
       if (counts) total += share;
     }
-    for (auto* parts : {&first[rank], &last[rank]}) {
-      for (size_t i = 0; i < record.schedule.bindings.size(); ++i) parts->push_back(blob.Bytes());
+    for (Parts& of_all : parts) {
+      for (size_t i = 0; i < record.schedule.bindings.size(); ++i) {
+        of_all[rank].push_back(blob.Bytes());
+      }
     }
     record.steps = UnpackSteps(blob);
     record.op_steps = UnpackSteps(blob);
@@ -271,13 +314,12 @@ TrainResult Unpack(const std::vector<std::string>& blobs, const Program& program
     result.ranks.push_back(std::move(record));
   }
   if (result.losses.empty()) return result;
-  AssembleAll(
-      result.ranks, first, mesh,
-      [&](const Binding& b) { return !IsSource(program, b) && !b.shape.empty(); }, result.first,
-      result.replica_defects);
-  AssembleAll(
-      result.ranks, last, mesh, [&](const Binding& b) { return IsParameter(program, b); },
-      result.last, result.replica_defects);
+  result.first = AssembleAll(result.ranks, parts[0], program, mesh, false, result.replica_defects);
+  result.last = AssembleAll(result.ranks, parts[1], program, mesh, true, result.replica_defects);
+  for (size_t i = 0; i < options.watched.size() && result.complete; ++i) {
+    result.watched.push_back(
+        AssembleWatched(options.watched[i], &parts[2 + 3 * i], program, mesh, result));
+  }
   return result;
 }
 
@@ -293,8 +335,16 @@ Status CheckRequest(const Program& program, const std::map<std::string, ElementS
     return InvalidArgument(std::to_string(options.steps) + " steps can't be cut into " +
                            std::to_string(options.blocks) + " blocks");
   }
+  const int steps = options.warmup + options.steps;
+  const std::vector<int>& watched = options.watched;
+  const bool ascending = std::adjacent_find(watched.begin(), watched.end(),
+                                            std::greater_equal<int>()) == watched.end();
+  if (!watched.empty() && (!ascending || watched.front() < 0 || watched.back() >= steps)) {
+    return InvalidArgument("the watched steps must be ascending numbers of the " +
+                           std::to_string(steps) + " steps, from 0");
+  }
   for (const Op& op : program.ops()) {
-    if (op.kind != OpKind::kInput && op.kind != OpKind::kParameter) continue;
+    if (!op.IsSource()) continue;
     const std::string& name = program.value(op.outputs[0]).name;
     if (sources.count(name) == 0) return InvalidArgument("no source feeds '" + name + "'");
   }
@@ -328,12 +378,6 @@ Status RunRank(const std::vector<Program>& programs,
 
 }  // namespace
 
-std::vector<int> BlockSizes(int steps, int blocks) {
-  std::vector<int> sizes(static_cast<size_t>(blocks), steps / blocks);
-  std::for_each_n(sizes.begin(), steps % blocks, [](int& size) { ++size; });
-  return sizes;
-}
-
 StatusOr<TrainResult> Train(Backend& backend, const Mesh& mesh, const Program& program,
                             const std::map<std::string, ElementSource>& sources,
                             const TrainOptions& options) {
@@ -363,7 +407,7 @@ StatusOr<std::vector<TrainResult>> TrainInTurns(Backend& backend, const Mesh& me
   }));
   std::vector<TrainResult> results(programs.size());
   for (size_t i = 0; i < programs.size() && backend.IsRoot(); ++i) {
-    results[i] = Unpack(blobs[i], programs[i], mesh, std::move(schedules[i]));
+    results[i] = Unpack(blobs[i], programs[i], mesh, options, std::move(schedules[i]));
   }
   return results;
 }

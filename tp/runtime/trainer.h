@@ -47,15 +47,15 @@ struct TrainOptions {
   bool time_products = false;
   // Also profile this many steps, right after the timed ones; 0: none. They change no result.
   int profiled_steps = 0;
+  // Steps, from 0, whose parameters before and after and whose results are brought back too;
+  // ascending, below warmup + steps. They are read between steps, which no step's time holds.
+  std::vector<int> watched;
   // Called on rank 0 after each step.
   std::function<void(const TrainProgress&)> progress = nullptr;
   // Asked on rank 0 before each step: whether to end here, with what was done so far. Only where
   // all ranks live in one process.
   std::function<bool()> stop = nullptr;
 };
-
-// How many steps each block has, the first ones one more than the last where they don't divide.
-std::vector<int> BlockSizes(int steps, int blocks);
 
 inline constexpr int kTracedSteps = 5;
 
@@ -71,11 +71,20 @@ struct RankRecord {
   std::vector<int64_t> expected_bytes;  // all members together, by that algorithm; 0 for the others
 };
 
+// A step that was watched.
+struct WatchedStep {
+  int step = 0;
+  std::map<std::string, HostTensor> before;   // every parameter
+  std::map<std::string, HostTensor> results;  // every matrix or vector result
+  std::map<std::string, HostTensor> after;    // every parameter
+};
+
 struct TrainResult {
-  bool complete = true;                      // false: TrainOptions::stop ended it before
-  std::vector<double> losses;                // warm-up and timed steps
-  std::map<std::string, HostTensor> first;   // every matrix or vector result, after step 0
-  std::map<std::string, HostTensor> last;    // every parameter, after the last step
+  bool complete = true;                     // false: TrainOptions::stop ended it before
+  std::vector<double> losses;               // warm-up and timed steps
+  std::map<std::string, HostTensor> first;  // every matrix or vector result, after step 0
+  std::map<std::string, HostTensor> last;   // every parameter, after the last step
+  std::vector<WatchedStep> watched;
   std::vector<std::string> replica_defects;  // where replicas differ: "y: rank 1 differs from ..."
   std::vector<RankRecord> ranks;
 };

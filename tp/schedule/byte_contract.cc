@@ -55,8 +55,10 @@ int64_t NodesSent(int64_t elements, int members) {
 }
 
 // The two collectives of a sum tree over `axis`.
-void AddSumTree(const Value& in, const Value& out, Phase phase, Axis axis, const Mesh& mesh,
+void AddSumTree(const Program& program, const Op& op, Axis axis, const Mesh& mesh,
                 std::vector<ContractEntry>& entries) {
+  const Value& in = program.value(op.inputs[0]);
+  const Value& out = program.value(op.outputs[0]);
   const Axis other = axis == Axis::kTp ? Axis::kDp : Axis::kTp;
   const Placement across = in.placements[other];
   const int members = mesh.Size(axis);
@@ -71,9 +73,10 @@ void AddSumTree(const Value& in, const Value& out, Phase phase, Axis axis, const
     nodes += NodesSent(elements, members);
     sums += (members - 1) * elements;
   }
-  entries.push_back(
-      {out.name, CollectiveKind::kAllToAll, axis, phase, nodes * SizeOf(AccumulatorOf(in.dtype))});
-  entries.push_back({out.name, CollectiveKind::kAllGather, axis, phase, sums * SizeOf(in.dtype)});
+  entries.push_back({out.name, CollectiveKind::kAllToAll, axis, op.phase,
+                     nodes * SizeOf(AccumulatorOf(in.dtype)), op.outputs[0]});
+  entries.push_back({out.name, CollectiveKind::kAllGather, axis, op.phase, sums * SizeOf(in.dtype),
+                     op.outputs[0]});
 }
 
 }  // namespace
@@ -81,7 +84,7 @@ void AddSumTree(const Value& in, const Value& out, Phase phase, Axis axis, const
 std::vector<ContractEntry> ByteContract(const Program& program, const Mesh& mesh) {
   std::vector<ContractEntry> entries;
   for (const Op& op : program.ops()) {
-    if (op.kind != OpKind::kRedistribute) continue;
+    if (!op.Is(kRedistribute)) continue;
     const Value& in = program.value(op.inputs[0]);
     const Value& out = program.value(op.outputs[0]);
     for (Axis axis : kAllAxes) {
@@ -92,14 +95,15 @@ std::vector<ContractEntry> ByteContract(const Program& program, const Mesh& mesh
       const std::optional<CollectiveKind> kind = KindOf(from, to);
       if (!kind) continue;
       if (program.IsSumTree(op.inputs[0])) {
-        AddSumTree(in, out, op.phase, axis, mesh, entries);
+        AddSumTree(program, op, axis, mesh, entries);
         continue;
       }
       // Along the other axis each group moves its shard, or each moves a whole copy.
       const Axis other = axis == Axis::kTp ? Axis::kDp : Axis::kTp;
       const int64_t copies = IsShard(in.placements[other]) ? 1 : mesh.Size(other);
       const int64_t elements = copies * SentByOneGroup(*kind, in.shape, from, to, members);
-      entries.push_back({out.name, *kind, axis, op.phase, elements * SizeOf(in.dtype)});
+      entries.push_back(
+          {out.name, *kind, axis, op.phase, elements * SizeOf(in.dtype), op.outputs[0]});
     }
   }
   return entries;

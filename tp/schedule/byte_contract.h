@@ -1,8 +1,10 @@
-// The byte contract: what a step's collectives must move, from the Program alone.
+// The byte contract: the least that a step's collectives can move, from the Program alone.
 //
-// It is computed from global shapes and placements and never looks at a Schedule, so that what an
-// executor reports can be held against it: a byte more or less is a defect. Formulas: the
-// bandwidth-optimal volumes of tp/core/collective.h, summed over all ranks of the mesh.
+// It is computed from global shapes and placements and never looks at a Schedule, so that the
+// collectives which ran can be held against it: calls that ask for a byte more or less are a
+// defect. How much an algorithm sends for a call is its own to say (Executor::ExpectedBytes), and
+// never less. Formulas: the bandwidth-optimal volumes of tp/core/collective.h, summed over all
+// ranks of the mesh.
 //
 // A Partial value of n elements that p ranks hold as nodes of a sum tree (tp/core/sum_order.h), s_i
 // of them on rank i, becomes Replicate by an all_to_all of sum_i s_i (n - n_i) elements of the
@@ -25,7 +27,8 @@ struct ContractEntry {
   CollectiveKind kind = CollectiveKind::kAllReduce;
   Axis axis = Axis::kTp;
   Phase phase = Phase::kForward;
-  int64_t bytes = 0;  // sent by all ranks together, in one step
+  int64_t bytes = 0;   // that all ranks together send in one step, at the least
+  ValueId value = -1;  // the one called `name`
 };
 
 // One entry for each redistribute that communicates on `mesh`, two where it completes a sum tree,

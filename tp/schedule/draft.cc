@@ -1,5 +1,7 @@
 #include "tp/schedule/draft.h"
 
+#include <glog/logging.h>
+
 #include "tp/schedule/local_part.h"
 
 namespace tp {
@@ -63,11 +65,12 @@ ScheduledOp& ScheduleDraft::Emit(Action action, const Op& op, std::vector<View> 
                                  std::vector<View> writes) {
   ScheduledOp scheduled;
   scheduled.action = action;
-  scheduled.name = program_.value(op.outputs[0]).name;
+  scheduled.value = op.outputs[0];
+  scheduled.name = program_.value(scheduled.value).name;
   scheduled.phase = op.phase;
   scheduled.reads = std::move(reads);
   scheduled.writes = std::move(writes);
-  scheduled.scale = op.scale;
+  scheduled.attributes = op.attributes;
   schedule_.ops.push_back(std::move(scheduled));
   return schedule_.ops.back();
 }

@@ -1,6 +1,10 @@
 #include "tp/schedule/layout.h"
 
 #include <algorithm>
+#include <functional>
+#include <string>
+
+#include "tp/program/typing.h"
 
 namespace tp {
 namespace {
@@ -15,7 +19,7 @@ class LayoutChoice {
 
   Layout Run() {
     for (const Op& op : program_.ops()) {
-      if (op.kind == OpKind::kRedistribute) ChooseEnds(op);
+      if (op.Is(kRedistribute)) ChooseEnds(op);
     }
     SpreadOrders();
     return std::move(layout_);
@@ -48,28 +52,29 @@ class LayoutChoice {
   // Whether the op that writes `id` chooses where: redistributes and updates hand on what they
   // read.
   bool OwnsMemory(ValueId id) const {
-    const OpKind kind = program_.ops()[program_.DefinitionOf(id)].kind;
-    return kind != OpKind::kRedistribute && kind != OpKind::kSgdUpdate;
+    const Op& op = program_.ops()[program_.DefinitionOf(id)];
+    return !op.Is(kRedistribute) && op.def->updates < 0;
   }
 
   // Whether `op` goes element by element, or hands on memory.
   bool KeepsOrder(const Op& op) const {
-    switch (op.kind) {
-      case OpKind::kAddBias:
-      case OpKind::kMseLoss:
-      case OpKind::kMseGrad:
-      case OpKind::kMseLossGrad:
-        return true;
-      case OpKind::kRedistribute: {
-        const std::optional<Axis> axis = ActiveAxis(program_, mesh_, op);
-        if (!axis) return true;
-        const Placement from = program_.value(op.inputs[0]).placements[*axis];
-        const Placement to = program_.value(op.outputs[0]).placements[*axis];
-        return IsReplicate(from) || (IsPartial(from) && IsReplicate(to));
-      }
-      default:
-        return false;
-    }
+    if (op.IsSource() || op.def->updates >= 0) return false;
+    if (!op.Is(kRedistribute)) return GoesByElement(op);
+    const std::optional<Axis> axis = ActiveAxis(program_, mesh_, op);
+    if (!axis) return true;
+    const Placement from = program_.value(op.inputs[0]).placements[*axis];
+    const Placement to = program_.value(op.outputs[0]).placements[*axis];
+    return IsReplicate(from) || (IsPartial(from) && IsReplicate(to));
+  }
+
+  // Whether all matrices of `op` have the same letters in the same order.
+  bool GoesByElement(const Op& op) const {
+    const Letters letters = LettersOf(program_, op).value();
+    std::vector<std::string> matrices = letters.operands();
+    matrices.insert(matrices.end(), letters.outputs().begin(), letters.outputs().end());
+    std::erase_if(matrices, [](const std::string& dims) { return dims.size() < 2; });
+    return std::adjacent_find(matrices.begin(), matrices.end(), std::not_equal_to<>()) ==
+           matrices.end();
   }
 
   // Lets what keeps the order keep the order of what was chosen: such an op then runs through all

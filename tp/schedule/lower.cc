@@ -1,9 +1,14 @@
 #include "tp/schedule/lower.h"
 
+#include <glog/logging.h>
+
+#include <algorithm>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "tp/program/typing.h"
 #include "tp/schedule/draft.h"
 #include "tp/schedule/hazards.h"
 #include "tp/schedule/local_part.h"
@@ -13,67 +18,86 @@
 namespace tp {
 namespace {
 
-void LowerSimple(const Op& op, ScheduleDraft& draft, Action action) {
-  std::vector<View> reads;
-  for (ValueId id : op.inputs) reads.push_back(draft.ViewOf(id));
-  std::vector<View> writes;
-  for (ValueId id : op.outputs) writes.push_back(draft.Define(id));
-  draft.Emit(action, op, std::move(reads), std::move(writes));
+std::vector<View> ViewsOf(const std::vector<ValueId>& ids, const ScheduleDraft& draft) {
+  std::vector<View> views;
+  for (ValueId id : ids) views.push_back(draft.ViewOf(id));
+  return views;
 }
 
-// A sum over dimension `dim` of the first input: by `free` in any order, or by `blocked` along
-// the tree, as far as this rank's blocks go.
-void LowerSum(const Op& op, ScheduleDraft& draft, Action free, Action blocked,
-              std::vector<View> reads, int dim) {
+// See ScheduledOp::by_rows.
+bool GoesByRows(const Letters& letters, std::string_view whole) {
+  const std::vector<std::string>& outputs = letters.outputs();
+  if (outputs.back().size() < 2 || outputs.size() > 2 ||
+      whole.find(outputs.back()[0]) < whole.size()) {
+    return false;
+  }
+  const std::vector<std::string> operands = letters.operands();
+  return (outputs.size() == 1 || outputs[0].empty()) &&
+         std::all_of(operands.begin(), operands.end(), [&](const std::string& dims) {
+           return dims.find(outputs.back()[0]) == (dims.size() < 2 ? std::string::npos : 0);
+         });
+}
+
+// One launch on the op's views.
+void LowerSimple(const Op& op, ScheduleDraft& draft) {
+  std::vector<View> reads = ViewsOf(op.inputs, draft);
+  std::vector<View> writes;
+  if (op.def->updates >= 0) {
+    draft.SetView(op.outputs[0], draft.ViewOf(op.inputs[op.def->updates]));
+    writes.push_back(draft.ViewOf(op.outputs[0]));
+  }
+  for (size_t i = writes.size(); i < op.outputs.size(); ++i) {
+    writes.push_back(draft.Define(op.outputs[i]));
+  }
+  draft.Emit(op.def->action(), op, std::move(reads), std::move(writes)).by_rows =
+      GoesByRows(LettersOf(draft.program(), op).value(), op.def->whole);
+}
+
+// The operands of a sum as its launch wants them: the first with what is summed over as its last
+// dimension where it is a factor, so as the left matrix of a product; the second, if there is one,
+// as the right one.
+std::vector<View> SumOperands(const Op& op, const Letters& letters, ScheduleDraft& draft) {
+  const std::vector<std::string> operands = letters.operands();
+  const std::string& out = letters.outputs()[0];
+  std::vector<View> reads;
+  for (size_t i = 0; i < op.inputs.size(); ++i) {
+    if (!draft.HasView(op.inputs[i])) continue;  // a bias that another rank adds
+    const View& view = draft.ViewOf(op.inputs[i]);
+    const bool matrix = letters.terms()[0].size() == 2 && operands[i].size() == 2 && i < 2;
+    const bool kept_first = matrix && out.find(operands[i][0]) != std::string::npos;
+    reads.push_back(matrix && kept_first == (i == 1) ? view.Transposed() : view);
+  }
+  return reads;
+}
+
+// A sum over a dimension of the first operand: in any order, or along the tree, as far as this
+// rank's blocks go.
+void LowerSum(const Op& op, ScheduleDraft& draft) {
+  const Letters letters = LettersOf(draft.program(), op).value();
   const ValueId out = op.outputs[0];
+  std::vector<View> reads = SumOperands(op, letters, draft);
   if (draft.program().sum_order() == SumOrder::kFast) {
-    draft.Emit(free, op, std::move(reads), {draft.Define(out)});
+    draft.Emit(op.def->action(), op, std::move(reads), {draft.Define(out)});
     return;
   }
+  const auto dim = static_cast<int>(letters.operands()[0].find(letters.summed()[0]));
   const Value& summed = draft.program().value(op.inputs[0]);
   const BlockRange range = BlocksOf(summed, dim, draft.mesh(), draft.rank());
   const BlockedSum sum{summed.shape[dim], LargestNodes(range)};
   std::vector<View> nodes = range == BlockRange() ? std::vector<View>{draft.Define(out)}
                                                   : draft.DefineNodes(out, sum.nodes.size());
-  draft.Emit(blocked, op, std::move(reads), std::move(nodes)).sum = sum;
+  draft.Emit(op.def->blocked, op, std::move(reads), std::move(nodes)).sum = sum;
 }
 
 void LowerOp(const Op& op, ScheduleDraft& draft) {
-  switch (op.kind) {
-    case OpKind::kInput:
-    case OpKind::kParameter:
-      draft.Define(op.outputs[0]);
-      return;
-    case OpKind::kMatMul: {
-      const View a = draft.ViewOf(op.inputs[0]);
-      const View b = draft.ViewOf(op.inputs[1]);
-      std::vector<View> reads = {op.transpose_a ? a.Transposed() : a,
-                                 op.transpose_b ? b.Transposed() : b};
-      if (op.inputs.size() == 3 && draft.HasView(op.inputs[2])) {
-        reads.push_back(draft.ViewOf(op.inputs[2]));
-      }
-      return LowerSum(op, draft, Action::kGemm, Action::kBlockedGemm, std::move(reads),
-                      op.transpose_a ? 0 : 1);
-    }
-    case OpKind::kAddBias:
-      return LowerSimple(op, draft, Action::kAddBias);
-    case OpKind::kMseLoss:
-      return LowerSimple(op, draft, Action::kMseLoss);
-    case OpKind::kMseGrad:
-      return LowerSimple(op, draft, Action::kMseGrad);
-    case OpKind::kMseLossGrad:
-      return LowerSimple(op, draft, Action::kMseLossGrad);
-    case OpKind::kSumRows:
-      return LowerSum(op, draft, Action::kSumRows, Action::kBlockedSumRows,
-                      {draft.ViewOf(op.inputs[0])}, 0);
-    case OpKind::kSgdUpdate: {
-      const View w = draft.ViewOf(op.inputs[0]);
-      draft.SetView(op.outputs[0], w);
-      draft.Emit(Action::kSgd, op, {w, draft.ViewOf(op.inputs[1])}, {w});
-      return;
-    }
-    case OpKind::kRedistribute:
-      return LowerRedistribute(op, draft);
+  if (op.IsSource()) {
+    draft.Define(op.outputs[0]);
+  } else if (op.Is(kRedistribute)) {
+    LowerRedistribute(op, draft);
+  } else if (!op.def->blocked.name.empty()) {
+    LowerSum(op, draft);
+  } else {
+    LowerSimple(op, draft);
   }
 }
 
@@ -82,7 +106,7 @@ Schedule LowerProgram(const Program& program, const Mesh& mesh, int rank,
   ScheduleDraft draft(program, mesh, rank);
   for (const Op& op : program.ops()) LowerOp(op, draft);
   for (const Op& op : program.ops()) {
-    if (op.kind == OpKind::kInput || op.kind == OpKind::kParameter) draft.Bind(op.outputs[0]);
+    if (op.IsSource()) draft.Bind(op.outputs[0]);
   }
   for (ValueId id : program.results()) draft.Bind(id);
   Schedule schedule = draft.Take();

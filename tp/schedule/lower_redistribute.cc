@@ -27,7 +27,7 @@ bool IsOnlyBias(const Program& program, ValueId id) {
          std::all_of(program.ops().begin(), program.ops().end(), [&](const Op& op) {
            const auto use = std::find(op.inputs.begin(), op.inputs.end(), id);
            return use == op.inputs.end() ||
-                  (op.kind == OpKind::kMatMul && use - op.inputs.begin() == 2);
+                  (op.def->action() == Action::kGemm && use - op.inputs.begin() == 2);
          });
 }
 
@@ -53,12 +53,11 @@ bool MakesPartial(const ScheduleDraft& draft, const Op& op) {
 // on from in the same memory.
 bool MayOverwrite(const ScheduleDraft& draft, ValueId id) {
   const Op& op = draft.program().ops()[draft.program().DefinitionOf(id)];
-  if (draft.program().UsesOf(id) != 1 || op.kind == OpKind::kInput ||
-      op.kind == OpKind::kParameter) {
+  if (draft.program().UsesOf(id) != 1 || op.IsSource()) {
     return false;
   }
   // What one rank has in the memory of another value and the others as zeros: all do alike.
-  if (op.kind == OpKind::kRedistribute && MakesPartial(draft, op)) return false;
+  if (op.Is(kRedistribute) && MakesPartial(draft, op)) return false;
   return std::all_of(op.inputs.begin(), op.inputs.end(), [&](ValueId in) {
     return !draft.HasView(in) || draft.ViewOf(in).buffer != draft.ViewOf(id).buffer ||
            MayOverwrite(draft, in);

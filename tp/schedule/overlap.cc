@@ -121,20 +121,12 @@ class SumCutter {
 
   // The cut sum that `op` reads whole, if it is one that works row by row.
   const View* CutSumReadBy(const ScheduledOp& op) const {
-    size_t operand = 0;
-    switch (op.action) {
-      case Action::kAddBias:
-      case Action::kMseGrad:
-      case Action::kMseLossGrad:
-        break;
-      case Action::kSgd:
-        operand = 1;
-        break;
-      default:
-        return nullptr;
+    if (!op.by_rows) return nullptr;
+    for (const View& operand : op.reads) {
+      const auto found = std::find(cut_.begin(), cut_.end(), operand);
+      if (found != cut_.end()) return &*found;
     }
-    const auto found = std::find(cut_.begin(), cut_.end(), op.reads[operand]);
-    return found == cut_.end() ? nullptr : &*found;
+    return nullptr;
   }
 
   // Returns whether the op behind op `i`, a product, was cut too.
@@ -164,7 +156,7 @@ class SumCutter {
 
   // Where the loss of each part goes, if `op` has one.
   std::vector<View> LossesOf(const ScheduledOp& op, int parts) {
-    if (op.action != Action::kMseLossGrad) return {};
+    if (op.writes.size() < 2) return {};
     const View& loss = op.writes[0];
     const Buffer& buffer = schedule_.buffers[loss.buffer];
     const View all{static_cast<BufferId>(schedule_.buffers.size()), 0, parts, 1, 1, 1};

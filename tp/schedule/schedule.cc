@@ -8,36 +8,6 @@ std::string_view Name(Stream stream) {
   return stream == Stream::kCompute ? "compute" : "communication";
 }
 
-std::string_view Name(Action action) {
-  switch (action) {
-    case Action::kGemm:
-      return "gemm";
-    case Action::kAddBias:
-      return "add_bias";
-    case Action::kMseLoss:
-      return "mse_loss";
-    case Action::kMseGrad:
-      return "mse_grad";
-    case Action::kMseLossGrad:
-      return "mse_loss_grad";
-    case Action::kSumRows:
-      return "sum_rows";
-    case Action::kSgd:
-      return "sgd";
-    case Action::kCopy:
-      return "copy";
-    case Action::kBlockedGemm:
-      return "blocked_gemm";
-    case Action::kBlockedSumRows:
-      return "blocked_sum_rows";
-    case Action::kSumBlocks:
-      return "sum_blocks";
-    case Action::kCollective:
-      return "collective";
-  }
-  LOG(FATAL) << "no such action: " << static_cast<int>(action);
-}
-
 bool IsPacked(const View& view, Order order) {
   if (view.empty()) return true;
   const View v = order == Order::kRowsOutermost ? view : view.Transposed();

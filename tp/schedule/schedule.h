@@ -19,6 +19,7 @@
 #include "tp/core/mesh.h"
 #include "tp/core/shape.h"
 #include "tp/core/sum_order.h"
+#include "tp/program/action.h"
 #include "tp/program/program.h"
 
 namespace tp {
@@ -75,30 +76,6 @@ constexpr Order Opposite(Order order) {
 }
 bool IsPacked(const View& view, Order order);
 
-enum class Action {
-  kGemm,         // reads {a, b[, bias]}, writes {c}: c = a b [+ bias on each row]; a may have no
-                 // columns, and c is then zero [+ bias]
-  kAddBias,      // reads {y, b}, writes {out}: out = y + b on each row; out may be y
-  kMseLoss,      // reads {y, t}, writes {loss}: loss = scale * sum((y - t)^2)
-  kMseGrad,      // reads {y, t}, writes {dy}: dy = 2 * scale * (y - t)
-  kMseLossGrad,  // reads {y, t}, writes {loss, dy}
-  kSumRows,      // reads {g}, writes {out}: the sum of g's rows; zero where g has none
-  kSgd,          // reads {w, gradient}, writes {w}: w -= scale * gradient
-  kCopy,         // reads {in}, writes {out}
-  // The invariant sum order: see ScheduledOp::sum. Products and sums accumulate in
-  // AccumulatorOf(dtype) and round once, at the store.
-  kBlockedGemm,     // reads {a, b}, writes {c of each node}: the node's share of a b
-  kBlockedSumRows,  // reads {g}, writes {out of each node}: the node's share of the sum of g's rows
-  kSumBlocks,       // reads {nodes}, a row each, writes {out}, one row: the sum of the whole tree
-  kCollective,      // reads {send}, writes {receive...}: see ScheduledOp::call
-};
-std::string_view Name(Action action);
-
-// Whether it is a matrix product, which makes up the floor under a step.
-constexpr bool IsProduct(Action action) {
-  return action == Action::kGemm || action == Action::kBlockedGemm;
-}
-
 // Which part of the tree of tp/core/sum_order.h an op works out, or finishes.
 struct BlockedSum {
   int64_t terms = 0;              // of the whole sum: what the tree's blocks cut
@@ -107,13 +84,17 @@ struct BlockedSum {
 
 struct ScheduledOp {
   Action action = Action::kCopy;
-  std::string name;  // of the value that it computes
+  std::string name;    // of the value that it computes
+  ValueId value = -1;  // that value, of the Program; what ops have in common across ranks
   Phase phase = Phase::kForward;
   Stream stream = Stream::kCompute;
   std::vector<View> reads;
   std::vector<View> writes;
   std::vector<int> waits;  // ops before this one, on other streams, that must have ended
-  double scale = 0;
+  Attributes attributes = {};
+  // Whether a row of its last output needs the same row of its operands and no other; a scalar
+  // before that is a sum over the rows.
+  bool by_rows = false;
   BlockedSum sum;  // kBlockedGemm, kBlockedSumRows, kSumBlocks only
 
   // kCollective only. `send` and `receive` are contiguous. all_reduce: both of the call's length,

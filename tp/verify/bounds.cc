@@ -82,10 +82,12 @@ ContractionError ErrorOf(const Contraction& contraction, double lambda) {
   error.accumulate += operands * (1 + error.accumulate);
   const int stores = contraction.dtype == accumulator ? 0 : 1;
   error.reduce = Gamma(contraction.depth + stores, StoreRoundoff(contraction.dtype));
-  // A product of each term and a store of each part can underflow; an addition cannot.
+  // A product of each term and a store of each part can underflow, and a product in the reference;
+  // an addition cannot.
   const double shares = contraction.parts;
   error.absolute = (1 + error.Tau()) * shares *
-                   (terms * UnderflowUnit(accumulator) + stores * UnderflowUnit(contraction.dtype));
+                   (terms * (UnderflowUnit(accumulator) + UnderflowUnit(DType::kFloat64)) +
+                    stores * UnderflowUnit(contraction.dtype));
   return error;
 }
 
@@ -97,6 +99,10 @@ double StoreRoundoff(DType dtype) {
   return u + u_accumulator + u * u_accumulator;
 }
 
-double UnderflowUnit(DType dtype) { return UnitRoundoff(dtype) * MinNormal(dtype); }
+double UnderflowUnit(DType dtype) {
+  // Half of fp64's smallest subnormal is none itself.
+  return std::max(UnitRoundoff(dtype) * MinNormal(dtype),
+                  std::numeric_limits<double>::denorm_min());
+}
 
 }  // namespace tp::verify

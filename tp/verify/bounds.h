@@ -110,7 +110,8 @@ ContractionError ErrorOf(const Contraction& contraction, double lambda);
 // two roundings where these differ.
 double StoreRoundoff(DType dtype);
 
-// Half the smallest subnormal: the absolute error of a rounding below the normal range.
+// Half the smallest subnormal, the absolute error of a rounding below the normal range; of fp64,
+// whose half is no number, all of it.
 double UnderflowUnit(DType dtype);
 
 }  // namespace tp::verify

@@ -35,11 +35,28 @@ Status CheckShapes(const LinearProblem& problem, const Observed& observed) {
   return OkStatus();
 }
 
-// In units of the bound; a bound that is no finite number proves nothing, so it fails everything.
+// In units of the bound.
 double Ratio(double error, double bound) {
-  if (!std::isfinite(error) || !std::isfinite(bound)) return kInfinity;
-  if (error == 0) return 0;
+  if (!std::isfinite(error)) return kInfinity;
+  if (error == 0 || std::isinf(bound)) return 0;
   return bound > 0 ? error / bound : kInfinity;
+}
+
+// The root mean square of what is finite, or the smallest normal number where that is 0.
+double SizeOfAll(const std::vector<double>& values, DType dtype) {
+  double largest = 0;
+  for (double value : values) {
+    if (std::isfinite(value)) largest = std::max(largest, std::abs(value));
+  }
+  if (largest == 0) return MinNormal(dtype);
+  double squares = 0;
+  double count = 0;
+  for (double value : values) {
+    if (!std::isfinite(value)) continue;
+    squares += (value / largest) * (value / largest);
+    ++count;
+  }
+  return largest * std::sqrt(squares / count);
 }
 
 QuantityReport Start(Quantity quantity, const LinearProblem& problem, bool given) {
@@ -51,39 +68,60 @@ QuantityReport Start(Quantity quantity, const LinearProblem& problem, bool given
   return report;
 }
 
+Outcome OutcomeOf(double observed, double error, double bound, double size) {
+  const bool beyond = std::isfinite(bound) && !(error <= bound);
+  if (!std::isfinite(observed) || beyond) return Outcome::kFail;
+  return bound <= size ? Outcome::kOk : Outcome::kUndecided;
+}
+
 // Fills in everything about one quantity but its causes, from `value(index)`; returns the places in
-// `elements` that fail.
+// `elements` that fail. `size` is that of what is judged.
 template <typename ValueOf>
-std::vector<size_t> Judge(const ExpectedElements& elements, const NumericModel& model,
+std::vector<size_t> Judge(const ExpectedElements& elements, double size, const NumericModel& model,
                           const ValueOf& value, QuantityReport* report) {
   std::vector<size_t> failing;
   report->checked = static_cast<int64_t>(elements.index.size());
-  bool unbounded = false;
+  report->size = size;
+  Outcome gravest = Outcome::kOk;
+  double most = 0;  // of what says which element is the worst, among those with that outcome
   for (size_t i = 0; i < elements.index.size(); ++i) {
     const double observed = value(elements.index[i]);
     const double error = std::abs(observed - elements.value[i]);
-    const double ratio = Ratio(error, elements.bound[i]);
-    if (!(ratio <= 1)) failing.push_back(i);
-    unbounded = unbounded || !std::isfinite(elements.bound[i]);
-    if (i > 0 && ratio <= report->ratio) continue;
+    const double bound = elements.bound[i];
+    const Outcome outcome = OutcomeOf(observed, error, bound, size);
+    if (outcome == Outcome::kFail) failing.push_back(i);
+    if (outcome == Outcome::kUndecided) ++report->undecided;
+    const double ratio = Ratio(error, bound);
+    const double key = outcome != Outcome::kUndecided ? ratio
+                       : std::isnan(bound)            ? kInfinity
+                                                      : bound;
+    if (i > 0 && (outcome < gravest || (outcome == gravest && key <= most))) continue;
+    gravest = outcome;
+    most = key;
     report->worst_index = elements.index[i];
     report->observed = observed;
     report->expected = elements.value[i];
     report->error = error;
-    report->bound = elements.bound[i];
+    report->bound = bound;
     report->ratio = ratio;
   }
   report->failing = static_cast<int64_t>(failing.size());
   if (!failing.empty()) report->first_failing = elements.index[failing[0]];
-  report->ok = failing.empty();
   if (report->quantity != Quantity::kLoss) {
     report->owners = OwnersOf(report->quantity, model, report->shape, report->worst_index);
   }
-  if (unbounded) {
-    report->notes.push_back(
-        "no finite bound holds here: the sums are too long for the type, or the steps diverge");
+  if (report->undecided > 0) {
+    report->notes.push_back(fmt::format(
+        "undecided in {} elements: rounding alone could take them further than {:.3g}, the root "
+        "mean square of what is judged",
+        report->undecided, size));
   }
   return failing;
+}
+
+// The type in which a quantity comes.
+DType TypeOf(Quantity quantity, const NumericModel& model) {
+  return quantity == Quantity::kLoss ? AccumulatorOf(model.dtype) : model.dtype;
 }
 
 std::string CoverageOf(const Sample& sample, const LinearProblem& problem) {
@@ -113,10 +151,9 @@ Status Conclude(Report* report) {
   if (checked == 0) return InvalidArgument("nothing to compare: no result was given");
   // A loss after the first is made of weights that the first step's gradients have changed.
   QuantityReport& loss = report->quantities[static_cast<size_t>(Quantity::kLoss)];
-  const bool later = !loss.ok && loss.first_failing > 0;
+  const bool later = loss.failing > 0 && loss.first_failing > 0;
   for (const QuantityReport& quantity : report->quantities) {
-    if (quantity.ok) continue;
-    report->ok = false;
+    if (quantity.failing == 0) continue;
     const bool gradient = quantity.quantity == Quantity::kDw || quantity.quantity == Quantity::kDb;
     if (later && gradient && !loss.follows_from) loss.follows_from = quantity.quantity;
     const bool first =
@@ -165,12 +202,13 @@ StatusOr<Report> CompareInLane(const LinearProblem& problem, const Expectation& 
           sampled_loss ? LossOfObserved(problem, expectation, observed, lane) : ExpectedElements();
       const ExpectedElements& elements = sampled_loss ? of_observed : expectation.Of(quantity);
       const std::vector<size_t> failing = Judge(
-          elements, expectation.model,
-          [&](int64_t index) { return Value(observed, quantity, index); }, &entry);
+          elements, SizeOfAll(elements.value, TypeOf(quantity, expectation.model)),
+          expectation.model, [&](int64_t index) { return Value(observed, quantity, index); },
+          &entry);
       const std::optional<Quantity> parent = MadeOf(quantity);
-      const bool follows = parent && !report.Of(*parent).ok && !sampled_loss;
-      if (!entry.ok && follows) entry.follows_from = parent;
-      if (!entry.ok && !follows) {
+      const bool follows = parent && report.Of(*parent).failing > 0 && !sampled_loss;
+      if (entry.failing > 0 && follows) entry.follows_from = parent;
+      if (entry.failing > 0 && !follows) {
         entry.causes = Diagnose({.problem = problem,
                                  .model = expectation.model,
                                  .observed = observed,
@@ -214,14 +252,14 @@ StatusOr<Report> VerifyLinear(const LinearProblem& problem, const Observed& obse
 }
 
 StatusOr<Report> CompareRuns(const LinearProblem& problem, const NamedRun& a, const NamedRun& b,
-                             const SampleOptions& options) {
+                             const VerifyOptions& options) {
   TP_RETURN_IF_ERROR(Validate(problem));
   TP_RETURN_IF_ERROR(CheckShapes(problem, *a.observed));
   TP_RETURN_IF_ERROR(CheckShapes(problem, *b.observed));
   TP_RETURN_IF_ERROR(Validate(a.model));
   TP_RETURN_IF_ERROR(Validate(b.model));
-  const Sample sample_a = ChooseSample(problem, a.model.tp, a.model.dp, options);
-  const Sample sample_b = ChooseSample(problem, b.model.tp, b.model.dp, options);
+  const Sample sample_a = ChooseSample(problem, a.model.tp, a.model.dp, options.sample);
+  const Sample sample_b = ChooseSample(problem, b.model.tp, b.model.dp, options.sample);
   const Sample sample{.features = Union(sample_a.features, sample_b.features),
                       .rows = Union(sample_a.rows, sample_b.rows),
                       .full = sample_a.full || sample_b.full};
@@ -229,6 +267,7 @@ StatusOr<Report> CompareRuns(const LinearProblem& problem, const NamedRun& a, co
   TP_ASSIGN_OR_RETURN(const Expectation expected_b, Expect(problem, b.model, sample));
   Report report;
   report.title = a.name + " against " + b.name;
+  report.lane = options.lane;
   report.coverage = CoverageOf(sample, problem);
   for (Quantity quantity : kAllQuantities) {
     const bool given = a.observed->Has(quantity) && b.observed->Has(quantity);
@@ -237,13 +276,15 @@ StatusOr<Report> CompareRuns(const LinearProblem& problem, const NamedRun& a, co
     if (given && quantity == Quantity::kLoss && !sample.full) {
       entry.notes.push_back("not checked: it takes all of Y");
     } else if (given) {
+      const double size = SizeOfAll(elements.value, TypeOf(quantity, a.model));
       for (size_t i = 0; i < elements.index.size(); ++i) {
         elements.value[i] = Value(*b.observed, quantity, elements.index[i]);
-        elements.bound[i] += expected_b.Of(quantity).bound[i];
+        elements.bound[i] =
+            options.lane == Lane::kExact ? 0 : elements.bound[i] + expected_b.Of(quantity).bound[i];
       }
       Judge(
-          elements, a.model, [&](int64_t index) { return Value(*a.observed, quantity, index); },
-          &entry);
+          elements, size, a.model,
+          [&](int64_t index) { return Value(*a.observed, quantity, index); }, &entry);
     }
     report.quantities.push_back(std::move(entry));
   }

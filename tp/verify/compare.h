@@ -19,7 +19,7 @@ struct VerifyOptions {
 };
 
 // Holds `observed` against the reference. The exact lane proves first that the problem leaves no
-// room for rounding (exact.h). A difference is a report that is not ok, not an error.
+// room for rounding (exact.h). A difference is a report whose outcome is kFail, not an error.
 //
 // Where the sample leaves features out, the loss of the first step is checked against the observed
 // Y instead, and the later losses are not checked: the report says so.
@@ -32,13 +32,14 @@ StatusOr<Report> VerifyLinear(const LinearProblem& problem, const Observed& obse
 StatusOr<Report> Compare(const LinearProblem& problem, const Expectation& expectation,
                          const Observed& observed);
 
-// Two runs of one problem against each other: |a - b| <= bound_a + bound_b, on the same sample.
+// Two runs of one problem against each other: |a - b| <= bound_a + bound_b, on the same sample. In
+// the exact lane, for runs that VerifyLinear has taken there, a = b.
 struct NamedRun {
   std::string name;
   const Observed* observed;
   NumericModel model;
 };
 StatusOr<Report> CompareRuns(const LinearProblem& problem, const NamedRun& a, const NamedRun& b,
-                             const SampleOptions& options);
+                             const VerifyOptions& options);
 
 }  // namespace tp::verify

@@ -72,13 +72,13 @@ std::optional<std::string> NotFinite(const DiagnosisInput& input) {
     largest =
         std::max(largest, std::abs(input.elements.value[place]) + input.elements.bound[place]);
   }
+  if (nan + infinite == 0) return std::nullopt;
   if (!(largest <= MaxFinite(dtype))) {
     return fmt::format(
         "{} overflows: magnitudes up to {:.3g} are possible here, its largest number "
         "is {:.3g}; a smaller learning rate, loss scale or wider type is needed",
         Name(dtype), largest, MaxFinite(dtype));
   }
-  if (nan + infinite == 0) return std::nullopt;
   return fmt::format(
       "{} NaN and {} infinite elements where the reference is finite: read before it "
       "was written, or an overflow on the way",

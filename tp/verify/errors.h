@@ -1,10 +1,14 @@
 // Running error bounds: how far an implementation may be from the reference, element by element.
 //
-// Each value of the reference has a bound here, and the two are propagated together through the
-// steps: an operation's bound is what its operands' bounds become by it, plus its own roundings
-// (Higham, "Accuracy and Stability of Numerical Algorithms", section 3.3). The reference's own
+// Each value of the reference has a bound here, and the two are propagated together: within a step,
+// an operation's bound is what its operands' bounds become by it, plus its own roundings (Higham,
+// "Accuracy and Stability of Numerical Algorithms", section 3.3). From step to step the weights'
+// error is carried on by the exact step (spectrum.h), which keeps it where training is stable, and
+// grows by what the step rounds, from the weights that it really started with. The reference's own
 // roundings, in double precision, are part of the bound. docs/numerics.md has the formulas.
 #pragma once
+
+#include <vector>
 
 #include "tp/verify/bounds.h"
 #include "tp/verify/panel.h"
@@ -25,21 +29,29 @@ class ErrorModel {
   const ContractionError& dx() const { return dx_; }
   const ContractionError& dw() const { return dw_; }
 
-  // E of bounds.h for the product of `a`, exact, with `values`, known to `errors`.
-  Panel Accumulated(const MatrixView& a, const Panel& values, const Panel& errors,
-                    const ContractionError& cost) const;
+  // E of bounds.h for the product of `a` with `values`, both exact.
+  Panel Accumulated(const MatrixView& a, const Panel& values, const ContractionError& cost) const;
   // What one operand, multiplied by one, adds to E. `terms` is the length of the reference's sum.
   double Operand(double value, double error, const ContractionError& cost, int64_t terms) const;
   // From E to the bound; `shares` is S.
   double Reduced(double accumulated, double shares, const ContractionError& cost) const;
 
   // Bounds of Y = X W^T + b. The bias may be added in the accumulator or after the store.
-  double OutputError(double y, double accumulated, double shares, double bias,
-                     double bias_error) const;
-  // Bounds of dY = 2 s (Y - T).
+  double OutputError(double y, double accumulated, double shares, double bias) const;
+  // Bounds of dY = 2 s (Y - T), where |Y - T| is at most `residual`.
   double LossGradientError(double residual, double y_error) const;
-  // Bounds of an updated parameter of value `updated`.
-  double UpdateError(double updated, double error, double gradient, double gradient_error) const;
+  // What rounding makes of a parameter in an update, where |updated|, |gradient| and the gradient's
+  // error are at most these.
+  double UpdateError(double updated, double gradient, double gradient_error) const;
+
+  // What an error of the weights, of a 2-norm of 1, can become by one step without rounding.
+  double growth() const { return growth_; }
+  // The 2-norm of row `m` of [X 1].
+  double row_norm(int64_t m) const { return row_norms_[m]; }
+  // |dY| is this times |Y - T|.
+  double loss_slope() const { return 2 * scale_; }
+  double learning_rate() const { return learning_rate_; }
+  double slack() const { return slack_; }
 
   // Bound of a loss from the sums that LossSum holds.
   double LossError(double squares, double upper, double drift) const;
@@ -56,13 +68,15 @@ class ErrorModel {
   double underflow_;
   double wide_underflow_;
   double slack_;  // what rounding can take off the bound itself
+  double growth_ = 1;
+  std::vector<double> row_norms_;
   ContractionError y_;
   ContractionError dx_;
   ContractionError dw_;
 };
 
 // The bounds of a FeatureReference. Call Compute() after its Compute(), Update() after its
-// Update().
+// Update(); dw() and db() are those of the first step.
 class FeatureErrors {
  public:
   FeatureErrors(const ReferenceInputs& inputs, const ErrorModel& model);
@@ -77,13 +91,21 @@ class FeatureErrors {
   const PanelRow& b() const { return b_; }
 
  private:
+  // |[X 1] e|, where e is the weights' error.
+  Panel Drift() const;
+  // From the exact updated weights, which are at most `carried` from the reference's.
+  void Add(const Panel& carried_w, const PanelRow& carried_b, const FeatureReference& reference);
+
   const ReferenceInputs& inputs_;
   const ErrorModel& model_;
   Panel w_;
   PanelRow b_ = {};
+  PanelRow norm_ = {};  // of each feature's error of w and b together, in the 2-norm
   Panel y_;
-  Panel dw_;
+  Panel dw_;  // made by the step itself, from the weights that it started with
   PanelRow db_ = {};
+  Panel dw_drift_;  // what the weights' error makes of dW
+  PanelRow db_drift_ = {};
 };
 
 // The bounds of a RowReference.

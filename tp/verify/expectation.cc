@@ -1,10 +1,13 @@
 #include "tp/verify/expectation.h"
 
 #include <fmt/format.h>
+#include <glog/logging.h>
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <span>
+#include <utility>
 
 namespace tp::verify {
 namespace {
@@ -93,6 +96,21 @@ void SortByIndex(ExpectedElements* elements) {
   *elements = std::move(sorted);
 }
 
+// What the implementation multiplies by, in its accumulator's type.
+Status CheckFactors(const LinearProblem& problem, const NumericModel& model) {
+  const DType wide = AccumulatorOf(model.dtype);
+  const std::pair<const char*, double> factors[] = {{"learning rate", problem.learning_rate},
+                                                    {"loss scale", 2 * problem.scale()}};
+  for (const auto& [name, factor] : factors) {
+    if (std::abs(factor) <= MaxFinite(wide)) continue;
+    return InvalidArgument(
+        fmt::format("the {} is {:g}, beyond {:g}, the largest number of {}, in "
+                    "which the step is computed",
+                    name, factor, MaxFinite(wide), Name(wide)));
+  }
+  return OkStatus();
+}
+
 }  // namespace
 
 std::string_view Name(Quantity quantity) {
@@ -135,6 +153,7 @@ StatusOr<Expectation> Expect(const LinearProblem& problem, const NumericModel& m
         fmt::format("an input is {}, the run that is verified {}: round it first",
                     Name(tensor->dtype()), Name(model.dtype)));
   }
+  TP_RETURN_IF_ERROR(CheckFactors(problem, model));
   const ReferenceInputs inputs(problem);
   Expectation expectation{.model = model,
                           .sample = sample,

@@ -52,7 +52,8 @@ struct Expectation {
 };
 
 // The losses are there only if the sample is full: they need all of Y.
-// Errors: an invalid problem or model.
+// Errors: an invalid problem or model, a learning rate or loss scale that the accumulator can't
+// hold.
 StatusOr<Expectation> Expect(const LinearProblem& problem, const NumericModel& model,
                              const Sample& sample);
 

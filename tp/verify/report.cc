@@ -22,13 +22,16 @@ std::string Line(const QuantityReport& report) {
                                   : fmt::format("{} of {}", report.checked, report.total);
   if (report.checked == 0) {
     return fmt::format(fmt::runtime(kLine), Name(report.quantity),
-                       report.given ? checked : "not given", "", "", "", "", "", "",
-                       report.ok ? "not checked" : "FAIL");
+                       report.given ? checked : "not given", "", "", "", "", "", "", "not checked");
   }
-  std::string verdict = "ok";
-  if (!report.ok) verdict = fmt::format("FAIL: {} elements", report.failing);
-  if (!report.ok && !report.owners.empty()) {
-    verdict += fmt::format(", worst made by rank {}", Ranks(report.owners));
+  std::string verdict(Name(report.outcome()));
+  if (report.failing > 0) {
+    verdict += fmt::format(": {} elements", report.failing);
+    if (!report.owners.empty()) {
+      verdict += fmt::format(", worst made by rank {}", Ranks(report.owners));
+    }
+  } else if (report.undecided > 0) {
+    verdict += fmt::format(": {} elements, of size {:.2e}", report.undecided, report.size);
   }
   return fmt::format(fmt::runtime(kLine), Name(report.quantity), checked,
                      ElementName(report.shape, report.worst_index),
@@ -63,6 +66,24 @@ bool Observed::Has(Quantity quantity) const {
   return quantity == Quantity::kLoss ? !losses.empty() : Of(quantity).size() > 0;
 }
 
+std::string_view Name(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::kOk:
+      return "ok";
+    case Outcome::kUndecided:
+      return "undecided";
+    case Outcome::kFail:
+      return "FAIL";
+  }
+  LOG(FATAL) << "no such outcome: " << static_cast<int>(outcome);
+}
+
+Outcome Report::outcome() const {
+  Outcome gravest = Outcome::kOk;
+  for (const QuantityReport& quantity : quantities) gravest = Worse(gravest, quantity.outcome());
+  return gravest;
+}
+
 std::string_view Name(Lane lane) { return lane == Lane::kBounded ? "bounded" : "exact"; }
 
 std::string ElementName(const Shape& shape, int64_t index) {
@@ -76,11 +97,16 @@ std::string ToString(const Report& report) {
   text += fmt::format(fmt::runtime(kLine), "quantity", "checked", "worst at", "observed",
                       "expected", "error", "bound", "error/bound", "verdict");
   for (const QuantityReport& quantity : report.quantities) text += Line(quantity);
-  if (report.ok) {
-    text += "  verdict: agrees\n";
-  } else {
-    text += fmt::format("  verdict: DIFFERS, first in {}\n",
-                        Name(report.first_divergence.value_or(Quantity::kY)));
+  switch (report.outcome()) {
+    case Outcome::kOk:
+      text += "  verdict: agrees\n";
+      break;
+    case Outcome::kUndecided:
+      text += "  verdict: undecided\n";
+      break;
+    case Outcome::kFail:
+      text += fmt::format("  verdict: DIFFERS, first in {}\n", Name(*report.first_divergence));
+      break;
   }
   for (const QuantityReport& quantity : report.quantities) {
     const std::string_view name = Name(quantity.quantity);

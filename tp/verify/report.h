@@ -31,6 +31,17 @@ enum class Lane {
 };
 std::string_view Name(Lane lane);  // "bounded", "exact"
 
+// What a check with a computed bound can say.
+enum class Outcome {
+  kOk,         // every error is within its bound
+  kUndecided,  // none is beyond its bound, but a bound passes the size of what it judges
+  kFail,       // an error is beyond its bound
+};
+std::string_view Name(Outcome outcome);  // "ok", "undecided", "FAIL"
+
+// The gravest of both.
+constexpr Outcome Worse(Outcome a, Outcome b) { return a < b ? b : a; }
+
 struct QuantityReport {
   Quantity quantity = Quantity::kY;
   Shape shape;
@@ -39,30 +50,45 @@ struct QuantityReport {
   int64_t total = 0;
   int64_t failing = 0;
   int64_t first_failing = 0;  // row-major, the first that fails; of the losses: the step
-  bool ok = true;
+  // Elements that do not fail, but whose bound is above `size` or no finite number: whatever stood
+  // there would pass.
+  int64_t undecided = 0;
+  // The size of what is judged: the root mean square of the expected elements that were checked.
+  // Where all of these are 0, the smallest normal number of the type.
+  double size = 0;
 
-  // The element with the largest error in units of its bound.
+  // The element with the largest error in units of its bound; where the quantity is undecided, that
+  // with the largest bound.
   int64_t worst_index = 0;  // row-major
   double observed = 0;
   double expected = 0;
   double error = 0;
   double bound = 0;
-  double ratio = 0;         // error / bound; at most 1 passes
+  double ratio = 0;         // error / bound; at most 1 passes; infinite for what is not finite
   std::vector<int> owners;  // the ranks that make the worst element
 
   std::optional<Quantity> follows_from;  // it fails because this one, which it is made of, does
   std::vector<std::string> causes;       // of a failure, likeliest first
   std::vector<std::string> notes;
+
+  Outcome outcome() const {
+    if (failing > 0) return Outcome::kFail;
+    return undecided > 0 ? Outcome::kUndecided : Outcome::kOk;
+  }
+  bool ok() const { return outcome() == Outcome::kOk; }
 };
 
 struct Report {
   std::string title;
   Lane lane = Lane::kBounded;
   std::vector<QuantityReport> quantities;  // in program order
-  bool ok = true;
   // In program order: a loss that is wrong only after the first step comes after dX, dW and db.
   std::optional<Quantity> first_divergence;
   std::string coverage;  // "all of it", or which part was verified
+
+  // The gravest of the quantities'.
+  Outcome outcome() const;
+  bool ok() const { return outcome() == Outcome::kOk; }
 
   const QuantityReport& Of(Quantity quantity) const {
     return quantities[static_cast<size_t>(quantity)];

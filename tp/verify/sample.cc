@@ -10,8 +10,10 @@
 namespace tp::verify {
 namespace {
 
-// Multiply-adds of a feature in a step, or of a row: value and bound of two contractions.
+// Multiply-adds of a feature in the first step, or of a row: value and bound of two contractions.
 constexpr double kProducts = 4;
+// Of a feature in a later step: also what the weights' own error makes of both.
+constexpr double kLaterProducts = 6;
 
 // `count` numbers of [0, size) at least: the ends, the borders of `parts` shards, random ones.
 std::vector<int64_t> Choose(int64_t size, int parts, int64_t count, uint64_t seed,
@@ -47,7 +49,8 @@ Sample ChooseSample(const LinearProblem& problem, int tp, int dp, const SampleOp
   const int64_t k = problem.in_features();
   const int64_t n = problem.out_features();
   const double budget = options.max_multiply_adds / 2;
-  const double feature_cost = kProducts * problem.steps * static_cast<double>(m * k);
+  const double feature_cost =
+      (kProducts + kLaterProducts * (problem.steps - 1)) * static_cast<double>(m * k);
   const double row_cost = kProducts * static_cast<double>(n * k);
   const auto affordable = [&](double cost, int64_t all) {
     return options.full ? all : static_cast<int64_t>(std::min<double>(all, budget / cost));

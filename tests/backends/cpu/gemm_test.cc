@@ -155,7 +155,10 @@ TEST_P(GemmTest, PassesOnNan) {
   }
 }
 
-TEST(GemmLibraryTest, IsNamed) { EXPECT_NE(GemmLibrary().find("Eigen 3"), std::string::npos); }
+TEST(GemmLibraryTest, IsNamed) {
+  const std::string name = GemmLibrary();
+  EXPECT_TRUE(name.starts_with("OpenBLAS 0.") || name.starts_with("Eigen 3.")) << name;
+}
 
 INSTANTIATE_TEST_SUITE_P(All, GemmTest, testing::ValuesIn(kAllDTypes),
                          [](const auto& info) { return std::string(Name(info.param)); });

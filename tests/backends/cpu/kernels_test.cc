@@ -83,6 +83,23 @@ TEST_P(KernelsTest, CopyKeepsWhatIsNoNumber) {
   EXPECT_EQ(out.At(0, 3), MinNormal(dtype_) / 2);
 }
 
+TEST_P(KernelsTest, AddRoundsOnce) {
+  ForLayouts([&](Size size, Layout a_layout, Layout out_layout) {
+    TestMatrix a(dtype_, size.rows, size.columns, a_layout);
+    TestMatrix b(dtype_, size.rows, size.columns, out_layout);
+    TestMatrix out(dtype_, size.rows, size.columns, out_layout);
+    a.FillUniform(1);
+    b.FillUniform(2);
+    Add(dtype_, a.view(), b.view(), out.view());
+    for (int64_t i = 0; i < size.rows; ++i) {
+      for (int64_t j = 0; j < size.columns; ++j) {
+        ASSERT_EQ(out.At(i, j), Stored(a.At(i, j) + b.At(i, j)));
+      }
+    }
+    EXPECT_TRUE(out.SurroundingsIntact());
+  });
+}
+
 TEST_P(KernelsTest, AddBiasRoundsOnce) {
   ForLayouts([&](Size size, Layout y_layout, Layout out_layout) {
     TestMatrix y(dtype_, size.rows, size.columns, y_layout);

@@ -2,6 +2,7 @@
 #include "backends/nccl/control.h"
 
 #include <arpa/inet.h>
+#include <glog/logging.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>

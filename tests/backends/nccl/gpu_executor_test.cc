@@ -1,11 +1,12 @@
-// Whole steps on two GPUs: a graph and single launches give the same bits, whatever way the
-// collectives take; ops are timed; a rank that stalls or fails ends the others with an error that
-// names it.
+// Whole steps by 1 to 8 ranks, on GPUs of their own as far as these go: a graph and single launches
+// give the same bits, whatever way the collectives take; ops are timed; a rank that stalls or fails
+// ends the others with an error that names it.
 #include <fmt/format.h>
 #include <glog/logging.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <map>
 #include <string>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "backends/nccl/backend.h"
+#include "tests/backends/nccl/gpus.h"
 #include "tests/backends/nccl/small_step.h"
 #include "tp/runtime/trainer.h"
 #include "tp/schedule/lower.h"
@@ -37,25 +39,47 @@ void ExpectSameBits(const TrainResult& a, const TrainResult& b, const std::strin
   }
 }
 
+// Sums over peer memory have the same bits in whatever way they are taken. NCCL's have them where
+// there are two terms, which have one sum.
+std::vector<Peers> WaysWithTheSameBits(int tp, int dp) {
+  std::vector<Peers> ways = {Peers::kDirect, Peers::kMedium, Peers::kBulk};
+  if (tp <= 2 && dp <= 2 && tp * dp <= CountGpus()) ways.push_back(Peers::kNever);
+  return ways;
+}
+
+void CheckThatBitsAgree(LinearMode mode, DType dtype, int tp, int dp) {
+  const std::string what = fmt::format("{} {} tp {} dp {}", Name(mode), Name(dtype), tp, dp);
+  Options options;
+  options.share_gpus = true;
+  options.gemm_search = false;  // what a search finds may differ from run to run
+  const TrainResult graph = MustTrain(options, tp, dp, Small(mode, dtype));
+  options.graph = false;
+  const TrainResult eager = MustTrain(options, tp, dp, Small(mode, dtype));
+  ExpectSameBits(graph, eager, what);
+  EXPECT_LT(graph.losses.back(), graph.losses.front()) << what;
+  for (Peers peers : WaysWithTheSameBits(tp, dp)) {
+    options.peers = peers;
+    const TrainResult other = MustTrain(options, tp, dp, Small(mode, dtype));
+    ExpectSameBits(graph, other, fmt::format("{}, peers {}", what, Name(peers)));
+  }
+}
+
 TEST(GpuExecutor, GraphAndEagerGiveTheSameBits) {
   for (LinearMode mode : {LinearMode::kRow, LinearMode::kColumn}) {
     for (DType dtype : kAllDTypes) {
       for (auto [tp, dp] : {std::pair(1, 1), std::pair(2, 1), std::pair(1, 2)}) {
-        const std::string what =
-            fmt::format("mode {} {} tp {} dp {}", static_cast<int>(mode), Name(dtype), tp, dp);
-        Options options;
-        options.gemm_search = false;  // what a search finds may differ from run to run
-        const TrainResult graph = MustTrain(options, tp, dp, Small(mode, dtype));
-        options.graph = false;
-        const TrainResult eager = MustTrain(options, tp, dp, Small(mode, dtype));
-        ExpectSameBits(graph, eager, what);
-        EXPECT_LT(graph.losses.back(), graph.losses.front()) << what;
-        // Two terms have one sum, whatever the algorithm.
-        for (Peers peers : {Peers::kNever, Peers::kDirect, Peers::kBulk}) {
-          options.peers = peers;
-          const TrainResult other = MustTrain(options, tp, dp, Small(mode, dtype));
-          ExpectSameBits(graph, other, fmt::format("{}, peers {}", what, Name(peers)));
-        }
+        CheckThatBitsAgree(mode, dtype, tp, dp);
+      }
+    }
+  }
+}
+
+TEST(GpuExecutor, MoreMembersGiveTheSameBitsInEveryWay) {
+  for (LinearMode mode : {LinearMode::kRow, LinearMode::kColumn}) {
+    for (DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+      for (auto [tp, dp] : {std::pair(3, 1), std::pair(4, 1), std::pair(8, 1), std::pair(1, 4),
+                            std::pair(2, 2), std::pair(4, 2)}) {
+        CheckThatBitsAgree(mode, dtype, tp, dp);
       }
     }
   }
@@ -63,16 +87,23 @@ TEST(GpuExecutor, GraphAndEagerGiveTheSameBits) {
 
 TEST(GpuExecutor, SearchedProductsAgreeBetweenReplicas) {
   for (LinearMode mode : {LinearMode::kRow, LinearMode::kColumn}) {
-    for (auto [tp, dp] : {std::pair(2, 1), std::pair(1, 2)}) {
-      const TrainResult result = MustTrain({}, tp, dp, Small(mode, DType::kFloat32));
+    for (auto [tp, dp] :
+         {std::pair(2, 1), std::pair(1, 2), std::pair(3, 1), std::pair(4, 1), std::pair(2, 2)}) {
+      const TrainResult result =
+          MustTrain({.share_gpus = true}, tp, dp, Small(mode, DType::kFloat32));
       EXPECT_THAT(result.replica_defects, testing::IsEmpty());
       EXPECT_LT(result.losses.back(), result.losses.front());
     }
   }
 }
 
-TEST(GpuExecutor, TimesOpsInOrder) {
-  const TrainResult result = MustTrain({}, 2, 1, Small(LinearMode::kRow, DType::kFloat32));
+class GpuExecutorOf : public testing::TestWithParam<int> {};
+
+INSTANTIATE_TEST_SUITE_P(Ranks, GpuExecutorOf, testing::Values(2, 3, 4, 8));
+
+TEST_P(GpuExecutorOf, TimesOpsInOrder) {
+  const TrainResult result =
+      MustTrain({.share_gpus = true}, GetParam(), 1, Small(LinearMode::kRow, DType::kFloat32));
   for (const RankRecord& rank : result.ranks) {
     for (const auto* steps : {&rank.steps, &rank.products}) {
       EXPECT_EQ(steps->size(), 3u);
@@ -108,37 +139,45 @@ TEST(GpuExecutor, ChecksBeforeItAllocates) {
   EXPECT_TRUE(tf32->Check(1, DType::kFloat32).ok());
 }
 
-// Rank 1 does not start the step that rank 0 waits for, and then comes too late.
-TEST(GpuExecutor, AStalledRankMeetsTheDeadline) {
+// The last rank does not start the step that the others wait for, and then comes too late.
+void CheckThatAStalledRankMeetsTheDeadline(int world) {
+  const int last = world - 1;
   for (bool graph : {true, false}) {
     const auto backend = MustMakeBackend({.deadline = milliseconds(3000), .graph = graph});
-    const Mesh mesh = *Mesh::Create(2, 1);
+    const Mesh mesh = *Mesh::Create(world, 1);
     const Program program = MustMakeStep(Small(LinearMode::kColumn, DType::kFloat32), mesh);
     const auto begin = Clock::now();
-    Status seen[2];
-    const Status status = backend->Run(2, [&](RankContext& context) -> Status {
+    std::vector<Status> seen(world);
+    const Status status = backend->Run(world, [&](RankContext& context) -> Status {
       TP_ASSIGN_OR_RETURN(const Schedule schedule, Lower(program, mesh, context.rank()));
       TP_ASSIGN_OR_RETURN(const auto executor, context.MakeExecutor(schedule));
       TP_RETURN_IF_ERROR(context.Barrier());
       Status& status = seen[context.rank()];
-      if (context.rank() == 1) std::this_thread::sleep_for(seconds(6));
+      if (context.rank() == last) std::this_thread::sleep_for(seconds(6));
       status = executor->EnqueueStep(StepKind::kWhole);
-      if (context.rank() == 0 && status.ok()) status = executor->Synchronize();
+      if (context.rank() != last && status.ok()) status = executor->Synchronize();
       return status;
     });
     EXPECT_EQ(status.code(), StatusCode::kDeadlineExceeded) << status.ToString();
-    EXPECT_THAT(status.message(), testing::StartsWith("rank 0: the step did not end in 3000 ms"));
-    EXPECT_EQ(seen[1].code(), StatusCode::kAborted) << seen[1].ToString();
-    EXPECT_THAT(seen[1].message(), testing::HasSubstr("rank 0 failed first"));
+    EXPECT_THAT(status.message(), testing::MatchesRegex("rank [0-6]: the step did not end in 3000 "
+                                                        "ms.*"));
+    EXPECT_EQ(seen[last].code(), StatusCode::kAborted) << seen[last].ToString();
+    EXPECT_THAT(seen[last].message(), testing::MatchesRegex(".*rank [0-6] failed first.*"));
     EXPECT_LT(Clock::now() - begin, seconds(60));
   }
 }
 
-TEST(GpuExecutor, AFailingBodyEndsTheOthers) {
+TEST(GpuExecutor, AStalledRankMeetsTheDeadline) {
+  CheckThatAStalledRankMeetsTheDeadline(2);
+  CheckThatAStalledRankMeetsTheDeadline(std::min(4, CountGpus()));
+}
+
+TEST_P(GpuExecutorOf, AFailingBodyEndsTheOthers) {
+  const int world = std::min(GetParam(), CountGpus());
   const auto backend = MustMakeBackend({});
-  const Mesh mesh = *Mesh::Create(2, 1);
+  const Mesh mesh = *Mesh::Create(world, 1);
   const Program program = MustMakeStep(Small(LinearMode::kRow, DType::kFloat32), mesh);
-  const Status status = backend->Run(2, [&](RankContext& context) -> Status {
+  const Status status = backend->Run(world, [&](RankContext& context) -> Status {
     TP_ASSIGN_OR_RETURN(const Schedule schedule, Lower(program, mesh, context.rank()));
     TP_ASSIGN_OR_RETURN(const auto executor, context.MakeExecutor(schedule));
     if (context.rank() == 1) return InvalidArgument("no more");

@@ -69,6 +69,18 @@ class ScratchMemory {
   Scratch scratch_;
 };
 
+TEST(GpuKernels, Add) {
+  ForEachCase([](DType dtype, int64_t rows, int64_t columns, Layout in, Layout layout) {
+    DeviceTensor a(dtype, rows, columns, in), b(dtype, rows, columns, layout);
+    DeviceTensor out(dtype, rows, columns, layout);
+    a.FillIntegers(50, 1);
+    b.FillIntegers(50, 2);
+    out.Upload();
+    ASSERT_EQ(Add(a.matrix(), b.matrix(), out.matrix(), nullptr), cudaSuccess);
+    out.ExpectExactly([&](int64_t i, int64_t j) { return a.At(i, j) + b.At(i, j); }, "out");
+  });
+}
+
 TEST(GpuKernels, AddBias) {
   ForEachCase([](DType dtype, int64_t rows, int64_t columns, Layout in, Layout layout) {
     DeviceTensor y(dtype, rows, columns, in), b(dtype, 1, columns, Layout::kAcross);

@@ -1,6 +1,6 @@
-// Collectives over peer memory against plain loops: every kind and algorithm, blocks of equal and
-// of different lengths, empty ones, in place and not, step after step, for 2 and 3 members. Members
-// of one GPU stand for GPUs that are not there; two GPUs, where they are used, are real.
+// Collectives over peer memory against plain loops, to the bit, sums in the order of members: every
+// kind and algorithm, blocks of equal and of different lengths, empty ones, in place and not, step
+// after step, for 2, 3, 4 and 8 members, spread over the GPUs that there are, or all on one.
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "backends/nccl/peer_collective.h"
+#include "tests/backends/nccl/gpus.h"
 #include "tp/core/dtype.h"
 
 namespace tp::nccl {
@@ -20,17 +21,6 @@ namespace {
 
 constexpr int kSteps = 3;
 using Values = std::vector<double>;
-
-// Small enough that a sum over members is exact in every type; another one in each step.
-double ValueOf(int step, int member, int64_t i) {
-  return static_cast<double>((i * 7 + member * 3 + step * 5) % 29 - 14);
-}
-
-Values SentBy(int step, int member, int64_t count) {
-  Values values(count);
-  for (int64_t i = 0; i < count; ++i) values[i] = ValueOf(step, member, i);
-  return values;
-}
 
 // What a call is to do, member by member.
 struct Case {
@@ -65,15 +55,27 @@ struct Case {
         return Total();
     }
   }
+  // Of which no sum is exact; another one in each step.
+  double ValueOf(int step, int member, int64_t i) const {
+    return RoundTo(call.dtype,
+                   static_cast<double>((i * 7 + member * 3 + step * 5) % 29 - 14) / (3 + member));
+  }
+  Values SentBy(int step, int member, int64_t count) const {
+    Values values(count);
+    for (int64_t i = 0; i < count; ++i) values[i] = ValueOf(step, member, i);
+    return values;
+  }
+  // In the order of members, in the accumulator's type, rounded once.
   double Reduced(int step, int64_t i) const {
     double result = ValueOf(step, 0, i);
     for (int m = 1; m < members; ++m) {
       const double value = ValueOf(step, m, i);
-      result = call.reduction == Reduction::kSum   ? result + value
+      result = call.reduction == Reduction::kSum
+                   ? RoundTo(AccumulatorOf(call.dtype), result + value)
                : call.reduction == Reduction::kMax ? std::max(result, value)
                                                    : std::min(result, value);
     }
-    return result;
+    return RoundTo(call.dtype, result);
   }
   Values Expected(int step, int member) const {
     Values values;
@@ -116,7 +118,7 @@ class Member {
   Member(const Case& c, int me, int device, int64_t scratch, bool in_place)
       : case_(c), me_(me), device_(device) {
     EXPECT_EQ(cudaSetDevice(device_), cudaSuccess);
-    EXPECT_EQ(LoadPeerKernels(c.call.dtype), cudaSuccess);
+    EXPECT_EQ(LoadPeerKernels(c.call.dtype, c.members), cudaSuccess);
     EXPECT_EQ(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), cudaSuccess);
     send_ = Allocate(c.SendCount(me) * SizeOf(c.call.dtype));
     receive_ = Allocate(c.ReceiveCount(me) * SizeOf(c.call.dtype));
@@ -140,7 +142,7 @@ class Member {
   const PeerMember& memory() const { return memory_; }
 
   void Fill(int step) {
-    const Values values = SentBy(step, me_, case_.SendCount(me_));
+    const Values values = case_.SentBy(step, me_, case_.SendCount(me_));
     std::vector<std::byte> bytes(values.size() * SizeOf(case_.call.dtype));
     EncodeFromDouble(case_.call.dtype, values, bytes);
     EXPECT_EQ(cudaMemcpy(memory_.send, bytes.data(), bytes.size(), cudaMemcpyHostToDevice),
@@ -244,11 +246,13 @@ std::vector<Case> Cases(int members, DType dtype) {
 
 void CheckAll(const std::vector<int>& devices) {
   for (DType dtype : kAllDTypes) {
+    if (devices.size() > 4 && dtype != DType::kBFloat16) continue;  // each takes long
     for (const Case& c : Cases(static_cast<int>(devices.size()), dtype)) {
-      for (Peers peers : {Peers::kDirect, Peers::kBulk}) {
+      for (PeerAlgorithm algorithm : kAllPeerAlgorithms) {
+        if (!HasForm(c.call.kind, algorithm)) continue;
         for (bool in_place : {false, true}) {
           if (in_place && !c.HasPlace()) continue;
-          Check(c, ChoosePeerAlgorithm(c.call, c.members, peers), devices, in_place);
+          Check(c, algorithm, devices, in_place);
           if (testing::Test::HasFatalFailure()) return;
         }
       }
@@ -256,29 +260,44 @@ void CheckAll(const std::vector<int>& devices) {
   }
 }
 
-class GpuPeersOfOneGpu : public testing::TestWithParam<int> {};
+class GpuPeersOnOneGpu : public testing::TestWithParam<int> {};
 
-TEST_P(GpuPeersOfOneGpu, EveryCall) { CheckAll(std::vector<int>(GetParam(), 0)); }
+// No more than a GPU surely has queues for: see Rank::shares_gpus.
+INSTANTIATE_TEST_SUITE_P(Members, GpuPeersOnOneGpu, testing::Values(2, 3, 4));
 
-INSTANTIATE_TEST_SUITE_P(Members, GpuPeersOfOneGpu, testing::Values(2, 3));
+TEST_P(GpuPeersOnOneGpu, EveryCall) {
+  ASSERT_GE(CountGpus(), 1);
+  CheckAll(std::vector<int>(GetParam(), 0));
+}
 
-TEST(GpuPeers, EveryCallBetweenTwoGpus) {
-  for (int device : {0, 1}) {
+class GpuPeersBetweenGpus : public testing::TestWithParam<int> {};
+
+INSTANTIATE_TEST_SUITE_P(Members, GpuPeersBetweenGpus, testing::Values(2, 3, 4, 8));
+
+TEST_P(GpuPeersBetweenGpus, EveryCall) {
+  const int gpus = std::min(CountGpus(), GetParam());
+  ASSERT_GE(gpus, 2) << "two GPUs at least";
+  for (int device = 0; device < gpus; ++device) {
     ASSERT_EQ(cudaSetDevice(device), cudaSuccess);
-    const cudaError_t enabled = cudaDeviceEnablePeerAccess(1 - device, 0);
-    ASSERT_TRUE(enabled == cudaSuccess || enabled == cudaErrorPeerAccessAlreadyEnabled)
-        << cudaGetErrorString(enabled);
-    cudaGetLastError();
+    for (int other = 0; other < gpus; ++other) {
+      if (other == device) continue;
+      const cudaError_t enabled = cudaDeviceEnablePeerAccess(other, 0);
+      ASSERT_TRUE(enabled == cudaSuccess || enabled == cudaErrorPeerAccessAlreadyEnabled)
+          << cudaGetErrorString(enabled);
+      cudaGetLastError();
+    }
   }
-  CheckAll({0, 1});
+  std::vector<int> devices;
+  for (int member = 0; member < GetParam(); ++member) devices.push_back(member % gpus);
+  CheckAll(devices);
 }
 
 // What waits for a member that never comes ends when it is told to.
 TEST(GpuPeers, StopEndsWhatWaits) {
-  for (Peers peers : {Peers::kDirect, Peers::kBulk}) {
+  for (PeerAlgorithm algorithm : kAllPeerAlgorithms) {
     for (CollectiveKind kind : {CollectiveKind::kAllReduce, CollectiveKind::kBroadcast}) {
+      if (!HasForm(kind, algorithm)) continue;
       const Case c{{kind, DType::kFloat32, Reduction::kSum, 0, {1000}}, 2};
-      const PeerAlgorithm algorithm = ChoosePeerAlgorithm(c.call, 2, peers);
       void* stop = nullptr;
       ASSERT_EQ(cudaHostAlloc(&stop, sizeof(unsigned), cudaHostAllocMapped), cudaSuccess);
       *static_cast<unsigned*>(stop) = 0;
@@ -294,18 +313,36 @@ TEST(GpuPeers, StopEndsWhatWaits) {
   }
 }
 
-// Shares and blocks add up to the least that can be; two members send the least directly, too.
+// What members send adds up to what the algorithm says, which is the least that can be, or for the
+// whole array sent to everybody p / 2 times that: with two members the same.
 TEST(PeerBytes, AddUp) {
-  for (int members : {2, 3, 8}) {
+  for (int members : {2, 3, 4, 5, 8}) {
     for (const Case& c : Cases(members, DType::kBFloat16)) {
-      for (Peers peers : {Peers::kDirect, Peers::kBulk}) {
-        const PeerAlgorithm algorithm = ChoosePeerAlgorithm(c.call, members, peers);
+      for (PeerAlgorithm algorithm : kAllPeerAlgorithms) {
+        if (!HasForm(c.call.kind, algorithm)) continue;
         int64_t sent = 0;
         for (int m = 0; m < members; ++m) sent += BytesSent(c.call, members, m, algorithm);
         const int64_t least = MinimalElementsSent(c.call, members) * SizeOf(c.call.dtype);
         const bool all_of_it =
             algorithm == PeerAlgorithm::kDirect && c.call.kind == CollectiveKind::kAllReduce;
+        EXPECT_EQ(sent, StatedBytes(c.call, members, algorithm)) << ToString(c.call);
         EXPECT_EQ(sent, all_of_it ? least * members / 2 : least) << ToString(c.call);
+      }
+    }
+  }
+}
+
+// Whichever way is asked for, or chosen, is one that the call has a form of.
+TEST(PeerAlgorithms, EveryChoiceHasAForm) {
+  for (int members = 2; members <= kMostPeers; ++members) {
+    for (Case c : Cases(members, DType::kFloat32)) {
+      for (int64_t scale : {1, 10, 100, 1000, 10000}) {
+        Case scaled = c;
+        for (int64_t& count : scaled.call.counts) count *= scale;
+        for (Peers peers : {Peers::kAuto, Peers::kDirect, Peers::kMedium, Peers::kBulk}) {
+          const PeerAlgorithm algorithm = ChoosePeerAlgorithm(scaled.call, members, peers);
+          EXPECT_TRUE(HasForm(c.call.kind, algorithm)) << ToString(scaled.call);
+        }
       }
     }
   }

@@ -1,6 +1,6 @@
-// Steps with one process a rank, on two GPUs: they give what threads give, and a rank that dies
-// ends the others with an error that names it. This binary starts itself twice, as a launcher
-// would.
+// Steps with one process a rank, two ranks and four: they give what threads give, and a rank that
+// dies ends the others with an error that names it. This binary starts itself once a rank, as a
+// launcher would.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -12,7 +12,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -20,6 +19,7 @@
 #include <fstream>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "backends/nccl/backend.h"
@@ -39,12 +39,17 @@ using Clock = std::chrono::steady_clock;
 constexpr char kVictim[] = "TP_TEST_VICTIM";  // the rank that is to die
 constexpr char kPeers[] = "TP_TEST_PEERS";
 
+constexpr char kWorld[] = "WORLD_SIZE";
+
 // Runs the test GpuWorker.`worker`, with the variable `more` in its environment.
-pid_t SpawnWorker(const std::string& worker, int rank, const std::string& more,
+pid_t SpawnWorker(const std::string& worker, int world, int rank, const std::string& more,
                   const std::string& log) {
-  std::vector<std::string> variables = {
-      fmt::format("RANK={}", rank), "WORLD_SIZE=2",      fmt::format("LOCAL_RANK={}", rank),
-      "MASTER_ADDR=127.0.0.1",      "MASTER_PORT=29617", more};
+  std::vector<std::string> variables = {fmt::format("RANK={}", rank),
+                                        fmt::format("{}={}", kWorld, world),
+                                        fmt::format("LOCAL_RANK={}", rank),
+                                        "MASTER_ADDR=127.0.0.1",
+                                        "MASTER_PORT=29617",
+                                        more};
   std::vector<char*> environment;
   for (char** e = environ; *e != nullptr; ++e) environment.push_back(*e);
   for (std::string& v : variables) environment.push_back(v.data());
@@ -88,15 +93,15 @@ struct Ended {
   std::string log;
 };
 
-std::array<Ended, 2> RunWorkers(const std::string& worker, const std::string& more) {
-  std::array<Ended, 2> ended;
-  std::string logs[2];
-  pid_t pids[2];
-  for (int rank = 0; rank < 2; ++rank) {
+std::vector<Ended> RunWorkers(const std::string& worker, int world, const std::string& more) {
+  std::vector<Ended> ended(world);
+  std::vector<std::string> logs(world);
+  std::vector<pid_t> pids(world);
+  for (int rank = 0; rank < world; ++rank) {
     logs[rank] = fmt::format("{}/worker{}_{}.log", testing::TempDir(), rank, getpid());
-    pids[rank] = SpawnWorker(worker, rank, more, logs[rank]);
+    pids[rank] = SpawnWorker(worker, world, rank, more, logs[rank]);
   }
-  for (int rank = 0; rank < 2; ++rank) {
+  for (int rank = 0; rank < world; ++rank) {
     ended[rank].state = WaitFor(pids[rank]);
     ended[rank].log = ReadText(logs[rank]);
     std::remove(logs[rank].c_str());
@@ -109,19 +114,27 @@ void ExpectToHaveSaid(const Ended& worker, const std::string& text) {
   EXPECT_THAT(worker.log, testing::HasSubstr(text));
 }
 
-class GpuProcesses : public testing::TestWithParam<int> {};
+class GpuProcesses : public testing::TestWithParam<std::pair<int, int>> {};
 
 TEST_P(GpuProcesses, ADeadRankIsNamed) {
-  const int victim = GetParam();
+  const auto [world, victim] = GetParam();
   const auto workers =
-      RunWorkers("DISABLED_TrainsUntilItIsKilled", fmt::format("{}={}", kVictim, victim));
+      RunWorkers("DISABLED_TrainsUntilItIsKilled", world, fmt::format("{}={}", kVictim, victim));
   EXPECT_TRUE(WIFSIGNALED(workers[victim].state) && WTERMSIG(workers[victim].state) == SIGKILL)
       << workers[victim].log;
-  ExpectToHaveSaid(workers[1 - victim],
-                   fmt::format("ended with: INTERNAL: rank {}: its process", victim));
+  for (int rank = 0; rank < world; ++rank) {
+    if (rank == victim) continue;
+    ExpectToHaveSaid(workers[rank],
+                     fmt::format("ended with: INTERNAL: rank {}: its process", victim));
+  }
 }
 
-INSTANTIATE_TEST_SUITE_P(Victim, GpuProcesses, testing::Values(0, 1));
+INSTANTIATE_TEST_SUITE_P(Victim, GpuProcesses,
+                         testing::Values(std::pair(2, 0), std::pair(2, 1), std::pair(4, 0),
+                                         std::pair(4, 2)),
+                         [](const auto& info) {
+                           return fmt::format("{}of{}", info.param.second, info.param.first);
+                         });
 
 std::string TextOf(const TrainResult& result) {
   std::string text;
@@ -132,34 +145,45 @@ std::string TextOf(const TrainResult& result) {
   return text;
 }
 
-TrainResult TrainWith(Peers peers) {
+TrainResult TrainWith(Peers peers, int tp) {
   Options options;
   options.gemm_search = false;  // what a search finds may differ from run to run
   options.peers = peers;
-  return MustTrain(options, 2, 1, Small(LinearMode::kColumn, DType::kFloat32));
+  options.share_gpus = true;
+  return MustTrain(options, tp, 1, Small(LinearMode::kColumn, DType::kFloat32));
 }
 
-class GpuProcessesOf : public testing::TestWithParam<Peers> {};
+class GpuProcessesOf : public testing::TestWithParam<std::pair<int, Peers>> {};
 
 TEST_P(GpuProcessesOf, GiveTheBitsOfThreads) {
-  const std::string peers(Name(GetParam()));
+  const auto [world, peers] = GetParam();
   const auto workers =
-      RunWorkers("DISABLED_PrintsWhatItTrained", fmt::format("{}={}", kPeers, peers));
-  const std::string expected = TextOf(TrainWith(GetParam()));
+      RunWorkers("DISABLED_PrintsWhatItTrained", world, fmt::format("{}={}", kPeers, Name(peers)));
+  const std::string expected = TextOf(TrainWith(peers, world));
   ASSERT_THAT(expected, testing::HasSubstr("loss"));
   ExpectToHaveSaid(workers[0], expected);
-  ExpectToHaveSaid(workers[1], "");
+  for (int rank = 1; rank < world; ++rank) ExpectToHaveSaid(workers[rank], "");
 }
 
 INSTANTIATE_TEST_SUITE_P(Peers, GpuProcessesOf,
-                         testing::Values(Peers::kNever, Peers::kDirect, Peers::kBulk),
-                         [](const auto& info) { return std::string(Name(info.param)); });
+                         testing::Values(std::pair(2, Peers::kNever), std::pair(2, Peers::kDirect),
+                                         std::pair(2, Peers::kBulk), std::pair(4, Peers::kDirect),
+                                         std::pair(4, Peers::kMedium), std::pair(4, Peers::kBulk)),
+                         [](const auto& info) {
+                           return fmt::format("{}_{}", Name(info.param.second), info.param.first);
+                         });
 
 // The rest is run by the tests above only.
+int World() {
+  const char* world = std::getenv(kWorld);
+  CHECK(world != nullptr) << kWorld;
+  return std::atoi(world);
+}
+
 TEST(GpuWorker, DISABLED_PrintsWhatItTrained) {
   const char* peers = std::getenv(kPeers);
   ASSERT_NE(peers, nullptr);
-  fmt::print("{}", TextOf(TrainWith(*ParsePeers(peers))));
+  fmt::print("{}", TextOf(TrainWith(*ParsePeers(peers), World())));
 }
 
 TEST(GpuWorker, DISABLED_TrainsUntilItIsKilled) {
@@ -167,11 +191,11 @@ TEST(GpuWorker, DISABLED_TrainsUntilItIsKilled) {
   const char* victim_text = std::getenv(kVictim);
   ASSERT_NE(victim_text, nullptr);
   const int victim = std::atoi(victim_text);
-  const auto backend = MustMakeBackend({.deadline = seconds(20)});
-  const Mesh mesh = *Mesh::Create(2, 1);
+  const auto backend = MustMakeBackend({.deadline = seconds(20), .share_gpus = true});
+  const Mesh mesh = *Mesh::Create(World(), 1);
   const Program program = MustMakeStep(Small(LinearMode::kColumn, DType::kFloat32), mesh);
   int64_t steps = 0;
-  const Status status = backend->Run(2, [&](RankContext& context) -> Status {
+  const Status status = backend->Run(World(), [&](RankContext& context) -> Status {
     TP_ASSIGN_OR_RETURN(const Schedule schedule, Lower(program, mesh, context.rank()));
     TP_ASSIGN_OR_RETURN(const auto executor, context.MakeExecutor(schedule));
     for (int step = 0; step < 50; ++step) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <regex>
 #include <string>
@@ -10,9 +11,11 @@
 #include <vector>
 
 #include "backends/nccl/backend.h"
+#include "tests/backends/nccl/gpus.h"
 #include "tp/core/random.h"
 #include "tp/model/linear_step.h"
 #include "tp/runtime/trainer.h"
+#include "tp/schedule/lower.h"
 
 namespace tp::nccl {
 namespace {
@@ -47,7 +50,8 @@ StatusOr<TrainResult> Profile(bool graph, Peers peers, LinearMode mode, int tp, 
 }
 
 bool IsCollective(const std::string& kernel) {
-  for (const char* name : {"ncclDevKernel", "ExchangeKernel", "ShareSumKernel", "MeetingKernel"}) {
+  for (const char* name : {"ncclDevKernel", "ExchangeKernel", "TwoStepKernel", "ShareSumKernel",
+                           "WriteKernel", "MeetingKernel"}) {
     if (kernel.find(name) != std::string::npos) return true;
   }
   return false;
@@ -56,11 +60,14 @@ bool IsCollective(const std::string& kernel) {
 TEST(GpuProfile, EveryOpHasItsKernels) {
   for (const auto& [graph, peers] :
        {std::pair(true, Peers::kDirect), std::pair(true, Peers::kBulk),
-        std::pair(true, Peers::kNever), std::pair(false, Peers::kBulk)}) {
+        std::pair(true, Peers::kMedium), std::pair(true, Peers::kNever),
+        std::pair(false, Peers::kBulk)}) {
     for (LinearMode mode : {LinearMode::kRow, LinearMode::kColumn}) {
-      for (const auto& [tp, dp] : {std::pair(2, 1), std::pair(1, 2)}) {
-        const std::string what =
-            fmt::format("graph {} peers {} mode {} tp {}", graph, Name(peers), Name(mode), tp);
+      for (const auto& [tp, dp] :
+           {std::pair(2, 1), std::pair(1, 2), std::pair(4, 1), std::pair(2, 2), std::pair(8, 1)}) {
+        if (tp * dp > std::max(2, CountGpus())) continue;  // each rank needs a GPU of its own
+        const std::string what = fmt::format("graph {} peers {} mode {} tp {} dp {}", graph,
+                                             Name(peers), Name(mode), tp, dp);
         const auto result = Profile(graph, peers, mode, tp, dp);
         ASSERT_TRUE(result.ok()) << what << ": " << result.status().ToString();
         for (const RankRecord& rank : result->ranks) {
@@ -127,6 +134,19 @@ TEST(GpuProfile, LargeProductsAccessMemoryWidely) {
       }
     }
   }
+}
+
+TEST(GpuProfile, RanksThatShareAGpuAreRefused) {
+  const auto backend = MakeBackend({.gemm_search = false, .share_gpus = true});
+  ASSERT_TRUE(backend.ok()) << backend.status().ToString();
+  const Mesh mesh = *Mesh::Create(CountGpus(), 2);
+  const Program program = *MakeLinearStep({}, mesh);
+  const Status status = (*backend)->Run(mesh.world(), [&](RankContext& context) -> Status {
+    TP_ASSIGN_OR_RETURN(const Schedule schedule, Lower(program, mesh, context.rank()));
+    TP_ASSIGN_OR_RETURN(const auto executor, context.MakeExecutor(schedule));
+    return executor->Profile(true);
+  });
+  EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << status.ToString();
 }
 
 // Whatever the launch costs, it does not last as long as a profiler that forgot to convert clocks.

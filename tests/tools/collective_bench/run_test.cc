@@ -42,17 +42,22 @@ int64_t Moved(CollectiveKind kind, int64_t bytes, int tp, int dp) {
   return (kind == CollectiveKind::kAllReduce ? 2 : 1) * (tp - 1) * dp * bytes;
 }
 
-// The CPU backend, whose executors do only the first `steps_run` steps and say of the last step
-// what `record` says for the rank, where it says anything.
+// The CPU backend, whose executors do only the first `steps_run` steps, say of the last step what
+// `record` says for the rank, where it says anything, and of each algorithm that it sends
+// `more_bytes` more than it does.
 struct Change {
   int steps_run = std::numeric_limits<int>::max();
   std::function<StepRecord(int rank)> record;
+  int64_t more_bytes = 0;
 };
 
 class ChangedExecutor final : public Executor {
  public:
   ChangedExecutor(const Change& change, int rank, std::unique_ptr<Executor> executor)
-      : executor_(std::move(executor)), steps_left_(change.steps_run), changed_(change.record) {
+      : executor_(std::move(executor)),
+        steps_left_(change.steps_run),
+        changed_(change.record),
+        more_bytes_(change.more_bytes) {
     if (changed_) record_ = change.record(rank);
   }
 
@@ -73,12 +78,15 @@ class ChangedExecutor final : public Executor {
   DeviceInfo Device() const override { return executor_->Device(); }
   const StepRecord& LastStep() const override { return changed_ ? record_ : executor_->LastStep(); }
   std::string AlgorithmOf(int index) const override { return executor_->AlgorithmOf(index); }
-  int64_t ExpectedBytes(int index) const override { return executor_->ExpectedBytes(index); }
+  int64_t ExpectedBytes(int index) const override {
+    return executor_->ExpectedBytes(index) + more_bytes_;
+  }
 
  private:
   const std::unique_ptr<Executor> executor_;
   int steps_left_;
   const bool changed_;
+  const int64_t more_bytes_;
   StepRecord record_;
 };
 
@@ -211,6 +219,24 @@ TEST(Collectives, TimeIsTheSlowestRanksStepOverItsCollectives) {
   ASSERT_TRUE(result.ok()) << result.status().ToString();
   EXPECT_DOUBLE_EQ(result->rows[0].time_us.median, 12.0 / 3);
   EXPECT_FALSE(result->ok());  // no byte was sent
+}
+
+// What counts is what the algorithm says; the least that could be is printed beside it.
+TEST(Collectives, BytesAreHeldAgainstTheAlgorithm) {
+  const CollectiveOptions options = Options(kAll, 3);
+  for (int64_t more : {-4, 0, 4}) {
+    ChangedBackend backend({.record = nullptr, .more_bytes = more});
+    const StatusOr<CollectiveResult> result = RunCollectives(backend, options);
+    ASSERT_TRUE(result.ok()) << result.status().ToString();
+    EXPECT_EQ(result->ok(), more == 0);
+    for (const Row& row : result->rows) {
+      EXPECT_EQ(row.wrong, 0);
+      EXPECT_EQ(row.algorithm_bytes, row.moved_bytes + more) << Name(row.which.kind);
+      EXPECT_EQ(row.contract_bytes, row.moved_bytes) << Name(row.which.kind);
+    }
+    const bool says_so = Render(options, *result).find("WRONG BYTES") != std::string::npos;
+    EXPECT_EQ(says_so, more != 0) << Render(options, *result);
+  }
 }
 
 TEST(Collectives, BandwidthsAreThoseOfNcclTests) {

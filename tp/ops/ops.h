@@ -1,12 +1,14 @@
 // One function an op: each appends it to a Program and returns its output.
 //
-// The output's shape, type and placements follow from the inputs by tp/program/rules.h; `name`
+// The output's shape, type and placements follow from the inputs (tp/program/typing.h); `name`
 // names it. Errors: INVALID_ARGUMENT where no rule fits, and the Program is as before.
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "tp/core/status.h"
+#include "tp/ops/all.h"
 #include "tp/program/program.h"
 
 namespace tp {
@@ -15,6 +17,11 @@ namespace tp {
 StatusOr<ValueId> AddInput(Program& program, Value value);
 StatusOr<ValueId> AddParameter(Program& program, Value value);
 
+// Any op of one output.
+StatusOr<ValueId> AddOp(Program& program, Phase phase, std::string name, const OpDef& def,
+                        std::vector<ValueId> inputs, Attributes attributes = {});
+
+// Of matrices.
 struct MatMulOptions {
   bool transpose_a = false;
   bool transpose_b = false;

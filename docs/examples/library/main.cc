@@ -1,9 +1,17 @@
-// The README's example of the engine as a library: it must compile, run, and train.
-
-#include <gtest/gtest.h>
+// Trains a linear layer on a 2 x 2 mesh of threads, as another project would: this folder is a
+// workspace of its own. Copied beside a clone of the engine that is named tensor_parallel:
+//   bazel run //:train
+#include <cstdint>
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
 
 #include "backends/cpu/backend.h"
+#include "tp/core/mesh.h"
 #include "tp/core/random.h"
+#include "tp/core/status.h"
 #include "tp/model/linear_step.h"
 #include "tp/runtime/trainer.h"
 
@@ -38,11 +46,14 @@ tp::StatusOr<std::vector<double>> TrainFourRanks() {
   // [/README]
 }
 
-TEST(LibraryExampleTest, Trains) {
-  const tp::StatusOr<std::vector<double>> losses = TrainFourRanks();
-  ASSERT_TRUE(losses.ok()) << losses.status().ToString();
-  ASSERT_EQ(losses->size(), 5u);
-  for (size_t i = 1; i < losses->size(); ++i) EXPECT_LT((*losses)[i], (*losses)[i - 1]);
-}
-
 }  // namespace
+
+int main() {
+  const tp::StatusOr<std::vector<double>> losses = TrainFourRanks();
+  if (!losses.ok()) {
+    std::fprintf(stderr, "train: %s\n", losses.status().ToString().c_str());
+    return 1;
+  }
+  for (const double loss : *losses) std::printf("loss %.6f\n", loss);
+  return losses->back() < losses->front() ? 0 : 1;  // it learns
+}

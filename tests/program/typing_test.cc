@@ -1,4 +1,4 @@
-#include "tp/program/rules.h"
+#include "tp/program/typing.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,7 +7,7 @@
 #include <optional>
 
 #include "tests/program/programs.h"
-#include "tp/program/ops.h"
+#include "tp/ops/ops.h"
 
 namespace tp {
 namespace {
@@ -120,9 +120,12 @@ TEST(AddBiasRule, SaysWhyAPartialValueTakesNoBias) {
   Program program;
   const ValueId y = Input(program, "y", {3, 5}, On(Axis::kTp, kP));
   const ValueId b = Input(program, "b", {5});
-  EXPECT_EQ(AddBias(program, Phase::kForward, "z", y, b).status().message(),
-            "add_bias 'z': on axis tp, 'y' is Partial and 'b' is Replicate; added on every rank, "
-            "the bias would be counted once a rank; redistribute the partial value first");
+  EXPECT_EQ(
+      AddBias(program, Phase::kForward, "z", y, b).status().message(),
+      "add_bias 'z': on axis tp, 'y' is Partial and 'b' is Replicate; the bias must lie as the "
+      "columns do; the letters are mn + n -> mn: 'y' as Replicate or 'y' as Shard(0) or 'b' as "
+      "Partial would do; what every rank adds to parts of a sum would be counted once a rank: "
+      "redistribute the partial value first");
 }
 
 // The bias operand of a product is held to the same rule as an add_bias of it.
@@ -133,8 +136,9 @@ TEST(MatMulRule, ABiasOperandFollowsTheBiasRule) {
     const ValueId w = Input(program, "w", {4, 5}, On(Axis::kTp, kS0));
     const ValueId b = Input(program, "b", {5}, On(Axis::kTp, on_b));
     Op op;
-    op.kind = OpKind::kMatMul;
+    op.def = &kMatMul;
     op.inputs = {x, w, b};
+    op.attributes = {{"letters", "mk,kn + n -> mn"}};
     const auto outputs = InferOutputs(program, op);
     ASSERT_EQ(outputs.ok(), IsPartial(on_b)) << ToString(on_b);
     if (outputs.ok()) continue;
@@ -168,8 +172,9 @@ TEST(MseRule, TheLossIsAScalarOfTheAccumulatorsType) {
     const ValueId y = Input(program, "y", {3, 5}, {}, dtype);
     const ValueId t = Input(program, "t", {3, 5}, {}, dtype);
     Op op;
-    op.kind = OpKind::kMseLossGrad;
+    op.def = &kMseLossGrad;
     op.inputs = {y, t};
+    op.attributes = {{"scale", 0.5}};
     const auto outputs = InferOutputs(program, op).value();
     ASSERT_EQ(outputs.size(), 2u);
     EXPECT_EQ(outputs[0].shape, Shape{});
@@ -242,7 +247,7 @@ TEST(RedistributeRule, ChangesOneAxisAtATime) {
   Program program;
   const ValueId v = Input(program, "v", {3, 5}, Placements(kS0, kS1));
   Op op;
-  op.kind = OpKind::kRedistribute;
+  op.def = &kRedistribute;
   op.inputs = {v};
   op.outputs = {program.AddValue(Value{"both", {3, 5}, DType::kFloat32, {}})};
   EXPECT_THAT(CheckTypes(program, op).message(), HasSubstr("one axis at a time"));
@@ -281,6 +286,7 @@ TEST(Rules, RefuseShapesAndTypesThatDoNotFit) {
   const ValueId v = Input(program, "v", {5});
   const ValueId u = Input(program, "u", {4});
   const ValueId half = Input(program, "half", {5, 3}, {}, DType::kBFloat16);
+  const ValueId half_w = Input(program, "half_w", {3, 5}, {}, DType::kBFloat16);
   const ValueId half_v = Input(program, "half_v", {5}, {}, DType::kBFloat16);
   const ValueId w = Parameter(program, "w", {3, 5});
   const auto f = Phase::kForward;
@@ -288,41 +294,47 @@ TEST(Rules, RefuseShapesAndTypesThatDoNotFit) {
     Status status;
     const char* part;
   } cases[] = {
-      {AddMatMul(program, f, "o", a, b, {}).status(), "contraction sizes of [3, 5] and [6, 7]"},
+      {AddMatMul(program, f, "o", a, b, {}).status(), "the sizes of 'k' must be alike"},
       {AddMatMul(program, f, "o", a, v, {}).status(), "'v' has shape [5]; it needs 2 dimensions"},
       {AddMatMul(program, f, "o", a, half, {}).status(), "'a' is fp32 and 'half' is bf16"},
-      {AddBias(program, f, "o", a, u).status(), "a bias of shape [4] does not fit"},
+      {AddBias(program, f, "o", a, u).status(),
+       "'u' has shape [4]; in mn + n -> mn the sizes of 'n' must be alike"},
       {AddBias(program, f, "o", a, half_v).status(), "they must be alike"},
       {AddBias(program, f, "o", v, v).status(), "'v' has shape [5]; it needs 2 dimensions"},
       {AddBias(program, f, "o", a, a).status(), "it needs 1 dimensions"},
-      {AddMseLoss(program, f, "o", a, b, 1).status(), "'b' has shape [6, 7]; they must be alike"},
-      {AddMseGrad(program, f, "o", a, half, 1).status(), "'half' is bf16; they must be alike"},
+      {AddMseLoss(program, f, "o", a, b, 1).status(), "'b' has shape [6, 7]; in AB,AB ->"},
+      {AddMseGrad(program, f, "o", a, half_w, 1).status(), "'half_w' is bf16; they must be alike"},
       {AddSumRows(program, f, "o", v).status(), "it needs 2 dimensions"},
-      {AddSgdUpdate(program, f, "o", w, b, 1).status(), "they must be alike"},
-      {AddSgdUpdate(program, f, "o", w, half, 1).status(), "they must be alike"},
+      {AddSgdUpdate(program, f, "o", w, b, 1).status(), "must be alike"},
+      {AddSgdUpdate(program, f, "o", w, half_w, 1).status(), "they must be alike"},
   };
   for (const auto& c : cases) {
     EXPECT_EQ(c.status.code(), StatusCode::kInvalidArgument);
     EXPECT_THAT(c.status.message(), HasSubstr(c.part));
   }
-  EXPECT_EQ(program.ops().size(), 7u);
+  EXPECT_EQ(program.ops().size(), 8u);
 }
 
 TEST(Rules, RefuseAWrongNumberOfInputs) {
   Program program;
   const ValueId a = Input(program, "a", {3, 3});
-  for (OpKind kind : {OpKind::kMatMul, OpKind::kAddBias, OpKind::kMseLoss, OpKind::kMseGrad,
-                      OpKind::kMseLossGrad, OpKind::kSgdUpdate}) {
+  for (const OpDef* def : AllOps()) {
     Op op;
-    op.kind = kind;
-    op.inputs = {a};
-    EXPECT_THAT(InferOutputs(program, op).status().message(), HasSubstr("takes 2 inputs, not 1"))
-        << Name(kind);
+    op.def = def;
+    if (def->letters.empty()) op.attributes.Set("letters", "mk,kn -> mn");
+    for (const AttributeDef& attribute : def->attributes) {
+      if (!attribute.name.empty()) op.attributes.Set(attribute.name, 0.5);
+    }
+    const auto wanted = Letters::Parse(def->letters.empty() ? "mk,kn -> mn" : def->letters)
+                            .value()
+                            .operands()
+                            .size();
+    op.inputs.assign(wanted + 1, a);
+    EXPECT_THAT(
+        InferOutputs(program, op).status().message(),
+        HasSubstr("takes " + std::to_string(wanted) + " inputs, not " + std::to_string(wanted + 1)))
+        << def->name;
   }
-  Op sum;
-  sum.kind = OpKind::kSumRows;
-  sum.inputs = {a, a};
-  EXPECT_THAT(InferOutputs(program, sum).status().message(), HasSubstr("takes 1 inputs, not 2"));
 }
 
 }  // namespace

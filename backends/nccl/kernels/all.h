@@ -1,0 +1,30 @@
+// The kernels of the GPU backend, in one list. A new op is a line here and a file in this folder.
+// Products and collectives are not among them: they are planned, not only launched (gemm.h,
+// peer_collective.h).
+#pragma once
+
+#include "backends/nccl/kernels/kernel.h"
+
+#define TP_GPU_KERNELS(KERNEL)  \
+  KERNEL(kAddBiasKernel)        \
+  KERNEL(kAddKernel)            \
+  KERNEL(kBlockedGemmKernel)    \
+  KERNEL(kBlockedSumRowsKernel) \
+  KERNEL(kCopyKernel)           \
+  KERNEL(kMseGradKernel)        \
+  KERNEL(kMseLossGradKernel)    \
+  KERNEL(kMseLossKernel)        \
+  KERNEL(kSgdKernel)            \
+  KERNEL(kSumBlocksKernel)      \
+  KERNEL(kSumRowsKernel)
+
+namespace tp::nccl {
+
+#define TP_DECLARE_KERNEL(name) extern const Kernel name;
+TP_GPU_KERNELS(TP_DECLARE_KERNEL)
+#undef TP_DECLARE_KERNEL
+
+// The kernel of an action, or null where there is none.
+const Kernel* FindKernel(Action action);
+
+}  // namespace tp::nccl

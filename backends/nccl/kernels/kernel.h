@@ -1,0 +1,33 @@
+// Kernel: how the GPU backend computes one action, and what a kernel is given.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <vector>
+
+#include "backends/nccl/kernels.h"
+#include "backends/nccl/matrix.h"
+#include "tp/core/sum_order.h"
+#include "tp/program/action.h"
+#include "tp/schedule/schedule.h"
+
+namespace tp::nccl {
+
+// The op's views in this GPU's memory, in the op's order. `op` outlives the call.
+struct KernelCall {
+  const ScheduledOp& op;
+  SumOrder order = SumOrder::kFast;  // of losses
+  std::vector<DeviceMatrix> in = {};
+  std::vector<DeviceMatrix> out = {};
+  Scratch scratch = {};
+};
+
+struct Kernel {
+  Action action;
+  // Enqueues it on `stream`; allocates nothing and waits for nothing.
+  cudaError_t (*enqueue)(const KernelCall& call, cudaStream_t stream);
+  // Where its blocks meet, from shapes alone; null for nowhere.
+  ScratchSize (*scratch)(const KernelCall& call) = nullptr;
+};
+
+}  // namespace tp::nccl

@@ -1,0 +1,155 @@
+// Walks the list of ops: what each must have, and whether its reverse rule is its derivative.
+#include "tp/ops/ops.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "backends/cpu/kernels/all.h"
+#include "tests/program/evaluate.h"
+#include "tests/program/programs.h"
+#include "tp/autodiff/backward.h"
+#include "tp/ops/all.h"
+#include "tp/program/typing.h"
+
+namespace tp {
+namespace {
+
+// The letters that ops without their own are tried with: matrices in each order, more dimensions,
+// and two terms.
+const std::vector<std::string> kOwnLetters = {
+    "mk,kn -> mn", "km,kn -> mn",       "mk,nk -> mn",
+    "km,nk -> mn", "bse,grde -> bsgrd", "bsgrd,grde -> bse",
+};
+
+class EachOp : public testing::TestWithParam<const OpDef*> {
+ protected:
+  const OpDef& def() const { return *GetParam(); }
+  std::vector<std::string> AllLetters() const {
+    return def().letters.empty() ? kOwnLetters
+                                 : std::vector<std::string>{std::string(def().letters)};
+  }
+  Attributes AttributesFor(const std::string& letters) const {
+    Attributes attributes;
+    if (def().letters.empty()) attributes.Set("letters", letters);
+    for (const AttributeDef& attribute : def().attributes) {
+      if (!attribute.name.empty()) attributes.Set(attribute.name, 0.5);
+    }
+    return attributes;
+  }
+};
+
+TEST_P(EachOp, HasAllThatAnOpMustHave) {
+  EXPECT_FALSE(def().name.empty());
+  EXPECT_TRUE(def().reference) << "no reference: what does it mean?";
+  EXPECT_NE(def().reverse == nullptr, def().no_reverse.empty())
+      << "either a reverse rule, or why it has none";
+  for (const std::string& letters : AllLetters()) {
+    EXPECT_TRUE(Letters::Parse(letters).ok()) << letters;
+  }
+  EXPECT_NE(cpu::FindKernel(def().action()), nullptr) << "the CPU backend has no kernel";
+  const bool follows_order = !def().blocked.name.empty();
+  EXPECT_TRUE(!follows_order || cpu::FindKernel(def().blocked) != nullptr);
+}
+
+// Shapes in which every letter has a size of its own; "*" is two dimensions.
+std::vector<Shape> ShapesFor(const Letters& letters) {
+  std::map<char, int64_t> sizes;
+  std::vector<Shape> shapes;
+  for (const std::string& dims : letters.operands()) {
+    Shape shape;
+    for (char letter : dims) {
+      if (letter == '*') {
+        shape.insert(shape.end(), {2, 3});
+        continue;
+      }
+      const auto next = static_cast<int64_t>(sizes.size()) % 4 + 2;
+      shape.push_back(sizes.emplace(letter, next).first->second);
+    }
+    shapes.push_back(std::move(shape));
+  }
+  return shapes;
+}
+
+// Small integers, so that all that follows is exact.
+double Element(size_t tensor, int64_t i) {
+  return static_cast<double>((static_cast<int64_t>(tensor) * 5 + i * 7) % 11 - 5);
+}
+
+// <J v, u> = <v, J^T u>: J v by the reference in dual numbers, J^T u by the reverse pass of
+// sum((y - t)^2) / 2, whose gradient in y is u = y - t.
+TEST_P(EachOp, ReversesToItsDerivative) {
+  if (def().reverse == nullptr) return;  // and says why: see above
+  for (const std::string& text : AllLetters()) {
+    SCOPED_TRACE(text);
+    const std::vector<Shape> shapes = ShapesFor(Letters::Parse(text).value());
+    Program program;
+    Sources sources;
+    std::vector<ValueId> inputs;
+    std::vector<std::vector<DualNumber>> dual;
+    for (size_t i = 0; i < shapes.size(); ++i) {
+      const std::string name = "in" + std::to_string(i);
+      inputs.push_back(Parameter(program, name, shapes[i], {}, DType::kFloat64));
+      sources[name] = [i](int64_t element) { return Element(i, element); };
+      dual.emplace_back();
+      for (int64_t e = 0; e < NumElements(shapes[i]); ++e) {
+        dual.back().push_back({Element(i, e), Element(i + 10, e)});  // v
+      }
+    }
+    const auto y = AddOp(program, Phase::kForward, "y", def(), inputs, AttributesFor(text));
+    ASSERT_TRUE(y.ok()) << y.status().ToString();
+    const bool scalar = program.value(*y).shape.empty();
+    sources["t"] = [](int64_t element) { return Element(20, element); };
+    ValueId loss = *y;
+    if (!scalar) {
+      const ValueId t = Input(program, "t", program.value(*y).shape, {}, DType::kFloat64);
+      loss = AddMseLoss(program, Phase::kForward, "loss", *y, t, 0.5).value();
+    }
+    // Rules that give no gradient of an operand, such as of targets, are asked for the others.
+    std::vector<ValueId> wrt;
+    for (ValueId in : inputs) {
+      Program trial = program;
+      if (AddBackward(trial, loss, {in}).ok()) wrt.push_back(in);
+    }
+    ASSERT_FALSE(wrt.empty());
+    const auto gradients = AddBackward(program, loss, wrt);
+    ASSERT_TRUE(gradients.ok()) << gradients.status().ToString();
+    const auto values = Evaluate(program, sources);
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      if (std::find(wrt.begin(), wrt.end(), inputs[i]) != wrt.end()) continue;
+      for (DualNumber& x : dual[i]) x.derivative = 0;
+    }
+    const auto out = EvaluateOp(def(), AttributesFor(text), shapes, dual);
+    double forward = 0;
+    for (size_t e = 0; e < out[0].size(); ++e) {
+      const double u = scalar ? 1 : values[*y][e] - Element(20, static_cast<int64_t>(e));
+      EXPECT_EQ(out[0][e].value, values[*y][e]);
+      forward += out[0][e].derivative * u;
+    }
+    double reverse = 0;
+    for (size_t k = 0; k < wrt.size(); ++k) {
+      const auto i =
+          static_cast<size_t>(std::find(inputs.begin(), inputs.end(), wrt[k]) - inputs.begin());
+      EXPECT_EQ(program.value((*gradients)[k]).shape, shapes[i]);
+      const auto& gradient = values[(*gradients)[k]];
+      for (size_t e = 0; e < gradient.size(); ++e) reverse += gradient[e] * dual[i][e].derivative;
+    }
+    EXPECT_NE(forward, 0);
+    EXPECT_EQ(forward, reverse);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Ops, EachOp, testing::ValuesIn(AllOps().begin(), AllOps().end()),
+                         [](const auto& param) { return std::string(param.param->name); });
+
+TEST(Ops, HaveNamesOfTheirOwn) {
+  std::set<std::string_view> names;
+  for (const OpDef* def : AllOps()) EXPECT_TRUE(names.insert(def->name).second) << def->name;
+}
+
+}  // namespace
+}  // namespace tp

@@ -1,0 +1,74 @@
+// OpDef: all that the engine knows of one kind of op.
+//
+// Each is a constant in a file of its own, tp/ops/<op>.cc; tp/ops/all.h lists them. From its
+// letters follow arity, shapes and the placement rule (letters.h), so an op has no table of
+// placements. The three that have no letters are the Program's own: sources, and the op that
+// changes a placement.
+#pragma once
+
+#include <array>
+#include <string_view>
+
+#include "tp/core/status.h"
+#include "tp/program/action.h"
+#include "tp/program/reference.h"
+
+namespace tp {
+
+class Reverse;
+
+// What makes an op different from those that have letters and compute.
+enum class OpRole {
+  kCompute,
+  kInput,         // () -> value: fed by the caller
+  kParameter,     // () -> value: set by the caller, changed by an op that updates it
+  kRedistribute,  // (v) -> v with another placement on one axis
+};
+
+// The element type of an output.
+enum class TypeRule { kSame, kAccumulator };  // the first input's, or AccumulatorOf that
+
+enum class AttributeType { kNumber, kInteger, kText };
+
+struct AttributeDef {
+  std::string_view name;
+  AttributeType type = AttributeType::kNumber;
+};
+
+struct OpDef {
+  std::string_view name;
+  OpRole role = OpRole::kCompute;
+
+  // Empty where each op carries its own, as its attribute "letters".
+  std::string_view letters = {};
+  std::string_view whole = {};  // letters that are never cut
+  // Whether it is linear in each operand, so that it may work on parts of a sum.
+  bool linear = false;
+  std::array<TypeRule, 4> types = {};           // by output
+  std::array<AttributeDef, 4> attributes = {};  // up to the first without a name
+  // What to do where operands do not lie as the letters ask; appended to the refusal.
+  std::string_view advice = {};
+
+  // The input whose memory the first output takes over, or -1.
+  int updates = -1;
+  // What its launch is called, where not as the op.
+  Action launch = {};
+  // Its launch in the invariant order of sums, for ops that sum over a dimension of their first
+  // operand and can follow that order (tp/core/sum_order.h).
+  Action blocked = {};
+
+  // Appends what computes the gradients of its inputs; where it is null, `no_reverse` says why.
+  Status (*reverse)(Reverse&) = nullptr;
+  std::string_view no_reverse = {};
+
+  // What it means, in numbers of any kind.
+  Reference reference = {};
+
+  constexpr Action action() const { return launch.name.empty() ? Action{name} : launch; }
+};
+
+extern const OpDef kInput;
+extern const OpDef kParameter;
+extern const OpDef kRedistribute;
+
+}  // namespace tp

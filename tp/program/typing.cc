@@ -1,0 +1,194 @@
+#include "tp/program/typing.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace tp {
+namespace {
+
+Status SameType(const Value& a, const Value& b) {
+  if (a.dtype == b.dtype) return OkStatus();
+  return InvalidArgument("'" + a.name + "' is " + std::string(Name(a.dtype)) + " and '" + b.name +
+                         "' is " + std::string(Name(b.dtype)) + "; they must be alike");
+}
+
+Status SameShape(const Value& a, const Value& b) {
+  if (a.shape == b.shape) return OkStatus();
+  return InvalidArgument("'" + a.name + "' has shape " + ToString(a.shape) + " and '" + b.name +
+                         "' has shape " + ToString(b.shape) + "; they must be alike");
+}
+
+std::vector<Shape> ShapesOf(const Program& program, const Op& op) {
+  std::vector<Shape> shapes;
+  for (ValueId id : op.inputs) shapes.push_back(program.value(id).shape);
+  return shapes;
+}
+
+std::vector<std::string> NamesOf(const Program& program, const Op& op) {
+  std::vector<std::string> names;
+  for (ValueId id : op.inputs) names.push_back(program.value(id).name);
+  return names;
+}
+
+// ": 'b' as Shard(0) would do": the placements of one operand that would make the others right.
+std::string Remedies(const Program& program, const Op& op, const Letters& letters,
+                     const std::vector<Placement>& on) {
+  std::string text;
+  const std::vector<std::string> operands = letters.operands();
+  for (size_t i = 0; i < on.size(); ++i) {
+    std::vector<Placement> choices = {Replicate(), Partial()};
+    for (size_t d = 0; d < operands[i].size(); ++d) choices.push_back(Shard(static_cast<int>(d)));
+    for (Placement choice : choices) {
+      std::vector<Placement> other = on;
+      other[i] = choice;
+      if (!letters.Rule(other, op.def->whole, op.def->linear)) continue;
+      text += std::string(text.empty() ? ": " : " or ") + "'" + program.value(op.inputs[i]).name +
+              "' as " + ToString(choice);
+    }
+  }
+  return text.empty() ? "" : text + " would do";
+}
+
+// "on axis tp, 'y' is Partial and 'b' is Replicate; ..."
+Status NoRule(const Program& program, const Op& op, const Letters& letters, Axis axis) {
+  std::string text = "on axis " + std::string(Name(axis)) + ", ";
+  std::vector<Placement> on;
+  for (size_t i = 0; i < op.inputs.size(); ++i) {
+    const Value& in = program.value(op.inputs[i]);
+    on.push_back(in.placements[axis]);
+    if (i > 0) text += i + 1 == op.inputs.size() ? " and " : ", ";
+    text += "'" + in.name + "' is " + ToString(on.back());
+  }
+  if (!op.def->advice.empty()) text += "; " + std::string(op.def->advice);
+  text += "; the letters are " + letters.ToString() + Remedies(program, op, letters, on);
+  const std::vector<bool> parts = letters.PartSums(on, op.def->whole, op.def->linear);
+  if (std::count(parts.begin(), parts.end(), true) % static_cast<int>(parts.size()) != 0) {
+    text +=
+        "; what every rank adds to parts of a sum would be counted once a rank: "
+        "redistribute the partial value first";
+  }
+  return InvalidArgument(text);
+}
+
+Status CheckAttributes(const Op& op) {
+  size_t expected = op.def->letters.empty() && op.def->role == OpRole::kCompute ? 1 : 0;
+  if (expected == 1 && !op.attributes.Has("letters")) return InvalidArgument("has no letters");
+  for (const AttributeDef& def : op.def->attributes) {
+    if (def.name.empty()) break;
+    ++expected;
+    if (!op.attributes.Has(def.name)) {
+      return InvalidArgument("has no attribute '" + std::string(def.name) + "'");
+    }
+  }
+  for (const auto& [name, value] : op.attributes.entries()) {
+    if (name == "letters") continue;
+    const auto* def =
+        std::find_if(op.def->attributes.begin(), op.def->attributes.end(),
+                     [&name = name](const AttributeDef& d) { return d.name == name; });
+    if (def == op.def->attributes.end() || value.index() != static_cast<size_t>(def->type)) {
+      return InvalidArgument("has an attribute '" + name +
+                             "' that is not its own, or of a wrong type");
+    }
+  }
+  if (op.attributes.entries().size() == expected) return OkStatus();
+  return InvalidArgument("has an attribute that is not its own");
+}
+
+// The free choice of an op, a source or a redistribute, must still be a sensible type.
+Status CheckDeclared(const Program& program, const Op& op) {
+  const Value& out = program.value(op.outputs[0]);
+  int sharded_over[2] = {0, 0};
+  for (Axis axis : kAllAxes) {
+    const Placement p = out.placements[axis];
+    if (!IsShard(p)) continue;
+    if (p.dim < 0 || p.dim >= static_cast<int>(out.shape.size()) || p.dim > 1) {
+      return InvalidArgument("'" + out.name + "' of shape " + ToString(out.shape) +
+                             " has no dimension to be " + ToString(p));
+    }
+    if (++sharded_over[p.dim] > 1) {
+      return InvalidArgument("'" + out.name + "': dimension " + std::to_string(p.dim) +
+                             " is sharded over two axes");
+    }
+  }
+  if (!op.Is(kRedistribute)) return OkStatus();
+  const Value& in = program.value(op.inputs[0]);
+  TP_RETURN_IF_ERROR(SameShape(in, out));
+  TP_RETURN_IF_ERROR(SameType(in, out));
+  int changed = 0;
+  for (Axis axis : kAllAxes) {
+    if (in.placements[axis] == out.placements[axis]) continue;
+    ++changed;
+    Status status = CheckRedistribute(in.placements[axis], out.placements[axis]);
+    if (!status.ok()) return status.WithContext("on axis " + std::string(Name(axis)));
+  }
+  if (changed > 1) return InvalidArgument("a redistribute changes one axis at a time");
+  return OkStatus();
+}
+
+}  // namespace
+
+Status CheckRedistribute(Placement from, Placement to) {
+  if (!IsPartial(to) || !IsShard(from)) return OkStatus();
+  return InvalidArgument("nothing can be made " + ToString(to) + " from " + ToString(from));
+}
+
+StatusOr<Letters> LettersOf(const Program& program, const Op& op) {
+  const std::string_view text =
+      op.def->letters.empty() ? op.attributes.Text("letters") : op.def->letters;
+  TP_ASSIGN_OR_RETURN(const Letters letters, Letters::Parse(text));
+  return letters.For(ShapesOf(program, op), NamesOf(program, op));
+}
+
+StatusOr<std::vector<Value>> InferOutputs(const Program& program, const Op& op) {
+  if (op.def->role != OpRole::kCompute) {
+    return InvalidArgument(std::string(op.def->name) + " declares its own output");
+  }
+  TP_RETURN_IF_ERROR(CheckAttributes(op));
+  TP_ASSIGN_OR_RETURN(const Letters letters, LettersOf(program, op));
+  TP_ASSIGN_OR_RETURN(const auto sizes, letters.Sizes(ShapesOf(program, op), NamesOf(program, op)));
+  const Value& first = program.value(op.inputs[0]);
+  for (ValueId id : op.inputs) TP_RETURN_IF_ERROR(SameType(first, program.value(id)));
+  std::vector<Value> outputs;
+  for (Shape& shape : letters.OutputShapes(sizes)) {
+    const bool same = op.def->types.at(outputs.size()) == TypeRule::kSame;
+    outputs.push_back({"", std::move(shape), same ? first.dtype : AccumulatorOf(first.dtype), {}});
+  }
+  for (Axis axis : kAllAxes) {
+    std::vector<Placement> on;
+    for (ValueId id : op.inputs) on.push_back(program.value(id).placements[axis]);
+    const auto rule = letters.Rule(on, op.def->whole, op.def->linear);
+    if (!rule) return NoRule(program, op, letters, axis);
+    for (size_t i = 0; i < outputs.size(); ++i) outputs[i].placements[axis] = (*rule)[i];
+  }
+  return outputs;
+}
+
+Status CheckTypes(const Program& program, const Op& op) {
+  if (op.def->role != OpRole::kCompute) {
+    const size_t inputs = op.Is(kRedistribute) ? 1 : 0;
+    if (op.inputs.size() != inputs || op.outputs.size() != 1) {
+      return InvalidArgument("has a wrong number of inputs or outputs");
+    }
+    TP_RETURN_IF_ERROR(CheckAttributes(op));
+    return CheckDeclared(program, op);
+  }
+  TP_ASSIGN_OR_RETURN(const std::vector<Value> expected, InferOutputs(program, op));
+  if (expected.size() != op.outputs.size()) {
+    return InvalidArgument("yields " + std::to_string(expected.size()) + " values, not " +
+                           std::to_string(op.outputs.size()));
+  }
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const Value& actual = program.value(op.outputs[i]);
+    if (actual.shape != expected[i].shape || actual.dtype != expected[i].dtype ||
+        actual.placements != expected[i].placements) {
+      return InvalidArgument("'" + actual.name + "' is declared " +
+                             std::string(Name(actual.dtype)) + " " + ToString(actual.shape) + " " +
+                             ToString(actual.placements) + ", but the rule gives " +
+                             std::string(Name(expected[i].dtype)) + " " +
+                             ToString(expected[i].shape) + " " + ToString(expected[i].placements));
+    }
+  }
+  return OkStatus();
+}
+
+}  // namespace tp
