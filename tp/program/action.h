@@ -4,6 +4,7 @@
 // makes besides.
 #pragma once
 
+#include <compare>
 #include <string_view>
 
 namespace tp {
@@ -28,7 +29,7 @@ struct Action {
   // ScheduledOp::call, from {send} to {receive...}.
   static const Action kCollective;
 
-  constexpr bool operator==(const Action&) const = default;
+  constexpr auto operator<=>(const Action&) const = default;  // by name
 };
 
 inline constexpr Action Action::kGemm{"gemm"};
