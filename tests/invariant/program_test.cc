@@ -8,8 +8,8 @@
 #include <algorithm>
 
 #include "tp/model/linear_step.h"
-#include "tp/passes/passes.h"
 #include "tp/ops/ops.h"
+#include "tp/passes/passes.h"
 #include "tp/schedule/lower.h"
 
 namespace tp {

@@ -27,7 +27,7 @@ std::vector<std::vector<double>> EvaluateOp(const OpDef& def, const Attributes& 
                                             const std::vector<Shape>& shapes,
                                             std::vector<std::vector<double>> in);
 std::vector<std::vector<DualNumber>> EvaluateOp(const OpDef& def, const Attributes& attributes,
-                                          const std::vector<Shape>& shapes,
-                                          std::vector<std::vector<DualNumber>> in);
+                                                const std::vector<Shape>& shapes,
+                                                std::vector<std::vector<DualNumber>> in);
 
 }  // namespace tp

@@ -3,9 +3,9 @@
 #include <string>
 
 #include "tp/autodiff/backward.h"
+#include "tp/ops/ops.h"
 #include "tp/optim/sgd.h"
 #include "tp/passes/passes.h"
-#include "tp/ops/ops.h"
 
 namespace tp {
 namespace {

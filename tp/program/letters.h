@@ -51,7 +51,8 @@ class Letters {
   //   - the axis cuts one letter, in every operand that has it, and replicates the rest: outputs
   //     that have the letter are cut there, those without it, which are summed over it, are
   //     Partial; a term that lacks it may then not be added to them;
-  //   - each term is a part of a sum: the axis cuts a letter that no output has, or the op is linear
+  //   - each term is a part of a sum: the axis cuts a letter that no output has, or the op is
+  //   linear
   //     and one of the term's factors is Partial: all Partial.
   // Letters in `whole` are never cut.
   std::optional<std::vector<Placement>> Rule(const std::vector<Placement>& on,

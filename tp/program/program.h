@@ -91,8 +91,8 @@ class Program {
   // that LargestNodes (tp/core/sum_order.h) gives: products and sums of rows in the invariant
   // order.
   bool IsSumTree(ValueId id) const;
-  // `name`, or where a value has it already, `name` with the least number behind it that makes a name
-  // of its own: "x", "x.2", "x.3".
+  // `name`, or where a value has it already, `name` with the least number behind it that makes a
+  // name of its own: "x", "x.2", "x.3".
   std::string FreeName(const std::string& name) const;
   // The value called `name` that an op writes, or NOT_FOUND.
   StatusOr<ValueId> Find(std::string_view name) const;
