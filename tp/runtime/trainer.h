@@ -49,7 +49,7 @@ struct TrainOptions {
   int profiled_steps = 0;
   // Steps, from 0, whose parameters before and after and whose results are brought back too;
   // ascending, below warmup + steps. They are read between steps, which no step's time holds.
-  std::vector<int> watched;
+  std::vector<int> watched = {};
   // Called on rank 0 after each step.
   std::function<void(const TrainProgress&)> progress = nullptr;
   // Asked on rank 0 before each step: whether to end here, with what was done so far. Only where
