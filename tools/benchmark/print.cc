@@ -121,7 +121,9 @@ std::string RenderVerdict(const BenchOptions& options, const BenchResult& result
   if (!result.complete) {
     return "\nInterrupted: this is what was measured until then, and is not verified.\n";
   }
-  return "\n" + io::Wrap(Verdict(options, result)) + "\n";
+  std::string verdict = Verdict(options, result);
+  verdict.pop_back();  // the newline
+  return "\n" + io::Wrap(verdict) + "\n";
 }
 
 std::string RenderNext(const BenchOptions& options) {

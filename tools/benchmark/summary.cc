@@ -7,6 +7,7 @@ namespace tp::bench {
 namespace {
 
 constexpr std::string_view kAll = "all of it";
+constexpr std::string_view kAllOfThem = "; all of it";
 
 std::string OneLine(std::string_view what, const verify::Report& report) {
   int checked = 0;
@@ -24,7 +25,9 @@ std::string OneLine(std::string_view what, const verify::Report& report) {
   } else if (worst != nullptr) {
     text += fmt::format(", worst error/bound {:.3g} in {}", worst->ratio, Name(worst->quantity));
   }
-  if (report.coverage != kAll) text += fmt::format(", of {}", report.coverage);
+  std::string_view coverage = report.coverage;
+  if (coverage.ends_with(kAllOfThem)) coverage.remove_suffix(kAllOfThem.size());
+  if (coverage != kAll) text += fmt::format(", of {}", coverage);
   return text + ": ok";
 }
 
