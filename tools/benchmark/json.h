@@ -11,6 +11,7 @@
 //                    losses, phases, ops, ranks, bytes, equivalence
 //   row_over_column  the ratio of their steps: median, low, high, miss, blocks, distinguishable
 //   peak, tp1        what those shares are of, where they were measured
+//   outcome          ok, undecided or FAIL: of the checks that were made
 //   ok               whether every check that was asked for was made, and held
 //
 // Units are in the names. All times are measured; what was not measured is null.
