@@ -20,6 +20,7 @@
 namespace tp {
 namespace {
 
+using Number = uint64_t;
 using Point = std::map<char, int64_t>;
 using Sizes = std::map<char, int64_t>;
 
@@ -28,9 +29,9 @@ using Sizes = std::map<char, int64_t>;
 struct Tensor {
   std::string dims;
   Shape shape;
-  std::vector<int64_t> elements;
+  std::vector<Number> elements;
 
-  int64_t At(const Point& point) const {
+  Number At(const Point& point) const {
     int64_t index = 0;
     for (size_t d = 0; d < dims.size(); ++d) index = index * shape[d] + point.at(dims[d]);
     return elements.at(index);
@@ -74,7 +75,7 @@ struct Op {
         std::vector<std::string> all = {dims};
         all.insert(all.end(), term.begin(), term.end());
         ForEachPoint(Of(all), sizes, [&](const Point& point) {
-          int64_t value = 1;
+          Number value = 1;
           for (size_t i = 0; i < term.size(); ++i) value *= Factor(in, operand + i, point, sizes);
           int64_t index = 0;
           for (char c : dims) index = index * sizes.at(c) + point.at(c);
@@ -87,11 +88,11 @@ struct Op {
     return out;
   }
 
-  int64_t Factor(const std::vector<Tensor>& in, size_t i, const Point& point,
-                 const Sizes& sizes) const {
-    const int64_t x = in[i].At(point);
+  Number Factor(const std::vector<Tensor>& in, size_t i, const Point& point,
+                const Sizes& sizes) const {
+    const Number x = in[i].At(point);
     if (linear) return x;
-    int64_t across = 0;
+    Number across = 0;
     std::string over;
     for (char c : in[0].dims) {
       if (whole.find(c) != std::string::npos) over += c;
@@ -114,8 +115,9 @@ Tensor PartOf(const Tensor& whole, Placement on, int rank, int ranks) {
   if (IsReplicate(on)) return whole;
   Tensor part = whole;
   if (IsPartial(on)) {  // rank r has r + 1 times the first's and the last has what is left
-    for (int64_t& x : part.elements) {
-      x = rank + 1 < ranks ? (rank + 1) * 7 : x - 7 * ranks * (ranks - 1) / 2;
+    for (Number& x : part.elements) {
+      const auto others = static_cast<Number>(7 * ranks * (ranks - 1) / 2);
+      x = rank + 1 < ranks ? static_cast<Number>((rank + 1) * 7) : x - others;
     }
     return part;
   }
@@ -135,7 +137,7 @@ Tensor PartOf(const Tensor& whole, Placement on, int rank, int ranks) {
 bool Are(const std::vector<Tensor>& parts, const Tensor& whole, Placement on) {
   const auto ranks = static_cast<int>(parts.size());
   if (IsPartial(on)) {
-    std::vector<int64_t> sum(whole.elements.size());
+    std::vector<Number> sum(whole.elements.size());
     for (const Tensor& part : parts) {
       if (part.shape != whole.shape) return false;
       for (size_t i = 0; i < sum.size(); ++i) sum[i] += part.elements[i];
@@ -240,7 +242,7 @@ RC_GTEST_PROP(Letters, TheRuleAgreesWithBruteForce, ()) {
     Tensor tensor{dims, {}, {}};
     for (char c : dims) tensor.shape.push_back(sizes.at(c));
     for (int64_t i = 0; i < NumElements(tensor.shape); ++i) {
-      tensor.elements.push_back(*rc::gen::inRange<int64_t>(1, 1000));
+      tensor.elements.push_back(*rc::gen::inRange<Number>(1, 1000));
     }
     whole.push_back(std::move(tensor));
   }
