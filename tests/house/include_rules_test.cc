@@ -17,7 +17,7 @@ TEST(IncludeRules, AllowWhatTheTableSays) {
       {"sim/fabric/reduce.cc", "tp/core/dtype.h"},
       {"backends/cpu/executor.cc", "sim/collectives/communicator.h"},
       {"backends/cpu/gemm_eigen.cc", "Eigen/Core"},
-      {"backends/nccl/elementwise.cu", "cuda_bf16.h"},
+      {"backends/nccl/kernels/elementwise.cu", "cuda_bf16.h"},
       {"tools/bench.cc", "backends/cpu/backend.h"},
       {"tests/conformance/x.cc", "backends/nccl/backend.h"},
       {"tests/backends/nccl/x.cc", "cuda_runtime_api.h"},

@@ -11,7 +11,7 @@
 #include <tuple>
 #include <utility>
 
-#include "backends/nccl/launch.h"
+#include "backends/nccl/control/launch.h"
 #include "fmt/format.h"
 
 namespace tp::bench {

@@ -5,8 +5,8 @@
 
 #include <vector>
 
-#include "backends/nccl/kernels.h"
-#include "backends/nccl/matrix.h"
+#include "backends/nccl/kernels/kernels.h"
+#include "backends/nccl/kernels/matrix.h"
 #include "tp/core/sum_order.h"
 #include "tp/program/action.h"
 #include "tp/schedule/schedule.h"

@@ -1,5 +1,5 @@
 // Both ways for ranks to meet, held to the same contract; ranks are threads here.
-#include "backends/nccl/control.h"
+#include "backends/nccl/control/control.h"
 
 #include <arpa/inet.h>
 #include <glog/logging.h>
@@ -15,9 +15,9 @@
 #include <thread>
 #include <vector>
 
-#include "backends/nccl/local_control.h"
-#include "backends/nccl/tcp_control.h"
-#include "backends/nccl/tcp_socket.h"
+#include "backends/nccl/control/local_control.h"
+#include "backends/nccl/control/tcp_control.h"
+#include "backends/nccl/control/tcp_socket.h"
 
 namespace tp::nccl {
 namespace {

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "backends/nccl/matrix.h"
+#include "backends/nccl/kernels/matrix.h"
 #include "tp/core/dtype.h"
 
 namespace tp::nccl {

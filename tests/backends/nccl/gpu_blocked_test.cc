@@ -8,7 +8,7 @@
 #include <tuple>
 #include <vector>
 
-#include "backends/nccl/blocked.h"
+#include "backends/nccl/kernels/blocked.h"
 #include "tests/backends/nccl/device_tensor.h"
 #include "tp/core/shard_geometry.h"
 #include "tp/core/sum_order.h"

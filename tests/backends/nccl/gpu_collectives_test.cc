@@ -11,8 +11,8 @@
 #include <thread>
 #include <vector>
 
-#include "backends/nccl/collectives.h"
-#include "backends/nccl/local_control.h"
+#include "backends/nccl/collectives/collectives.h"
+#include "backends/nccl/control/local_control.h"
 
 namespace tp::nccl {
 namespace {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "backends/cpu/kernels.h"
-#include "backends/nccl/kernels.h"
+#include "backends/nccl/kernels/kernels.h"
 #include "tests/backends/nccl/device_tensor.h"
 
 namespace tp::nccl {

@@ -12,7 +12,7 @@
 #include <tuple>
 #include <vector>
 
-#include "backends/nccl/peer_collective.h"
+#include "backends/nccl/collectives/peer_collective.h"
 #include "tests/backends/nccl/gpus.h"
 #include "tp/core/dtype.h"
 

@@ -1,4 +1,4 @@
-#include "backends/nccl/kernel_times.h"
+#include "backends/nccl/profile/kernel_times.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // The environments that launchers make, read.
-#include "backends/nccl/launch.h"
+#include "backends/nccl/control/launch.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

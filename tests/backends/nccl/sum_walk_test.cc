@@ -1,6 +1,6 @@
 // Whoever follows a walk adds up what the tree says, with no more sums waiting than it may.
 
-#include "backends/nccl/sum_walk.h"
+#include "backends/nccl/kernels/sum_walk.h"
 
 #include <gtest/gtest.h>
 

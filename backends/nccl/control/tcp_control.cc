@@ -1,0 +1,247 @@
+#include "backends/nccl/control/tcp_control.h"
+
+#include <fmt/format.h>
+
+#include <cstring>
+#include <deque>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "backends/nccl/control/tcp_socket.h"
+
+namespace tp::nccl {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+std::string Pack(const std::vector<std::string>& parts) {
+  std::string packed;
+  for (const std::string& part : parts) {
+    const uint64_t length = part.size();
+    packed.append(reinterpret_cast<const char*>(&length), sizeof(length));
+    packed += part;
+  }
+  return packed;
+}
+
+std::vector<std::string> Unpack(const std::string& packed) {
+  std::vector<std::string> parts;
+  for (size_t at = 0; at + sizeof(uint64_t) <= packed.size();) {
+    uint64_t length = 0;
+    std::memcpy(&length, packed.data() + at, sizeof(length));
+    parts.push_back(packed.substr(at + sizeof(length), length));
+    at += sizeof(length) + length;
+  }
+  return parts;
+}
+
+// A status as a kFailed message, and back.
+Message FailedMessage(int rank, const Status& cause) {
+  return {MessageType::kFailed, rank,
+          std::string(1, static_cast<char>(cause.code())) + cause.message()};
+}
+Status CauseIn(const Message& message) {
+  if (message.bytes.empty()) return Internal("no cause given");
+  const auto code = static_cast<StatusCode>(message.bytes[0]);
+  if (code <= StatusCode::kOk || code > StatusCode::kInternal) return Internal("no cause given");
+  return Status(code, message.bytes.substr(1));
+}
+
+// What came over one connection and was not yet taken.
+struct Peer {
+  int rank = 0;
+  std::unique_ptr<TcpConnection> connection;
+  std::thread reader;
+  std::deque<std::string> received;  // guarded by TcpControl::mutex_
+  bool left = false;                 // said goodbye; guarded likewise
+};
+
+class TcpControl : public Control {
+ public:
+  // `peers` are all others in rank order on rank 0, and rank 0 alone elsewhere.
+  TcpControl(int rank, int world, std::vector<std::unique_ptr<TcpConnection>> connections)
+      : rank_(rank), world_(world) {
+    for (size_t i = 0; i < connections.size(); ++i) {
+      auto peer = std::make_unique<Peer>();
+      peer->rank = rank == 0 ? static_cast<int>(i) + 1 : 0;
+      peer->connection = std::move(connections[i]);
+      peers_.push_back(std::move(peer));
+    }
+    for (const std::unique_ptr<Peer>& peer : peers_) {
+      peer->reader = std::thread([this, &peer = *peer] { Read(peer); });
+    }
+  }
+
+  ~TcpControl() override {
+    {
+      std::lock_guard lock(mutex_);
+      leaving_ = true;
+    }
+    SendToPeers({MessageType::kGoodbye, rank_, ""});
+    for (const std::unique_ptr<Peer>& peer : peers_) peer->connection->Shutdown();
+    for (const std::unique_ptr<Peer>& peer : peers_) peer->reader.join();
+  }
+
+  int rank() const override { return rank_; }
+  int world() const override { return world_; }
+
+  StatusOr<std::vector<std::string>> Gather(std::string bytes, Receivers receivers,
+                                            std::chrono::milliseconds deadline) override {
+    TP_RETURN_IF_ERROR(Failure());
+    if (rank_ != 0) {
+      SendToPeers({MessageType::kBytes, rank_, std::move(bytes)});
+      if (receivers == Receivers::kRoot) return std::vector<std::string>();
+      TP_ASSIGN_OR_RETURN(std::vector<std::string> packed, Take(deadline));
+      return Unpack(packed[0]);
+    }
+    TP_ASSIGN_OR_RETURN(std::vector<std::string> all, Take(deadline));
+    all.insert(all.begin(), std::move(bytes));
+    if (receivers == Receivers::kEveryone) {
+      SendToPeers({MessageType::kGathered, 0, Pack(all)});
+    }
+    return all;
+  }
+
+  void Fail(const Status& cause) override { Report(rank_, cause); }
+
+  Status Failure() const override { return failure_.ErrorFor(rank_); }
+  Status NamedFailure() const override { return failure_.Named(); }
+
+ private:
+  // A send that fails is a peer that is gone, and the reader of its connection says so.
+  void SendToPeers(const Message& message) {
+    for (const std::unique_ptr<Peer>& peer : peers_) {
+      [[maybe_unused]] const Status status = peer->connection->Send(message);
+    }
+  }
+
+  // One part from each peer, once all have come.
+  StatusOr<std::vector<std::string>> Take(std::chrono::milliseconds deadline) {
+    std::unique_lock lock(mutex_);
+    const auto missing = [&] {
+      std::string ranks;
+      for (const std::unique_ptr<Peer>& peer : peers_) {
+        if (peer->received.empty()) ranks += fmt::format(" {}", peer->rank);
+      }
+      return ranks;
+    };
+    // Who left sends nothing any more.
+    const auto left = [&] {
+      for (const std::unique_ptr<Peer>& peer : peers_) {
+        if (peer->received.empty() && peer->left) return peer->rank;
+      }
+      return -1;
+    };
+    changed_.wait_for(lock, deadline,
+                      [&] { return missing().empty() || !Failure().ok() || left() >= 0; });
+    TP_RETURN_IF_ERROR(Failure());
+    if (const int rank = left(); rank >= 0) {
+      return Aborted(fmt::format("rank {} ended while rank {} waited for it", rank, rank_));
+    }
+    if (const std::string ranks = missing(); !ranks.empty()) {
+      return DeadlineExceeded(fmt::format(
+          "waited {} ms for {}", deadline.count(),
+          rank_ == 0 ? "rank(s)" + ranks + " to come" : "rank 0, which waits for all others"));
+    }
+    std::vector<std::string> parts;
+    for (const std::unique_ptr<Peer>& peer : peers_) {
+      parts.push_back(std::move(peer->received.front()));
+      peer->received.pop_front();
+    }
+    return parts;
+  }
+
+  // Others are told before this process knows, which may end as soon as it does.
+  void Report(int rank, const Status& cause) {
+    std::lock_guard reporting(report_mutex_);
+    // Rank 0 tells everyone; the others tell rank 0 of themselves, or it told them.
+    if (failure_.Named().ok() && (rank_ == 0 || rank == rank_)) {
+      SendToPeers(FailedMessage(rank, cause));
+    }
+    failure_.Report(rank, cause);
+    std::lock_guard lock(mutex_);
+    changed_.notify_all();
+  }
+
+  void Read(Peer& peer) {
+    while (std::optional<Message> message = peer.connection->Receive()) {
+      if (message->type == MessageType::kFailed) {
+        Report(message->rank, CauseIn(*message));
+        continue;
+      }
+      std::lock_guard lock(mutex_);
+      if (message->type == MessageType::kGoodbye) {
+        peer.left = true;
+      } else {
+        peer.received.push_back(std::move(message->bytes));
+      }
+      changed_.notify_all();
+    }
+    bool left = false;
+    {
+      std::lock_guard lock(mutex_);
+      left = peer.left || leaving_;
+    }
+    if (!left) Report(peer.rank, Internal("its process ended without a word, or was killed"));
+  }
+
+  const int rank_;
+  const int world_;
+  std::vector<std::unique_ptr<Peer>> peers_;
+  FirstFailure failure_;
+  std::mutex report_mutex_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool leaving_ = false;  // guarded by mutex_
+};
+
+StatusOr<std::vector<std::unique_ptr<TcpConnection>>> AcceptAll(const TcpControlOptions& options) {
+  TP_ASSIGN_OR_RETURN(const std::unique_ptr<TcpListener> listener,
+                      TcpListener::Listen(options.port));
+  std::vector<std::unique_ptr<TcpConnection>> connections(options.world - 1);
+  const auto until = Clock::now() + options.deadline;
+  for (int come = 0; come < options.world - 1;) {
+    std::unique_ptr<TcpConnection> connection = listener->Accept(until);
+    if (connection == nullptr) {
+      std::string missing;
+      for (int rank = 1; rank < options.world; ++rank) {
+        if (connections[rank - 1] == nullptr) missing += fmt::format(" {}", rank);
+      }
+      return DeadlineExceeded(fmt::format("rank 0 waited {} ms at port {} for rank(s){}",
+                                          options.deadline.count(), options.port, missing));
+    }
+    connection->SetReceiveTimeout(std::chrono::seconds(2));
+    const std::optional<Message> hello = connection->Receive();
+    if (!hello || hello->type != MessageType::kHello) continue;  // a stranger
+    if (hello->rank < 1 || hello->rank >= options.world || connections[hello->rank - 1] ||
+        hello->bytes != std::to_string(options.world)) {
+      return InvalidArgument(
+          fmt::format("a process came as rank {} of {}; rank 0 waits for ranks 1 to {}, each once",
+                      hello->rank, hello->bytes, options.world - 1));
+    }
+    connection->SetReceiveTimeout(std::chrono::seconds(0));
+    connections[hello->rank - 1] = std::move(connection);
+    ++come;
+  }
+  return connections;
+}
+
+}  // namespace
+
+StatusOr<std::unique_ptr<Control>> ConnectTcpControl(const TcpControlOptions& options) {
+  std::vector<std::unique_ptr<TcpConnection>> connections;
+  if (options.rank == 0) {
+    TP_ASSIGN_OR_RETURN(connections, AcceptAll(options));
+  } else {
+    TP_ASSIGN_OR_RETURN(std::unique_ptr<TcpConnection> connection,
+                        TcpConnect(options.host, options.port, Clock::now() + options.deadline));
+    TP_RETURN_IF_ERROR(
+        connection->Send({MessageType::kHello, options.rank, std::to_string(options.world)}));
+    connections.push_back(std::move(connection));
+  }
+  return std::unique_ptr<Control>(
+      std::make_unique<TcpControl>(options.rank, options.world, std::move(connections)));
+}
+
+}  // namespace tp::nccl

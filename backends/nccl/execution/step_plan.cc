@@ -1,0 +1,290 @@
+#include "backends/nccl/execution/step_plan.h"
+
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <optional>
+#include <string>
+
+#include "backends/nccl/error.h"
+#include "backends/nccl/kernels/gemm_search.h"
+#include "backends/nccl/kernels/all.h"
+#include "backends/nccl/profile/op_scope.h"
+
+namespace tp::nccl {
+namespace {
+
+constexpr Stream kCompute = Stream::kCompute;
+constexpr Stream kCommunication = Stream::kCommunication;
+
+int MemberCount(const ScheduledOp& op) { return static_cast<int>(op.group.size()); }
+
+}  // namespace
+
+StatusOr<std::unique_ptr<StepPlan>> StepPlan::Build(Rank& rank, const Schedule& schedule) {
+  TP_RETURN_IF_ERROR(rank.FreeRetired());
+  std::unique_ptr<StepPlan> plan(new StepPlan(rank, schedule));
+  TP_RETURN_IF_ERROR(plan->MakeArena());
+  TP_RETURN_IF_ERROR(plan->MakeScratch());
+  TP_RETURN_IF_ERROR(plan->MakePeers());
+  TP_RETURN_IF_ERROR(plan->MakeCommunicators());
+  TP_RETURN_IF_ERROR(plan->MakeEvents());
+  TP_RETURN_IF_ERROR(plan->MakeLaunches());
+  if (rank.options().gemm_search) TP_RETURN_IF_ERROR(plan->SearchGemms());
+  TP_RETURN_IF_ERROR(plan->arena_->FillWithZeros());
+  // Only now may the others write here.
+  TP_RETURN_IF_ERROR(
+      rank.control().Gather("", Receivers::kEveryone, rank.options().deadline).status());
+  return plan;
+}
+
+StepPlan::~StepPlan() {
+  for (const auto* events : {&ended_, &begun_}) {
+    for (cudaEvent_t event : *events) {
+      if (event != nullptr) cudaEventDestroy(event);
+    }
+  }
+  if (fork_ != nullptr) cudaEventDestroy(fork_);
+  if (join_ != nullptr) cudaEventDestroy(join_);
+  rank_.Retire(std::move(arena_), std::move(memory_));
+  if (!rank_.idle()) return;
+  if (scratch_.partials != nullptr) cudaFree(scratch_.partials);
+  if (scratch_.counters != nullptr) cudaFree(scratch_.counters);
+  if (gemm_scratch_ != nullptr) cudaFree(gemm_scratch_);
+}
+
+// The schedule's buffers, and after them what each collective over peer memory needs besides.
+Status StepPlan::MakeArena() {
+  std::vector<int64_t> bytes;
+  for (const Buffer& buffer : schedule_.buffers) bytes.push_back(buffer.bytes());
+  for (size_t i = 0; i < schedule_.ops.size(); ++i) {
+    const ScheduledOp& op = schedule_.ops[i];
+    if (op.action != Action::kCollective) continue;
+    collectives_.push_back(static_cast<int>(i));
+    const int members = MemberCount(op);
+    const PeerAlgorithm algorithm = ChoosePeerAlgorithm(op.call, members, rank_.options().peers);
+    bytes.push_back(rank_.options().peers == Peers::kNever || TotalElements(op.call) == 0
+                        ? 0
+                        : PeerCollective::ScratchBytes(op.call, members, algorithm));
+  }
+  TP_ASSIGN_OR_RETURN(arena_, Arena::Create(bytes));
+  return OkStatus();
+}
+
+Status StepPlan::MakeScratch() {
+  ScratchSize most;
+  size_t gemm_bytes = 0;
+  for (const ScheduledOp& op : schedule_.ops) {
+    if (op.action == Action::kGemm) {
+      gemm_bytes = std::max(gemm_bytes, Gemm::ScratchBytes(At(op.reads[0]), At(op.reads[1]),
+                                                           At(op.writes[0]), OptionsOfGemms()));
+    }
+    const Kernel* kernel = FindKernel(op.action);
+    if (kernel == nullptr || kernel->scratch == nullptr) continue;
+    const ScratchSize size = kernel->scratch(CallOf(op));
+    most.partial_bytes = std::max(most.partial_bytes, size.partial_bytes);
+    most.counters = std::max(most.counters, size.counters);
+  }
+  if (gemm_bytes > 0) TP_CUDA(cudaMalloc(&gemm_scratch_, gemm_bytes));
+  if (most.counters == 0) return OkStatus();
+  void* counters = nullptr;
+  TP_CUDA(cudaMalloc(&scratch_.partials, most.partial_bytes));
+  TP_CUDA(cudaMalloc(&counters, most.counters * sizeof(unsigned)));
+  scratch_.counters = static_cast<unsigned*>(counters);
+  TP_CUDA(cudaMemset(counters, 0, most.counters * sizeof(unsigned)));
+  return OkStatus();
+}
+
+Status StepPlan::MakeCommunicators() {
+  communicators_.resize(schedule_.ops.size());
+  for (size_t i = 0; i < collectives_.size(); ++i) {
+    if (over_peers_[i]) continue;
+    const int op = collectives_[i];
+    TP_ASSIGN_OR_RETURN(communicators_[op], rank_.CommunicatorOf(schedule_.ops[op].group));
+  }
+  return OkStatus();
+}
+
+std::string StepPlan::AlgorithmOf(int op) const {
+  if (communicators_[op] != nullptr) return "nccl";
+  const ScheduledOp& scheduled = schedule_.ops[op];
+  return std::string(
+      Name(ChoosePeerAlgorithm(scheduled.call, MemberCount(scheduled), rank_.options().peers)));
+}
+
+int64_t StepPlan::StatedBytesOf(int op) const {
+  const ScheduledOp& scheduled = schedule_.ops[op];
+  const int members = MemberCount(scheduled);
+  return peers_[op] == nullptr
+             ? MinimalElementsSent(scheduled.call, members) * SizeOf(scheduled.call.dtype)
+             : StatedBytes(scheduled.call, members, peers_[op]->algorithm());
+}
+
+int64_t StepPlan::BytesSentBy(int op, int member) const {
+  const ScheduledOp& scheduled = schedule_.ops[op];
+  return peers_[op] == nullptr
+             ? BytesSent(scheduled.call, MemberCount(scheduled), member)
+             : BytesSent(scheduled.call, MemberCount(scheduled), member, peers_[op]->algorithm());
+}
+
+Status StepPlan::MakeEvents() {
+  ended_.resize(schedule_.ops.size());
+  for (const ScheduledOp& op : schedule_.ops) {
+    for (int wait : op.waits) {
+      if (ended_[wait] != nullptr) continue;
+      TP_CUDA(cudaEventCreateWithFlags(&ended_[wait], cudaEventDisableTiming));
+    }
+  }
+  begun_.resize(schedule_.ops.size());
+  goes_after_.assign(schedule_.ops.size(), -1);
+  for (int i : collectives_) TP_RETURN_IF_ERROR(LetBegin(i));
+  TP_CUDA(cudaEventCreateWithFlags(&fork_, cudaEventDisableTiming));
+  TP_CUDA(cudaEventCreateWithFlags(&join_, cudaEventDisableTiming));
+  return OkStatus();
+}
+
+// A collective may take some multiprocessors and wait there for the other ranks. If the product
+// behind it takes them all first, here or on another rank, all ranks wait for the end of that
+// product. In a graph it comes first by itself; launched one by one it comes some microseconds
+// late, so the product waits for its begin. Not where other collectives may still hold the sum up.
+Status StepPlan::LetBegin(int collective) {
+  if (peers_[collective] == nullptr) return OkStatus();
+  if (!peers_[collective]->MeetsOnMultiprocessors()) return OkStatus();
+  const auto& ops = schedule_.ops;
+  int before = collective - 1, behind = collective + 1;
+  while (before >= 0 && ops[before].stream != Stream::kCommunication) --before;
+  const int end = static_cast<int>(ops.size());
+  while (behind < end && ops[behind].stream != Stream::kCompute) ++behind;
+  if (behind == end) return OkStatus();
+  const auto& waits = ops[behind].waits;
+  if (before >= 0 && std::count(waits.begin(), waits.end(), before) == 0) return OkStatus();
+  goes_after_[behind] = collective;
+  return FromCuda(cudaEventCreateWithFlags(&begun_[collective], cudaEventDisableTiming),
+                  "cudaEventCreateWithFlags");
+}
+
+Status StepPlan::MakeLaunches() {
+  for (size_t i = 0; i < schedule_.ops.size(); ++i) {
+    StatusOr<Launch> launch = MakeLaunch(static_cast<int>(i));
+    if (!launch.ok())
+      return launch.status().WithContext("planning '" + schedule_.ops[i].name + "'");
+    launches_.push_back(*std::move(launch));
+  }
+  return OkStatus();
+}
+
+StatusOr<StepPlan::Launch> StepPlan::MakeLaunch(int index) {
+  const ScheduledOp& op = schedule_.ops[index];
+  if (op.action == Action::kGemm) return MakeGemm(index);
+  if (op.action == Action::kCollective) return MakeCollective(index);
+  const Kernel* kernel = FindKernel(op.action);
+  if (kernel == nullptr) {
+    return Unavailable("the GPU backend has no kernel '" + std::string(Name(op.action)) + "'");
+  }
+  return Launch([call = CallOf(op), kernel](cudaStream_t stream) {
+    return FromCuda(kernel->enqueue(call, stream), kernel->action.name.data());
+  });
+}
+
+KernelCall StepPlan::CallOf(const ScheduledOp& op) const {
+  KernelCall call{.op = op, .order = schedule_.sum_order, .scratch = scratch_};
+  for (const View& view : op.reads) call.in.push_back(At(view));
+  for (const View& view : op.writes) call.out.push_back(At(view));
+  return call;
+}
+
+StatusOr<StepPlan::Launch> StepPlan::MakeGemm(int index) {
+  const ScheduledOp& op = schedule_.ops[index];
+  std::optional<DeviceMatrix> bias;
+  if (op.reads.size() == 3) bias = At(op.reads[2]);
+  GemmContext context = rank_.gemm_context();
+  context.scratch = gemm_scratch_;
+  TP_ASSIGN_OR_RETURN(std::unique_ptr<Gemm> gemm,
+                      Gemm::Plan(context, At(op.reads[0]), At(op.reads[1]), At(op.writes[0]), bias,
+                                 OptionsOfGemms()));
+  gemms_.push_back(std::move(gemm));
+  return Launch([gemm = gemms_.back().get()](cudaStream_t stream) { return gemm->Run(stream); });
+}
+
+StepPlan::Launch StepPlan::MakeCollective(int index) {
+  if (peers_[index] != nullptr) {
+    return [this, peer = peers_[index].get(), index](cudaStream_t stream) {
+      return peer->Enqueue(stream, one_by_one_ ? begun_[index] : nullptr);
+    };
+  }
+  const ScheduledOp& op = schedule_.ops[index];
+  if (communicators_[index] == nullptr) {  // of no elements
+    return [](cudaStream_t) { return OkStatus(); };
+  }
+  return [&op, communicator = communicators_[index], send = AddressOf(op.send),
+          receive = AddressOf(op.receive)](cudaStream_t stream) {
+    return EnqueueCollective(*communicator, op.call, send, receive, stream);
+  };
+}
+
+// Every candidate runs on the step's own buffers, filled with what looks like data: a GPU is faster
+// on zeros.
+Status StepPlan::SearchGemms() {
+  const cudaStream_t stream = rank_.stream(kCompute);
+  for (size_t i = 0; i < schedule_.buffers.size(); ++i) {
+    const Buffer& buffer = schedule_.buffers[i];
+    TP_CUDA(FillNoise(arena_->At(static_cast<int>(i)), buffer.dtype, buffer.elements, stream));
+  }
+  std::vector<Gemm*> gemms;
+  for (const auto& gemm : gemms_) gemms.push_back(gemm.get());
+  TP_RETURN_IF_ERROR(ChooseAlgorithms(gemms, stream, rank_.control(), rank_.options().deadline,
+                                      rank_.gemm_times()));
+  TP_CUDA(cudaStreamSynchronize(stream));
+  return OkStatus();
+}
+
+Status StepPlan::EnqueueAllButCollectives() {
+  for (size_t i = 0; i < schedule_.ops.size(); ++i) {
+    if (schedule_.ops[i].action == Action::kCollective) continue;
+    const Status launched = launches_[i](rank_.stream(kCompute));
+    if (!launched.ok()) return launched.WithContext("'" + schedule_.ops[i].name + "'");
+  }
+  return OkStatus();
+}
+
+Status StepPlan::Enqueue(StepKind kind, const std::vector<OpEvents>* events, cudaEvent_t begin) {
+  const cudaStream_t compute = rank_.stream(kCompute);
+  const cudaStream_t communication = rank_.stream(kCommunication);
+  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+  TP_CUDA(cudaStreamIsCapturing(compute, &capture));
+  one_by_one_ = capture == cudaStreamCaptureStatusNone;
+  const cudaEvent_t fork = begin == nullptr ? fork_ : begin;
+  TP_CUDA(cudaEventRecord(fork, compute));
+  TP_CUDA(cudaStreamWaitEvent(communication, fork, 0));
+  PhaseScope phase;
+  for (int i = 0; i < static_cast<int>(schedule_.ops.size()); ++i) {
+    if (!Runs(kind, i)) continue;
+    const ScheduledOp& op = schedule_.ops[i];
+    const cudaStream_t stream = rank_.stream(op.stream);
+    phase.Enter(op.phase);
+    const OpScope scope(i, op);
+    for (int wait : op.waits) {
+      if (Runs(kind, wait)) TP_CUDA(cudaStreamWaitEvent(stream, ended_[wait], 0));
+    }
+    const int sum = goes_after_[i];
+    if (one_by_one_ && sum >= 0 && Runs(kind, sum)) {
+      TP_CUDA(cudaStreamWaitEvent(stream, begun_[sum], 0));
+    }
+    if (events != nullptr) TP_CUDA(cudaEventRecord((*events)[i].begin, stream));
+    const Status launched = launches_[i](stream);
+    if (!launched.ok()) return launched.WithContext("'" + op.name + "'");
+    if (events != nullptr) TP_CUDA(cudaEventRecord((*events)[i].end, stream));
+    if (ended_[i] != nullptr) TP_CUDA(cudaEventRecord(ended_[i], stream));
+  }
+  TP_CUDA(cudaEventRecord(join_, communication));
+  TP_CUDA(cudaStreamWaitEvent(compute, join_, 0));
+  return OkStatus();
+}
+
+char* StepPlan::AddressOf(const View& view) const {
+  char* base = arena_->At(view.buffer);
+  if (base == nullptr) return nullptr;
+  return base + view.offset * SizeOf(schedule_.buffers[view.buffer].dtype);
+}
+
+}  // namespace tp::nccl

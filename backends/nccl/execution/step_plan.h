@@ -1,0 +1,107 @@
+// StepPlan: the ops of a Schedule as launches on streams, and everything these need.
+//
+// Built once: addresses, matrix products with the algorithm chosen, scratch memory, and the way of
+// each collective: over peer memory where all of its group reach one another's, else by NCCL.
+// Enqueue then puts a step on the rank's two streams, forked from the compute stream and joined to
+// it again, so that it can be captured.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backends/nccl/execution/arena.h"
+#include "backends/nccl/collectives/collectives.h"
+#include "backends/nccl/kernels/gemm.h"
+#include "backends/nccl/kernels/kernels.h"
+#include "backends/nccl/kernels/kernel.h"
+#include "backends/nccl/collectives/peer_collective.h"
+#include "backends/nccl/collectives/peer_memory.h"
+#include "backends/nccl/execution/rank.h"
+#include "tp/core/status.h"
+#include "tp/runtime/executor.h"
+#include "tp/schedule/schedule.h"
+
+namespace tp::nccl {
+
+class StepPlan {
+ public:
+  // Called by all ranks alike. Buffers are zero afterwards. Both arguments outlive the plan.
+  static StatusOr<std::unique_ptr<StepPlan>> Build(Rank& rank, const Schedule& schedule);
+  ~StepPlan();
+  StepPlan(const StepPlan&) = delete;
+  StepPlan& operator=(const StepPlan&) = delete;
+
+  Arena& arena() { return *arena_; }
+  // Of a collective: how it is done, what that algorithm says that all members of its group send,
+  // and what one of them sends; in bytes.
+  std::string AlgorithmOf(int op) const;
+  int64_t StatedBytesOf(int op) const;
+  int64_t BytesSentBy(int op, int member) const;
+
+  // Events around each op, on its stream; absent, ops are not timed.
+  struct OpEvents {
+    cudaEvent_t begin = nullptr;
+    cudaEvent_t end = nullptr;
+  };
+  // `begin`, if given, is recorded before all ops.
+  Status Enqueue(StepKind kind, const std::vector<OpEvents>* events = nullptr,
+                 cudaEvent_t begin = nullptr);
+  // In order, on the compute stream.
+  Status EnqueueAllButCollectives();
+
+ private:
+  using Launch = std::function<Status(cudaStream_t)>;
+
+  StepPlan(Rank& rank, const Schedule& schedule) : rank_(rank), schedule_(schedule) {}
+  Status MakeArena();
+  GemmOptions OptionsOfGemms() const { return {.tf32 = rank_.options().tf32}; }
+  Status MakeScratch();
+  Status MakePeers();
+  Status AgreeOnPeers();
+  std::vector<PeerMember> MembersOf(int collective) const;
+  std::string DescribeCollectives() const;
+  Status MakeCommunicators();
+  Status MakeEvents();
+  Status LetBegin(int collective);
+  Status MakeLaunches();
+  Status SearchGemms();
+  StatusOr<Launch> MakeLaunch(int op);
+  KernelCall CallOf(const ScheduledOp& op) const;
+  StatusOr<Launch> MakeGemm(int op);
+  Launch MakeCollective(int op);
+  DeviceMatrix At(const View& view) const {
+    return {AddressOf(view), schedule_.buffers[view.buffer].dtype,
+            view.rows,       view.columns,
+            view.row_stride, view.column_stride};
+  }
+  char* AddressOf(const View& view) const;
+  bool Runs(StepKind kind, int op) const {
+    return kind == StepKind::kWhole || IsProduct(schedule_.ops[op].action);
+  }
+
+  Rank& rank_;
+  const Schedule& schedule_;
+  std::unique_ptr<Arena> arena_;
+  std::vector<int> collectives_;        // ops, in order
+  std::unique_ptr<PeerMemory> memory_;  // null where no collective runs over it
+  std::vector<bool> over_peers_;        // by collective: on all ranks alike; else by NCCL
+  std::vector<std::unique_ptr<PeerCollective>> peers_;  // by op; null where NCCL does it, or nobody
+  std::vector<Communicator*> communicators_;            // by op; null but for NCCL's
+  Scratch scratch_;
+  void* gemm_scratch_ = nullptr;  // GemmContext::scratch of this plan's products
+  std::vector<std::unique_ptr<Gemm>> gemms_;
+  std::vector<Launch> launches_;
+  std::vector<cudaEvent_t> ended_;  // by op; null where no op of another stream waits for it
+  std::vector<cudaEvent_t> begun_;  // by op; null where nobody waits for its begin
+  std::vector<int> goes_after_;     // by op: the one whose begin it waits for, or -1
+  bool one_by_one_ = true;          // while a step is enqueued: not into a graph
+  cudaEvent_t fork_ = nullptr;
+  cudaEvent_t join_ = nullptr;
+};
+
+}  // namespace tp::nccl
