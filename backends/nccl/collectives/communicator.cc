@@ -5,8 +5,8 @@
 #include <cstring>
 #include <vector>
 
-#include "backends/nccl/error.h"
 #include "backends/nccl/control/wait.h"
+#include "backends/nccl/error.h"
 
 namespace tp::nccl {
 namespace {

@@ -3,8 +3,8 @@
 
 #include <type_traits>
 
-#include "backends/nccl/kernels/element.cuh"
 #include "backends/nccl/collectives/peer_kernels.h"
+#include "backends/nccl/kernels/element.cuh"
 
 namespace tp::nccl {
 

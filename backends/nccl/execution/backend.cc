@@ -8,13 +8,13 @@
 #include <thread>
 #include <utility>
 
-#include "backends/nccl/error.h"
-#include "backends/nccl/execution/executor.h"
 #include "backends/nccl/control/launch.h"
 #include "backends/nccl/control/local_control.h"
-#include "backends/nccl/execution/rank.h"
 #include "backends/nccl/control/tcp_control.h"
 #include "backends/nccl/control/wait.h"
+#include "backends/nccl/error.h"
+#include "backends/nccl/execution/executor.h"
+#include "backends/nccl/execution/rank.h"
 #include "tp/core/contain.h"
 
 namespace tp::nccl {

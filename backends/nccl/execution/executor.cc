@@ -9,12 +9,12 @@
 #include <utility>
 #include <vector>
 
-#include "backends/nccl/profile/cupti_trace.h"
 #include "backends/nccl/error.h"
+#include "backends/nccl/execution/step_plan.h"
+#include "backends/nccl/profile/cupti_trace.h"
 #include "backends/nccl/profile/gate.h"
 #include "backends/nccl/profile/kernel_times.h"
 #include "backends/nccl/profile/op_scope.h"
-#include "backends/nccl/execution/step_plan.h"
 #include "tp/core/clock.h"
 
 namespace tp::nccl {

@@ -8,8 +8,8 @@
 #include <thread>
 #include <utility>
 
-#include "backends/nccl/error.h"
 #include "backends/nccl/control/wait.h"
+#include "backends/nccl/error.h"
 
 namespace tp::nccl {
 namespace {

@@ -15,13 +15,13 @@
 #include <utility>
 #include <vector>
 
-#include "backends/nccl/execution/arena.h"
 #include "backends/nccl/backend.h"
 #include "backends/nccl/collectives/communicator.h"
+#include "backends/nccl/collectives/peer_memory.h"
 #include "backends/nccl/control/control.h"
+#include "backends/nccl/execution/arena.h"
 #include "backends/nccl/kernels/gemm.h"
 #include "backends/nccl/kernels/gemm_search.h"
-#include "backends/nccl/collectives/peer_memory.h"
 #include "tp/core/status.h"
 #include "tp/schedule/schedule.h"
 

@@ -7,8 +7,8 @@
 #include <string>
 
 #include "backends/nccl/error.h"
-#include "backends/nccl/kernels/gemm_search.h"
 #include "backends/nccl/kernels/all.h"
+#include "backends/nccl/kernels/gemm_search.h"
 #include "backends/nccl/profile/op_scope.h"
 
 namespace tp::nccl {

@@ -14,14 +14,14 @@
 #include <string>
 #include <vector>
 
-#include "backends/nccl/execution/arena.h"
 #include "backends/nccl/collectives/collectives.h"
-#include "backends/nccl/kernels/gemm.h"
-#include "backends/nccl/kernels/kernels.h"
-#include "backends/nccl/kernels/kernel.h"
 #include "backends/nccl/collectives/peer_collective.h"
 #include "backends/nccl/collectives/peer_memory.h"
+#include "backends/nccl/execution/arena.h"
 #include "backends/nccl/execution/rank.h"
+#include "backends/nccl/kernels/gemm.h"
+#include "backends/nccl/kernels/kernel.h"
+#include "backends/nccl/kernels/kernels.h"
 #include "tp/core/status.h"
 #include "tp/runtime/executor.h"
 #include "tp/schedule/schedule.h"

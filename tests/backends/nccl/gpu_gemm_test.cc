@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "backends/nccl/control/local_control.h"
 #include "backends/nccl/kernels/gemm.h"
 #include "backends/nccl/kernels/gemm_search.h"
-#include "backends/nccl/control/local_control.h"
 #include "tests/backends/nccl/device_tensor.h"
 
 namespace tp::nccl {
