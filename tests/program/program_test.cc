@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <random>
+
 #include "tests/program/programs.h"
 #include "tp/ops/ops.h"
 
@@ -65,6 +68,89 @@ TEST(Program, SharersAreAChainOfRedistributes) {
   static_cast<void>(AddRedistribute(program, f, "d", sum, Axis::kTp, Shard(0)).value());
   EXPECT_EQ(program.SharersOf(w), (std::vector<ValueId>{w, a, b, c}));
   EXPECT_EQ(program.SharersOf(b), std::vector<ValueId>{b});
+}
+
+// What is answered from the index is what a look at the whole program answers, however it grew.
+void ExpectAnswersOf(const Program& program) {
+  const auto& ops = program.ops();
+  for (ValueId id = 0; id < static_cast<int>(program.values().size()); ++id) {
+    std::vector<int> readers;
+    int definition = -1;
+    int update = -1;
+    for (int i = 0; i < static_cast<int>(ops.size()); ++i) {
+      for (ValueId in : ops[i].inputs) {
+        if (in == id) readers.push_back(i);
+      }
+      for (ValueId out : ops[i].outputs) {
+        if (out == id && definition < 0) definition = i;
+      }
+      const int updates = ops[i].def->updates;
+      if (updates >= 0 && ops[i].inputs[updates] == id && update < 0) update = i;
+    }
+    EXPECT_EQ(program.ReadersOf(id), readers);
+    if (definition >= 0) {
+      EXPECT_EQ(program.DefinitionOf(id), definition);
+    }
+    EXPECT_EQ(program.UpdateOf(id), update);
+    const auto& results = program.results();
+    const auto as_result = std::count(results.begin(), results.end(), id);
+    EXPECT_EQ(program.IsResult(id), as_result > 0);
+    EXPECT_EQ(program.UsesOf(id), static_cast<int>(readers.size()) + as_result);
+    const std::string& name = program.value(id).name;
+    EXPECT_EQ(program.Find(name).ok(), definition >= 0);
+    std::string free = name;
+    const auto taken = [&](const Value& value) { return value.name == free; };
+    for (int number = 2; std::any_of(program.values().begin(), program.values().end(), taken);
+         ++number) {
+      free = name + "." + std::to_string(number);
+    }
+    EXPECT_EQ(program.FreeName(name), free);
+  }
+}
+
+TEST(Program, AnswersAsIfItLookedAtEveryOp) {
+  std::mt19937 random(1);
+  const auto below = [&](size_t n) { return static_cast<int>(random() % n); };
+  for (int trial = 0; trial < 30; ++trial) {
+    Program program;
+    Parameter(program, "w", {4, 6});
+    for (int step = 0; step < 30; ++step) {
+      const ValueId a = below(program.values().size());
+      const std::string name = program.FreeName(program.value(a).name);
+      switch (below(8)) {
+        case 0:
+          Parameter(program, name, {4, 6});
+          break;
+        case 1:
+          program.AddResult(a);
+          break;
+        case 2:
+          program.Rename(a, program.FreeName(program.value(below(program.values().size())).name));
+          break;
+        case 3: {
+          std::vector<Op> ops = program.ops();
+          std::shuffle(ops.begin(), ops.end(), random);
+          program.ReplaceOps(std::move(ops));
+          break;
+        }
+        case 4:
+          program.mutable_value(a).name = name;
+          break;
+        case 5:
+          program.AddValue(program.value(a));
+          program.DropLastValue();
+          break;
+        case 6:
+          static_cast<void>(
+              AddSgdUpdate(program, Phase::kOptimizer, name, a, below(program.values().size()), 1));
+          break;
+        default:
+          static_cast<void>(AddRedistribute(program, Phase::kForward, name, a, Axis::kTp,
+                                            below(2) == 0 ? Shard(0) : Replicate()));
+      }
+      ExpectAnswersOf(program);
+    }
+  }
 }
 
 TEST(ProgramDeathTest, AValueThatNoOpWritesHasNoDefinition) {

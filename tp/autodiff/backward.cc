@@ -18,11 +18,12 @@ class ReversePass {
       : program_(program),
         wrt_(wrt),
         forward_(program.ops()),
+        asked_(program.values().size()),
         needed_(program.values().size()),
         uses_(program.values().size()),
         contributions_(program.values().size()),
         gradient_(program.values().size()) {
-    for (ValueId id : wrt) needed_[id] = true;
+    for (ValueId id : wrt) asked_[id] = needed_[id] = true;
     for (const Op& op : forward_) {
       for (ValueId in : op.inputs) {
         if (!needed_[in]) continue;
@@ -86,11 +87,10 @@ class ReversePass {
   Status Complete(ValueId id) {
     if (gradient_[id] || contributions_[id].empty()) return OkStatus();
     TP_ASSIGN_OR_RETURN(ValueId gradient, Sum(id));
-    const bool asked = std::find(wrt_.begin(), wrt_.end(), id) != wrt_.end();
     const bool parameter = forward_[program_.DefinitionOf(id)].Is(kParameter);
     for (Axis axis : kAllAxes) {
       const Placement to = Dual(program_.value(id).placements[axis]);
-      if (!asked || program_.value(gradient).placements[axis] == to) continue;
+      if (!asked_[id] || program_.value(gradient).placements[axis] == to) continue;
       TP_ASSIGN_OR_RETURN(gradient,
                           Redistribute(id, gradient, axis, to,
                                        parameter ? Phase::kGradientSync : Phase::kBackward));
@@ -108,7 +108,7 @@ class ReversePass {
       ValueId part = parts[i];
       for (Axis axis : kAllAxes) TP_RETURN_IF_ERROR(LieAlike(id, axis, sum, part));
       if (program_.value(sum).name == name) {
-        program_.mutable_value(sum).name = program_.FreeName(name + ".part");
+        program_.Rename(sum, program_.FreeName(name + ".part"));
       }
       TP_ASSIGN_OR_RETURN(
           sum, AddOp(program_, Phase::kBackward, program_.FreeName(name), kAdd, {sum, part}));
@@ -140,7 +140,7 @@ class ReversePass {
     if (from == to) return gradient;
     if (program_.value(gradient).name == name) {
       const char* what = IsPartial(from) ? ".partial" : IsShard(from) ? ".shard" : ".whole";
-      program_.mutable_value(gradient).name = program_.FreeName(name + what);
+      program_.Rename(gradient, program_.FreeName(name + what));
     }
     return AddRedistribute(program_, phase, program_.FreeName(name), gradient, axis, to);
   }
@@ -161,8 +161,9 @@ class ReversePass {
   Program& program_;
   const std::vector<ValueId>& wrt_;
   const std::vector<Op> forward_;  // as it was: the pass appends to program_
-  std::vector<bool> needed_;       // lies between wrt and the loss
   // By value.
+  std::vector<bool> asked_;   // it is one of wrt
+  std::vector<bool> needed_;  // it lies between wrt and the loss
   std::vector<int> uses_;
   std::vector<std::vector<ValueId>> contributions_;
   std::vector<std::optional<ValueId>> gradient_;  // once complete

@@ -3,8 +3,13 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <functional>
+#include <iterator>
+#include <map>
 #include <optional>
+#include <queue>
 #include <tuple>
+#include <utility>
 
 #include "tp/ops/all.h"
 
@@ -23,30 +28,19 @@ std::optional<Axis> GatheredAxis(const Program& program, const Op& op) {
   return std::nullopt;
 }
 
-bool Reads(const Op& op, ValueId id) {
-  return std::find(op.inputs.begin(), op.inputs.end(), id) != op.inputs.end();
-}
-
-bool AnyReads(const std::vector<Op>& ops, ValueId id) {
-  return std::any_of(ops.begin(), ops.end(), [&](const Op& op) { return Reads(op, id); });
-}
-
 // The redistribute of `id` to `placements`, if nothing else reads `id`.
 const Op* OnlySlice(const Program& program, ValueId id, const Placements& placements) {
-  if (program.UsesOf(id) != 1) return nullptr;
-  for (const Op& op : program.ops()) {
-    if (op.Is(kRedistribute) && Reads(op, id) &&
-        program.value(op.outputs[0]).placements == placements) {
-      return &op;
-    }
-  }
-  return nullptr;
+  const std::vector<int>& readers = program.ReadersOf(id);
+  if (program.UsesOf(id) != 1 || readers.empty()) return nullptr;
+  const Op& op = program.ops()[readers[0]];
+  const bool slice = op.Is(kRedistribute) && program.value(op.outputs[0]).placements == placements;
+  return slice ? &op : nullptr;
 }
 
 // Moves losses, and gradients of losses, from all-gathered values to the shards behind them.
 class LossOnShards {
  public:
-  explicit LossOnShards(Program& program) : program_(program) {}
+  explicit LossOnShards(Program& program) : program_(program), computed_(program.values().size()) {}
 
   void Run() {
     for (const Op& op : program_.ops()) {
@@ -59,8 +53,9 @@ class LossOnShards {
       }
     }
     std::erase_if(ops_, [&](const Op& op) {
-      return op.Is(kRedistribute) &&
-             std::find(computed_.begin(), computed_.end(), op.outputs[0]) != computed_.end();
+      if (!op.Is(kRedistribute)) return false;
+      const auto out = static_cast<size_t>(op.outputs[0]);
+      return out < computed_.size() && computed_[out];
     });
     program_.ReplaceOps(std::move(ops_));
   }
@@ -74,9 +69,9 @@ class LossOnShards {
     const Op& gather = GatherBehind(op);
     const std::optional<Axis> axis = GatheredAxis(program_, gather);
     // An op that reads the loss has a rule for how it lies now.
-    if (axis && !AnyReads(program_.ops(), op.outputs[0])) {
+    if (axis && program_.ReadersOf(op.outputs[0]).empty()) {
       op.inputs = {gather.inputs[0], SliceLike(gather.inputs[0], op.inputs[1])};
-      program_.mutable_value(op.outputs[0]).placements[*axis] = Partial();
+      program_.SetPlacement(op.outputs[0], *axis, Partial());
     }
     ops_.push_back(std::move(op));
   }
@@ -86,7 +81,7 @@ class LossOnShards {
     if (GatheredAxis(program_, gather)) {
       const Placements on_shard = program_.value(gather.inputs[0]).placements;
       if (const Op* slice = OnlySlice(program_, op.outputs[0], on_shard)) {
-        computed_.push_back(slice->outputs[0]);
+        computed_[slice->outputs[0]] = true;
         op.outputs = slice->outputs;
         op.inputs = {gather.inputs[0], SliceLike(gather.inputs[0], op.inputs[1])};
       }
@@ -97,8 +92,8 @@ class LossOnShards {
   // The slice of `targets` that lies as `shard` does; it is made where it is first needed.
   ValueId SliceLike(ValueId shard, ValueId targets) {
     const Placements placements = program_.value(shard).placements;
-    for (const auto& [whole, slice] : slices_) {
-      if (whole == targets && program_.value(slice).placements == placements) return slice;
+    for (ValueId slice : slices_[targets]) {
+      if (program_.value(slice).placements == placements) return slice;
     }
     Value value = program_.value(targets);
     value.name = program_.FreeName(value.name + ".shard");
@@ -108,27 +103,42 @@ class LossOnShards {
     op.phase = Phase::kForward;
     op.inputs = {targets};
     op.outputs = {program_.AddValue(std::move(value))};
-    slices_.emplace_back(targets, op.outputs[0]);
+    slices_[targets].push_back(op.outputs[0]);
     ops_.push_back(op);
     return op.outputs[0];
   }
 
   Program& program_;
   std::vector<Op> ops_;
-  std::vector<std::pair<ValueId, ValueId>> slices_;  // (targets, their slice)
-  std::vector<ValueId> computed_;                    // shards of gradients that were slices
+  std::map<ValueId, std::vector<ValueId>> slices_;  // by targets
+  std::vector<bool> computed_;                      // shards of gradients that were slices
 };
 
 // Moves a bias that is added to a product, or to the sum of a partial one, into the product.
 class BiasIntoProduct {
  public:
-  explicit BiasIntoProduct(Program& program) : program_(program), ops_(program.ops()) {}
+  explicit BiasIntoProduct(Program& program)
+      : program_(program), moved_to_(program.ops().size()), updates_before_(1) {
+    for (const Op& op : program.ops()) {
+      updates_before_.push_back(updates_before_.back() + (op.def->updates >= 0 ? 1 : 0));
+    }
+    moved_.resize(program.ops().size());
+  }
 
   void Run() {
-    for (size_t i = 0; i < ops_.size(); ++i) {
-      if (ops_[i].Is(kAddBias) && Move(i)) i = 0;
+    const std::vector<Op>& ops = program_.ops();
+    for (size_t i = 0; i < ops.size(); ++i) {
+      if (ops[i].Is(kAddBias)) Move(i);
     }
-    program_.ReplaceOps(std::move(ops_));
+    std::vector<Op> result;
+    for (size_t i = 0; i < ops.size(); ++i) {
+      if (!moved_to_[i].empty()) {
+        std::move(moved_to_[i].begin(), moved_to_[i].end(), std::back_inserter(result));
+      } else if (!moved_[i]) {
+        result.push_back(ops[i]);
+      }
+    }
+    program_.ReplaceOps(std::move(result));
   }
 
  private:
@@ -136,11 +146,9 @@ class BiasIntoProduct {
   // what it reads is then still there at the reader's place.
   std::optional<size_t> OnlyRead(ValueId id, size_t reader) const {
     if (program_.UsesOf(id) != 1) return std::nullopt;
-    for (size_t i = reader; i-- > 0;) {
-      if (ops_[i].def->updates >= 0) return std::nullopt;
-      if (ops_[i].outputs[0] == id) return i;
-    }
-    return std::nullopt;
+    const auto writer = static_cast<size_t>(program_.DefinitionOf(id));
+    if (updates_before_[writer] != updates_before_[reader]) return std::nullopt;
+    return writer;
   }
 
   static bool IsBareProduct(const Op& op) { return op.Is(kMatMul) && op.inputs.size() == 2; }
@@ -153,54 +161,52 @@ class BiasIntoProduct {
     product.inputs.push_back(bias);
   }
 
-  bool Move(size_t add) {
-    const std::optional<size_t> writer = OnlyRead(ops_[add].inputs[0], add);
-    if (!writer) return false;
-    if (IsBareProduct(ops_[*writer])) {
-      Op product = ops_[*writer];
-      AddBiasOperand(product, ops_[add].inputs[1]);
-      product.outputs = ops_[add].outputs;
-      ops_[add] = std::move(product);
-      ops_.erase(At(*writer));
-      return true;
-    }
-    return MoveBehindSum(*writer, add);
+  void Move(size_t add) {
+    const std::vector<Op>& ops = program_.ops();
+    const std::optional<size_t> writer = OnlyRead(ops[add].inputs[0], add);
+    if (!writer) return;
+    if (!IsBareProduct(ops[*writer])) return MoveBehindSum(*writer, add);
+    Op product = ops[*writer];
+    AddBiasOperand(product, ops[add].inputs[1]);
+    product.outputs = ops[add].outputs;
+    moved_[*writer] = true;
+    moved_to_[add] = {std::move(product)};
   }
 
   // One rank adds the bias to its part of the sum.
-  bool MoveBehindSum(size_t sum, size_t add) {
-    if (!ops_[sum].Is(kRedistribute)) return false;
-    const Placements from = program_.value(ops_[sum].inputs[0]).placements;
-    const Placements to = program_.value(ops_[sum].outputs[0]).placements;
-    const std::optional<size_t> product = OnlyRead(ops_[sum].inputs[0], sum);
-    if (!product || !IsBareProduct(ops_[*product])) return false;
-    Value bias = program_.value(ops_[add].inputs[1]);
+  void MoveBehindSum(size_t sum, size_t add) {
+    const std::vector<Op>& ops = program_.ops();
+    if (!ops[sum].Is(kRedistribute)) return;
+    const Placements from = program_.value(ops[sum].inputs[0]).placements;
+    const Placements to = program_.value(ops[sum].outputs[0]).placements;
+    const std::optional<size_t> product = OnlyRead(ops[sum].inputs[0], sum);
+    if (!product || !IsBareProduct(ops[*product])) return;
+    Value bias = program_.value(ops[add].inputs[1]);
     bias.name = program_.FreeName(bias.name + ".once");
     for (Axis axis : kAllAxes) {
       if (from[axis] == to[axis]) continue;
-      if (!IsPartial(from[axis]) || !IsReplicate(to[axis])) return false;
+      if (!IsPartial(from[axis]) || !IsReplicate(to[axis])) return;
       bias.placements[axis] = Partial();
     }
     Op once;
     once.def = &kRedistribute;
-    once.phase = ops_[*product].phase;
-    once.inputs = {ops_[add].inputs[1]};
+    once.phase = ops[*product].phase;
+    once.inputs = {ops[add].inputs[1]};
     once.outputs = {program_.AddValue(std::move(bias))};
-    Op with_bias = ops_[*product];
+    Op with_bias = ops[*product];
     AddBiasOperand(with_bias, once.outputs[0]);
-    ops_[sum].outputs = ops_[add].outputs;
+    Op whole = ops[sum];
+    whole.outputs = ops[add].outputs;
+    moved_[sum] = moved_[*product] = true;
     // In the addition's place, where its bias is known to be written.
-    const std::vector<Op> moved = {once, with_bias, ops_[sum]};
-    ops_.insert(ops_.erase(At(add)), moved.begin(), moved.end());
-    ops_.erase(At(sum));
-    ops_.erase(At(*product));
-    return true;
+    moved_to_[add] = {std::move(once), std::move(with_bias), std::move(whole)};
   }
 
-  std::vector<Op>::iterator At(size_t i) { return ops_.begin() + static_cast<std::ptrdiff_t>(i); }
-
   Program& program_;
-  std::vector<Op> ops_;
+  // By op: what takes its place, and whether it is left out.
+  std::vector<std::vector<Op>> moved_to_;
+  std::vector<bool> moved_;
+  std::vector<int> updates_before_;  // by op: updates among those before it
 };
 
 // Gradients are synchronised while the backward pass still runs.
@@ -215,6 +221,53 @@ bool Communicates(const Program& program, const Op& op, const Mesh& mesh) {
   });
 }
 
+// By op: those that may run only after it. An update comes after every read of the parameter.
+std::vector<std::vector<int>> OpsBehind(const Program& program) {
+  const std::vector<Op>& ops = program.ops();
+  std::vector<std::vector<int>> behind(ops.size());
+  for (size_t i = 0; i < ops.size(); ++i) {
+    const int op = static_cast<int>(i);
+    for (ValueId id : ops[i].inputs) behind[program.DefinitionOf(id)].push_back(op);
+    if (ops[i].def->updates < 0) continue;
+    for (ValueId id : program.SharersOf(ops[i].inputs[ops[i].def->updates])) {
+      for (int reader : program.ReadersOf(id)) {
+        if (reader != op) behind[reader].push_back(op);
+      }
+    }
+  }
+  return behind;
+}
+
+// Forward, backward, optimizer; within each the most urgent first, products before the rest, then
+// program order.
+std::vector<Op> InOrderOfUrgency(const Program& program, const std::vector<int64_t>& urgency) {
+  const std::vector<Op>& ops = program.ops();
+  const std::vector<std::vector<int>> behind = OpsBehind(program);
+  std::vector<int> awaited(ops.size());
+  for (const std::vector<int>& others : behind) {
+    for (int op : others) ++awaited[op];
+  }
+  using Key = std::tuple<int, int64_t, bool, int>;
+  std::priority_queue<Key, std::vector<Key>, std::greater<>> ready;
+  const auto make_ready = [&](int op) {
+    ready.emplace(Stage(ops[op].phase), -urgency[op], !ops[op].Is(kMatMul), op);
+  };
+  for (size_t i = 0; i < ops.size(); ++i) {
+    if (awaited[i] == 0) make_ready(static_cast<int>(i));
+  }
+  std::vector<Op> ordered;
+  while (!ready.empty()) {
+    const int op = std::get<3>(ready.top());
+    ready.pop();
+    ordered.push_back(ops[op]);
+    for (int other : behind[op]) {
+      if (--awaited[other] == 0) make_ready(other);
+    }
+  }
+  CHECK_EQ(ordered.size(), ops.size()) << "the program has a cycle";
+  return ordered;
+}
+
 }  // namespace
 
 void ComputeLossOnShards(Program& program) {
@@ -223,19 +276,21 @@ void ComputeLossOnShards(Program& program) {
 
 void FuseLossAndGradient(Program& program) {
   std::vector<Op> ops = program.ops();
+  std::vector<bool> fused(ops.size());
   for (size_t i = 0; i < ops.size(); ++i) {
     if (!ops[i].Is(kMseLoss)) continue;
-    for (size_t j = i + 1; j < ops.size(); ++j) {
-      if (!ops[j].Is(kMseGrad) || ops[j].inputs != ops[i].inputs ||
-          ops[j].attributes != ops[i].attributes) {
-        continue;
-      }
-      ops[i].def = &kMseLossGrad;
-      ops[i].outputs.push_back(ops[j].outputs[0]);
-      ops.erase(ops.begin() + static_cast<std::ptrdiff_t>(j));
-      break;
-    }
+    const std::vector<int>& readers = program.ReadersOf(ops[i].inputs[0]);
+    const auto gradient = std::find_if(readers.begin(), readers.end(), [&](int j) {
+      return static_cast<size_t>(j) > i && !fused[j] && ops[j].Is(kMseGrad) &&
+             ops[j].inputs == ops[i].inputs && ops[j].attributes == ops[i].attributes;
+    });
+    if (gradient == readers.end()) continue;
+    ops[i].def = &kMseLossGrad;
+    ops[i].outputs.push_back(ops[*gradient].outputs[0]);
+    fused[*gradient] = true;
   }
+  size_t next = 0;
+  std::erase_if(ops, [&](const Op&) { return fused[next++]; });
   program.ReplaceOps(std::move(ops));
 }
 
@@ -262,10 +317,6 @@ void DropDeadOps(Program& program) {
 void StartCommunicationEarly(Program& program, const Mesh& mesh) {
   const std::vector<Op>& ops = program.ops();
   const size_t n = ops.size();
-  std::vector<int> writer(program.values().size(), -1);
-  for (size_t i = 0; i < n; ++i) {
-    for (ValueId id : ops[i].outputs) writer[id] = static_cast<int>(i);
-  }
   // urgency[i]: elements that redistributes right behind op i move (an op's own, for a
   // redistribute). Only direct consumers count: what is further away has its own producers.
   std::vector<int64_t> urgency(n);
@@ -273,39 +324,11 @@ void StartCommunicationEarly(Program& program, const Mesh& mesh) {
     if (!Communicates(program, ops[i], mesh)) continue;
     const int64_t moved = NumElements(program.value(ops[i].inputs[0]).shape);
     urgency[i] = std::max(urgency[i], moved);
-    const int producer = writer[ops[i].inputs[0]];
+    const int producer = program.DefinitionOf(ops[i].inputs[0]);
     urgency[producer] = std::max(urgency[producer], moved);
   }
   if (std::all_of(urgency.begin(), urgency.end(), [](int64_t u) { return u == 0; })) return;
-  std::vector<bool> done(n);
-  std::vector<Op> ordered;
-  const auto ready = [&](size_t i) {
-    if (ops[i].def->updates >= 0) {  // after every read of the parameter
-      for (ValueId id : program.SharersOf(ops[i].inputs[ops[i].def->updates])) {
-        for (size_t j = 0; j < n; ++j) {
-          if (j != i && !done[j] && Reads(ops[j], id)) return false;
-        }
-      }
-    }
-    return std::all_of(ops[i].inputs.begin(), ops[i].inputs.end(),
-                       [&](ValueId id) { return done[writer[id]]; });
-  };
-  while (ordered.size() < n) {
-    size_t best = n;
-    for (size_t i = 0; i < n; ++i) {
-      if (done[i] || !ready(i)) continue;
-      // Forward, backward, optimizer; within each the most urgent first, products before the
-      // rest, then program order.
-      const auto key = [&](size_t op) {
-        return std::tuple(Stage(ops[op].phase), -urgency[op], !ops[op].Is(kMatMul));
-      };
-      if (best == n || key(i) < key(best)) best = i;
-    }
-    CHECK_LT(best, n) << "the program has a cycle";
-    done[best] = true;
-    ordered.push_back(ops[best]);
-  }
-  program.ReplaceOps(std::move(ordered));
+  program.ReplaceOps(InOrderOfUrgency(program, urgency));
 }
 
 void Optimize(Program& program, const Mesh& mesh) {

@@ -23,84 +23,11 @@ std::string_view Name(Phase phase) {
   LOG(FATAL) << "no such phase: " << static_cast<int>(phase);
 }
 
-ValueId Program::AddValue(Value value) {
-  values_.push_back(std::move(value));
-  return static_cast<ValueId>(values_.size()) - 1;
-}
-
-int Program::DefinitionOf(ValueId id) const {
-  const auto writes = [&](int op) {
-    if (op < 0 || op >= static_cast<int>(ops_.size())) return false;
-    const auto& outputs = ops_[op].outputs;
-    return std::find(outputs.begin(), outputs.end(), id) != outputs.end();
-  };
-  if (static_cast<size_t>(id) < definitions_.size() && writes(definitions_[id])) {
-    return definitions_[id];
-  }
-  definitions_.assign(values_.size(), -1);
-  for (size_t i = ops_.size(); i-- > 0;) {
-    for (ValueId out : ops_[i].outputs) {
-      if (out >= 0 && static_cast<size_t>(out) < definitions_.size()) {
-        definitions_[out] = static_cast<int>(i);
-      }
-    }
-  }
-  CHECK(writes(definitions_.at(id)))
-      << "no op writes value " << id << " (" << value(id).name << ")";
-  return definitions_[id];
-}
-
-int Program::UpdateOf(ValueId id) const {
-  for (size_t i = 0; i < ops_.size(); ++i) {
-    const int updates = ops_[i].def->updates;
-    if (updates >= 0 && ops_[i].inputs[updates] == id) return static_cast<int>(i);
-  }
-  return -1;
-}
-
-int Program::UsesOf(ValueId id) const {
-  int uses = static_cast<int>(std::count(results_.begin(), results_.end(), id));
-  for (const Op& op : ops_) {
-    uses += static_cast<int>(std::count(op.inputs.begin(), op.inputs.end(), id));
-  }
-  return uses;
-}
-
-std::vector<ValueId> Program::SharersOf(ValueId id) const {
-  std::vector<ValueId> sharers = {id};
-  for (const Op& op : ops_) {
-    if (!op.Is(kRedistribute)) continue;
-    const bool shares = std::find(sharers.begin(), sharers.end(), op.inputs[0]) != sharers.end();
-    if (shares) sharers.push_back(op.outputs[0]);
-  }
-  return sharers;
-}
-
 bool Program::IsSumTree(ValueId id) const {
   const Placements placements = value(id).placements;
   return sum_order_ == SumOrder::kInvariant && !ops_[DefinitionOf(id)].def->blocked.name.empty() &&
          std::any_of(kAllAxes.begin(), kAllAxes.end(),
                      [&](Axis axis) { return IsPartial(placements[axis]); });
-}
-
-std::string Program::FreeName(const std::string& name) const {
-  const auto taken = [&](const std::string& candidate) {
-    return std::any_of(values_.begin(), values_.end(),
-                       [&](const Value& value) { return value.name == candidate; });
-  };
-  if (!taken(name)) return name;
-  int number = 2;
-  while (taken(name + "." + std::to_string(number))) ++number;
-  return name + "." + std::to_string(number);
-}
-
-StatusOr<ValueId> Program::Find(std::string_view name) const {
-  for (const Op& op : ops_) {
-    for (ValueId id : op.outputs) {
-      if (value(id).name == name) return id;
-    }
-  }
-  return NotFound("the program has no value named '" + std::string(name) + "'");
 }
 
 namespace {

@@ -15,6 +15,7 @@
 
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "tp/core/dtype.h"
@@ -68,24 +69,33 @@ class Program {
 
   ValueId AddValue(Value value);
   // Takes the last value away again, which no op has yet.
-  void DropLastValue() { values_.pop_back(); }
-  void AddOp(Op op) { ops_.push_back(std::move(op)); }
-  void AddResult(ValueId id) { results_.push_back(id); }
+  void DropLastValue();
+  void AddOp(Op op);
+  void AddResult(ValueId id);
+  void Rename(ValueId id, std::string name);
 
-  // For passes, which put a new list of ops (over the same values) in place of the old one.
-  void ReplaceOps(std::vector<Op> ops) { ops_ = std::move(ops); }
-  // For passes and for tests that plant a bug.
-  Value& mutable_value(ValueId id) { return values_.at(id); }
-  std::vector<Op>& mutable_ops() { return ops_; }
+  // For passes, which put a new list of ops (over the same values) in place of the old one, or find
+  // that a value may lie otherwise.
+  void ReplaceOps(std::vector<Op> ops);
+  void SetPlacement(ValueId id, Axis axis, Placement placement) {
+    values_.at(id).placements[axis] = placement;
+  }
+  // For tests that plant a bug. What they return is not to be changed any more once one of the
+  // questions below was asked.
+  Value& mutable_value(ValueId id);
+  std::vector<Op>& mutable_ops();
 
   // The op that writes `id`, as an index into ops(); CHECKs that there is one.
   int DefinitionOf(ValueId id) const;
   // The op that updates parameter `id` in place, or -1.
   int UpdateOf(ValueId id) const;
+  // The ops that read `id`, in order, as indices into ops(); one that reads it twice comes twice.
+  const std::vector<int>& ReadersOf(ValueId id) const { return index().readers.at(id); }
   // How many inputs of ops, and results, are `id`.
   int UsesOf(ValueId id) const;
-  // `id` and what redistributes made of it, directly or not: these may lie in the same memory, so
-  // an update of one may change the others.
+  bool IsResult(ValueId id) const { return index().results.at(id) > 0; }
+  // `id` and what redistributes made of it, directly or not, in the order in which they are
+  // written: these may lie in the same memory, so an update of one may change the others.
   std::vector<ValueId> SharersOf(ValueId id) const;
   // Whether a rank holds `id`, Partial on an axis, as the nodes of a tree of sums, one for each
   // that LargestNodes (tp/core/sum_order.h) gives: products and sums of rows in the invariant
@@ -98,12 +108,31 @@ class Program {
   StatusOr<ValueId> Find(std::string_view name) const;
 
  private:
+  // What is asked for by value or name, kept up as the program grows.
+  struct Index {
+    // By value.
+    std::vector<int> definition;  // or -1
+    std::vector<int> update;      // or -1
+    std::vector<std::vector<int>> readers;
+    std::vector<int> results;  // how many results it is
+    std::unordered_map<std::string, std::vector<ValueId>> named;
+    // By name: numbers from 2 below this one are taken behind it.
+    std::unordered_map<std::string, int> free_number;
+  };
+
+  const Index& index() const;
+  void MakeIndex() const;
+  void IndexValue(ValueId id) const;
+  void IndexOp(int op) const;
+  void IndexResult(ValueId id) const;
+  void ForgetName(ValueId id);
+
   std::vector<Value> values_;
   std::vector<Op> ops_;
   std::vector<ValueId> results_;
   SumOrder sum_order_ = SumOrder::kFast;
-  // By value: the op that wrote it when it was last asked for; ops may have changed since.
-  mutable std::vector<int> definitions_;
+  mutable Index index_;
+  mutable bool handed_out_ = false;  // values or ops, which may have changed since
 };
 
 // Checks the whole program: every value has a name of its own, is written exactly once and before

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <functional>
+#include <queue>
 #include <string>
+#include <utility>
 
 #include "tp/program/typing.h"
 
@@ -78,28 +80,57 @@ class LayoutChoice {
   }
 
   // Lets what keeps the order keep the order of what was chosen: such an op then runs through all
-  // its operands in one direction.
+  // its operands in one direction. As if going through all ops again and again until nothing
+  // changes, but an op is looked at again only where a matrix of it was chosen meanwhile.
   void SpreadOrders() {
-    for (bool changed = true; changed;) {
-      changed = false;
-      for (const Op& op : program_.ops()) {
-        if (KeepsOrder(op) && SpreadOver(op)) changed = true;
+    const std::vector<std::vector<int>> users = UsersOfMatrices();
+    using Visit = std::pair<int, int>;  // which time through, op
+    std::priority_queue<Visit, std::vector<Visit>, std::greater<>> visits;
+    for (size_t id = 0; id < users.size(); ++id) {
+      if (!chosen_[id]) continue;
+      for (int op : users[id]) visits.emplace(0, op);
+    }
+    while (!visits.empty()) {
+      const auto [time, op] = visits.top();
+      visits.pop();
+      for (ValueId id : SpreadOver(program_.ops()[op])) {
+        for (int user : users[id]) {
+          if (user != op) visits.emplace(user > op ? time : time + 1, user);
+        }
       }
     }
   }
 
-  bool SpreadOver(const Op& op) {
+  // By value: the ops that keep its order.
+  std::vector<std::vector<int>> UsersOfMatrices() const {
+    std::vector<std::vector<int>> users(program_.values().size());
+    for (size_t i = 0; i < program_.ops().size(); ++i) {
+      const Op& op = program_.ops()[i];
+      if (!KeepsOrder(op)) continue;
+      for (ValueId id : MatricesOf(op)) users[id].push_back(static_cast<int>(i));
+    }
+    return users;
+  }
+
+  std::vector<ValueId> MatricesOf(const Op& op) const {
     std::vector<ValueId> matrices = op.inputs;
     matrices.insert(matrices.end(), op.outputs.begin(), op.outputs.end());
     std::erase_if(matrices, [&](ValueId id) { return program_.value(id).shape.size() != 2; });
+    return matrices;
+  }
+
+  // Returns what was chosen now.
+  std::vector<ValueId> SpreadOver(const Op& op) {
+    const std::vector<ValueId> matrices = MatricesOf(op);
     const auto known =
         std::find_if(matrices.begin(), matrices.end(), [&](ValueId id) { return chosen_[id]; });
-    if (known == matrices.end()) return false;
-    bool changed = false;
+    std::vector<ValueId> changed;
+    if (known == matrices.end()) return changed;
     for (ValueId id : matrices) {
       if (chosen_[id]) continue;
       layout_.orders[id] = layout_.orders[*known];
-      chosen_[id] = changed = true;
+      chosen_[id] = true;
+      changed.push_back(id);
     }
     return changed;
   }

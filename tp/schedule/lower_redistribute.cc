@@ -22,13 +22,12 @@ Placement To(const ScheduleDraft& draft, const Op& op, Axis axis) {
 
 // Whether nothing but products read `id`, and those as their bias.
 bool IsOnlyBias(const Program& program, ValueId id) {
-  const auto& results = program.results();
-  return std::find(results.begin(), results.end(), id) == results.end() &&
-         std::all_of(program.ops().begin(), program.ops().end(), [&](const Op& op) {
-           const auto use = std::find(op.inputs.begin(), op.inputs.end(), id);
-           return use == op.inputs.end() ||
-                  (op.def->action() == Action::kGemm && use - op.inputs.begin() == 2);
-         });
+  const std::vector<int>& readers = program.ReadersOf(id);
+  return !program.IsResult(id) && std::all_of(readers.begin(), readers.end(), [&](int reader) {
+    const Op& op = program.ops()[reader];
+    const auto use = std::find(op.inputs.begin(), op.inputs.end(), id);
+    return op.def->action() == Action::kGemm && use - op.inputs.begin() == 2;
+  });
 }
 
 void LowerToPartial(const Op& op, ScheduleDraft& draft, Axis axis) {

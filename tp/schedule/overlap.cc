@@ -4,6 +4,7 @@
 #include <bit>
 #include <map>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "tp/core/shard_geometry.h"
@@ -60,7 +61,7 @@ class SumCutter {
       } else if (const View* sum = CutSumReadBy(op)) {
         // A sum that is read by an op of the same rows; `i` moves on where a product goes along.
         if (CutReaders(i, *sum)) ++i;
-      } else if (!IsCutSum(i)) {
+      } else if (!cut_sums_.contains(i)) {
         ops_.push_back(op);
       }
     }
@@ -80,7 +81,10 @@ class SumCutter {
     for (size_t j = i; j-- > 0;) {
       const ScheduledOp& op = schedule_.ops[j];
       if (!Touches(op, sum.send)) continue;
-      if (op.action == Action::kGemm && op.writes[0] == sum.send) sum_of_[j] = i;
+      if (op.action == Action::kGemm && op.writes[0] == sum.send) {
+        sum_of_[j] = i;
+        cut_sums_.insert(i);
+      }
       return;
     }
   }
@@ -91,11 +95,6 @@ class SumCutter {
 
   int PartsOf(const View& sum) const {
     return static_cast<int>(std::min({BytesOf(sum) / part_bytes_, sum.rows, int64_t{kMostParts}}));
-  }
-
-  bool IsCutSum(size_t i) const {
-    return std::any_of(sum_of_.begin(), sum_of_.end(),
-                       [&](const auto& pair) { return pair.second == i; });
   }
 
   void CutProduct(const ScheduledOp& product, const ScheduledOp& sum) {
@@ -109,7 +108,7 @@ class SumCutter {
       one.call.counts = {one.send.size()};
       ops_.push_back(std::move(one));
     }
-    cut_.push_back(sum.send);
+    cut_[sum.send.buffer].push_back(sum.send);
   }
 
   static ScheduledOp RowsOfProduct(const ScheduledOp& product, const RowParts& parts, int part) {
@@ -123,8 +122,10 @@ class SumCutter {
   const View* CutSumReadBy(const ScheduledOp& op) const {
     if (!op.by_rows) return nullptr;
     for (const View& operand : op.reads) {
-      const auto found = std::find(cut_.begin(), cut_.end(), operand);
-      if (found != cut_.end()) return &*found;
+      const auto cut = cut_.find(operand.buffer);
+      if (cut == cut_.end()) continue;
+      const auto found = std::find(cut->second.begin(), cut->second.end(), operand);
+      if (found != cut->second.end()) return &*found;
     }
     return nullptr;
   }
@@ -181,8 +182,9 @@ class SumCutter {
 
   Schedule& schedule_;
   const int64_t part_bytes_;
-  std::map<size_t, size_t> sum_of_;  // product's op -> its sum's
-  std::vector<View> cut_;            // sums that were cut
+  std::map<size_t, size_t> sum_of_;            // product's op -> its sum's
+  std::set<size_t> cut_sums_;                  // the ops that are the sums of these
+  std::map<BufferId, std::vector<View>> cut_;  // sums that were cut
   std::vector<ScheduledOp> ops_;
   std::vector<ScheduledOp> last_;  // what goes behind all others
 };
