@@ -6,6 +6,8 @@
 
 #include <set>
 
+#include "tests/schedule/pairwise_hazards.h"
+
 namespace tp {
 namespace {
 
@@ -211,6 +213,48 @@ RC_GTEST_PROP(CheckHazards, FindsARaceExactlyWhereThereIsOne, ()) {
   }
   RC_CLASSIFY(race);
   RC_ASSERT(CheckHazards(schedule).ok() == !race);
+}
+
+// Many ops on two buffers, with some waits already there.
+Schedule DrawLongSchedule() {
+  std::vector<ScheduledOp> ops;
+  const int count = *rc::gen::inRange(1, 30);
+  for (int i = 0; i < count; ++i) {
+    const auto stream = *rc::gen::element(Stream::kCompute, Stream::kCommunication);
+    const auto draw = [] {
+      std::vector<View> views;
+      for (int k = *rc::gen::inRange(0, 3); k > 0; --k) {
+        views.push_back(DrawRectangle(kY));
+        views.back().buffer = *rc::gen::inRange(0, 2);
+      }
+      return views;
+    };
+    ops.push_back(Touch(stream, draw(), draw(), ""));
+    if (i > 0 && *rc::gen::inRange(0, 4) == 0) ops.back().waits = {*rc::gen::inRange(0, i)};
+  }
+  return WithOps(std::move(ops));
+}
+
+RC_GTEST_PROP(OrderConflicts, AddsTheWaitsThatTheDefinitionAdds, ()) {
+  Schedule schedule = DrawLongSchedule();
+  Schedule pairwise = schedule;
+  OrderConflicts(schedule);
+  OrderConflictsPairwise(pairwise);
+  for (size_t i = 0; i < schedule.ops.size(); ++i) {
+    RC_ASSERT(schedule.ops[i].waits == pairwise.ops[i].waits);
+  }
+}
+
+RC_GTEST_PROP(CheckHazards, SaysWhatTheDefinitionSays, ()) {
+  Schedule schedule = DrawLongSchedule();
+  RC_ASSERT(CheckHazards(schedule).ToString() == CheckHazardsPairwise(schedule).ToString());
+  OrderConflicts(schedule);
+  // Without one of the waits that it has.
+  ScheduledOp& op = schedule.ops[*rc::gen::inRange<size_t>(0, schedule.ops.size())];
+  if (!op.waits.empty()) op.waits.pop_back();
+  const Status status = CheckHazards(schedule);
+  RC_CLASSIFY(status.ok());
+  RC_ASSERT(status.ToString() == CheckHazardsPairwise(schedule).ToString());
 }
 
 }  // namespace

@@ -16,15 +16,6 @@ namespace {
 
 constexpr double kPoison = std::numeric_limits<double>::quiet_NaN();
 
-std::vector<Schedule> LowerAll(const Program& program, const Mesh& mesh,
-                               const LowerOptions& options) {
-  std::vector<Schedule> schedules;
-  for (int rank = 0; rank < mesh.world(); ++rank) {
-    schedules.push_back(Lower(program, mesh, rank, options).value());
-  }
-  return schedules;
-}
-
 // The terms of a node, counted from the first that the rank holds.
 std::pair<int64_t, int64_t> TermsOf(const BlockedSum& sum, size_t node) {
   const ShardGeometry blocks(sum.terms, kSumBlocks);
@@ -106,7 +97,7 @@ std::vector<double> ReceivedBy(size_t me, const CollectiveCall& call,
 }  // namespace
 
 Interpreter::Interpreter(const Program& program, const Mesh& mesh, const LowerOptions& options)
-    : Interpreter(LowerAll(program, mesh, options), mesh) {}
+    : Interpreter(LowerAll(program, mesh, options).value(), mesh) {}
 
 Interpreter::Interpreter(std::vector<Schedule> schedules, const Mesh& mesh)
     : mesh_(mesh), schedules_(std::move(schedules)) {

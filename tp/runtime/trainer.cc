@@ -291,11 +291,9 @@ StatusOr<std::vector<TrainResult>> TrainInTurns(Backend& backend, const Mesh& me
   for (const Program& program : programs) {
     TP_RETURN_IF_ERROR(CheckRequest(program, sources, options));
     TP_RETURN_IF_ERROR(backend.Check(mesh.world(), program.values()[0].dtype));
-    schedules.emplace_back();
-    for (int rank = 0; rank < mesh.world(); ++rank) {
-      TP_ASSIGN_OR_RETURN(Schedule schedule, Lower(program, mesh, rank, backend.HowToLower()));
-      schedules.back().push_back(std::move(schedule));
-    }
+    TP_ASSIGN_OR_RETURN(std::vector<Schedule> of_ranks,
+                        LowerAll(program, mesh, backend.HowToLower()));
+    schedules.push_back(std::move(of_ranks));
   }
   StopLine line;
   std::vector<std::vector<std::string>> blobs;  // by program; rank 0's body alone writes it

@@ -6,11 +6,11 @@
 
 namespace tp {
 
-ScheduleDraft::ScheduleDraft(const Program& program, const Mesh& mesh, int rank)
+ScheduleDraft::ScheduleDraft(const Program& program, const Mesh& mesh, Layout layout, int rank)
     : program_(program),
       mesh_(mesh),
       rank_(rank),
-      layout_(ChooseLayout(program, mesh)),
+      layout_(std::move(layout)),
       views_(program.values().size()) {
   schedule_.rank = rank;
   schedule_.sum_order = program.sum_order();

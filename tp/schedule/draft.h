@@ -21,8 +21,8 @@ namespace tp {
 
 class ScheduleDraft {
  public:
-  // The arguments outlive the draft.
-  ScheduleDraft(const Program& program, const Mesh& mesh, int rank);
+  // `layout` is what ChooseLayout gives. Program and mesh outlive the draft.
+  ScheduleDraft(const Program& program, const Mesh& mesh, Layout layout, int rank);
 
   const Program& program() const { return program_; }
   const Mesh& mesh() const { return mesh_; }

@@ -1,8 +1,13 @@
 #include "tp/schedule/hazards.h"
 
 #include <algorithm>
+#include <array>
+#include <functional>
 #include <optional>
 #include <string>
+#include <vector>
+
+#include "tp/schedule/step_order.h"
 
 namespace tp {
 namespace {
@@ -41,23 +46,69 @@ std::optional<View> Conflict(const ScheduledOp& a, const ScheduledOp& b) {
   return Conflict(b.writes, a.reads);
 }
 
-// before[i][j]: op j has ended when op i begins. Rows are filled in list order.
-using Reach = std::vector<std::vector<bool>>;
+// Who touched which memory, by buffer and stream, in list order.
+class Accesses {
+ public:
+  explicit Accesses(const Schedule& schedule) : schedule_(schedule), of_(schedule.buffers.size()) {}
 
-void Inherit(Reach& before, size_t i, size_t j) {
-  before[i][j] = true;
-  for (size_t k = 0; k < j; ++k) {
-    if (before[j][k]) before[i][k] = true;
+  void Add(int op) {
+    const auto stream = static_cast<size_t>(schedule_.ops[op].stream);
+    for (const View& view : schedule_.ops[op].reads) {
+      of_[view.buffer].reads[stream].push_back({op, &view});
+    }
+    for (const View& view : schedule_.ops[op].writes) {
+      of_[view.buffer].writes[stream].push_back({op, &view});
+    }
   }
+
+  // Calls `found(j)` for ops j of `stream` that conflict with op `op`, the latest first in each
+  // list, as long as it says so and j has not ended when `op` begins.
+  template <typename Found>
+  void ForEachConflict(int op, size_t stream, const StepOrder& order, const Found& found) const {
+    const auto search = [&](const View& view, const std::vector<Access>& accesses) {
+      for (auto access = accesses.rbegin(); access != accesses.rend(); ++access) {
+        if (order.IsBefore(access->op, op)) return;
+        if (Overlap(view, *access->view) && !found(access->op)) return;
+      }
+    };
+    for (const View& view : schedule_.ops[op].writes) {
+      search(view, of_[view.buffer].reads[stream]);
+      search(view, of_[view.buffer].writes[stream]);
+    }
+    for (const View& view : schedule_.ops[op].reads) {
+      search(view, of_[view.buffer].writes[stream]);
+    }
+  }
+
+ private:
+  struct Access {
+    int op;
+    const View* view;
+  };
+  struct OfBuffer {
+    std::array<std::vector<Access>, kNumStreams> reads, writes;
+  };
+
+  const Schedule& schedule_;
+  std::vector<OfBuffer> of_;
+};
+
+std::string Describe(const Schedule& schedule, int op) {
+  const ScheduledOp& described = schedule.ops[op];
+  return "op " + std::to_string(op) + " (" + std::string(Name(described.action)) + " '" +
+         described.name + "' on " + std::string(Name(described.stream)) + ")";
 }
 
-void InheritStreamAndWaits(const Schedule& schedule, Reach& before, size_t i) {
-  for (size_t j = i; j-- > 0;) {
-    if (schedule.ops[j].stream != schedule.ops[i].stream) continue;
-    Inherit(before, i, j);
-    break;
-  }
-  for (int wait : schedule.ops[i].waits) Inherit(before, i, static_cast<size_t>(wait));
+std::string RaceOnRank(const Schedule& schedule) {
+  return "race on rank " + std::to_string(schedule.rank) + ": ";
+}
+
+Status Race(const Schedule& schedule, int first, int second) {
+  const View view = Conflict(schedule.ops[first], schedule.ops[second]).value();
+  return InvalidArgument(RaceOnRank(schedule) + Describe(schedule, first) + " and " +
+                         Describe(schedule, second) + " touch buffer '" +
+                         schedule.buffers[view.buffer].name +
+                         "', one of them writing, and no wait orders them");
 }
 
 }  // namespace
@@ -78,44 +129,51 @@ bool Overlap(const View& a, const View& b) {
 }
 
 void OrderConflicts(Schedule& schedule) {
-  const size_t n = schedule.ops.size();
-  Reach before(n, std::vector<bool>(n));
-  for (size_t i = 0; i < n; ++i) {
-    InheritStreamAndWaits(schedule, before, i);
-    for (size_t j = i; j-- > 0;) {  // the latest first: it implies the most
-      if (before[i][j] || !Conflict(schedule.ops[j], schedule.ops[i])) continue;
-      schedule.ops[i].waits.push_back(static_cast<int>(j));
-      Inherit(before, i, j);
+  StepOrder order(schedule);
+  Accesses accesses(schedule);
+  for (int i = 0; i < static_cast<int>(schedule.ops.size()); ++i) {
+    order.Add();
+    // Of each stream the latest conflicting op, which implies the others; the latest of these
+    // first, since it may imply some of them.
+    std::vector<int> latest;
+    for (size_t stream = 0; stream < kNumStreams; ++stream) {
+      int last = -1;
+      accesses.ForEachConflict(i, stream, order, [&](int j) {
+        last = std::max(last, j);
+        return false;
+      });
+      if (last >= 0) latest.push_back(last);
     }
+    std::sort(latest.begin(), latest.end(), std::greater<>());
+    for (int j : latest) {
+      if (order.IsBefore(j, i)) continue;
+      schedule.ops[i].waits.push_back(j);
+      order.AddWait(j);
+    }
+    accesses.Add(i);
   }
 }
 
 Status CheckHazards(const Schedule& schedule) {
-  const size_t n = schedule.ops.size();
-  Reach before(n, std::vector<bool>(n));
-  for (size_t i = 0; i < n; ++i) {
+  StepOrder order(schedule);
+  Accesses accesses(schedule);
+  const int n = static_cast<int>(schedule.ops.size());
+  for (int i = 0; i < n; ++i) {
     for (int wait : schedule.ops[i].waits) {
-      if (wait < 0 || static_cast<size_t>(wait) >= i) {
-        return InvalidArgument("op " + std::to_string(i) + " (" + schedule.ops[i].name +
-                               ") waits for op " + std::to_string(wait) +
-                               ", which is not before it");
-      }
+      if (wait >= 0 && wait < i) continue;
+      return InvalidArgument("op " + std::to_string(i) + " (" + schedule.ops[i].name +
+                             ") waits for op " + std::to_string(wait) + ", which is not before it");
     }
-    InheritStreamAndWaits(schedule, before, i);
-    for (size_t j = 0; j < i; ++j) {
-      if (before[i][j]) continue;
-      const std::optional<View> view = Conflict(schedule.ops[j], schedule.ops[i]);
-      if (!view) continue;
-      const auto describe = [&](size_t k) {
-        const ScheduledOp& op = schedule.ops[k];
-        return "op " + std::to_string(k) + " (" + std::string(Name(op.action)) + " '" + op.name +
-               "' on " + std::string(Name(op.stream)) + ")";
-      };
-      return InvalidArgument("race on rank " + std::to_string(schedule.rank) + ": " + describe(j) +
-                             " and " + describe(i) + " touch buffer '" +
-                             schedule.buffers[view->buffer].name +
-                             "', one of them writing, and no wait orders them");
+    order.Add();
+    int first = n;
+    for (size_t stream = 0; stream < kNumStreams; ++stream) {
+      accesses.ForEachConflict(i, stream, order, [&](int j) {
+        first = std::min(first, j);
+        return true;
+      });
     }
+    if (first < n) return Race(schedule, first, i);
+    accesses.Add(i);
   }
   return OkStatus();
 }

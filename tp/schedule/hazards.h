@@ -1,8 +1,7 @@
 // Data races in a Schedule: found before anything runs.
 //
 // Two ops conflict if they touch the same memory and at least one writes it. A Schedule is sound if
-// one of any two conflicting ops is ordered before the other, by their stream or by a chain of
-// waits (happens-before; Lamport, "Time, Clocks, and the Ordering of Events", CACM 1978).
+// one of any two conflicting ops is before the other (step_order.h).
 #pragma once
 
 #include "tp/core/status.h"

@@ -11,6 +11,7 @@
 #include "tp/program/typing.h"
 #include "tp/schedule/draft.h"
 #include "tp/schedule/hazards.h"
+#include "tp/schedule/layout.h"
 #include "tp/schedule/local_part.h"
 #include "tp/schedule/lower_redistribute.h"
 #include "tp/schedule/overlap.h"
@@ -101,9 +102,20 @@ void LowerOp(const Op& op, ScheduleDraft& draft) {
   }
 }
 
-Schedule LowerProgram(const Program& program, const Mesh& mesh, int rank,
+Status CheckProgram(const Program& program, const Mesh& mesh) {
+  TP_RETURN_IF_ERROR(Verify(program));
+  for (Axis axis : kAllAxes) {
+    if (program.sum_order() == SumOrder::kFast || SplitsIntoBlocks(mesh.Size(axis))) continue;
+    return InvalidArgument("the invariant order of sums takes a number of ranks that divides " +
+                           std::to_string(kSumBlocks) + ", such as 1, 2, 3, 4, 6 or 8; " +
+                           std::string(Name(axis)) + " is " + std::to_string(mesh.Size(axis)));
+  }
+  return OkStatus();
+}
+
+Schedule LowerProgram(const Program& program, const Mesh& mesh, const Layout& layout, int rank,
                       const LowerOptions& options) {
-  ScheduleDraft draft(program, mesh, rank);
+  ScheduleDraft draft(program, mesh, layout, rank);
   for (const Op& op : program.ops()) LowerOp(op, draft);
   for (const Op& op : program.ops()) {
     if (op.IsSource()) draft.Bind(op.outputs[0]);
@@ -112,6 +124,8 @@ Schedule LowerProgram(const Program& program, const Mesh& mesh, int rank,
   Schedule schedule = draft.Take();
   if (options.sum_part_bytes > 0) CutSums(schedule, options.sum_part_bytes);
   OrderConflicts(schedule);
+  const Status status = CheckHazards(schedule);
+  CHECK(status.ok()) << "lowering made a race: " << status.ToString();
   return schedule;
 }
 
@@ -119,17 +133,19 @@ Schedule LowerProgram(const Program& program, const Mesh& mesh, int rank,
 
 StatusOr<Schedule> Lower(const Program& program, const Mesh& mesh, int rank,
                          const LowerOptions& options) {
-  TP_RETURN_IF_ERROR(Verify(program));
-  for (Axis axis : kAllAxes) {
-    if (program.sum_order() == SumOrder::kFast || SplitsIntoBlocks(mesh.Size(axis))) continue;
-    return InvalidArgument("the invariant order of sums takes a number of ranks that divides " +
-                           std::to_string(kSumBlocks) + ", such as 1, 2, 3, 4, 6 or 8; " +
-                           std::string(Name(axis)) + " is " + std::to_string(mesh.Size(axis)));
+  TP_RETURN_IF_ERROR(CheckProgram(program, mesh));
+  return LowerProgram(program, mesh, ChooseLayout(program, mesh), rank, options);
+}
+
+StatusOr<std::vector<Schedule>> LowerAll(const Program& program, const Mesh& mesh,
+                                         const LowerOptions& options) {
+  TP_RETURN_IF_ERROR(CheckProgram(program, mesh));
+  const Layout layout = ChooseLayout(program, mesh);
+  std::vector<Schedule> schedules;
+  for (int rank = 0; rank < mesh.world(); ++rank) {
+    schedules.push_back(LowerProgram(program, mesh, layout, rank, options));
   }
-  Schedule schedule = LowerProgram(program, mesh, rank, options);
-  Status status = CheckHazards(schedule);
-  CHECK(status.ok()) << "lowering made a race: " << status.ToString();
-  return schedule;
+  return schedules;
 }
 
 }  // namespace tp

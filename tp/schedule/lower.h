@@ -22,6 +22,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "tp/core/mesh.h"
 #include "tp/core/status.h"
@@ -41,5 +42,9 @@ struct LowerOptions {
 // Verify, or for an invariant sum order over ranks whose number does not divide kSumBlocks.
 StatusOr<Schedule> Lower(const Program& program, const Mesh& mesh, int rank,
                          const LowerOptions& options = {});
+
+// Those of all ranks of the mesh. What they have in common is worked out once.
+StatusOr<std::vector<Schedule>> LowerAll(const Program& program, const Mesh& mesh,
+                                         const LowerOptions& options = {});
 
 }  // namespace tp
