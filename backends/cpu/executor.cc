@@ -16,11 +16,11 @@
 #include "sim/collectives/communicator.h"
 #include "tp/core/clock.h"
 #include "tp/schedule/hazards.h"
+#include "tp/schedule/memory.h"
 
 namespace tp::cpu {
 namespace {
 
-constexpr size_t kAlignment = 4096;  // a page: no two buffers share a cache line, and GEMM likes it
 constexpr size_t kMostReads = 8;
 constexpr uint64_t kStop = ~uint64_t{0};
 
@@ -57,11 +57,13 @@ struct Free {
 };
 using Memory = std::unique_ptr<std::byte[], Free>;
 
-StatusOr<Memory> Allocate(const std::string& name, int64_t bytes) {
-  const size_t rounded = (static_cast<size_t>(bytes) + kAlignment) / kAlignment * kAlignment;
-  Memory memory(static_cast<std::byte*>(std::aligned_alloc(kAlignment, rounded)));
+StatusOr<Memory> Allocate(const std::string& what, int64_t bytes) {
+  if (bytes == 0) return Memory();
+  const int64_t rounded = (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
+  Memory memory(
+      static_cast<std::byte*>(std::aligned_alloc(kArenaAlignment, static_cast<size_t>(rounded))));
   if (memory == nullptr) {
-    return Unavailable("no memory for buffer '" + name + "' of " + std::to_string(bytes) +
+    return Unavailable("no memory for " + what + " of " + std::to_string(bytes) +
                        " bytes; take smaller sizes or more ranks");
   }
   std::memset(memory.get(), 0, rounded);  // also makes the system give the pages now
@@ -75,6 +77,7 @@ class ExecutorState {
   ExecutorState(sim::Fabric& fabric, const Schedule& schedule, sim::Algorithm all_reduce)
       : fabric_(fabric),
         schedule_(schedule),
+        arena_(ArenaOf(schedule)),
         all_reduce_(all_reduce),
         awaited_(schedule.ops.size()),
         ended_(schedule.ops.size()) {
@@ -86,15 +89,12 @@ class ExecutorState {
   }
 
   Status Prepare(int index) {
-    for (const Buffer& buffer : schedule_.buffers) {
-      TP_ASSIGN_OR_RETURN(Memory memory, Allocate(buffer.name, buffer.bytes()));
-      buffers_.push_back(std::move(memory));
-    }
+    TP_ASSIGN_OR_RETURN(memory_, Allocate("a rank's buffers", arena_.bytes));
     for (const ScheduledOp& op : schedule_.ops) {
       if (op.action == Action::kCollective) TP_RETURN_IF_ERROR(PrepareCollective(op, index));
     }
     TP_ASSIGN_OR_RETURN(const int64_t scratch_bytes, FindKernels());
-    TP_ASSIGN_OR_RETURN(scratch_, Allocate("gemm scratch", scratch_bytes));
+    TP_ASSIGN_OR_RETURN(scratch_, Allocate("the kernels' scratch", scratch_bytes));
     return OkStatus();
   }
 
@@ -147,7 +147,7 @@ class ExecutorState {
                              std::to_string(buffer.bytes()) + " bytes, not " +
                              std::to_string(size));
     }
-    return std::span<std::byte>(buffers_[id].get(), size);
+    return std::span<std::byte>(memory_.get() + arena_.offsets[id], size);
   }
 
   sim::Scheduler& scheduler() const { return fabric_.scheduler(); }
@@ -186,7 +186,8 @@ class ExecutorState {
   }
 
   void* AddressOf(const View& view) const {
-    return buffers_[view.buffer].get() + view.offset * SizeOf(schedule_.buffers[view.buffer].dtype);
+    return memory_.get() + arena_.offsets[view.buffer] +
+           view.offset * SizeOf(schedule_.buffers[view.buffer].dtype);
   }
 
   Matrix MatrixOf(const View& view) const {
@@ -251,10 +252,11 @@ class ExecutorState {
 
   sim::Fabric& fabric_;
   const Schedule schedule_;
+  const ArenaLayout arena_;
   const sim::Algorithm all_reduce_;
   std::vector<const Kernel*> kernels_;  // by op; null for collectives
-  std::vector<Memory> buffers_;
-  Memory scratch_;  // of the compute stream
+  Memory memory_;                       // the arena
+  Memory scratch_;                      // of the compute stream
   std::array<std::unique_ptr<sim::Communicator>, kNumAxes> communicators_;
 
   std::array<bool, kNumStreams> used_ = {};

@@ -13,6 +13,7 @@
 #include "tp/passes/passes.h"
 #include "tp/schedule/hazards.h"
 #include "tp/schedule/lower.h"
+#include "tp/schedule/memory.h"
 
 namespace tp {
 namespace {
@@ -47,7 +48,13 @@ void Run(const LowerOptions& options) {
   stages.End("lower, 64 ranks");
   for (const Schedule& schedule : schedules) CHECK(CheckHazards(schedule).ok());
   stages.End("hazards, 64 ranks");
-  fmt::print("{} ops a schedule\n", schedules[0].ops.size());
+  const double bound = static_cast<double>(MostLiveBytes(schedules[0]));
+  fmt::print(
+      "{} ops a schedule; arena {:.1f} MB, {:.4f} of the most that lives at one time; "
+      "without reuse {:.4f}\n",
+      schedules[0].ops.size(), static_cast<double>(ArenaOf(schedules[0]).bytes) / 1e6,
+      static_cast<double>(ArenaOf(schedules[0]).bytes) / bound,
+      static_cast<double>(BytesWithoutReuse(schedules[0])) / bound);
 }
 
 }  // namespace

@@ -122,6 +122,7 @@ PlantedBackend::PlantedBackend(const Hooks& hooks, const Mesh& mesh,
                                cpu::CpuBackendOptions options)
     : hooks_(hooks), mesh_(mesh), sources_(sources) {
   options.scheduler = cpu::SchedulerKind::kSeeded;
+  options.lower.keep = Keep::kAll;  // hooks read and write what a plan may have given away
   options.wrap_endpoint = hooks.endpoint;
   backend_ = cpu::MakeCpuBackend(std::move(options));
 }

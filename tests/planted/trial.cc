@@ -95,7 +95,7 @@ class TrialRun {
   StatusOr<bool> SchedulesAreSound(const Program& program) {
     Status first;
     for (int rank = 0; rank < mesh_.world(); ++rank) {
-      TP_ASSIGN_OR_RETURN(Schedule schedule, Lower(program, mesh_, rank));
+      TP_ASSIGN_OR_RETURN(Schedule schedule, Lower(program, mesh_, rank, {.keep = Keep::kAll}));
       if (bug_.hooks.schedule) bug_.hooks.schedule(schedule, mesh_);
       if (first.ok()) first = CheckHazards(schedule);
     }

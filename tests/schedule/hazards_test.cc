@@ -4,9 +4,12 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <set>
 
 #include "tests/schedule/pairwise_hazards.h"
+#include "tp/schedule/step_order.h"
 
 namespace tp {
 namespace {
@@ -255,6 +258,103 @@ RC_GTEST_PROP(CheckHazards, SaysWhatTheDefinitionSays, ()) {
   const Status status = CheckHazards(schedule);
   RC_CLASSIFY(status.ok());
   RC_ASSERT(status.ToString() == CheckHazardsPairwise(schedule).ToString());
+}
+
+// Against the definition: buffers that share bytes are used one wholly before the other.
+RC_GTEST_PROP(CheckHazards, FindsSharedBytesThatAreUsedAtOneTime, ()) {
+  constexpr int kBuffers = 5;
+  std::vector<ScheduledOp> ops;
+  const int n = *rc::gen::inRange(1, 14);
+  for (int i = 0; i < n; ++i) {
+    const auto stream = *rc::gen::element(Stream::kCompute, Stream::kCommunication);
+    // Mostly in turn, so that not all is used at one time.
+    const int buffer = std::clamp(i * kBuffers / n + *rc::gen::inRange(-1, 2), 0, kBuffers - 1);
+    ops.push_back(Touch(stream, {}, {View{buffer, 0, 1, 24, 24, 1}}, ""));
+  }
+  Schedule schedule = WithOps(std::move(ops));
+  schedule.buffers.clear();
+  for (int b = 0; b < kBuffers; ++b) {
+    schedule.buffers.push_back({"b", DType::kFloat32, 24, *rc::gen::inRange(0, 12) * 16});
+  }
+  OrderConflicts(schedule);
+  for (int i = 1; i < n; ++i) {
+    if (*rc::gen::inRange(0, 3) > 0) schedule.ops[i].waits.push_back(*rc::gen::inRange(0, i));
+  }
+  StepOrder order(schedule);
+  for (int i = 0; i < n; ++i) order.Add();
+  bool shared = false;
+  bool wrong = false;
+  for (int a = 0; a < n; ++a) {
+    for (int b = 0; b < a; ++b) {
+      const BufferId x = schedule.ops[a].writes[0].buffer;
+      const BufferId y = schedule.ops[b].writes[0].buffer;
+      if (x == y || std::abs(schedule.buffers[x].offset - schedule.buffers[y].offset) >= 24 * 4) {
+        continue;
+      }
+      shared = true;
+      // Any use of y before any of x, and the other way round, is one at a time only if it is so
+      // for all of them.
+      wrong = wrong || !order.IsBefore(b, a);
+      for (int c = 0; c < n; ++c) {
+        wrong = wrong || (schedule.ops[c].writes[0].buffer == y && c > a);
+      }
+    }
+  }
+  RC_CLASSIFY(shared && !wrong);
+  RC_ASSERT(CheckHazards(schedule).ok() == !wrong);
+}
+
+// "y" and "z" have the same bytes.
+Schedule Shared(std::vector<ScheduledOp> ops) {
+  Schedule schedule = WithOps(std::move(ops));
+  schedule.buffers[0].offset = 0;
+  schedule.buffers[1].offset = 32;
+  return schedule;
+}
+
+TEST(CheckHazards, LetsBuffersShareBytesOneAfterTheOther) {
+  const Stream a = Stream::kCompute;
+  const Stream b = Stream::kCommunication;
+  EXPECT_TRUE(CheckHazards(Shared({Touch(a, {}, {kY}, ""), Touch(a, {}, {Z()}, "")})).ok());
+  // Not at the same time, and not the first one again.
+  EXPECT_THAT(
+      CheckHazards(Shared({Touch(a, {}, {kY}, "u"), Touch(b, {}, {Z()}, "v")})).message(),
+      HasSubstr("op 1 (copy 'v' on communication) uses buffer 'z', which has memory of 'y', "
+                "and no wait says that all who use that have ended"));
+  EXPECT_THAT(
+      CheckHazards(
+          Shared({Touch(a, {}, {kY}, "u"), Touch(a, {}, {Z()}, "v"), Touch(a, {kY}, {}, "w")}))
+          .message(),
+      HasSubstr("op 2 (copy 'w' on compute) uses buffer 'y', whose memory is that of 'z' by "
+                "then"));
+  // An op does not read and write the same bytes.
+  EXPECT_FALSE(CheckHazards(Shared({Touch(a, {}, {kY}, ""), Touch(a, {kY}, {Z()}, "")})).ok());
+  // Every use must be behind, not just the first.
+  Schedule late = Shared({Touch(a, {}, {kY}, ""), Touch(a, {}, {Z()}, ""), Touch(b, {}, {}, ""),
+                          Touch(b, {Z()}, {}, "")});
+  late.ops[3].waits = {1};
+  EXPECT_TRUE(CheckHazards(late).ok());
+  // A third buffer in memory of which two had a part.
+  Schedule third = Shared({Touch(a, {}, {kY}, ""), Touch(b, {}, {Z()}, ""), Touch(a, {}, {}, "t")});
+  third.buffers[1].offset = 96;
+  third.buffers.push_back({"t", DType::kFloat32, 24, 48});
+  third.ops[2].writes = {kY};
+  third.ops[2].writes[0].buffer = 2;
+  EXPECT_THAT(CheckHazards(third).message(), HasSubstr("which has memory of 'z'"));
+  third.ops[2].waits = {1};
+  EXPECT_TRUE(CheckHazards(third).ok());
+}
+
+TEST(CheckHazards, LetsNobodyShareWithWhatIsBound) {
+  for (BufferId bound : {0, 1}) {
+    Schedule schedule =
+        Shared({Touch(Stream::kCompute, {}, {kY}, ""), Touch(Stream::kCompute, {}, {Z()}, "")});
+    Binding binding;
+    binding.view = bound == 0 ? kY : Z();
+    schedule.bindings = {binding};
+    EXPECT_THAT(CheckHazards(schedule).message(),
+                HasSubstr("which is read or written from outside"));
+  }
 }
 
 }  // namespace

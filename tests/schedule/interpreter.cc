@@ -105,6 +105,7 @@ Interpreter::Interpreter(std::vector<Schedule> schedules, const Mesh& mesh)
     Memory memory;
     for (const Buffer& buffer : schedule.buffers) memory.emplace_back(buffer.elements, kPoison);
     memory_.push_back(std::move(memory));
+    arenas_.push_back(ArenaOf(schedule));
   }
 }
 
@@ -249,10 +250,39 @@ StatusOr<bool> Interpreter::GroupIsReady(int rank, const ScheduledOp& op) const 
   return true;
 }
 
+void Interpreter::EndLives(int rank, const ScheduledOp& op) {
+  const Schedule& schedule = schedules_[rank];
+  const std::vector<int64_t>& offsets = arenas_[rank].offsets;
+  for (const View& view : op.writes) {
+    const int64_t width = SizeOf(schedule.buffers[view.buffer].dtype);
+    const int64_t begin = offsets[view.buffer] + view.offset * width;
+    const int64_t end = offsets[view.buffer] + view.End() * width;
+    for (size_t other = 0; begin < end && other < offsets.size(); ++other) {
+      if (other == static_cast<size_t>(view.buffer)) continue;
+      const int64_t other_width = SizeOf(schedule.buffers[other].dtype);
+      auto& elements = memory_[rank][other];
+      const auto size = static_cast<int64_t>(elements.size());
+      for (int64_t k = std::max<int64_t>(0, (begin - offsets[other]) / other_width);
+           k < size && offsets[other] + k * other_width < end; ++k) {
+        elements[k] = kPoison;
+      }
+    }
+  }
+  for (const auto* views : {&op.reads, &op.writes}) {
+    for (const View& view : *views) {
+      if (--progress_[rank].uses_left[view.buffer] > 0) continue;
+      auto& elements = memory_[rank][view.buffer];
+      std::fill(elements.begin(), elements.end(), kPoison);
+    }
+  }
+}
+
 void Interpreter::Finish(int rank, Stream stream) {
   Progress& progress = progress_[rank];
   const auto s = static_cast<size_t>(stream);
-  progress.done[progress.queue[s][progress.next[s]++]] = true;
+  const int op = progress.queue[s][progress.next[s]++];
+  progress.done[op] = true;
+  EndLives(rank, schedules_[rank].ops[op]);
 }
 
 size_t Interpreter::Begin() {
@@ -261,8 +291,14 @@ size_t Interpreter::Begin() {
   size_t total = 0;
   for (int rank = 0; rank < mesh_.world(); ++rank) {
     const auto& ops = schedules_[rank].ops;
+    std::vector<int>& uses_left = progress_[rank].uses_left;
     progress_[rank].done.resize(ops.size());
+    uses_left.resize(schedules_[rank].buffers.size());
+    for (const Binding& binding : schedules_[rank].bindings) ++uses_left[binding.view.buffer];
     for (size_t i = 0; i < ops.size(); ++i) {
+      for (const auto* views : {&ops[i].reads, &ops[i].writes}) {
+        for (const View& view : *views) ++uses_left[view.buffer];
+      }
       progress_[rank].queue[static_cast<size_t>(ops[i].stream)].push_back(static_cast<int>(i));
     }
     total += ops.size();

@@ -3,7 +3,8 @@
 // It does what a schedule says and nothing more: an op touches the views it names, collectives are
 // direct loops over the members' memory, and any op may run next whose stream and waits allow it,
 // so that a missing wait or a wrong view shows as a wrong number. Memory that a step has not
-// written yet is NaN, inputs and parameters excepted.
+// written yet is NaN, inputs and parameters excepted. So is what lies in bytes that another buffer
+// was written to since, and a buffer that no op uses any more, unless it is bound.
 //
 // Integers small enough are exact in any order, so results are compared for equality.
 #pragma once
@@ -22,6 +23,7 @@
 #include "tp/core/status.h"
 #include "tp/program/program.h"
 #include "tp/schedule/lower.h"
+#include "tp/schedule/memory.h"
 #include "tp/schedule/schedule.h"
 
 namespace tp {
@@ -55,6 +57,7 @@ class Interpreter {
     std::vector<int> queue[kNumStreams];  // ops of each stream, in order
     size_t next[kNumStreams] = {};
     std::vector<bool> done;
+    std::vector<int> uses_left;  // by buffer
   };
 
   double& At(int rank, const View& view, int64_t i, int64_t j);
@@ -72,6 +75,8 @@ class Interpreter {
   void ComputeByReference(int rank, const ScheduledOp& op);
   void Collective(const std::vector<int>& group, const std::vector<const ScheduledOp*>& ops);
   void Finish(int rank, Stream stream);
+  // Poisons what other buffers had in the bytes that `op` wrote, and buffers that it used last.
+  void EndLives(int rank, const ScheduledOp& op);
 
   // The rank that holds the same part, first on every axis where the value is replicated.
   int OriginalOf(const Binding& binding, int rank) const;
@@ -82,6 +87,7 @@ class Interpreter {
   std::vector<Schedule> schedules_;
   std::set<std::string, std::less<>> filled_;  // names of inputs and parameters
   std::vector<Memory> memory_;                 // by rank
+  std::vector<ArenaLayout> arenas_;            // by rank
   std::vector<Progress> progress_;
 };
 

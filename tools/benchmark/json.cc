@@ -126,6 +126,7 @@ Json ResultOf(const BenchOptions& options, const BenchResult& result, const Mode
       {"share_of_peak", result.peak ? Json(flops / *result.peak) : Json()},
       {"speedup_over_tp1", result.tp1 ? Json(result.tp1->median / mode.steps.step.median) : Json()},
       {"memory_bytes", mode.memory_bytes},
+      {"memory_bytes_without_reuse", mode.memory_bytes_without_reuse},
       {"products_ms", mode.steps.products ? Json(mode.steps.products->median) : Json()},
       {"losses", mode.observed.losses},
       {"phases", PhasesOf(mode.steps.phases)},

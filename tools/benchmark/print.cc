@@ -81,12 +81,18 @@ std::string RenderProfile(const BenchOptions& options, const ModeResult& mode) {
                           profile.traced, options.trace_dir, Name(mode.mode)));
 }
 
+std::string RenderBytesOfRanks(const std::vector<int64_t>& bytes) {
+  const auto [least, most] = std::minmax_element(bytes.begin(), bytes.end());
+  if (*least == *most) return io::FormatBytes(*most);
+  return fmt::format("{} to {}", io::FormatBytes(*least), io::FormatBytes(*most));
+}
+
 std::string RenderMemoryLine(const ModeResult& mode) {
-  const auto [least, most] =
-      std::minmax_element(mode.memory_bytes.begin(), mode.memory_bytes.end());
-  return Line("memory", *least == *most ? fmt::format("{} a rank", io::FormatBytes(*most))
-                                        : fmt::format("{} to {} a rank", io::FormatBytes(*least),
-                                                      io::FormatBytes(*most)));
+  std::string text = RenderBytesOfRanks(mode.memory_bytes) + " a rank";
+  if (mode.memory_bytes_without_reuse != mode.memory_bytes) {
+    text += fmt::format("; {} without reuse", RenderBytesOfRanks(mode.memory_bytes_without_reuse));
+  }
+  return Line("memory", text);
 }
 
 std::string RenderRatio(const BenchResult& result) {

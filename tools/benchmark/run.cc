@@ -13,6 +13,7 @@
 #include "tp/model/linear_step.h"
 #include "tp/runtime/pace.h"
 #include "tp/schedule/lower.h"
+#include "tp/schedule/memory.h"
 #include "tp/verify/compare.h"
 #include "tp/verify/steps.h"
 
@@ -35,16 +36,16 @@ struct HostBytes {
 StatusOr<HostBytes> HostBytesOf(const Backend& backend, const Program& program, const Mesh& mesh,
                                 bool buffers_on_host) {
   HostBytes bytes;
-  for (int rank = 0; rank < mesh.world(); ++rank) {
-    TP_ASSIGN_OR_RETURN(const Schedule schedule, Lower(program, mesh, rank, backend.HowToLower()));
-    for (const Buffer& buffer : schedule.buffers) {
-      if (buffers_on_host) bytes.at_work += static_cast<double>(buffer.bytes());
-    }
+  TP_ASSIGN_OR_RETURN(const std::vector<Schedule> schedules,
+                      LowerAll(program, mesh, backend.HowToLower()));
+  for (const Schedule& schedule : schedules) {
+    if (buffers_on_host) bytes.at_work += static_cast<double>(ArenaOf(schedule).bytes);
     for (const char* name : {"y", "dx", "dw", "db", "w", "b"}) {
       const Binding& result = schedule.BindingOf(name);
       const auto width = static_cast<double>(SizeOf(result.dtype));
       bytes.at_work += 2 * width * static_cast<double>(result.view.size());
-      if (rank == 0) bytes.results += width * static_cast<double>(NumElements(result.shape));
+      if (schedule.rank == 0)
+        bytes.results += width * static_cast<double>(NumElements(result.shape));
     }
   }
   return bytes;
@@ -134,9 +135,8 @@ StatusOr<ModeResult> MakeModeResult(const BenchOptions& options, const Mesh& mes
   result.mode = mode;
   TP_ASSIGN_OR_RETURN(result.steps, MakeStepReport(program, mesh, trained));
   for (const RankRecord& rank : trained.ranks) {
-    int64_t bytes = 0;
-    for (const Buffer& buffer : rank.schedule.buffers) bytes += buffer.bytes();
-    result.memory_bytes.push_back(bytes);
+    result.memory_bytes.push_back(ArenaOf(rank.schedule).bytes);
+    result.memory_bytes_without_reuse.push_back(BytesWithoutReuse(rank.schedule));
     if (options.profile && trained.complete) {
       result.timelines.push_back(MakeTimeline(rank, mesh.world(), options.backend));
     }

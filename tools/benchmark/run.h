@@ -27,7 +27,8 @@ struct ModeResult {
   StepReport steps;
   std::vector<Timeline> timelines;  // of each rank, where it was profiled
   RankReport ranks;
-  std::vector<int64_t> memory_bytes;  // by rank: all buffers of its step
+  std::vector<int64_t> memory_bytes;                // by rank: the arena of its step's buffers
+  std::vector<int64_t> memory_bytes_without_reuse;  // what that would be were none used again
   verify::Observed observed;
   std::vector<verify::ObservedStep> watched;  // until these are verified
   std::vector<std::string> replica_defects;

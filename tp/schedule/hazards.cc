@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <functional>
+#include <iterator>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "tp/schedule/memory.h"
 #include "tp/schedule/step_order.h"
 
 namespace tp {
@@ -111,6 +114,92 @@ Status Race(const Schedule& schedule, int first, int second) {
                          "', one of them writing, and no wait orders them");
 }
 
+// Whose the bytes of the arena are while the ops run in list order. A buffer takes its bytes with
+// its first use, from buffers that must not be used any more and whose every use is before every
+// use of it. What is bound from outside has its bytes from the beginning and keeps them.
+class Sharing {
+ public:
+  explicit Sharing(const Schedule& schedule)
+      : schedule_(schedule), arena_(ArenaOf(schedule)), states_(schedule.buffers.size()) {}
+
+  Status Begin() {
+    for (const Binding& binding : schedule_.bindings) {
+      State& state = states_[binding.view.buffer];
+      if (state.for_ever) continue;
+      TP_RETURN_IF_ERROR(Take(binding.view.buffer));
+      state.for_ever = true;
+    }
+    return OkStatus();
+  }
+
+  // Op `op` uses `buffer`.
+  Status Use(BufferId buffer, int op, const StepOrder& order) {
+    State& state = states_[buffer];
+    if (state.taken_by >= 0) {
+      return InvalidArgument(RaceOnRank(schedule_) + Describe(schedule_, op) + " uses buffer '" +
+                             NameOf(buffer) + "', whose memory is that of '" +
+                             NameOf(state.taken_by) + "' by then");
+    }
+    if (!state.has_memory) TP_RETURN_IF_ERROR(Take(buffer));
+    for (BufferId other : state.taken_from) {
+      if (Covers(order.EndedBefore(op), states_[other].ends)) continue;
+      return InvalidArgument(RaceOnRank(schedule_) + Describe(schedule_, op) + " uses buffer '" +
+                             NameOf(buffer) + "', which has memory of '" + NameOf(other) +
+                             "', and no wait says that all who use that have ended");
+    }
+    Join(state.ends, order.EndedWith(op));
+    return OkStatus();
+  }
+
+ private:
+  struct State {
+    bool has_memory = false;
+    bool for_ever = false;
+    BufferId taken_by = -1;
+    std::vector<BufferId> taken_from;
+    Ended ends = {};  // its uses so far, and what has ended before them
+  };
+  struct Range {
+    int64_t end;
+    BufferId owner;
+  };
+
+  const std::string& NameOf(BufferId buffer) const { return schedule_.buffers[buffer].name; }
+
+  Status Take(BufferId buffer) {
+    State& state = states_[buffer];
+    state.has_memory = true;
+    const int64_t begin = arena_.offsets[buffer];
+    const int64_t end = begin + schedule_.buffers[buffer].bytes();
+    if (begin == end) return OkStatus();
+    auto range = ranges_.upper_bound(begin);
+    if (range != ranges_.begin() && std::prev(range)->second.end > begin) --range;
+    while (range != ranges_.end() && range->first < end) {
+      const auto [at, old] = *range;
+      if (states_[old.owner].for_ever) {
+        return InvalidArgument("buffer '" + NameOf(buffer) + "' on rank " +
+                               std::to_string(schedule_.rank) + " has memory of '" +
+                               NameOf(old.owner) + "', which is read or written from outside");
+      }
+      states_[old.owner].taken_by = buffer;
+      if (std::find(state.taken_from.begin(), state.taken_from.end(), old.owner) ==
+          state.taken_from.end()) {
+        state.taken_from.push_back(old.owner);
+      }
+      range = ranges_.erase(range);
+      if (at < begin) ranges_[at] = {begin, old.owner};
+      if (old.end > end) ranges_[end] = {old.end, old.owner};
+    }
+    ranges_[begin] = {end, buffer};
+    return OkStatus();
+  }
+
+  const Schedule& schedule_;
+  const ArenaLayout arena_;
+  std::vector<State> states_;        // by buffer
+  std::map<int64_t, Range> ranges_;  // by where they begin; those that have an owner
+};
+
 }  // namespace
 
 bool Overlap(const View& a, const View& b) {
@@ -157,6 +246,8 @@ void OrderConflicts(Schedule& schedule) {
 Status CheckHazards(const Schedule& schedule) {
   StepOrder order(schedule);
   Accesses accesses(schedule);
+  Sharing sharing(schedule);
+  TP_RETURN_IF_ERROR(sharing.Begin());
   const int n = static_cast<int>(schedule.ops.size());
   for (int i = 0; i < n; ++i) {
     for (int wait : schedule.ops[i].waits) {
@@ -173,6 +264,9 @@ Status CheckHazards(const Schedule& schedule) {
       });
     }
     if (first < n) return Race(schedule, first, i);
+    for (const auto* views : {&schedule.ops[i].reads, &schedule.ops[i].writes}) {
+      for (const View& view : *views) TP_RETURN_IF_ERROR(sharing.Use(view.buffer, i, order));
+    }
     accesses.Add(i);
   }
   return OkStatus();

@@ -17,7 +17,9 @@ bool Overlap(const View& a, const View& b);
 // Adds to each op the waits that its conflicts need and that are not implied by others.
 void OrderConflicts(Schedule& schedule);
 
-// Errors: INVALID_ARGUMENT that names the two ops, the buffer, and what is missing.
+// Also of buffers that share bytes of the arena: every use of one must be before every use of the
+// other, and what is bound shares with nobody. Errors: INVALID_ARGUMENT that names the two ops, the
+// buffer, and what is missing.
 Status CheckHazards(const Schedule& schedule);
 
 }  // namespace tp

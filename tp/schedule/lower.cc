@@ -114,7 +114,7 @@ Status CheckProgram(const Program& program, const Mesh& mesh) {
 }
 
 Schedule LowerProgram(const Program& program, const Mesh& mesh, const Layout& layout, int rank,
-                      const LowerOptions& options) {
+                      const LowerOptions& options, MemoryPlanner& planner) {
   ScheduleDraft draft(program, mesh, layout, rank);
   for (const Op& op : program.ops()) LowerOp(op, draft);
   for (const Op& op : program.ops()) {
@@ -124,6 +124,7 @@ Schedule LowerProgram(const Program& program, const Mesh& mesh, const Layout& la
   Schedule schedule = draft.Take();
   if (options.sum_part_bytes > 0) CutSums(schedule, options.sum_part_bytes);
   OrderConflicts(schedule);
+  planner.Place(schedule, options.keep);
   const Status status = CheckHazards(schedule);
   CHECK(status.ok()) << "lowering made a race: " << status.ToString();
   return schedule;
@@ -134,16 +135,18 @@ Schedule LowerProgram(const Program& program, const Mesh& mesh, const Layout& la
 StatusOr<Schedule> Lower(const Program& program, const Mesh& mesh, int rank,
                          const LowerOptions& options) {
   TP_RETURN_IF_ERROR(CheckProgram(program, mesh));
-  return LowerProgram(program, mesh, ChooseLayout(program, mesh), rank, options);
+  MemoryPlanner planner;
+  return LowerProgram(program, mesh, ChooseLayout(program, mesh), rank, options, planner);
 }
 
 StatusOr<std::vector<Schedule>> LowerAll(const Program& program, const Mesh& mesh,
                                          const LowerOptions& options) {
   TP_RETURN_IF_ERROR(CheckProgram(program, mesh));
   const Layout layout = ChooseLayout(program, mesh);
+  MemoryPlanner planner;
   std::vector<Schedule> schedules;
   for (int rank = 0; rank < mesh.world(); ++rank) {
-    schedules.push_back(LowerProgram(program, mesh, layout, rank, options));
+    schedules.push_back(LowerProgram(program, mesh, layout, rank, options, planner));
   }
   return schedules;
 }

@@ -27,6 +27,7 @@
 #include "tp/core/mesh.h"
 #include "tp/core/status.h"
 #include "tp/program/program.h"
+#include "tp/schedule/memory.h"
 #include "tp/schedule/schedule.h"
 
 namespace tp {
@@ -35,6 +36,7 @@ struct LowerOptions {
   // Sums of products over ranks are cut into parts of at least so many bytes that overlap with the
   // products around them (see overlap.h); 0: they are not.
   int64_t sum_part_bytes = 0;
+  Keep keep = Keep::kNeeded;
 };
 
 // The schedule of `rank`; every rank of a mesh lowers the same Program and so calls the same

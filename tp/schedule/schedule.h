@@ -2,8 +2,8 @@
 // what.
 //
 // Lowering (lower.h) makes it from a Program once; an Executor (tp/runtime/executor.h) allocates
-// the buffers once and replays the ops every step. A Schedule holds local shapes only. Each op
-// names the memory it reads and writes, so that hazards.h can prove that nothing races.
+// the buffers' arena once and replays the ops every step. A Schedule holds local shapes only. Each
+// op names the memory it reads and writes, so that hazards.h can prove that nothing races.
 //
 // Order: the ops of one stream run one after the other, in list order. Between streams only `waits`
 // order them. A step begins after every op of the step before has ended.
@@ -30,11 +30,14 @@ std::string_view Name(Stream stream);
 
 using BufferId = int;
 
-// `elements` of `dtype`, contiguous, owned by the executor.
+// `elements` of `dtype`, contiguous, in the arena of its rank, which the executor owns.
 struct Buffer {
   std::string name;
   DType dtype = DType::kFloat32;
   int64_t elements = 0;
+  // Where it begins in the arena, in bytes; buffers may share bytes (memory.h). -1: behind all that
+  // have a place.
+  int64_t offset = -1;
 
   int64_t bytes() const { return elements * SizeOf(dtype); }
 };

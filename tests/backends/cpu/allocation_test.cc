@@ -1,5 +1,6 @@
-// A warm step allocates nothing: counted, in the whole process, by standing in for the C library's
-// functions. What the C library allocates within itself without these names is not seen.
+// A warm step allocates nothing, and a rank's buffers take what their plan says: counted, in the
+// whole process, by standing in for the C library's functions. What the C library allocates within
+// itself without these names is not seen.
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -11,17 +12,25 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <set>
 #include <string>
 #include <thread>
 
 #include "backends/cpu/backend.h"
 #include "tests/backends/cpu/linear_schedules.h"
+#include "tests/program/deep_chain.h"
+#include "tp/schedule/lower.h"
+#include "tp/schedule/memory.h"
 
 namespace {
 
 std::atomic<bool> counting{false};
 std::atomic<int> allocations{0};
 std::atomic<const char*> first_kind{nullptr};
+// By size, of what was asked for on a page.
+constexpr int kMostPaged = 64;
+std::atomic<int> paged{0};
+size_t paged_bytes[kMostPaged];
 
 void Count(const char* kind) {
   if (!counting.load()) return;
@@ -61,6 +70,9 @@ void* memalign(size_t alignment, size_t size) noexcept {
 
 void* aligned_alloc(size_t alignment, size_t size) noexcept {
   Count("aligned_alloc");
+  if (const int i = alignment == 4096 ? paged.fetch_add(1) : kMostPaged; i < kMostPaged) {
+    paged_bytes[i] = size;
+  }
   return __libc_memalign(alignment, size);
 }
 
@@ -178,6 +190,38 @@ TEST(AllocationTest, AWarmStepAllocatesNothing) {
         }
       }
     }
+  }
+}
+
+// Besides its arena a rank has at most one piece of memory, which kernels share as scratch.
+TEST(AllocationTest, ARankAllocatesTheArenaThatWasPlanned) {
+  const Mesh mesh = *Mesh::Create(3, 1);
+  Program program = MakeDeepChain({.layers = 6, .tokens = 40, .features = 100});
+  for (Keep keep : {Keep::kNeeded, Keep::kAll}) {
+    const std::vector<Schedule> schedules = *LowerAll(program, mesh, {.keep = keep});
+    std::multiset<size_t> planned;
+    for (const Schedule& schedule : schedules) {
+      const int64_t bytes = ArenaOf(schedule).bytes;
+      EXPECT_EQ(bytes < BytesWithoutReuse(schedule), keep == Keep::kNeeded);
+      planned.insert(static_cast<size_t>(bytes));
+    }
+    paged = 0;
+    const Status status =
+        MakeCpuBackend({})->Run(mesh.world(), [&](RankContext& context) -> Status {
+          TP_ASSIGN_OR_RETURN(const std::unique_ptr<Executor> executor,
+                              context.MakeExecutor(schedules[context.rank()]));
+          TP_RETURN_IF_ERROR(executor->EnqueueStep(StepKind::kWhole));
+          return executor->Synchronize();
+        });
+    EXPECT_TRUE(status.ok()) << status.ToString();
+    ASSERT_LE(paged, 2 * mesh.world());
+    std::multiset<size_t> allocated(paged_bytes, paged_bytes + paged);
+    for (size_t bytes : planned) {
+      const auto found = allocated.find(bytes);
+      ASSERT_NE(found, allocated.end()) << bytes;
+      allocated.erase(found);
+    }
+    EXPECT_LE(static_cast<int>(allocated.size()), mesh.world());
   }
 }
 
