@@ -4,7 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <fstream>
 #include <map>
+#include <sstream>
+#include <string>
 #include <tuple>
 
 #include "tests/schedule/interpreter.h"
@@ -29,54 +32,19 @@ LinearStepOptions Options(LinearMode mode, int64_t tokens, int64_t in, int64_t o
 
 Mesh MeshOf(int tp, int dp) { return Mesh::Create(tp, dp).value(); }
 
+std::string TextOf(const std::string& path) {
+  std::stringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
 TEST(LinearStep, PrintsAsTheLayersWroteIt) {
-  LinearStepOptions options = Options(LinearMode::kRow, 20, 30, 10);
-  options.optimize = false;
-  EXPECT_EQ(
-      ToString(MakeLinearStep(options, MeshOf(2, 2)).value()),
-      "x: fp32 [20, 30] {tp: Replicate, dp: Shard(0)} = input()  # forward\n"
-      "targets: fp32 [20, 10] {tp: Replicate, dp: Shard(0)} = input()  # forward\n"
-      "w: fp32 [10, 30] {tp: Shard(0), dp: Replicate} = parameter()  # forward\n"
-      "b: fp32 [10] {tp: Shard(0), dp: Replicate} = parameter()  # forward\n"
-      "xw: fp32 [20, 10] {tp: Shard(1), dp: Shard(0)} = matmul(x, w^T)  # forward\n"
-      "y.shard: fp32 [20, 10] {tp: Shard(1), dp: Shard(0)} = add_bias(xw, b)  # forward\n"
-      "y: fp32 [20, 10] {tp: Replicate, dp: Shard(0)} = redistribute(y.shard)  # forward\n"
-      "loss: fp32 [] {tp: Replicate, dp: Partial} = mse_loss(y, targets)  # forward\n"
-      "dy: fp32 [20, 10] {tp: Replicate, dp: Shard(0)} = mse_grad(y, targets)  # backward\n"
-      "dy.shard: fp32 [20, 10] {tp: Shard(1), dp: Shard(0)} = redistribute(dy)  # backward\n"
-      "db.partial: fp32 [10] {tp: Shard(0), dp: Partial} = sum_rows(dy.shard)  # backward\n"
-      "db: fp32 [10] {tp: Shard(0), dp: Replicate} = redistribute(db.partial)  # gradient_sync\n"
-      "dx.partial: fp32 [20, 30] {tp: Partial, dp: Shard(0)} = matmul(dy.shard, w)  # backward\n"
-      "dx: fp32 [20, 30] {tp: Replicate, dp: Shard(0)} = redistribute(dx.partial)  # backward\n"
-      "dw.partial: fp32 [10, 30] {tp: Shard(0), dp: Partial} = matmul(dy.shard^T, x)  # backward\n"
-      "dw: fp32 [10, 30] {tp: Shard(0), dp: Replicate} = redistribute(dw.partial)"
-      "  # gradient_sync\n"
-      "w.updated: fp32 [10, 30] {tp: Shard(0), dp: Replicate} = sgd_update(w, dw)  # optimizer\n"
-      "b.updated: fp32 [10] {tp: Shard(0), dp: Replicate} = sgd_update(b, db)  # optimizer\n");
-  options.mode = LinearMode::kColumn;
-  EXPECT_EQ(
-      ToString(MakeLinearStep(options, MeshOf(2, 2)).value()),
-      "x: fp32 [20, 30] {tp: Replicate, dp: Shard(0)} = input()  # forward\n"
-      "targets: fp32 [20, 10] {tp: Replicate, dp: Shard(0)} = input()  # forward\n"
-      "w: fp32 [10, 30] {tp: Shard(1), dp: Replicate} = parameter()  # forward\n"
-      "b: fp32 [10] {tp: Replicate, dp: Replicate} = parameter()  # forward\n"
-      "x.shard: fp32 [20, 30] {tp: Shard(1), dp: Shard(0)} = redistribute(x)  # forward\n"
-      "xw.partial: fp32 [20, 10] {tp: Partial, dp: Shard(0)} = matmul(x.shard, w^T)  # forward\n"
-      "xw: fp32 [20, 10] {tp: Replicate, dp: Shard(0)} = redistribute(xw.partial)  # forward\n"
-      "y: fp32 [20, 10] {tp: Replicate, dp: Shard(0)} = add_bias(xw, b)  # forward\n"
-      "loss: fp32 [] {tp: Replicate, dp: Partial} = mse_loss(y, targets)  # forward\n"
-      "dy: fp32 [20, 10] {tp: Replicate, dp: Shard(0)} = mse_grad(y, targets)  # backward\n"
-      "db.partial: fp32 [10] {tp: Replicate, dp: Partial} = sum_rows(dy)  # backward\n"
-      "db: fp32 [10] {tp: Replicate, dp: Replicate} = redistribute(db.partial)"
-      "  # gradient_sync\n"
-      "dx.shard: fp32 [20, 30] {tp: Shard(1), dp: Shard(0)} = matmul(dy, w)  # backward\n"
-      "dw.partial: fp32 [10, 30] {tp: Shard(1), dp: Partial} = matmul(dy^T, x.shard)"
-      "  # backward\n"
-      "dw: fp32 [10, 30] {tp: Shard(1), dp: Replicate} = redistribute(dw.partial)"
-      "  # gradient_sync\n"
-      "dx: fp32 [20, 30] {tp: Replicate, dp: Shard(0)} = redistribute(dx.shard)  # backward\n"
-      "w.updated: fp32 [10, 30] {tp: Shard(1), dp: Replicate} = sgd_update(w, dw)  # optimizer\n"
-      "b.updated: fp32 [10] {tp: Replicate, dp: Replicate} = sgd_update(b, db)  # optimizer\n");
+  for (LinearMode mode : {LinearMode::kRow, LinearMode::kColumn}) {
+    LinearStepOptions options = Options(mode, 20, 30, 10);
+    options.optimize = false;
+    EXPECT_EQ(ToString(MakeLinearStep(options, MeshOf(2, 2)).value()),
+              TextOf("tests/model/testdata/" + std::string(Name(mode)) + ".program"));
+  }
 }
 
 TEST(LinearStep, TheLossIsTheMeanUnlessSaid) {

@@ -27,7 +27,8 @@ TEST(Program, PrintsOneOpALine) {
             "w: bf16 [10, 30] {tp: Shard(0), dp: Replicate} = parameter()  # forward\n"
             "y: bf16 [20, 10] {tp: Shard(1), dp: Shard(0)} = matmul(x, w^T)  # forward\n"
             "whole: bf16 [20, 10] {tp: Replicate, dp: Shard(0)} = redistribute(y)  # forward\n"
-            "dy: bf16 [20, 10] {tp: Replicate, dp: Shard(0)} = mse_grad(whole, whole)  # backward\n"
+            "dy: bf16 [20, 10] {tp: Replicate, dp: Shard(0)} = mse_grad(whole, whole, "
+            "scale=1)  # backward\n"
             "db: bf16 [10] {tp: Replicate, dp: Partial} = sum_rows(dy)  # backward\n"
             "db.sum: bf16 [10] {tp: Replicate, dp: Replicate} = redistribute(db)"
             "  # gradient_sync\n");

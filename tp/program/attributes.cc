@@ -14,6 +14,15 @@ const T& Get(const Attribute* attribute, std::string_view name) {
   return *value;
 }
 
+std::string Quoted(const std::string& text) {
+  std::string quoted = "'";
+  for (char c : text) {
+    if (c == '\'' || c == '\\') quoted += '\\';
+    quoted += c;
+  }
+  return quoted + "'";
+}
+
 }  // namespace
 
 const Attribute* Attributes::Find(std::string_view name) const {
@@ -48,7 +57,7 @@ std::string ToString(const Attributes& attributes) {
     if (!text.empty()) text += ", ";
     text += name + "=";
     if (const auto* string = std::get_if<std::string>(&value)) {
-      text += "'" + *string + "'";
+      text += Quoted(*string);
     } else if (const auto* integer = std::get_if<int64_t>(&value)) {
       text += std::to_string(*integer);
     } else {

@@ -41,7 +41,8 @@ class Attributes {
   std::vector<Entry> entries_;
 };
 
-// "scale=0.5, letters='mk,kn->mn'"; numbers to the last bit.
+// "scale=0.5, letters='mk,kn -> mn'"; numbers to the last bit, and a \ before each ' and \ of a
+// text.
 std::string ToString(const Attributes& attributes);
 
 }  // namespace tp

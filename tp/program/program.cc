@@ -3,7 +3,9 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
+#include <optional>
 
 #include "tp/program/typing.h"
 
@@ -32,27 +34,61 @@ bool Program::IsSumTree(ValueId id) const {
 
 namespace {
 
-// Whether operand `i` of a product of matrices enters it as its transpose: the first one where its
-// rows are summed over, the second where its rows are the product's columns.
-bool IsTransposed(const Op& op, size_t i) {
-  if (!op.def->letters.empty() || i > 1 || !op.attributes.Has("letters")) return false;
-  const StatusOr<Letters> letters = Letters::Parse(op.attributes.Text("letters"));
-  if (!letters.ok() || letters->operands().size() <= i) return false;
-  const std::string dims = letters->operands()[i];
-  const bool kept = dims.empty() || letters->outputs()[0].find(dims[0]) != std::string::npos;
-  return dims.size() == 2 && kept == (i == 1);
+// The letters without their names: "mk,kn -> mn" as "ab,bc -> ac".
+std::string Renamed(const std::string& letters) {
+  std::map<char, char> names;
+  std::string text = letters;
+  for (char& c : text) {
+    if (c < 'a' || c > 'z') continue;
+    c = names.try_emplace(c, static_cast<char>('a' + names.size())).first->second;
+  }
+  return text;
 }
 
-std::string Describe(const Program& program, const Op& op) {
+// Which of its two operands enter a product of matrices as their transpose, or nothing where the op
+// is no such product.
+std::optional<std::array<bool, 2>> TransposedOf(const Op& op) {
+  if (!op.def->letters.empty() || !op.attributes.Has("letters")) return std::nullopt;
+  const std::string letters = Renamed(op.attributes.Text("letters"));
+  for (bool a : {false, true}) {
+    for (bool b : {false, true}) {
+      const std::string product = std::string(a ? "km" : "mk") + "," + (b ? "nk" : "kn");
+      for (const char* bias : {"", " + n"}) {
+        if (letters == Renamed(product + bias + " -> mn")) return {{a, b}};
+      }
+    }
+  }
+  return std::nullopt;
+}
+
+// "matmul(x, w^T": the op with its operands.
+std::string DescribeOperands(const Program& program, const Op& op) {
   std::string text(op.def->name);
   text += "(";
+  const auto transposed = TransposedOf(op);
   for (size_t i = 0; i < op.inputs.size(); ++i) {
     if (i > 0) text += ", ";
     const ValueId id = op.inputs[i];
     const bool known = id >= 0 && id < static_cast<int>(program.values().size());
     text += known ? program.value(id).name : "value " + std::to_string(id);
-    if (IsTransposed(op, i)) text += "^T";
+    if (transposed && i < 2 && (*transposed)[i]) text += "^T";
   }
+  return text;
+}
+
+std::string Describe(const Program& program, const Op& op) {
+  return DescribeOperands(program, op) + ")";
+}
+
+// With its attributes too, but for letters that the operands show.
+std::string DescribeInFull(const Program& program, const Op& op) {
+  Attributes attributes;
+  for (const auto& [name, value] : op.attributes.entries()) {
+    if (name != "letters" || !TransposedOf(op)) attributes.Set(name, value);
+  }
+  std::string text = DescribeOperands(program, op);
+  const std::string told = ToString(attributes);
+  if (!told.empty()) text += (op.inputs.empty() ? "" : ", ") + told;
   return text + ")";
 }
 
@@ -149,6 +185,9 @@ Status Verify(const Program& program) {
 
 std::string ToString(const Program& program) {
   std::string text;
+  if (program.sum_order() != SumOrder::kFast) {
+    text += "sum order " + std::string(Name(program.sum_order())) + "\n";
+  }
   for (const Op& op : program.ops()) {
     for (size_t i = 0; i < op.outputs.size(); ++i) {
       const Value& value = program.value(op.outputs[i]);
@@ -156,8 +195,12 @@ std::string ToString(const Program& program) {
       text += value.name + ": " + std::string(Name(value.dtype)) + " " + ToString(value.shape) +
               " " + ToString(value.placements);
     }
-    text += " = " + Describe(program, op) + "  # " + std::string(Name(op.phase)) + "\n";
+    text += " = " + DescribeInFull(program, op) + "  # " + std::string(Name(op.phase)) + "\n";
   }
+  for (size_t i = 0; i < program.results().size(); ++i) {
+    text += (i == 0 ? "result " : ", ") + program.value(program.results()[i]).name;
+  }
+  if (!program.results().empty()) text += "\n";
   return text;
 }
 

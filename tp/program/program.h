@@ -144,6 +144,7 @@ class Program {
 Status Verify(const Program& program);
 
 // One op a line: "y: fp32 [20, 1000] {tp: Shard(1), dp: Replicate} = matmul(x, w^T)  # forward".
+// Says all that the program is, but for values that no op writes: tp/ops/parse.h reads it back.
 std::string ToString(const Program& program);
 
 }  // namespace tp
