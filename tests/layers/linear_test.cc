@@ -23,8 +23,9 @@ TEST(LinearMode, NamesParseBack) {
 
 TEST(Linear, RowShardsTheRowsOfWAndGathers) {
   Program program;
+  Builder builder(program);
   const ValueId x = Input(program, "x", {20, 6}, On(Axis::kDp, Shard(0)), DType::kBFloat16);
-  const Linear linear = AddLinear(program, LinearMode::kRow, 10, x).value();
+  const Linear linear = AddLinear(builder, LinearMode::kRow, 10, x);
   EXPECT_EQ(program.value(linear.w).placements, Placements(Shard(0), Replicate()));
   EXPECT_EQ(program.value(linear.b).placements, Placements(Shard(0), Replicate()));
   EXPECT_THAT(OpNames(program), ElementsAre("matmul", "add_bias", "redistribute"));
@@ -33,8 +34,9 @@ TEST(Linear, RowShardsTheRowsOfWAndGathers) {
 
 TEST(Linear, ColumnShardsTheColumnsOfWAndReducesBeforeTheBias) {
   Program program;
+  Builder builder(program);
   const ValueId x = Input(program, "x", {20, 6}, On(Axis::kDp, Shard(0)), DType::kBFloat16);
-  const Linear linear = AddLinear(program, LinearMode::kColumn, 10, x).value();
+  const Linear linear = AddLinear(builder, LinearMode::kColumn, 10, x);
   EXPECT_EQ(program.value(linear.w).placements, Placements(Shard(1), Replicate()));
   EXPECT_EQ(program.value(linear.b).placements, Placements(Replicate(), Replicate()));
   EXPECT_THAT(OpNames(program), ElementsAre("redistribute", "matmul", "redistribute", "add_bias"));
@@ -45,8 +47,9 @@ TEST(Linear, ColumnShardsTheColumnsOfWAndReducesBeforeTheBias) {
 TEST(Linear, ModesCanTakeEachOthersPlace) {
   for (LinearMode mode : {LinearMode::kRow, LinearMode::kColumn}) {
     Program program;
+    Builder builder(program);
     const ValueId x = Input(program, "x", {20, 6}, On(Axis::kDp, Shard(0)), DType::kBFloat16);
-    const Linear linear = AddLinear(program, mode, 10, x).value();
+    const Linear linear = AddLinear(builder, mode, 10, x);
     EXPECT_EQ(program.value(linear.w).name, "w");
     EXPECT_EQ(program.value(linear.w).shape, (Shape{10, 6}));
     EXPECT_EQ(program.value(linear.b).name, "b");
@@ -63,14 +66,18 @@ TEST(Linear, TakesAMatrixThatIsReplicatedOverTp) {
   for (LinearMode mode : {LinearMode::kRow, LinearMode::kColumn}) {
     for (Placement on_tp : {Shard(0), Shard(1), Partial()}) {
       Program program;
+      Builder builder(program);
       const ValueId x = Input(program, "x", {20, 6}, On(Axis::kTp, on_tp));
-      EXPECT_THAT(AddLinear(program, mode, 10, x).status().message(),
+      AddLinear(builder, mode, 10, x);
+      EXPECT_THAT(builder.status().message(),
                   HasSubstr("'x' is [20, 6] {tp: " + ToString(on_tp) +
                             ", dp: Replicate}; it must be a matrix, replicated over tp"));
     }
     Program program;
+    Builder builder(program);
     const ValueId v = Input(program, "v", {20});
-    EXPECT_FALSE(AddLinear(program, mode, 10, v).ok());
+    AddLinear(builder, mode, 10, v);
+    EXPECT_FALSE(builder.status().ok());
   }
 }
 

@@ -1,7 +1,5 @@
 #include "tp/layers/linear.h"
 
-#include "tp/ops/ops.h"
-
 namespace tp {
 
 std::string_view Name(LinearMode mode) { return mode == LinearMode::kRow ? "row" : "column"; }
@@ -13,39 +11,31 @@ std::optional<LinearMode> ParseLinearMode(std::string_view name) {
   return std::nullopt;
 }
 
-StatusOr<Linear> AddLinear(Program& program, LinearMode mode, int64_t out_features, ValueId x) {
-  const Value& input = program.value(x);
+Linear AddLinear(Builder& builder, LinearMode mode, int64_t out_features, ValueId x) {
+  const Value input = builder.value(x);
   if (input.shape.size() != 2 || !IsReplicate(input.placements[Axis::kTp])) {
-    return InvalidArgument("a linear layer's input '" + input.name + "' is " +
-                           ToString(input.shape) + " " + ToString(input.placements) +
-                           "; it must be a matrix, replicated over tp");
+    builder.Fail(InvalidArgument("a linear layer's input '" + input.name + "' is " +
+                                 ToString(input.shape) + " " + ToString(input.placements) +
+                                 "; it must be a matrix, replicated over tp"));
+    return {};
   }
-  const DType dtype = input.dtype;
   const int64_t in_features = input.shape[1];
   const bool row = mode == LinearMode::kRow;
   const Placements on_w(row ? Shard(0) : Shard(1), Replicate());
   const Placements on_b(row ? Shard(0) : Replicate(), Replicate());
-  const MatMulOptions transposed{.transpose_a = false, .transpose_b = true};
-  Linear linear{};
-  TP_ASSIGN_OR_RETURN(linear.w,
-                      AddParameter(program, Value{"w", {out_features, in_features}, dtype, on_w}));
-  TP_ASSIGN_OR_RETURN(linear.b, AddParameter(program, Value{"b", {out_features}, dtype, on_b}));
+  Linear linear;
+  linear.w = builder.Parameter("w", {out_features, in_features}, input.dtype, on_w);
+  linear.b = builder.Parameter("b", {out_features}, input.dtype, on_b);
   if (row) {
-    TP_ASSIGN_OR_RETURN(const ValueId product,
-                        AddMatMul(program, Phase::kForward, "xw", x, linear.w, transposed));
-    TP_ASSIGN_OR_RETURN(const ValueId shard,
-                        AddBias(program, Phase::kForward, "y.shard", product, linear.b));
-    TP_ASSIGN_OR_RETURN(
-        linear.y, AddRedistribute(program, Phase::kForward, "y", shard, Axis::kTp, Replicate()));
-    return linear;
+    const ValueId product = builder.MatMul("xw", x, linear.w, {.transpose_b = true});
+    const ValueId shard = builder.AddBias("y.shard", product, linear.b);
+    linear.y = builder.Redistribute("y", shard, Axis::kTp, Replicate());
+  } else {
+    const ValueId slice = builder.Redistribute("x.shard", x, Axis::kTp, Shard(1));
+    const ValueId partial = builder.MatMul("xw.partial", slice, linear.w, {.transpose_b = true});
+    const ValueId sum = builder.Redistribute("xw", partial, Axis::kTp, Replicate());
+    linear.y = builder.AddBias("y", sum, linear.b);
   }
-  TP_ASSIGN_OR_RETURN(const ValueId slice,
-                      AddRedistribute(program, Phase::kForward, "x.shard", x, Axis::kTp, Shard(1)));
-  TP_ASSIGN_OR_RETURN(const ValueId partial, AddMatMul(program, Phase::kForward, "xw.partial",
-                                                       slice, linear.w, transposed));
-  TP_ASSIGN_OR_RETURN(const ValueId sum, AddRedistribute(program, Phase::kForward, "xw", partial,
-                                                         Axis::kTp, Replicate()));
-  TP_ASSIGN_OR_RETURN(linear.y, AddBias(program, Phase::kForward, "y", sum, linear.b));
   return linear;
 }
 

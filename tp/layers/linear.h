@@ -17,7 +17,7 @@
 #include <optional>
 #include <string_view>
 
-#include "tp/core/status.h"
+#include "tp/ops/builder.h"
 #include "tp/program/program.h"
 
 namespace tp {
@@ -30,14 +30,14 @@ std::optional<LinearMode> ParseLinearMode(std::string_view name);
 
 // The values that a layer adds to its Program.
 struct Linear {
-  ValueId w;
-  ValueId b;
-  ValueId y;
+  ValueId w = kNoValue;
+  ValueId b = kNoValue;
+  ValueId y = kNoValue;
 };
 
 // Appends parameters "w" [out_features, in_features] and "b" [out_features], and the forward ops on
-// `x` [tokens, in_features], which ends in "y" [tokens, out_features].
-// Errors: INVALID_ARGUMENT where x is no matrix or is not replicated over tp.
-StatusOr<Linear> AddLinear(Program& program, LinearMode mode, int64_t out_features, ValueId x);
+// `x` [tokens, in_features], which ends in "y" [tokens, out_features]. Fails the builder where x is
+// no matrix or is not replicated over tp.
+Linear AddLinear(Builder& builder, LinearMode mode, int64_t out_features, ValueId x);
 
 }  // namespace tp

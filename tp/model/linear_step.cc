@@ -3,7 +3,7 @@
 #include <string>
 
 #include "tp/autodiff/backward.h"
-#include "tp/ops/ops.h"
+#include "tp/ops/builder.h"
 #include "tp/optim/sgd.h"
 #include "tp/passes/passes.h"
 
@@ -43,18 +43,14 @@ StatusOr<Program> MakeLinearStep(const LinearStepOptions& options, const Mesh& m
   TP_RETURN_IF_ERROR(CheckSizes(options));
   Program program;
   program.set_sum_order(options.sum_order);
+  Builder builder(program);
   const Placements batch(Replicate(), Shard(0));
-  TP_ASSIGN_OR_RETURN(
-      const ValueId x,
-      AddInput(program, Value{"x", {options.tokens, options.in_features}, options.dtype, batch}));
-  TP_ASSIGN_OR_RETURN(
-      const ValueId targets,
-      AddInput(program,
-               Value{"targets", {options.tokens, options.out_features}, options.dtype, batch}));
-  TP_ASSIGN_OR_RETURN(const Linear linear,
-                      AddLinear(program, options.mode, options.out_features, x));
-  TP_ASSIGN_OR_RETURN(const ValueId loss, AddMseLoss(program, Phase::kForward, "loss", linear.y,
-                                                     targets, LossScale(options)));
+  const ValueId x = builder.Input("x", {options.tokens, options.in_features}, options.dtype, batch);
+  const ValueId targets =
+      builder.Input("targets", {options.tokens, options.out_features}, options.dtype, batch);
+  const Linear linear = AddLinear(builder, options.mode, options.out_features, x);
+  const ValueId loss = builder.MseLoss("loss", linear.y, targets, LossScale(options));
+  TP_RETURN_IF_ERROR(builder.status());
   TP_ASSIGN_OR_RETURN(const std::vector<ValueId> gradients,
                       AddBackward(program, loss, {x, linear.w, linear.b}));
   TP_RETURN_IF_ERROR(

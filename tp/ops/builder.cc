@@ -1,0 +1,61 @@
+#include "tp/ops/builder.h"
+
+#include <utility>
+
+namespace tp {
+
+Builder::Scope::Scope(std::string& prefix, const std::string& name)
+    : prefix_(prefix), outer_(prefix.size()) {
+  prefix_ += name + ".";
+}
+
+ValueId Builder::Keep(StatusOr<ValueId> added) {
+  if (added.ok()) return *added;
+  Fail(added.status());
+  return kNoValue;
+}
+
+void Builder::Fail(const Status& error) {
+  if (!status_.ok()) return;
+  const std::string scope = prefix_.substr(0, prefix_.empty() ? 0 : prefix_.size() - 1);
+  status_ = scope.empty() ? error : error.WithContext("in '" + scope + "'");
+}
+
+ValueId Builder::Input(const std::string& name, Shape shape, DType dtype, Placements placements) {
+  if (!status_.ok()) return kNoValue;
+  return Keep(AddInput(program_, Value{prefix_ + name, std::move(shape), dtype, placements}));
+}
+
+ValueId Builder::Parameter(const std::string& name, Shape shape, DType dtype,
+                           Placements placements) {
+  if (!status_.ok()) return kNoValue;
+  return Keep(AddParameter(program_, Value{prefix_ + name, std::move(shape), dtype, placements}));
+}
+
+ValueId Builder::Op(const std::string& name, const OpDef& def, std::vector<ValueId> inputs,
+                    Attributes attributes) {
+  if (!status_.ok()) return kNoValue;
+  return Keep(
+      AddOp(program_, phase_, prefix_ + name, def, std::move(inputs), std::move(attributes)));
+}
+
+ValueId Builder::MatMul(const std::string& name, ValueId a, ValueId b, MatMulOptions options) {
+  if (!status_.ok()) return kNoValue;
+  return Keep(AddMatMul(program_, phase_, prefix_ + name, a, b, options));
+}
+
+ValueId Builder::Redistribute(const std::string& name, ValueId v, Axis axis, Placement to) {
+  if (!status_.ok()) return kNoValue;
+  return Keep(AddRedistribute(program_, phase_, prefix_ + name, v, axis, to));
+}
+
+void Builder::Result(ValueId v) {
+  if (status_.ok()) program_.AddResult(v);
+}
+
+const Value& Builder::value(ValueId id) const {
+  static const Value none;
+  return id == kNoValue ? none : program_.value(id);
+}
+
+}  // namespace tp
