@@ -12,11 +12,23 @@ std::string ParamName(const testing::TestParamInfo<Param>& info) {
 
 std::vector<Param> AllParams(const Subject& subject) {
   std::vector<Param> params;
+  int mesh = subject.first_turn;
   for (int tp : {1, 2, 3, 4, 5, 8}) {
     for (int dp : {1, 2, 3}) {
       if (tp * dp > subject.max_world) continue;
-      for (DType dtype : subject.dtypes) params.push_back({subject, tp, dp, dtype});
+      int turn = mesh++;
+      for (DType dtype : subject.dtypes) params.push_back({subject, tp, dp, dtype, turn++});
     }
+  }
+  return params;
+}
+
+std::vector<Param> EveryMesh(const Subject& subject) {
+  std::vector<Param> params;
+  const std::vector<Param> all = AllParams(subject);
+  const size_t types = subject.dtypes.size();
+  for (size_t mesh = 0; mesh * types < all.size(); ++mesh) {
+    params.push_back(all[mesh * types + (mesh + subject.first_turn) % types]);
   }
   return params;
 }

@@ -52,8 +52,10 @@ Subject Parts() {
 std::vector<Param> OfWorlds(const Subject& subject, const std::vector<DType>& dtypes,
                             const std::vector<std::pair<int, int>>& worlds) {
   std::vector<Param> params;
+  int world = 0;
   for (const auto& [tp, dp] : worlds) {
-    for (DType dtype : dtypes) params.push_back({subject, tp, dp, dtype});
+    int turn = world++;
+    for (DType dtype : dtypes) params.push_back({subject, tp, dp, dtype, turn++});
   }
   return params;
 }
