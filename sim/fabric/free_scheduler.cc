@@ -69,6 +69,11 @@ class FreeScheduler final : public Scheduler {
     return Sleep(signal, at_least, reason);
   }
 
+  Status AwaitOutside(const std::function<void()>& wait, const WaitReason&) override {
+    if (!aborted()) wait();
+    return aborted() ? AbortedStatus() : OkStatus();
+  }
+
   void Raise(Signal& signal, uint64_t value) override {
     Bed& bed = BedOf(signal);
     Advance(signal, value);

@@ -59,6 +59,13 @@ class Scheduler {
   // Allocates nothing unless it fails.
   virtual Status Await(Signal& signal, uint64_t at_least, const WaitReason& reason) = 0;
 
+  // Calls `wait`, which blocks its thread until something comes from outside of the world, and
+  // returns then: OK, or ABORTED. For the agents that Run was given. The free scheduler calls it at
+  // once. The seeded one calls it when all those agents have come here and no spawned one can run,
+  // so that the run stays a function of the seed and of what comes, not of when it comes; where one
+  // of them waits for a signal instead, that is a deadlock.
+  virtual Status AwaitOutside(const std::function<void()>& wait, const WaitReason& reason) = 0;
+
   // Sets the signal to the larger of its value and `value`, and wakes whom that satisfies.
   virtual void Raise(Signal& signal, uint64_t value) = 0;
 
@@ -70,13 +77,13 @@ class Scheduler {
   // OK while nothing has failed; then the first error, its message led by "rank R: ".
   Status cause() const;
 
+  // What a wait returns in an aborted world: ABORTED, "rank R failed first: CODE: message".
+  Status AbortedStatus() const;
+
  protected:
   virtual void WakeAll() = 0;
 
   static void Advance(Signal& signal, uint64_t value) { signal.Advance(value); }
-
-  // What a wait returns in an aborted world: ABORTED, "rank R failed first: CODE: message".
-  Status AbortedStatus() const;
 
  private:
   mutable std::mutex mutex_;

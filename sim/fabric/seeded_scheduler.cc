@@ -16,7 +16,7 @@ class Seeded final : public SeededScheduler {
 
   Status Run(std::vector<Agent> agents) override {
     CHECK(current_ == nullptr) << "Run was called by an agent";
-    for (Agent& agent : agents) Spawn(std::move(agent));
+    for (Agent& agent : agents) Start(std::move(agent), /*given=*/true);
     if (!ready_.empty()) {
       Fiber caller;
       caller_ = &caller;
@@ -27,19 +27,7 @@ class Seeded final : public SeededScheduler {
     return cause();
   }
 
-  void Spawn(Agent agent) override {
-    ended_.clear();  // their stacks serve again
-    const int rank = agent.rank;
-    Status started = Contain([&] {
-      auto task = std::make_unique<Task>(this, std::move(agent));
-      ready_.reserve(all_.size() + 1);
-      blocked_.reserve(all_.size() + 1);
-      all_.push_back(std::move(task));
-      ready_.push_back(all_.back().get());
-      return OkStatus();
-    });
-    if (!started.ok()) Abort(rank, std::move(started));
-  }
+  void Spawn(Agent agent) override { Start(std::move(agent), /*given=*/false); }
 
   Status Await(Signal& signal, uint64_t at_least, const WaitReason& reason) override {
     CHECK(current_ != nullptr) << "Await was called outside of an agent";
@@ -52,12 +40,21 @@ class Seeded final : public SeededScheduler {
     current_->at_least = at_least;
     current_->reason = &reason;
     blocked_.push_back(current_);
-    if (ready_.empty()) {
-      Abort(-1, DeadlineExceeded(DescribeDeadlock()));  // which makes all of them ready
-    }
+    FindReady();
     SwitchToReady();
     if (signal.value() >= at_least) return OkStatus();
     return AbortedStatus();
+  }
+
+  Status AwaitOutside(const std::function<void()>& wait, const WaitReason& reason) override {
+    CHECK(current_ != nullptr && current_->given) << "AwaitOutside was called by a spawned agent";
+    if (aborted()) return AbortedStatus();
+    current_->wait = &wait;
+    current_->reason = &reason;
+    outside_.push_back(current_);
+    FindReady();
+    SwitchToReady();
+    return aborted() ? AbortedStatus() : OkStatus();
   }
 
   void Raise(Signal& signal, uint64_t value) override {
@@ -72,21 +69,43 @@ class Seeded final : public SeededScheduler {
  protected:
   void WakeAll() override {
     Unblock([](const Task&) { return true; });
+    TakeOutside();
   }
 
  private:
   struct Task {
-    Task(Seeded* scheduler, Agent agent)
-        : scheduler(scheduler), agent(std::move(agent)), fiber(&Seeded::RunTask, this) {}
+    Task(Seeded* scheduler, Agent agent, bool given)
+        : scheduler(scheduler),
+          agent(std::move(agent)),
+          given(given),
+          fiber(&Seeded::RunTask, this) {}
 
     Seeded* scheduler;
     Agent agent;
+    const bool given;  // to Run; else spawned
     Fiber fiber;
     // While blocked: on what.
     Signal* signal = nullptr;
     uint64_t at_least = 0;
     const WaitReason* reason = nullptr;
+    const std::function<void()>* wait = nullptr;  // while it awaits what is outside
   };
+
+  void Start(Agent agent, bool given) {
+    ended_.clear();  // their stacks serve again
+    const int rank = agent.rank;
+    Status started = Contain([&] {
+      auto task = std::make_unique<Task>(this, std::move(agent), given);
+      ready_.reserve(all_.size() + 1);
+      blocked_.reserve(all_.size() + 1);
+      outside_.reserve(all_.size() + 1);
+      all_.push_back(std::move(task));
+      ready_.push_back(all_.back().get());
+      given_ += given ? 1 : 0;
+      return OkStatus();
+    });
+    if (!started.ok()) Abort(rank, std::move(started));
+  }
 
   static void RunTask(void* argument) {
     auto* task = static_cast<Task*>(argument);
@@ -105,15 +124,30 @@ class Seeded final : public SeededScheduler {
                                  [&](const auto& owned) { return owned.get() == task; });
     ended_.push_back(std::move(*it));
     all_.erase(it);
-    if (ready_.empty() && !blocked_.empty()) {
-      Abort(-1, DeadlineExceeded(DescribeDeadlock()));
-    }
+    given_ -= task->given ? 1 : 0;
+    FindReady();
     if (ready_.empty()) {
       current_ = nullptr;
       task->fiber.SwitchForGood(*caller_);
     }
     current_ = PickReady();
     task->fiber.SwitchForGood(current_->fiber);
+  }
+
+  // Where nobody is ready: what is outside decides, or it is a deadlock, or all have ended.
+  void FindReady() {
+    if (!ready_.empty()) return;
+    if (given_ > 0 && outside_.size() == given_) {
+      for (const Task* task : outside_) (*task->wait)();
+      TakeOutside();
+    } else if (!blocked_.empty() || !outside_.empty()) {
+      Abort(-1, DeadlineExceeded(DescribeDeadlock()));  // which makes all of them ready
+    }
+  }
+
+  void TakeOutside() {
+    ready_.insert(ready_.end(), outside_.begin(), outside_.end());
+    outside_.clear();
   }
 
   // Lets the seed choose who goes on: the running agent, or another that can.
@@ -165,8 +199,10 @@ class Seeded final : public SeededScheduler {
 
   std::string DescribeDeadlock() const {
     std::string text = "deadlock, nobody can run:";
-    for (const Task* task : blocked_) {
-      text += "\n  " + task->agent.name + " waits for " + ToString(*task->reason);
+    for (const std::vector<Task*>* waiting : {&blocked_, &outside_}) {
+      for (const Task* task : *waiting) {
+        text += "\n  " + task->agent.name + " waits for " + ToString(*task->reason);
+      }
     }
     return text;
   }
@@ -179,7 +215,9 @@ class Seeded final : public SeededScheduler {
   std::vector<std::unique_ptr<Task>> all_;    // started and not ended
   std::vector<std::unique_ptr<Task>> ended_;  // and not yet destroyed
   std::vector<Task*> ready_;                  // those of all_ that can run and do not
-  std::vector<Task*> blocked_;                // those that wait
+  std::vector<Task*> blocked_;                // those that wait for a signal
+  std::vector<Task*> outside_;                // those that wait for what is outside
+  size_t given_ = 0;                          // of all_: those that Run was given
 };
 
 }  // namespace

@@ -3,9 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <condition_variable>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "sim/fabric/fiber.h"
@@ -263,6 +267,102 @@ TEST(FiberTest, SwitchesBackAndForth) {
   }
   shared.main.SwitchTo(fiber);
   EXPECT_EQ(shared.count, 10);
+}
+
+// Orders from another thread: a count that it raises.
+class Orders {
+ public:
+  void Give(int count) {
+    {
+      const std::lock_guard lock(mutex_);
+      given_ = count;
+    }
+    came_.notify_all();
+  }
+  void Await(int count) {
+    std::unique_lock lock(mutex_);
+    came_.wait(lock, [&] { return given_ >= count; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable came_;
+  int given_ = 0;
+};
+
+// Two hosts that do what they are told, and a worker of each that they leave behind.
+std::vector<Agent> Hosts(Scheduler& scheduler, Orders& orders, std::vector<Signal>& done,
+                         std::atomic<int>& worked, int rounds) {
+  std::vector<Agent> hosts;
+  for (int rank = 0; rank < 2; ++rank) {
+    hosts.push_back({"host", rank, [&scheduler, &orders, &done, &worked, rank, rounds]() -> Status {
+                       for (int round = 1; round <= rounds; ++round) {
+                         TP_RETURN_IF_ERROR(scheduler.AwaitOutside(
+                             [&] { orders.Await(round); }, {.what = "an order", .rank = rank}));
+                         scheduler.Spawn({"worker", rank, [&worked] {
+                                            ++worked;
+                                            return OkStatus();
+                                          }});
+                         scheduler.Raise(done[rank], round);
+                         TP_RETURN_IF_ERROR(
+                             scheduler.Await(done[1 - rank], round, {"the other", rank, 1 - rank}));
+                       }
+                       return OkStatus();
+                     }});
+  }
+  return hosts;
+}
+
+TEST_P(AnySchedulerTest, ObeysOrdersFromOutside) {
+  Orders orders;
+  std::vector<Signal> done(2);
+  std::atomic<int> worked = 0;
+  std::thread outside([&] {
+    for (int round = 1; round <= 50; ++round) orders.Give(round);
+  });
+  const Status status = scheduler_->Run(Hosts(*scheduler_, orders, done, worked, 50));
+  outside.join();
+  EXPECT_TRUE(status.ok()) << status.ToString();
+  EXPECT_EQ(worked, 100);
+}
+
+// When orders come changes nothing: all at once, or each when the last one is done.
+TEST(SeededSchedulerTest, OrdersFromOutsideLeaveARunToItsSeed) {
+  std::set<uint64_t> hashes;
+  for (bool at_once : {true, false, false}) {
+    const auto scheduler = MakeSeededScheduler({.seed = 5});
+    Orders orders;
+    std::vector<Signal> done(2);
+    std::atomic<int> worked = 0;
+    std::thread outside([&] {
+      for (int round = at_once ? 20 : 1; round <= 20; ++round) {
+        while (!at_once && worked < 2 * (round - 1)) std::this_thread::yield();
+        orders.Give(round);
+      }
+    });
+    EXPECT_TRUE(scheduler->Run(Hosts(*scheduler, orders, done, worked, 20)).ok());
+    outside.join();
+    EXPECT_EQ(worked, 40);
+    hashes.insert(scheduler->trace_hash());
+  }
+  EXPECT_EQ(hashes.size(), 1u);
+}
+
+TEST(SeededSchedulerTest, WhoWaitsForOneThatAwaitsOrdersIsADeadlock) {
+  const auto scheduler = MakeSeededScheduler({.seed = 5});
+  Signal never;
+  const Status status =
+      scheduler->Run({{"host 0", 0,
+                       [&] {
+                         return scheduler->Await(never, 1, {"a message", 0, 1});
+                       }},
+                      {"host 1", 1, [&] {
+                         return scheduler->AwaitOutside([] { ADD_FAILURE() << "it blocks all"; },
+                                                        {.what = "an order", .rank = 1});
+                       }}});
+  EXPECT_EQ(status.code(), StatusCode::kDeadlineExceeded);
+  EXPECT_THAT(status.message(), HasSubstr("host 0 waits for rank 1: a message"));
+  EXPECT_THAT(status.message(), HasSubstr("host 1 waits for an order"));
 }
 
 }  // namespace
