@@ -47,7 +47,7 @@ class CpuRank final : public RankContext {
     TP_ASSIGN_OR_RETURN(
         std::unique_ptr<CpuExecutor> executor,
         CpuExecutor::Create(shared_.fabric, schedule, shared_.options.all_reduce, executors_made_++,
-                            shared_.options.scheduler == SchedulerKind::kFree));
+                            shared_.options.scheduler == SchedulerKind::kFree, clock()));
     std::lock_guard<std::mutex> lock(shared_.mutex);
     shared_.kept.push_back(executor->state());
     return std::unique_ptr<Executor>(std::move(executor));
@@ -68,6 +68,20 @@ class CpuRank final : public RankContext {
     TP_RETURN_IF_ERROR(Barrier());
     return all;
   }
+
+  StatusOr<std::vector<std::string>> GatherToAll(std::string bytes) override {
+    shared_.gathered[rank_] = std::move(bytes);
+    TP_RETURN_IF_ERROR(Barrier());
+    std::vector<std::string> all = shared_.gathered;
+    TP_RETURN_IF_ERROR(Barrier());
+    return all;
+  }
+
+  Status AwaitOutside(const std::function<void()>& wait) override {
+    return shared_.fabric.scheduler().AwaitOutside(wait, {.what = "an order", .rank = rank_});
+  }
+
+  const Clock& clock() const override { return *shared_.options.clock; }
 
  private:
   Shared& shared_;

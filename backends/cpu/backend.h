@@ -9,6 +9,7 @@
 
 #include "sim/collectives/algorithm.h"
 #include "sim/fabric/fabric.h"
+#include "tp/core/clock.h"
 #include "tp/core/status.h"
 #include "tp/runtime/backend.h"
 
@@ -24,6 +25,8 @@ struct CpuBackendOptions {
   // Of all_reduce; the other collectives take their own best one.
   sim::Algorithm all_reduce = sim::Algorithm::kAuto;
   LowerOptions lower;
+  // On which records are made; it outlives the backend.
+  const Clock* clock = &HostClock();
   // For tests that plant faults in the communication.
   sim::Fabric::WrapEndpoint wrap_endpoint;
 };

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "backends/cpu/kernels/all.h"
+#include "backends/cpu/staging.h"
 #include "sim/collectives/communicator.h"
 #include "tp/core/clock.h"
 #include "tp/schedule/hazards.h"
@@ -74,11 +75,13 @@ StatusOr<Memory> Allocate(const std::string& what, int64_t bytes) {
 
 class ExecutorState {
  public:
-  ExecutorState(sim::Fabric& fabric, const Schedule& schedule, sim::Algorithm all_reduce)
+  ExecutorState(sim::Fabric& fabric, const Schedule& schedule, sim::Algorithm all_reduce,
+                const Clock& clock)
       : fabric_(fabric),
         schedule_(schedule),
         arena_(ArenaOf(schedule)),
         all_reduce_(all_reduce),
+        clock_(clock),
         awaited_(schedule.ops.size()),
         ended_(schedule.ops.size()) {
     for (const ScheduledOp& op : schedule_.ops) {
@@ -86,6 +89,7 @@ class ExecutorState {
       for (int wait : op.waits) awaited_[wait] = true;
     }
     record_.ops.resize(schedule_.ops.size());
+    record_.clock = clock_.kind();
   }
 
   Status Prepare(int index) {
@@ -106,6 +110,7 @@ class ExecutorState {
       for (int other = 0; other < kNumStreams; ++other) {  // a step begins when the last has ended
         if (used_[other]) TP_RETURN_IF_ERROR(AwaitOwn(done_[other], step - 1, "the step before"));
       }
+      if (fed_.load() == step) TP_RETURN_IF_ERROR(BeginWithWhatWasFed(stream, step));
       for (size_t i = 0; i < schedule_.ops.size(); ++i) {
         const ScheduledOp& op = schedule_.ops[i];
         if (op.stream != stream) continue;
@@ -121,8 +126,21 @@ class ExecutorState {
       TP_RETURN_IF_ERROR(Synchronize());  // the workers read kind_ until then
       kind_ = kind;
     }
-    record_.begin_ns = SteadyNanoseconds();
+    if (scheduler().aborted()) return scheduler().AbortedStatus();
+    record_.begin_ns = clock_.NowNs();
+    if (kind == StepKind::kWhole && std::exchange(feeds_next_, false)) {
+      // Feed saw the step begin that took what was fed before, so nobody needs its number any more.
+      fed_.store(steps_ + 1);
+      if (!used_[0] && !used_[1]) TakeFed(steps_ + 1);  // no op reads it, but Read does
+    }
     scheduler().Raise(ordered_, ++steps_);
+    return OkStatus();
+  }
+
+  Status Feed(const Region& region, std::span<const std::byte> bytes) {
+    TP_RETURN_IF_ERROR(AwaitOwn(taken_, fed_.load(), "the step that takes what was fed"));
+    TP_RETURN_IF_ERROR(staging_.Put(region, schedule_, bytes));
+    feeds_next_ = true;
     return OkStatus();
   }
 
@@ -130,7 +148,7 @@ class ExecutorState {
     for (int stream = 0; stream < kNumStreams; ++stream) {
       if (used_[stream]) TP_RETURN_IF_ERROR(AwaitOwn(done_[stream], steps_, "its streams to end"));
     }
-    if (synchronized_ < steps_) record_.end_ns = SteadyNanoseconds();
+    if (synchronized_ < steps_) record_.end_ns = clock_.NowNs();
     synchronized_ = steps_;
     return OkStatus();
   }
@@ -163,6 +181,20 @@ class ExecutorState {
   }
 
  private:
+  void TakeFed(uint64_t step) {
+    staging_.Take([this](BufferId buffer) { return memory_.get() + arena_.offsets[buffer]; });
+    scheduler().Raise(taken_, step);
+  }
+
+  // The stream's part of a step's begin: the first that has ops copies, the other waits for it.
+  Status BeginWithWhatWasFed(Stream stream, uint64_t step) {
+    const Stream first =
+        used_[static_cast<int>(Stream::kCompute)] ? Stream::kCompute : Stream::kCommunication;
+    if (stream != first) return AwaitOwn(taken_, step, "what was fed");
+    TakeFed(step);
+    return OkStatus();
+  }
+
   // Waits for this rank's own host or streams, however long they take: what can fail to come is
   // another rank, and whoever waits for that one has the deadline and names it. Were there two
   // deadlines, the one of a rank that waits for its stream would run out first and hide the cause.
@@ -236,7 +268,7 @@ class ExecutorState {
       }
     }
     OpRecord& record = record_.ops[index];
-    record.begin_ns = SteadyNanoseconds();
+    record.begin_ns = clock_.NowNs();
     if (op.action == Action::kCollective) {
       sim::Communicator& communicator = *communicators_[static_cast<int>(op.axis)];
       TP_RETURN_IF_ERROR(
@@ -245,7 +277,7 @@ class ExecutorState {
     } else {
       WithCall(op, kernels_[index]->run);
     }
-    record.end_ns = SteadyNanoseconds();
+    record.end_ns = clock_.NowNs();
     if (awaited_[index]) scheduler().Raise(ended_[index], step);
     return OkStatus();
   }
@@ -254,6 +286,7 @@ class ExecutorState {
   const Schedule schedule_;
   const ArenaLayout arena_;
   const sim::Algorithm all_reduce_;
+  const Clock& clock_;
   std::vector<const Kernel*> kernels_;  // by op; null for collectives
   Memory memory_;                       // the arena
   Memory scratch_;                      // of the compute stream
@@ -264,19 +297,23 @@ class ExecutorState {
   std::vector<sim::Signal> ended_;             // by op: the step in which it last ended
   std::array<sim::Signal, kNumStreams> done_;  // the step whose ops of the stream have all ended
   sim::Signal ordered_;                        // the last step that the rank asked for
-  uint64_t steps_ = 0;                         // the rank's own
-  uint64_t synchronized_ = 0;                  // the rank's own: the last step that it saw end
-  StepKind kind_ = StepKind::kWhole;           // of the steps under way
-  std::atomic<uint64_t> last_step_{kStop};     // after which the workers end
+  Staging staging_;  // a worker's from the order of the step that takes until `taken_` says it did
+  bool feeds_next_ = false;                 // the rank's own: something was fed for the next step
+  std::atomic<uint64_t> fed_{0};            // the last step that takes what was fed; 0: none
+  sim::Signal taken_;                       // the last step that took it
+  uint64_t steps_ = 0;                      // the rank's own
+  uint64_t synchronized_ = 0;               // the rank's own: the last step that it saw end
+  StepKind kind_ = StepKind::kWhole;        // of the steps under way
+  std::atomic<uint64_t> last_step_{kStop};  // after which the workers end
   StepRecord record_;
 };
 
 StatusOr<std::unique_ptr<CpuExecutor>> CpuExecutor::Create(sim::Fabric& fabric,
                                                            const Schedule& schedule,
                                                            sim::Algorithm all_reduce, int index,
-                                                           bool own_cores) {
+                                                           bool own_cores, const Clock& clock) {
   TP_RETURN_IF_ERROR(CheckHazards(schedule));
-  auto state = std::make_shared<ExecutorState>(fabric, schedule, all_reduce);
+  auto state = std::make_shared<ExecutorState>(fabric, schedule, all_reduce, clock);
   TP_RETURN_IF_ERROR(state->Prepare(index));
   const bool stay = own_cores && fabric.world() <= NumCores();
   for (Stream stream : {Stream::kCompute, Stream::kCommunication}) {
@@ -308,6 +345,10 @@ Status CpuExecutor::Read(BufferId buffer, std::span<std::byte> bytes) {
   TP_ASSIGN_OR_RETURN(const std::span<std::byte> memory, state_->Bytes(buffer, bytes.size()));
   std::copy(memory.begin(), memory.end(), bytes.begin());
   return OkStatus();
+}
+
+Status CpuExecutor::Feed(const Region& region, std::span<const std::byte> bytes) {
+  return state_->Feed(region, bytes);
 }
 
 Status CpuExecutor::EnqueueStep(StepKind kind) { return state_->Enqueue(kind); }

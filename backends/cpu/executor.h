@@ -11,6 +11,7 @@
 
 #include "sim/collectives/algorithm.h"
 #include "sim/fabric/fabric.h"
+#include "tp/core/clock.h"
 #include "tp/core/status.h"
 #include "tp/runtime/executor.h"
 #include "tp/schedule/schedule.h"
@@ -26,11 +27,12 @@ class CpuExecutor final : public Executor {
   // `index` counts the executors that this rank has made: it tells their groups apart, and all
   // ranks make them in the same order. Where each rank can have a core of its own and `own_cores`
   // says so, the compute worker stays on one: left alone, the system is slow to part two that began
-  // on the same core. Errors: a schedule that races, or too little memory.
+  // on the same core. Records are made on `clock`, which outlives it. Errors: a schedule that
+  // races, or too little memory.
   static StatusOr<std::unique_ptr<CpuExecutor>> Create(sim::Fabric& fabric,
                                                        const Schedule& schedule,
                                                        sim::Algorithm all_reduce, int index,
-                                                       bool own_cores);
+                                                       bool own_cores, const Clock& clock);
   // Waits for nothing: steps that were enqueued still run to their end, then the workers stop.
   ~CpuExecutor() override;
 
@@ -38,6 +40,7 @@ class CpuExecutor final : public Executor {
 
   Status Write(BufferId buffer, std::span<const std::byte> bytes) override;
   Status Read(BufferId buffer, std::span<std::byte> bytes) override;
+  Status Feed(const Region& region, std::span<const std::byte> bytes) override;
   Status EnqueueStep(StepKind kind) override;
   Status Synchronize() override;
   void TimeOps(bool) override {}

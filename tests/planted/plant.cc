@@ -46,6 +46,9 @@ class PlantedExecutor final : public Executor {
   Status Read(BufferId buffer, std::span<std::byte> bytes) override {
     return executor_->Read(buffer, bytes);
   }
+  Status Feed(const Region& region, std::span<const std::byte> bytes) override {
+    return executor_->Feed(region, bytes);
+  }
   Status EnqueueStep(StepKind kind) override { return executor_->EnqueueStep(kind); }
   Status Synchronize() override {
     TP_RETURN_IF_ERROR(executor_->Synchronize());
@@ -92,6 +95,13 @@ class PlantedRank final : public RankContext {
   StatusOr<std::vector<std::string>> GatherToRoot(std::string bytes) override {
     return context_.GatherToRoot(std::move(bytes));
   }
+  StatusOr<std::vector<std::string>> GatherToAll(std::string bytes) override {
+    return context_.GatherToAll(std::move(bytes));
+  }
+  Status AwaitOutside(const std::function<void()>& wait) override {
+    return context_.AwaitOutside(wait);
+  }
+  const Clock& clock() const override { return context_.clock(); }
 
   StatusOr<std::unique_ptr<Executor>> MakeExecutor(const Schedule& schedule) override {
     record_ = RankRecord();

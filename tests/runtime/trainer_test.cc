@@ -181,6 +181,9 @@ class CostlyTimes final : public Executor {
   Status Read(BufferId buffer, std::span<std::byte> bytes) override {
     return inner_->Read(buffer, bytes);
   }
+  Status Feed(const Region& region, std::span<const std::byte> bytes) override {
+    return inner_->Feed(region, bytes);
+  }
   Status EnqueueStep(StepKind kind) override { return inner_->EnqueueStep(kind); }
   Status Synchronize() override {
     TP_RETURN_IF_ERROR(inner_->Synchronize());
@@ -217,6 +220,13 @@ class CostlyContext final : public RankContext {
   StatusOr<std::vector<std::string>> GatherToRoot(std::string bytes) override {
     return inner_.GatherToRoot(std::move(bytes));
   }
+  StatusOr<std::vector<std::string>> GatherToAll(std::string bytes) override {
+    return inner_.GatherToAll(std::move(bytes));
+  }
+  Status AwaitOutside(const std::function<void()>& wait) override {
+    return inner_.AwaitOutside(wait);
+  }
+  const Clock& clock() const override { return inner_.clock(); }
 
  private:
   RankContext& inner_;

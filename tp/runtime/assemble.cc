@@ -36,13 +36,10 @@ bool HasPartial(const Binding& binding) {
 }
 
 void CopyPart(const Binding& binding, std::span<const std::byte> part, HostTensor& whole) {
-  if (binding.view.empty()) return;
   const int64_t width = SizeOf(binding.dtype);
-  const int64_t columns = GlobalColumns(binding);
-  for (int64_t i = 0; i < binding.view.rows; ++i) {
-    std::memcpy(whole.bytes().data() + ((binding.row + i) * columns + binding.column) * width,
-                part.data() + i * binding.view.columns * width, binding.view.columns * width);
-  }
+  ForEachRun(binding, [&](int64_t to, int64_t from, int64_t count) {
+    std::memcpy(whole.bytes().data() + to * width, part.data() + from * width, count * width);
+  });
 }
 
 void AddPart(const Binding& binding, std::span<const std::byte> part, std::vector<double>& sum) {
@@ -87,6 +84,44 @@ std::vector<std::byte> ExtractLocal(const Binding& binding, std::span<const std:
       std::memcpy(to + j * width, buffer.data() + (from + j * view.column_stride) * width, width);
     }
   }
+  return part;
+}
+
+void InsertLocal(const Binding& binding, std::span<const std::byte> part,
+                 std::span<std::byte> buffer) {
+  const View& view = binding.view;
+  const int64_t width = SizeOf(binding.dtype);
+  if (view.empty()) return;
+  for (int64_t i = 0; i < view.rows; ++i) {
+    const int64_t to = view.offset + i * view.row_stride;
+    const std::byte* from = part.data() + i * view.columns * width;
+    if (view.column_stride == 1) {
+      std::memcpy(buffer.data() + to * width, from, view.columns * width);
+      continue;
+    }
+    for (int64_t j = 0; j < view.columns; ++j) {
+      std::memcpy(buffer.data() + (to + j * view.column_stride) * width, from + j * width, width);
+    }
+  }
+}
+
+void ForEachRun(const Binding& binding,
+                const std::function<void(int64_t whole, int64_t part, int64_t count)>& use) {
+  const View& view = binding.view;
+  const int64_t columns = GlobalColumns(binding);
+  if (view.empty()) return;
+  if (view.columns == columns) return use(binding.row * columns, 0, view.size());
+  for (int64_t i = 0; i < view.rows; ++i) {
+    use((binding.row + i) * columns + binding.column, i * view.columns, view.columns);
+  }
+}
+
+std::vector<std::byte> CutPart(const Binding& binding, const HostTensor& whole) {
+  const int64_t width = SizeOf(binding.dtype);
+  std::vector<std::byte> part(binding.view.size() * width);
+  ForEachRun(binding, [&](int64_t from, int64_t to, int64_t count) {
+    std::memcpy(part.data() + to * width, whole.bytes().data() + from * width, count * width);
+  });
   return part;
 }
 

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "tp/core/clock.h"
 #include "tp/core/dtype.h"
 #include "tp/core/status.h"
 #include "tp/runtime/executor.h"
@@ -32,6 +33,15 @@ class RankContext {
   virtual Status Barrier() = 0;
   // Rank 0 gets everyone's bytes, in rank order; the others get nothing.
   virtual StatusOr<std::vector<std::string>> GatherToRoot(std::string bytes) = 0;
+  // Everyone gets everyone's bytes, in rank order.
+  virtual StatusOr<std::vector<std::string>> GatherToAll(std::string bytes) = 0;
+
+  // Calls `wait`, which blocks until something comes from outside of the ranks, and returns then:
+  // so a rank waits for an order. It has no deadline. Errors: abort.
+  virtual Status AwaitOutside(const std::function<void()>& wait) = 0;
+
+  // On which its executors' records are made.
+  virtual const Clock& clock() const = 0;
 };
 
 class Backend {

@@ -14,19 +14,21 @@
 #include <string>
 #include <vector>
 
+#include "tp/core/clock.h"
 #include "tp/core/status.h"
+#include "tp/runtime/region.h"
 #include "tp/schedule/schedule.h"
 
 namespace tp {
 
-// What one op of one step did: measured, on std::chrono::steady_clock.
+// What one op of one step did, on the clock of the step's record.
 struct OpRecord {
   int64_t begin_ns = 0;
   int64_t end_ns = 0;
   int64_t bytes_sent = 0;  // by this rank, in a collective
 };
 
-// One thing that ran on a device for an op: measured, on the clock of the ops. A grid of blocks, as
+// One thing that ran on a device for an op, on the clock of the ops. A grid of blocks, as
 // CUDA says it; the last two are estimates from these numbers and the device's limits.
 struct KernelRecord {
   enum class Kind { kKernel, kCopy, kFill };
@@ -60,6 +62,7 @@ struct StepRecord {
   // One for each op of a profiled step; none where a step is handed over as a whole and an op is
   // one thing that a worker does.
   std::vector<OpProfile> profile = {};
+  ClockKind clock = ClockKind::kMeasured;  // what all these times are
 };
 
 // What a rank computes on.
@@ -85,6 +88,15 @@ class Executor {
   // Errors: a size that is not the buffer's is INVALID_ARGUMENT; or the backend's.
   virtual Status Write(BufferId buffer, std::span<const std::byte> bytes) = 0;
   virtual Status Read(BufferId buffer, std::span<std::byte> bytes) = 0;
+
+  // Copies `bytes`, packed, to staging memory and returns; the next whole step that is enqueued
+  // begins by copying them on to `region`. So steps that were enqueued before are not disturbed,
+  // and what is fed travels while they run. Fed twice before a step, the later bytes count. It
+  // waits for the step to begin that takes what was fed for it, and where a region is fed for the
+  // first time, for all steps: then its staging memory is allocated. Errors: INVALID_ARGUMENT for a
+  // region that is no part of its buffer, or overlaps one fed before and is not the same, and for
+  // another number of bytes; or the backend's.
+  virtual Status Feed(const Region& region, std::span<const std::byte> bytes) = 0;
 
   virtual Status EnqueueStep(StepKind kind) = 0;
   virtual Status Synchronize() = 0;

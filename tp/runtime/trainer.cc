@@ -5,7 +5,6 @@
 #include <memory>
 #include <utility>
 
-#include "tp/core/clock.h"
 #include "tp/runtime/assemble.h"
 #include "tp/runtime/blob.h"
 #include "tp/runtime/pace.h"
@@ -114,13 +113,13 @@ class RankRun {
   StatusOr<ProfiledStep> StepOnTheClock() {
     ProfiledStep step;
     step.number = whole_steps_++;
-    step.arrived_ns = SteadyNanoseconds();
+    step.arrived_ns = context_.clock().NowNs();
     TP_RETURN_IF_ERROR(context_.Barrier());
-    step.released_ns = SteadyNanoseconds();
+    step.released_ns = context_.clock().NowNs();
     TP_RETURN_IF_ERROR(executor_->EnqueueStep(StepKind::kWhole));
-    step.handed_over_ns = SteadyNanoseconds();
+    step.handed_over_ns = context_.clock().NowNs();
     TP_RETURN_IF_ERROR(executor_->Synchronize());
-    step.synchronized_ns = SteadyNanoseconds();
+    step.synchronized_ns = context_.clock().NowNs();
     TP_ASSIGN_OR_RETURN(step.record, executor_->CollectProfile());
     return step;
   }

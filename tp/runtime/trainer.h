@@ -23,13 +23,11 @@
 #include "tp/program/program.h"
 #include "tp/runtime/backend.h"
 #include "tp/runtime/executor.h"
+#include "tp/runtime/parts.h"
 #include "tp/runtime/step_profile.h"
 #include "tp/schedule/schedule.h"
 
 namespace tp {
-
-// Element `index` (row-major, of the global tensor); it is rounded to the value's type.
-using ElementSource = std::function<double(int64_t index)>;
 
 // What rank 0 has done, of one program.
 struct TrainProgress {

@@ -45,6 +45,18 @@ class NcclRankContext : public RankContext {
         rank_.control().Gather(std::move(bytes), Receivers::kRoot, rank_.options().deadline));
   }
 
+  StatusOr<std::vector<std::string>> GatherToAll(std::string bytes) override {
+    return Checked(
+        rank_.control().Gather(std::move(bytes), Receivers::kEveryone, rank_.options().deadline));
+  }
+
+  Status AwaitOutside(const std::function<void()>& wait) override {
+    wait();
+    return OkStatus();
+  }
+
+  const Clock& clock() const override { return HostClock(); }
+
  private:
   template <typename T>
   StatusOr<T> Checked(StatusOr<T> result) {

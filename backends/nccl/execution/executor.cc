@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "backends/nccl/error.h"
+#include "backends/nccl/execution/feeds.h"
 #include "backends/nccl/execution/step_plan.h"
 #include "backends/nccl/profile/cupti_trace.h"
 #include "backends/nccl/profile/gate.h"
@@ -24,7 +25,8 @@ constexpr int64_t kToSeeEveryone = 200'000;  // nanoseconds
 
 class NcclExecutor : public Executor {
  public:
-  NcclExecutor(Rank& rank, const Schedule& schedule) : rank_(rank), schedule_(schedule) {
+  NcclExecutor(Rank& rank, const Schedule& schedule)
+      : rank_(rank), schedule_(schedule), feeds_(rank_, schedule_) {
     for (cudaGraphExec_t& graph : graphs_) rank_.Hold(&graph);
   }
 
@@ -77,6 +79,11 @@ class NcclExecutor : public Executor {
     return OkStatus();
   }
 
+  Status Feed(const Region& region, std::span<const std::byte> bytes) override {
+    if (!feeds_.Has(region)) TP_RETURN_IF_ERROR(Synchronize());
+    return feeds_.Put(region, bytes, plan_->arena());
+  }
+
   Status EnqueueStep(StepKind kind) override {
     Status status = rank_.control().Failure();  // another rank's, too
     if (status.ok()) status = EnqueueTimedStep(kind);
@@ -91,7 +98,7 @@ class NcclExecutor : public Executor {
       TP_RETURN_IF_ERROR(FromCuda(state, "cudaEventQuery"));
       return true;
     }));
-    seen_to_end_ns_ = SteadyNanoseconds();
+    seen_to_end_ns_ = HostClock().NowNs();
     pending_ = false;
     return CollectTimes();
   }
@@ -139,7 +146,7 @@ class NcclExecutor : public Executor {
       return InvalidArgument("kernels of ranks that share a GPU can't be told apart");
     }
     notes_.assign(schedule_.ops.size() + 1, {});
-    profile_began_ns_ = SteadyNanoseconds();
+    profile_began_ns_ = HostClock().NowNs();
     TP_RETURN_IF_ERROR(CuptiTrace::Start());
     profiling_ = true;
     OpScope::NoteIn(&notes_);
@@ -222,12 +229,13 @@ class NcclExecutor : public Executor {
     if (op_by_op) {
       TP_RETURN_IF_ERROR(Synchronize());  // the gate and the events are one step's
       if (time_ops) TP_RETURN_IF_ERROR(MakeOpEvents());
-      TP_RETURN_IF_ERROR(CloseGate(stream));
     }
+    if (kind == StepKind::kWhole) TP_RETURN_IF_ERROR(feeds_.EnqueueCopies(plan_->arena()));
+    if (op_by_op) TP_RETURN_IF_ERROR(CloseGate(stream));
     pending_ = true;
     ops_timed_ = time_ops;
     op_by_op_ = op_by_op;
-    handed_over_ns_ = SteadyNanoseconds();
+    handed_over_ns_ = HostClock().NowNs();
     Status status = EnqueueBetweenEvents(kind, stream);
     if (op_by_op_ && status.ok()) status = AwaitOpening();
     gate_.Open();
@@ -238,7 +246,7 @@ class NcclExecutor : public Executor {
   // the others would wait that out in a collective. So they agree on a time to begin.
   Status AwaitOpening() {
     TP_ASSIGN_OR_RETURN(const std::vector<std::string> arrivals,
-                        rank_.control().Gather(std::to_string(SteadyNanoseconds()),
+                        rank_.control().Gather(std::to_string(HostClock().NowNs()),
                                                Receivers::kEveryone, rank_.options().deadline));
     int64_t opening_ns = 0;
     for (const std::string& text : arrivals) {
@@ -248,16 +256,16 @@ class NcclExecutor : public Executor {
     }
     opening_ns += kToSeeEveryone;
     // Longer is only what another host's clock is ahead.
-    if (opening_ns - SteadyNanoseconds() > kToSeeEveryone) opening_ns = 0;
-    while (SteadyNanoseconds() < opening_ns) continue;
-    handed_over_ns_ = SteadyNanoseconds();
+    if (opening_ns - HostClock().NowNs() > kToSeeEveryone) opening_ns = 0;
+    while (HostClock().NowNs() < opening_ns) continue;
+    handed_over_ns_ = HostClock().NowNs();
     return OkStatus();
   }
 
   Status CloseGate(cudaStream_t stream) {
-    const int64_t begin_ns = SteadyNanoseconds();
+    const int64_t begin_ns = HostClock().NowNs();
     TP_CUDA(gate_.CloseOn(stream));
-    if (profiling_) notes_.back() = {begin_ns, SteadyNanoseconds()};
+    if (profiling_) notes_.back() = {begin_ns, HostClock().NowNs()};
     return OkStatus();
   }
 
@@ -303,6 +311,7 @@ class NcclExecutor : public Executor {
   Rank& rank_;
   const Schedule schedule_;
   std::unique_ptr<StepPlan> plan_;
+  Feeds feeds_;
   cudaGraphExec_t graphs_[2] = {};  // by StepKind; null where steps are launched op by op
   bool profiling_ = false;
   int64_t profile_began_ns_ = 0;

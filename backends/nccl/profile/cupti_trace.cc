@@ -63,7 +63,7 @@ State& TheState() {
   return *state;
 }
 
-uint64_t CUPTIAPI SteadyNow() { return static_cast<uint64_t>(SteadyNanoseconds()); }
+uint64_t CUPTIAPI SteadyNow() { return static_cast<uint64_t>(HostClock().NowNs()); }
 
 std::string Demangled(const char* name) {
   int status = 0;

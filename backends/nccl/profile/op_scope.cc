@@ -27,12 +27,12 @@ void PhaseScope::Enter(Phase phase) {
 
 OpScope::OpScope(int index, const ScheduledOp& op) : index_(index) {
   nvtxRangePushA(op.name.c_str());
-  if (noted != nullptr) (*noted)[static_cast<size_t>(index)].begin_ns = SteadyNanoseconds();
+  if (noted != nullptr) (*noted)[static_cast<size_t>(index)].begin_ns = HostClock().NowNs();
 }
 
 OpScope::~OpScope() {
   nvtxRangePop();
-  if (noted != nullptr) (*noted)[static_cast<size_t>(index_)].end_ns = SteadyNanoseconds();
+  if (noted != nullptr) (*noted)[static_cast<size_t>(index_)].end_ns = HostClock().NowNs();
 }
 
 void OpScope::NoteIn(std::vector<OpNote>* notes) { noted = notes; }

@@ -262,5 +262,59 @@ TEST(CpuExecutorTest, OneRankCanHaveSeveral) {
   }
 }
 
+// Whatever the order of the agents, and however many steps are under way: a step takes what was fed
+// before it was enqueued, and nothing that was fed after.
+TEST(CpuExecutorTest, StepsTakeWhatWasFedBeforeThem) {
+  const std::vector<Schedule> schedules = MakeSchedules({.mode = LinearMode::kRow, .tp = 2});
+  const auto batch = [](const Binding& x, double step) {
+    return Bytes(x.view.size() * SizeOf(x.dtype), std::byte(static_cast<int>(step)));
+  };
+  // Steps that take a batch, by whether each is waited for; w at the end, by rank.
+  const auto train = [&](const CpuBackendOptions& options, bool wait) {
+    std::vector<Bytes> trained(2);
+    const Status status =
+        RunFed(options, schedules,
+               [&](RankContext& context, const Schedule& schedule, Executor& executor) -> Status {
+                 const Binding& x = schedule.BindingOf("x");
+                 const Region region = RegionsOf(x.view, SizeOf(x.dtype)).at(0);
+                 for (int step = 0; step < 6; ++step) {
+                   if (step % 3 != 2) TP_RETURN_IF_ERROR(executor.Feed(region, batch(x, step + 1)));
+                   if (step == 3) TP_RETURN_IF_ERROR(executor.Feed(region, batch(x, 9)));
+                   TP_RETURN_IF_ERROR(executor.EnqueueStep(StepKind::kWhole));
+                   if (wait) TP_RETURN_IF_ERROR(executor.Synchronize());
+                 }
+                 TP_ASSIGN_OR_RETURN(trained[context.rank()], ReadPart(executor, schedule, "w"));
+                 return OkStatus();
+               });
+    EXPECT_TRUE(status.ok()) << status.ToString();
+    return trained;
+  };
+  const std::vector<Bytes> expected = train({}, /*wait=*/true);
+  for (const CpuBackendOptions& options : AllSchedulers()) {
+    EXPECT_EQ(train(options, /*wait=*/false), expected);
+  }
+}
+
+TEST(CpuExecutorTest, RefusesToFeedWhatIsNoRegion) {
+  const std::vector<Schedule> schedules = MakeSchedules({.tp = 1});
+  const Status status = RunFed(
+      {}, schedules, [&](RankContext&, const Schedule& schedule, Executor& executor) -> Status {
+        const Binding& x = schedule.BindingOf("x");
+        Region region = RegionsOf(x.view, SizeOf(x.dtype)).at(0);
+        Bytes bytes(region.size());
+        TP_RETURN_IF_ERROR(executor.Feed(region, bytes));
+        EXPECT_EQ(executor.Feed(region, std::span(bytes).first(1)).message(),
+                  "a region of 240 bytes in buffer 'x' was fed 1");
+        region.offset += 4;
+        EXPECT_EQ(executor.Feed(region, bytes).code(), StatusCode::kInvalidArgument);
+        region.offset = 0;
+        region.bytes -= 4;
+        EXPECT_NE(executor.Feed(region, std::span(bytes).first(236)).message().find("overlaps"),
+                  std::string::npos);
+        return OkStatus();
+      });
+  EXPECT_TRUE(status.ok()) << status.ToString();
+}
+
 }  // namespace
 }  // namespace tp::cpu

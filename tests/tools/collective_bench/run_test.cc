@@ -67,6 +67,9 @@ class ChangedExecutor final : public Executor {
   Status Read(BufferId buffer, std::span<std::byte> bytes) override {
     return executor_->Read(buffer, bytes);
   }
+  Status Feed(const Region& region, std::span<const std::byte> bytes) override {
+    return executor_->Feed(region, bytes);
+  }
   Status EnqueueStep(StepKind kind) override {
     return steps_left_-- > 0 ? executor_->EnqueueStep(kind) : OkStatus();
   }
@@ -100,6 +103,13 @@ class ChangedRank final : public RankContext {
   StatusOr<std::vector<std::string>> GatherToRoot(std::string bytes) override {
     return context_.GatherToRoot(std::move(bytes));
   }
+  StatusOr<std::vector<std::string>> GatherToAll(std::string bytes) override {
+    return context_.GatherToAll(std::move(bytes));
+  }
+  Status AwaitOutside(const std::function<void()>& wait) override {
+    return context_.AwaitOutside(wait);
+  }
+  const Clock& clock() const override { return context_.clock(); }
   StatusOr<std::unique_ptr<Executor>> MakeExecutor(const Schedule& schedule) override {
     TP_ASSIGN_OR_RETURN(std::unique_ptr<Executor> executor, context_.MakeExecutor(schedule));
     return std::unique_ptr<Executor>(

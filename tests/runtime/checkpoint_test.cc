@@ -1,0 +1,246 @@
+// Session::Save and Load: the same bits on another mesh, and nothing but whole checkpoints.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "backends/cpu/backend.h"
+#include "tools/io/npy.h"
+#include "tp/core/random.h"
+#include "tp/model/linear_step.h"
+#include "tp/runtime/session.h"
+
+namespace tp {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+constexpr int64_t kIn = 10, kOut = 7;
+
+std::unique_ptr<Session> MustCreate(Backend& backend, int tp, int dp, DType dtype,
+                                    LinearMode mode = LinearMode::kRow) {
+  LinearStepOptions options;
+  options.mode = mode;
+  options.tokens = 4;
+  options.in_features = kIn;
+  options.out_features = kOut;
+  options.dtype = dtype;
+  const Mesh mesh = *Mesh::Create(tp, dp);
+  auto session = Session::Create(backend, mesh, *MakeLinearStep(options, mesh));
+  EXPECT_TRUE(session.ok()) << session.status().ToString();
+  return *std::move(session);
+}
+
+ElementSource Random(uint64_t stream) {
+  return [random = RandomTensor(3, stream)](int64_t i) {
+    return random.Uniform(static_cast<uint64_t>(i));
+  };
+}
+
+void ExpectOk(const Status& status) { ASSERT_TRUE(status.ok()) << status.ToString(); }
+
+void WriteWeights(Session& session, uint64_t stream = 0) {
+  ExpectOk(session.Write("w", Random(stream)));
+  ExpectOk(session.Write("b", Random(stream)));
+}
+
+std::string BitsOf(Session& session, const std::string& name) {
+  const StatusOr<HostTensor> tensor = session.Read(name);
+  EXPECT_TRUE(tensor.ok()) << tensor.status().ToString();
+  return std::string(reinterpret_cast<const char*>(tensor->bytes().data()), tensor->bytes().size());
+}
+
+std::string ReadFile(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+void WriteFile(const fs::path& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+class CheckpointTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    root_ = fs::path(testing::TempDir()) /
+            testing::UnitTest::GetInstance()->current_test_info()->name();
+    fs::remove_all(root_);
+    fs::create_directories(root_);
+  }
+  void TearDown() override { fs::remove_all(root_); }
+
+  std::string Folder(const std::string& name = "checkpoint") const { return root_ / name; }
+  // What lies beside the checkpoints.
+  std::vector<std::string> Names() const {
+    std::vector<std::string> names;
+    for (const auto& entry : fs::directory_iterator(root_)) {
+      names.push_back(entry.path().filename());
+    }
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+
+  fs::path root_;
+  const std::unique_ptr<Backend> backend_ = cpu::MakeCpuBackend({});
+};
+
+TEST_F(CheckpointTest, AnyMeshLoadsWhatAnotherSaved) {
+  for (DType dtype : kAllDTypes) {
+    for (LinearMode mode : {LinearMode::kRow, LinearMode::kColumn}) {
+      std::string w, b;
+      {
+        const auto session = MustCreate(*backend_, 4, 1, dtype, mode);
+        WriteWeights(*session);
+        w = BitsOf(*session, "w");
+        b = BitsOf(*session, "b");
+        ExpectOk(session->Save(Folder("1")));
+      }
+      {
+        const auto session = MustCreate(*backend_, 3, 2, dtype, LinearMode::kColumn);
+        ExpectOk(session->Load(Folder("1")));
+        EXPECT_EQ(BitsOf(*session, "w"), w);
+        ExpectOk(session->Save(Folder("2") + "/"));
+      }
+      const auto session = MustCreate(*backend_, 1, 1, dtype);
+      ExpectOk(session->Load(Folder("2")));
+      EXPECT_EQ(BitsOf(*session, "w"), w) << Name(dtype);
+      EXPECT_EQ(BitsOf(*session, "b"), b) << Name(dtype);
+      ExpectOk(session->Feed("x", Random(1)));
+      ExpectOk(session->Feed("targets", Random(2)));
+      ExpectOk(session->Step());
+      EXPECT_EQ(ReadFile(Folder("1") + "/w.npy"), ReadFile(Folder("2") + "/w.npy"));
+      EXPECT_EQ(Names(), (std::vector<std::string>{"1", "2"}));
+    }
+  }
+}
+
+// To the byte what the project's other writer makes, so its reader and NumPy's take it.
+TEST_F(CheckpointTest, FilesAreThoseOfNumPy) {
+  for (DType dtype : kAllDTypes) {
+    const auto session = MustCreate(*backend_, 3, 2, dtype, LinearMode::kColumn);
+    WriteWeights(*session);
+    ExpectOk(session->Save(Folder()));
+    for (const char* name : {"w", "b"}) {
+      EXPECT_EQ(ReadFile(Folder() + "/" + name + ".npy"), io::EncodeNpy(*session->Read(name)))
+          << Name(dtype) << " " << name;
+    }
+  }
+}
+
+TEST_F(CheckpointTest, WhatIsNotThisCheckpointIsToldAndLoadsNothing) {
+  const auto session = MustCreate(*backend_, 2, 1, DType::kBFloat16);
+  WriteWeights(*session, 0);
+  ExpectOk(session->Save(Folder()));
+  const std::string w = BitsOf(*session, "w");
+  const std::string path = Folder() + "/b.npy";
+  const std::string good = ReadFile(path);
+  const size_t begin = good.find('\n') + 1;
+  std::string other_type = good, no_bf16 = good;
+  other_type.replace(good.find("<f4"), 3, "<f8");
+  no_bf16[begin] = '\x01';  // a bit beyond those of bf16
+  const std::pair<std::string, const char*> wrong[] = {
+      {"", "b.npy: is no .npy file"},
+      {"PK\x03\x04 and more of another format", "b.npy: is no .npy file"},
+      {good.substr(0, 40), "b.npy: says"},
+      {good.substr(0, good.size() - 1), "bytes and should have"},
+      {good + "x", "bytes and should have"},
+      {other_type, "'descr': '<f8', 'fortran_order': False, 'shape': (7,), }, and 'b' needs"},
+      {no_bf16, "which is no bf16, the type of 'b'"},
+  };
+  WriteWeights(*session, 1);
+  const std::string now = BitsOf(*session, "w");
+  ASSERT_NE(now, w);
+  for (const auto& [bytes, text] : wrong) {
+    WriteFile(path, bytes);
+    const Status status = session->Load(Folder());
+    EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+    EXPECT_THAT(status.message(), HasSubstr(text));
+    EXPECT_THAT(status.message(), HasSubstr(path));
+  }
+  fs::remove(path);
+  EXPECT_EQ(session->Load(Folder()).code(), StatusCode::kNotFound);
+  EXPECT_EQ(session->Load(Folder("nowhere")).code(), StatusCode::kNotFound);
+  EXPECT_EQ(BitsOf(*session, "w"), now);
+  WriteFile(path, good);
+  ExpectOk(session->Load(Folder()));
+  EXPECT_EQ(BitsOf(*session, "w"), w);
+}
+
+TEST_F(CheckpointTest, NothingElseIsEverReplaced) {
+  const auto session = MustCreate(*backend_, 2, 1, DType::kFloat32);
+  WriteWeights(*session);
+  fs::create_directories(Folder("mine"));
+  WriteFile(Folder("mine") + "/photo.jpg", "a photo");
+  EXPECT_THAT(session->Save(Folder("mine")).message(), HasSubstr("holds 'photo.jpg', which is no"));
+  EXPECT_EQ(ReadFile(Folder("mine") + "/photo.jpg"), "a photo");
+  WriteFile(Folder("file"), "a file");
+  EXPECT_THAT(session->Save(Folder("file")).message(), HasSubstr("is not a folder"));
+  EXPECT_EQ(ReadFile(Folder("file")), "a file");
+  EXPECT_EQ(session->Save(Folder("no/where")).code(), StatusCode::kNotFound);
+  EXPECT_EQ(session->Save("").code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(session->Save("/").code(), StatusCode::kInvalidArgument);
+  fs::create_directories(Folder("empty"));
+  ExpectOk(session->Save(Folder("empty")));
+  ExpectOk(session->Save(Folder("empty")));  // over itself
+  EXPECT_EQ(Names(), (std::vector<std::string>{"empty", "file", "mine"}));
+}
+
+// Saves one checkpoint after another until it is killed. Each holds one number everywhere.
+[[noreturn]] void SaveForEver(const std::string& folder) {
+  const auto backend = cpu::MakeCpuBackend({});
+  const auto session = MustCreate(*backend, 2, 1, DType::kFloat32);
+  for (int64_t round = 1;; ++round) {
+    const auto number = [=](int64_t) { return static_cast<double>(round); };
+    const bool saved = session->Write("w", number).ok() && session->Write("b", number).ok() &&
+                       session->Save(folder).ok();
+    if (!saved) _exit(1);
+  }
+}
+
+// Another one after each save.
+ino_t NumberOf(const std::string& folder) {
+  struct stat info = {};
+  return stat(folder.c_str(), &info) == 0 ? info.st_ino : 0;
+}
+
+TEST_F(CheckpointTest, KilledWhileSavingTheLastOneIsWhole) {
+  double last = 0;
+  for (int round = 0; round < 20; ++round) {
+    const pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) SaveForEver(Folder());
+    for (int saves = 0; saves < 2; ++saves) {
+      const ino_t before = NumberOf(Folder());
+      while (NumberOf(Folder()) == before) usleep(100);
+    }
+    usleep(500 * round);  // anywhere between two saves
+    kill(child, SIGKILL);
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFSIGNALED(status)) << "it could not save";
+    const auto session = MustCreate(*backend_, 3, 1, DType::kFloat32);
+    ExpectOk(session->Load(Folder()));
+    const std::vector<double> w = session->Read("w")->ToDoubles();
+    const std::vector<double> b = session->Read("b")->ToDoubles();
+    EXPECT_GE(w[0], 1);
+    EXPECT_EQ(w, std::vector<double>(w.size(), w[0]));
+    EXPECT_EQ(b, std::vector<double>(b.size(), w[0]));
+    last = std::max(last, w[0]);
+  }
+  EXPECT_GT(last, 1) << "no save came after the first";
+}
+
+}  // namespace
+}  // namespace tp
