@@ -109,7 +109,7 @@ LinearRun RunInvariant(Backend& backend, const Mesh& mesh, const verify::LinearP
   CHECK(run.ok()) << run.status().ToString() << ": " << Name(mode) << ", tp "
                   << mesh.Size(Axis::kTp) << ", dp " << mesh.Size(Axis::kDp);
   EXPECT_EQ(run->result.replica_defects, std::vector<std::string>());
-  const StatusOr<StepReport> report = MakeStepReport(run->program, mesh, run->result);
+  const StatusOr<StepReport> report = MakeStepReport(run->program, mesh, run->result.ranks);
   CHECK(report.ok()) << report.status().ToString();
   EXPECT_TRUE(report->bytes_ok);
   return *std::move(run);

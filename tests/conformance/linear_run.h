@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "tools/measure/train.h"
 #include "tp/core/dtype.h"
 #include "tp/core/mesh.h"
 #include "tp/core/status.h"
@@ -11,7 +12,6 @@
 #include "tp/layers/linear.h"
 #include "tp/program/program.h"
 #include "tp/runtime/backend.h"
-#include "tp/runtime/trainer.h"
 #include "tp/verify/bounds.h"
 #include "tp/verify/reference.h"
 #include "tp/verify/report.h"

@@ -30,7 +30,7 @@ std::string Describe(LinearMode mode, bool optimize) {
 // What must hold of any run, whatever its numbers.
 void CheckRun(const LinearRun& run, const Mesh& mesh) {
   EXPECT_EQ(run.result.replica_defects, std::vector<std::string>());
-  const StatusOr<StepReport> report = MakeStepReport(run.program, mesh, run.result);
+  const StatusOr<StepReport> report = MakeStepReport(run.program, mesh, run.result.ranks);
   ASSERT_TRUE(report.ok()) << report.status().ToString();
   for (const CollectiveReport& collective : report->collectives) {
     EXPECT_TRUE(collective.ok()) << collective.contract.name << " by " << collective.algorithm

@@ -36,7 +36,7 @@ TEST(IncludeRules, ForbidTheOtherWayRound) {
     const char* included;
     const char* objection;
   } forbidden[] = {
-      {"tp/runtime/trainer.cc", "backends/cpu/backend.h",
+      {"tp/runtime/session.cc", "backends/cpu/backend.h",
        "tp/runtime may not include backends/cpu"},
       {"tp/core/collective.cc", "sim/fabric/fabric.h", "tp/core may not include sim/fabric"},
       {"sim/fabric/fabric.cc", "tp/schedule/schedule.h", "sim/fabric may not include tp/schedule"},

@@ -1,4 +1,4 @@
-// Every #include of the tree, against the rules.
+// Every #include of the tree, and every look at a clock, against the rules.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/house/clock_rules.h"
 #include "tests/house/include_rules.h"
 
 namespace tp {
@@ -55,6 +56,19 @@ TEST(Includes, PointTheWayTheHouseIsBuilt) {
   // Had it read the wrong tree, it would find nothing to object to.
   EXPECT_TRUE(fs::exists(Root() / "WORKSPACE")) << Root();
   EXPECT_GT(ours, 100);
+}
+
+TEST(Clocks, AreReadInOnePlace) {
+  int lines = 0;
+  for (const fs::path& source : Sources()) {
+    std::ifstream file(Root() / source);
+    std::string line;
+    for (int number = 1; std::getline(file, line); ++number, ++lines) {
+      EXPECT_EQ(ObjectionToClock(source.string(), line), "")
+          << source.string() << ":" << number << ": " << line;
+    }
+  }
+  EXPECT_GT(lines, 10000);
 }
 
 }  // namespace

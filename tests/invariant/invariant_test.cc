@@ -9,10 +9,10 @@
 #include <string>
 
 #include "backends/cpu/backend.h"
+#include "tools/measure/train.h"
 #include "tp/core/random.h"
 #include "tp/model/linear_step.h"
 #include "tp/observe/step_report.h"
-#include "tp/runtime/trainer.h"
 #include "tp/verify/compare.h"
 
 namespace tp {
@@ -75,7 +75,7 @@ Trained Train(const Configuration& c) {
   train.steps = kSteps;
   StatusOr<TrainResult> result = tp::Train(*backend, mesh, *program, Sources(c), train);
   CHECK(result.ok()) << c.ToString() << ": " << result.status().ToString();
-  StatusOr<StepReport> report = MakeStepReport(*program, mesh, *result);
+  StatusOr<StepReport> report = MakeStepReport(*program, mesh, result->ranks);
   CHECK(report.ok()) << report.status().ToString();
   return {std::move(*result), std::move(*report)};
 }

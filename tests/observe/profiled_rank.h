@@ -6,7 +6,7 @@
 #include <string>
 #include <utility>
 
-#include "tp/runtime/trainer.h"
+#include "tp/runtime/rank_record.h"
 
 namespace tp {
 

@@ -26,21 +26,21 @@ StepRecord Step(int64_t begin, OpRecord product, OpRecord collective) {
   return step;
 }
 
-TrainResult TwoRanks() {
-  TrainResult result;
-  result.ranks.resize(2);
-  for (RankRecord& rank : result.ranks) {
+std::vector<RankRecord> TwoRanks() {
+  std::vector<RankRecord> ranks;
+  ranks.resize(2);
+  for (RankRecord& rank : ranks) {
     rank.schedule.ops = {Op("product", Action::kGemm), Op("y", Action::kCollective)};
   }
   // The clock of rank 1 is far from that of rank 0.
-  result.ranks[0].steps = {Step(0, {0, 2000, 0}, {2000, 9000, 8}),
-                           Step(10000, {0, 4000, 0}, {4000, 8000, 8}),
-                           Step(20000, {0, 3000, 0}, {3000, 6000, 8})};
-  result.ranks[1].steps = {Step(7000000, {0, 4000, 0}, {4000, 8000, 12}),
-                           Step(7010000, {0, 4000, 0}, {4000, 8000, 12}),
-                           Step(7020000, {0, 9000, 0}, {9000, 11000, 12})};
-  for (RankRecord& rank : result.ranks) rank.op_steps = rank.steps;
-  return result;
+  ranks[0].steps = {Step(0, {0, 2000, 0}, {2000, 9000, 8}),
+                    Step(10000, {0, 4000, 0}, {4000, 8000, 8}),
+                    Step(20000, {0, 3000, 0}, {3000, 6000, 8})};
+  ranks[1].steps = {Step(7000000, {0, 4000, 0}, {4000, 8000, 12}),
+                    Step(7010000, {0, 4000, 0}, {4000, 8000, 12}),
+                    Step(7020000, {0, 9000, 0}, {9000, 11000, 12})};
+  for (RankRecord& rank : ranks) rank.op_steps = rank.steps;
+  return ranks;
 }
 
 TEST(RankReportTest, TellsTheRanksApart) {
@@ -57,31 +57,31 @@ TEST(RankReportTest, TellsTheRanksApart) {
 }
 
 TEST(RankReportTest, CountsFromTheFirstBeginWhereRanksShareAClock) {
-  TrainResult result = TwoRanks();
-  EXPECT_FALSE(MakeRankReport(result).one_clock);
-  result.ranks[1].op_steps = {Step(500, {0, 4000, 0}, {4000, 8000, 12}),
-                              Step(10500, {0, 4000, 0}, {4000, 8000, 12}),
-                              Step(20500, {0, 9000, 0}, {9000, 11000, 12})};
-  const RankReport report = MakeRankReport(result);
+  std::vector<RankRecord> ranks = TwoRanks();
+  EXPECT_FALSE(MakeRankReport(ranks).one_clock);
+  ranks[1].op_steps = {Step(500, {0, 4000, 0}, {4000, 8000, 12}),
+                       Step(10500, {0, 4000, 0}, {4000, 8000, 12}),
+                       Step(20500, {0, 9000, 0}, {9000, 11000, 12})};
+  const RankReport report = MakeRankReport(ranks);
   EXPECT_TRUE(report.one_clock);
   EXPECT_EQ(report.ops[1].done_us, (std::vector<double>{8, 8.5}));
   EXPECT_EQ(report.ops[1].done_spread_us, 0.5);  // of 0.5, 0.5 and 5.5
 }
 
 TEST(RankReportTest, FindsAnOpThatLiesElsewhereAndLeavesOutOneThatIsNotEverywhere) {
-  TrainResult result = TwoRanks();
-  RankRecord& rank = result.ranks[1];
+  std::vector<RankRecord> ranks = TwoRanks();
+  RankRecord& rank = ranks[1];
   std::swap(rank.schedule.ops[0], rank.schedule.ops[1]);
   for (StepRecord& step : rank.op_steps) std::swap(step.ops[0], step.ops[1]);
-  EXPECT_EQ(MakeRankReport(result).ops[0].time_us, (std::vector<double>{3, 4}));
+  EXPECT_EQ(MakeRankReport(ranks).ops[0].time_us, (std::vector<double>{3, 4}));
   rank.schedule.ops[0].value = 7;
-  const RankReport report = MakeRankReport(result);
+  const RankReport report = MakeRankReport(ranks);
   ASSERT_EQ(report.ops.size(), 1u);
   EXPECT_EQ(report.ops[0].name, "product");
 }
 
 TEST(RankReportTest, IsEmptyWhereNothingWasTimed) {
-  EXPECT_TRUE(MakeRankReport(TrainResult()).step_ms.empty());
+  EXPECT_TRUE(MakeRankReport({}).step_ms.empty());
 }
 
 }  // namespace

@@ -82,8 +82,8 @@ StepRecord MakeStep(std::pair<int64_t, int64_t> collective, int64_t end_ms, int6
 }
 
 // An all_reduce of 10 fp32 over 2 ranks sends 2 * (2 - 1) * 40 bytes in all.
-TrainResult MakeResult(int64_t bytes_of_rank_1 = 40, int64_t algorithm_bytes = 80) {
-  TrainResult result;
+std::vector<RankRecord> MakeResult(int64_t bytes_of_rank_1 = 40, int64_t algorithm_bytes = 80) {
+  std::vector<RankRecord> ranks;
   for (int rank = 0; rank < 2; ++rank) {
     RankRecord record;
     record.schedule = MakeSchedule(rank);
@@ -94,13 +94,13 @@ TrainResult MakeResult(int64_t bytes_of_rank_1 = 40, int64_t algorithm_bytes = 8
     record.steps = {MakeStep({rank == 0 ? 5 : 11, 19}, rank == 0 ? 25 : 30, bytes),
                     MakeStep({11, rank == 0 ? 17 : 19}, 40, bytes)};
     record.op_steps = record.steps;
-    result.ranks.push_back(std::move(record));
+    ranks.push_back(std::move(record));
   }
-  return result;
+  return ranks;
 }
 
-StepReport Report(const TrainResult& result) {
-  const StatusOr<StepReport> report = MakeStepReport(MakeProgram(), *Mesh::Create(2, 1), result);
+StepReport Report(const std::vector<RankRecord>& ranks) {
+  const StatusOr<StepReport> report = MakeStepReport(MakeProgram(), *Mesh::Create(2, 1), ranks);
   EXPECT_TRUE(report.ok()) << report.status().ToString();
   return *report;
 }
@@ -132,12 +132,12 @@ TEST(StepReportTest, ExposedIsWhatNoComputationCovers) {
 // Communication within a computation, at its edges, and where computations touch or overlap.
 TEST(StepReportTest, ExposedCountsEveryGapOnce) {
   const auto exposed = [](std::pair<int64_t, int64_t> collective) {
-    TrainResult result = MakeResult();
-    for (RankRecord& rank : result.ranks) {
+    std::vector<RankRecord> ranks = MakeResult();
+    for (RankRecord& rank : ranks) {
       rank.op_steps = {MakeStep(collective, 30, 40)};
       rank.op_steps[0].ops[3] = {1014 * kMs, 1022 * kMs, 0};  // overlaps the second: 12..22
     }
-    return Report(result).phases[0].exposed_ms;
+    return Report(ranks).phases[0].exposed_ms;
   };
   EXPECT_DOUBLE_EQ(exposed({2, 8}), 0);
   EXPECT_DOUBLE_EQ(exposed({0, 10}), 0);
@@ -191,9 +191,9 @@ TEST(StepReportTest, AnAlgorithmMaySendMoreThanTheLeast) {
 // Whatever the algorithm says, the calls must be what the placements ask for.
 TEST(StepReportTest, ACallOfOtherSizeIsADefect) {
   for (int64_t elements : {9, 11}) {
-    TrainResult result = MakeResult();
-    for (RankRecord& rank : result.ranks) rank.schedule.ops[1].call.counts = {elements};
-    const StepReport report = Report(result);
+    std::vector<RankRecord> ranks = MakeResult();
+    for (RankRecord& rank : ranks) rank.schedule.ops[1].call.counts = {elements};
+    const StepReport report = Report(ranks);
     EXPECT_FALSE(report.bytes_ok);
     EXPECT_EQ(DescribeWrongBytes(report.collectives[0]), "moved 80 bytes, where its calls need " +
                                                              std::to_string(8 * elements) +
@@ -202,14 +202,14 @@ TEST(StepReportTest, ACallOfOtherSizeIsADefect) {
 }
 
 TEST(StepReportTest, ACollectiveThatNobodyRanIsADefect) {
-  TrainResult result = MakeResult();
-  for (RankRecord& rank : result.ranks) rank.schedule.ops[1].value = 7;
-  EXPECT_FALSE(Report(result).bytes_ok);
+  std::vector<RankRecord> ranks = MakeResult();
+  for (RankRecord& rank : ranks) rank.schedule.ops[1].value = 7;
+  EXPECT_FALSE(Report(ranks).bytes_ok);
 }
 
 TEST(StepReportTest, ACollectiveThatNobodyDeclaredIsADefect) {
-  TrainResult result = MakeResult();
-  for (RankRecord& rank : result.ranks) {
+  std::vector<RankRecord> ranks = MakeResult();
+  for (RankRecord& rank : ranks) {
     ScheduledOp more = rank.schedule.ops[1];
     more.value = 7;
     more.name = "z";
@@ -219,7 +219,7 @@ TEST(StepReportTest, ACollectiveThatNobodyDeclaredIsADefect) {
     rank.expected_bytes.push_back(80);
     for (StepRecord& step : rank.op_steps) step.ops.push_back(step.ops[1]);
   }
-  const StepReport report = Report(result);
+  const StepReport report = Report(ranks);
   EXPECT_FALSE(report.bytes_ok);
   ASSERT_EQ(report.collectives.size(), 2u);
   EXPECT_TRUE(report.collectives[0].ok());
@@ -233,16 +233,16 @@ TEST(StepReportTest, ACollectiveThatNobodyDeclaredIsADefect) {
 
 // Whatever it is called: a value has a name for people, and an identity.
 TEST(StepReportTest, ACollectiveIsTiedToItsValueNotToItsName) {
-  TrainResult result = MakeResult();
-  for (RankRecord& rank : result.ranks) rank.schedule.ops[1].name = "z";
-  EXPECT_TRUE(Report(result).bytes_ok);
+  std::vector<RankRecord> ranks = MakeResult();
+  for (RankRecord& rank : ranks) rank.schedule.ops[1].name = "z";
+  EXPECT_TRUE(Report(ranks).bytes_ok);
 }
 
 // Rank 1 copies a block that is empty on rank 0, ahead of the ops that both run.
 TEST(StepReportTest, MeansAreOfTheRanksThatRunAnOp) {
-  TrainResult result = MakeResult();
-  const std::vector<OpTime> same = Report(result).ops;
-  RankRecord& rank = result.ranks[1];
+  std::vector<RankRecord> ranks = MakeResult();
+  const std::vector<OpTime> same = Report(ranks).ops;
+  RankRecord& rank = ranks[1];
   ScheduledOp copy;
   copy.action = Action::kCopy;
   copy.name = "copied";
@@ -252,7 +252,7 @@ TEST(StepReportTest, MeansAreOfTheRanksThatRunAnOp) {
   for (StepRecord& step : rank.op_steps) {
     step.ops.insert(step.ops.begin(), OpRecord{1000 * kMs, 1003 * kMs, 0});
   }
-  const std::vector<OpTime> ops = Report(result).ops;
+  const std::vector<OpTime> ops = Report(ranks).ops;
   ASSERT_EQ(ops.size(), same.size() + 1);
   for (size_t i = 0; i < same.size(); ++i) EXPECT_DOUBLE_EQ(ops[i].time_us, same[i].time_us) << i;
   EXPECT_EQ(ops.back().name, "copied");
@@ -260,27 +260,26 @@ TEST(StepReportTest, MeansAreOfTheRanksThatRunAnOp) {
 }
 
 TEST(StepReportTest, NeedsATimedStep) {
-  TrainResult result = MakeResult();
-  for (RankRecord& rank : result.ranks) rank.op_steps.clear();
+  std::vector<RankRecord> ranks = MakeResult();
+  for (RankRecord& rank : ranks) rank.op_steps.clear();
   const Mesh mesh = *Mesh::Create(2, 1);
-  EXPECT_EQ(MakeStepReport(MakeProgram(), mesh, result).status().code(),
+  EXPECT_EQ(MakeStepReport(MakeProgram(), mesh, ranks).status().code(),
             StatusCode::kInvalidArgument);
-  EXPECT_EQ(MakeStepReport(MakeProgram(), mesh, TrainResult()).status().code(),
-            StatusCode::kInvalidArgument);
+  EXPECT_EQ(MakeStepReport(MakeProgram(), mesh, {}).status().code(), StatusCode::kInvalidArgument);
 }
 
 // Profiled steps have a report of their own, and change nothing else in it.
 TEST(StepReportTest, ProfiledStepsAreReportedApart) {
-  TrainResult result = MakeResult();
-  EXPECT_FALSE(Report(result).profile.has_value());
-  for (RankRecord& rank : result.ranks) {
+  std::vector<RankRecord> ranks = MakeResult();
+  EXPECT_FALSE(Report(ranks).profile.has_value());
+  for (RankRecord& rank : ranks) {
     rank.profiled = {MakeStep({11, 19}, 42, 40), MakeStep({11, 19}, 28, 40),
                      MakeStep({11, 19}, rank.schedule.rank == 0 ? 35 : 49, 40)};
     ProfiledStep traced;
     traced.record = MakeStep({5, 12}, 35, 40);
     rank.profile.steps = {traced};
   }
-  const StepReport report = Report(result);
+  const StepReport report = Report(ranks);
   EXPECT_EQ(report.step.median, 35);
   EXPECT_DOUBLE_EQ(report.phases[0].communication_ms, 9);
   ASSERT_TRUE(report.profile.has_value());

@@ -20,9 +20,9 @@
 #include "backends/cpu/backend.h"
 #include "tests/verify/simulated_step.h"
 #include "tools/benchmark/watch.h"
+#include "tools/measure/train.h"
 #include "tp/model/linear_step.h"
 #include "tp/observe/step_report.h"
-#include "tp/runtime/trainer.h"
 #include "tp/verify/compare.h"
 #include "tp/verify/exact.h"
 #include "tp/verify/steps.h"
@@ -126,7 +126,7 @@ Run Observe(const Configuration& drawn, LinearMode mode, const verify::LinearPro
       Train(*cpu::MakeCpuBackend(drawn.backend), mesh, program, sources, train);
   if (!trained.ok()) RC_FAIL(trained.status().ToString());
   RC_ASSERT(trained->replica_defects == std::vector<std::string>());
-  RC_ASSERT(MakeStepReport(program, mesh, *trained).value().bytes_ok);
+  RC_ASSERT(MakeStepReport(program, mesh, trained->ranks).value().bytes_ok);
   Run run;
   run.steps = bench::TakeWatched(*trained);
   run.observed = {.y = std::move(trained->first.at("y")),

@@ -13,10 +13,10 @@
 #include <vector>
 
 #include "backends/cpu/backend.h"
+#include "tools/measure/train.h"
 #include "tp/core/mesh.h"
 #include "tp/core/status.h"
 #include "tp/runtime/backend.h"
-#include "tp/runtime/trainer.h"
 #include "tp/schedule/schedule.h"
 
 namespace tp::planted {

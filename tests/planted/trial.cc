@@ -155,7 +155,7 @@ class TrialRun {
   }
 
   Status CheckBytes(const Program& intended, const TrainResult& trained) {
-    TP_ASSIGN_OR_RETURN(const StepReport report, MakeStepReport(intended, mesh_, trained));
+    TP_ASSIGN_OR_RETURN(const StepReport report, MakeStepReport(intended, mesh_, trained.ranks));
     std::string named;
     for (const CollectiveReport& collective : report.collectives) {
       if (collective.ok()) continue;

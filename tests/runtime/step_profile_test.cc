@@ -35,6 +35,7 @@ TEST(StepProfileTest, AProfileTravelsWhole) {
   step.handed_over_ns = 33;
   step.synchronized_ns = 34;
   step.record = {40, 41, {{42, 43, 44}, {45, 46, 47}}, {{48, 49, {MakeKernel()}}, {50, 51, {}}}};
+  step.record.clock = ClockKind::kPredicted;
   profile.steps = {ProfiledStep(), step};
   BlobWriter writer;
   PackProfile(profile, writer);
@@ -57,6 +58,7 @@ TEST(StepProfileTest, AProfileTravelsWhole) {
   EXPECT_EQ(last.released_ns, 32);
   EXPECT_EQ(last.handed_over_ns, 33);
   EXPECT_EQ(last.synchronized_ns, 34);
+  EXPECT_EQ(last.record.clock, ClockKind::kPredicted);
   EXPECT_EQ(last.record.begin_ns, 40);
   EXPECT_EQ(last.record.end_ns, 41);
   ASSERT_EQ(last.record.ops.size(), 2u);

@@ -266,6 +266,7 @@ TEST(BenchTest, CtrlCLeavesWhatWasMeasured) {
     EXPECT_EQ(json.at("ok"), false);
     ASSERT_GE(json.at("results").size(), 1u);
     EXPECT_GT(json.at("results")[0].at("step_ms_all").size(), 0u);
+    EXPECT_EQ(json.at("results")[0].at("clock"), "measured");
   }
 }
 

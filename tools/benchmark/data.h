@@ -11,7 +11,7 @@
 #include "tools/benchmark/options.h"
 #include "tp/core/host_tensor.h"
 #include "tp/core/status.h"
-#include "tp/runtime/trainer.h"
+#include "tp/runtime/parts.h"
 #include "tp/verify/reference.h"
 #include "tp/verify/report.h"
 

@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "tools/benchmark/run.h"
-#include "tp/runtime/trainer.h"
+#include "tools/measure/train.h"
 
 namespace tp::bench {
 namespace {
@@ -29,7 +29,7 @@ StatusOr<std::optional<StepReport>> Time(Backend& backend, const BenchOptions& o
   train.time_products = options.floor;
   TP_ASSIGN_OR_RETURN(const TrainResult trained, Train(backend, mesh, program, sources, train));
   if (!backend.IsRoot()) return std::optional<StepReport>();
-  TP_ASSIGN_OR_RETURN(StepReport report, MakeStepReport(program, mesh, trained));
+  TP_ASSIGN_OR_RETURN(StepReport report, MakeStepReport(program, mesh, trained.ranks));
   return std::optional(std::move(report));
 }
 

@@ -120,6 +120,7 @@ Json ResultOf(const BenchOptions& options, const BenchResult& result, const Mode
   step["max"] = *std::max_element(mode.steps.step_ms.begin(), mode.steps.step_ms.end());
   Json json = {
       {"mode", Name(mode.mode)},
+      {"clock", Name(mode.steps.clock)},
       {"step_ms", step},
       {"step_ms_all", mode.steps.step_ms},
       {"flops_per_second", flops},

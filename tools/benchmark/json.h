@@ -6,16 +6,16 @@
 //                    the start), others_share (of all cores, what other processes took meanwhile),
 //                    warnings
 //   complete         false: interrupted; results has what was measured until then
-//   results[]        one a mode: step_ms (median, min, max, p99), step_ms_all, products_ms,
-//                    flops_per_second, share_of_peak, speedup_over_tp1, memory_bytes by rank
-//                    (and memory_bytes_without_reuse), losses, phases, ops, ranks, bytes,
-//                    equivalence
+//   results[]        one a mode: clock (of the times: measured or predicted), step_ms (median,
+//                    min, max, p99), step_ms_all, products_ms, flops_per_second, share_of_peak,
+//                    speedup_over_tp1, memory_bytes by rank (and memory_bytes_without_reuse),
+//                    losses, phases, ops, ranks, bytes, equivalence
 //   row_over_column  the ratio of their steps: median, low, high, miss, blocks, distinguishable
 //   peak, tp1        what those shares are of, where they were measured
 //   outcome          ok, undecided or FAIL: of the checks that were made
 //   ok               whether every check that was asked for was made, and held
 //
-// Units are in the names. All times are measured; what was not measured is null.
+// Units are in the names. What was not measured is null.
 #pragma once
 
 #include <optional>

@@ -13,6 +13,7 @@
 
 #include "backends/nccl/control/launch.h"
 #include "fmt/format.h"
+#include "tp/core/clock.h"
 
 namespace tp::bench {
 namespace {
@@ -30,7 +31,7 @@ std::string ProcessorName() {
 }
 
 std::string DateInUtc() {
-  const std::time_t now = std::time(nullptr);
+  const auto now = static_cast<std::time_t>(CalendarNs() / 1'000'000'000);
   std::tm utc = {};
   char text[32] = "";
   if (gmtime_r(&now, &utc) != nullptr) {

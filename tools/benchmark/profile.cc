@@ -1,10 +1,11 @@
 #include "tools/benchmark/profile.h"
 
-#include <chrono>
+#include <cstdint>
 #include <string_view>
 
 #include "fmt/format.h"
 #include "tools/io/atomic_file.h"
+#include "tp/core/clock.h"
 #include "tp/observe/chrome_trace.h"
 
 namespace tp::bench {
@@ -37,9 +38,7 @@ Status PrepareTraceFolders(const BenchOptions& options, int world) {
 void WriteTraces(const BenchOptions& options, LinearMode mode,
                  const std::vector<Timeline>& timelines, io::Outputs& outputs) {
   // Digits alone: the plugin takes them for the time of the recording.
-  const auto now = std::chrono::duration_cast<std::chrono::milliseconds>(
-                       std::chrono::system_clock::now().time_since_epoch())
-                       .count();
+  const int64_t now = CalendarNs() / 1'000'000;  // milliseconds
   for (const Timeline& timeline : timelines) {
     const std::string trace = ToChromeTrace(timeline);
     outputs.Account(io::WriteFileAtomically(

@@ -10,8 +10,8 @@
 #include "tools/io/interrupt.h"
 #include "tools/io/memory.h"
 #include "tools/io/table.h"
+#include "tools/measure/pace.h"
 #include "tp/model/linear_step.h"
-#include "tp/runtime/pace.h"
 #include "tp/schedule/lower.h"
 #include "tp/schedule/memory.h"
 #include "tp/verify/compare.h"
@@ -133,7 +133,7 @@ StatusOr<ModeResult> MakeModeResult(const BenchOptions& options, const Mesh& mes
                                     const Program& program, TrainResult trained) {
   ModeResult result;
   result.mode = mode;
-  TP_ASSIGN_OR_RETURN(result.steps, MakeStepReport(program, mesh, trained));
+  TP_ASSIGN_OR_RETURN(result.steps, MakeStepReport(program, mesh, trained.ranks));
   for (const RankRecord& rank : trained.ranks) {
     result.memory_bytes.push_back(ArenaOf(rank.schedule).bytes);
     result.memory_bytes_without_reuse.push_back(BytesWithoutReuse(rank.schedule));
@@ -141,7 +141,7 @@ StatusOr<ModeResult> MakeModeResult(const BenchOptions& options, const Mesh& mes
       result.timelines.push_back(MakeTimeline(rank, mesh.world(), options.backend));
     }
   }
-  result.ranks = MakeRankReport(trained);
+  result.ranks = MakeRankReport(trained.ranks);
   result.replica_defects = std::move(trained.replica_defects);
   result.watched = TakeWatched(trained);
   result.observed.y = std::move(trained.first.at("y"));

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "tools/benchmark/options.h"
-#include "tp/runtime/trainer.h"
+#include "tools/measure/train.h"
 #include "tp/verify/steps.h"
 
 namespace tp::bench {

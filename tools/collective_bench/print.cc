@@ -54,6 +54,7 @@ Json ResultOf(const Row& row) {
           {"dtype", Name(row.which.dtype)},
           {"in_place", row.in_place},
           {"per_step", row.which.per_step},
+          {"clock", Name(row.clock)},
           {"time_us", {{"median", time.median}, {"min", time.min}, {"p99", time.p99}}},
           {"algbw_gbps", row.algbw_gbps},
           {"busbw_gbps", row.busbw_gbps},

@@ -59,6 +59,7 @@ class RankRun {
     for (const OpRecord& op : executor_->LastStep().ops) sent += op.bytes_sent;
     blob_.Number(sent);
     blob_.Number(StatedBytes());
+    blob_.Number(static_cast<int64_t>(executor_->LastStep().clock));
     Describe();
     return blob_.Take();
   }
@@ -142,6 +143,7 @@ StatusOr<Row> MakeRow(const Case& which, const Mesh& mesh, int steps,
     row.wrong += blob.Int();
     row.moved_bytes += blob.Int();
     row.algorithm_bytes += blob.Int();
+    row.clock = static_cast<ClockKind>(blob.Int());
     row.in_place = blob.Int() != 0;
     row.algorithm = blob.Text();
   }

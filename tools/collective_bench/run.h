@@ -26,7 +26,8 @@ struct Row {
   Case which;
   std::string algorithm;
   bool in_place = false;
-  Quantiles time_us;      // of one collective, over the steps: measured
+  Quantiles time_us;  // of one collective, over the steps
+  ClockKind clock = ClockKind::kMeasured;
   double algbw_gbps = 0;  // 10^9 bytes a second, of the median; see tp/core/collective.h
   double busbw_gbps = 0;
   int64_t checked = 0;          // elements of results, on all ranks

@@ -8,8 +8,9 @@
 #include <csignal>
 #include <cstdint>
 #include <cstdlib>
-#include <ctime>
 #include <utility>
+
+#include "tp/core/clock.h"
 
 namespace tp::io {
 namespace {
@@ -24,19 +25,13 @@ std::atomic<int> g_signal = 0;
 std::atomic<int64_t> g_first_ns = 0;  // when it came
 sem_t g_came;                         // posted for each signal, and where a waiter is to look again
 
-int64_t NowNs() {
-  timespec now = {};
-  clock_gettime(CLOCK_MONOTONIC, &now);  // which a handler may call, as chrono promises nothing
-  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-}
-
 void Note(int signal) {
   const int error = errno;
   if (g_signal.load() == 0) {
-    g_first_ns.store(NowNs());
+    g_first_ns.store(HostClock().NowNs());
     g_signal.store(signal);
     sem_post(&g_came);
-  } else if (NowNs() - g_first_ns.load() > kOneRequestNs) {
+  } else if (HostClock().NowNs() - g_first_ns.load() > kOneRequestNs) {
     std::signal(signal, SIG_DFL);
     std::raise(signal);  // is delivered when this returns
   }

@@ -18,6 +18,8 @@
 #include <string_view>
 #include <thread>
 
+#include "tp/core/clock.h"
+
 namespace tp::io {
 
 class Progress {
@@ -26,7 +28,9 @@ class Progress {
   struct Options {
     std::string tool;  // lines begin with it
     int descriptor = STDERR_FILENO;
-    std::function<Clock::time_point()> now = Clock::now;
+    std::function<Clock::time_point()> now = [] {
+      return Clock::time_point(std::chrono::nanoseconds(HostClock().NowNs()));
+    };
     bool thread = true;  // false: only Tick draws
   };
 

@@ -59,12 +59,13 @@ class Writer {
              {{"backend", timeline_.backend},
               {"rank", timeline_.rank},
               {"world_size", timeline_.world}}},
-            {"times", "measured"},
+            {"times", tp::Name(timeline_.clock)},
             {"clock", "std::chrono::steady_clock of the host"},
             {"traceEvents", std::move(events_)}};
   }
 
  private:
+  std::string Kind() const { return " (" + std::string(tp::Name(timeline_.clock)) + ")"; }
   Track RankThread() const { return {kHostPid + timeline_.rank, kRankThread}; }
   Track StreamTrack(Stream stream) const {
     return {timeline_.device.index, kFirstStream + static_cast<int>(stream)};
@@ -107,7 +108,7 @@ class Writer {
     const Track thread = RankThread();
     Name("process_name", thread, "name",
          rank + " of " + std::to_string(timeline_.world) + " on " + timeline_.host + ", process " +
-             std::to_string(timeline_.process) + " (measured)");
+             std::to_string(timeline_.process) + Kind());
     Name("process_sort_index", thread, "sort_index", 0);
     Name("thread_name", thread, "name", "the rank's thread");
     for (Stream stream : {Stream::kCompute, Stream::kCommunication}) {
@@ -115,7 +116,7 @@ class Writer {
       if (stream == Stream::kCompute) {
         const std::string where =
             device.gpu ? "GPU " + std::to_string(device.index) : std::string("CPU workers");
-        Name("process_name", track, "name", rank + ": " + where + " (measured)");
+        Name("process_name", track, "name", rank + ": " + where + Kind());
         Name("process_sort_index", track, "sort_index", 1);
       }
       Name("thread_name", track, "name",
@@ -144,7 +145,8 @@ class Writer {
     const Track thread = RankThread();
     Slice(thread, "barrier", "wait", step.arrived_ns, step.released_ns, Json::object());
     Slice(thread, "ProfilerStep#" + std::to_string(step.number), "user_annotation", step.begin_ns,
-          step.end_ns, {{"step us", Microseconds(step.duration_ns)}, {"times", "measured"}});
+          step.end_ns,
+          {{"step us", Microseconds(step.duration_ns)}, {"times", tp::Name(timeline_.clock)}});
     const bool enqueued_first =
         !step.ops.empty() && step.ops.front().enqueue_begin_ns < step.begin_ns;
     const int64_t enqueue_begin_ns = enqueued_first ? step.released_ns : step.begin_ns;

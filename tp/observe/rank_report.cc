@@ -71,28 +71,28 @@ OpAcrossRanks Across(const std::vector<RankRecord>& ranks, const std::vector<int
 
 }  // namespace
 
-RankReport MakeRankReport(const TrainResult& result) {
+RankReport MakeRankReport(const std::vector<RankRecord>& ranks) {
   RankReport report;
-  if (result.ranks.empty() || result.ranks[0].op_steps.empty()) return report;
-  for (const RankRecord& rank : result.ranks) {
+  if (ranks.empty() || ranks[0].op_steps.empty()) return report;
+  for (const RankRecord& rank : ranks) {
     std::vector<double> steps;
     for (const StepRecord& step : rank.steps) {
       steps.push_back(static_cast<double>(step.end_ns - step.begin_ns) / 1e6);
     }
     report.step_ms.push_back(MedianOf(std::move(steps)));
   }
-  report.one_clock = ShareClock(result.ranks);
-  const Schedule& first = result.ranks[0].schedule;
+  report.one_clock = ShareClock(ranks);
+  const Schedule& first = ranks[0].schedule;
   std::map<OpKey, std::vector<int>> places;  // on the ranks that run it
-  for (const RankRecord& rank : result.ranks) {
+  for (const RankRecord& rank : ranks) {
     int index = 0;
     for (const OpKey& key : KeysOf(rank.schedule)) places[key].push_back(index++);
   }
   const std::vector<OpKey> keys = KeysOf(first);
   for (size_t i = 0; i < first.ops.size(); ++i) {
     const std::vector<int>& at = places[keys[i]];
-    if (at.size() < result.ranks.size()) continue;
-    OpAcrossRanks across = Across(result.ranks, at, report.one_clock);
+    if (at.size() < ranks.size()) continue;
+    OpAcrossRanks across = Across(ranks, at, report.one_clock);
     across.name = first.ops[i].name;
     across.action = first.ops[i].action;
     across.phase = first.ops[i].phase;

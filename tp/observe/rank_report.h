@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "tp/program/program.h"
-#include "tp/runtime/trainer.h"
+#include "tp/runtime/rank_record.h"
 #include "tp/schedule/schedule.h"
 
 namespace tp {
@@ -36,6 +36,6 @@ struct RankReport {
 };
 
 // `result` is rank 0's. Empty where the result is, or holds no timed op.
-RankReport MakeRankReport(const TrainResult& result);
+RankReport MakeRankReport(const std::vector<RankRecord>& ranks);
 
 }  // namespace tp

@@ -56,13 +56,13 @@ void AddStep(const Schedule& schedule, const StepRecord& step, double weight,
 
 // Means over the ranks and the steps that `steps_of` gives of each.
 std::vector<PhaseTime> MeanPhases(
-    const TrainResult& result,
+    const std::vector<RankRecord>& ranks,
     const std::function<std::vector<const StepRecord*>(const RankRecord&)>& steps_of) {
   std::vector<PhaseTime> phases;
   for (Phase phase : kAllPhases) phases.push_back({phase, 0, 0, 0});
-  for (const RankRecord& rank : result.ranks) {
+  for (const RankRecord& rank : ranks) {
     const std::vector<const StepRecord*> steps = steps_of(rank);
-    const double weight = 1.0 / static_cast<double>(result.ranks.size() * steps.size());
+    const double weight = 1.0 / static_cast<double>(ranks.size() * steps.size());
     for (const StepRecord* step : steps) AddStep(rank.schedule, *step, weight, phases);
   }
   return phases;
@@ -81,12 +81,13 @@ std::vector<int> FindOps(const Schedule& schedule, const ContractEntry& entry) {
   return found;
 }
 
-CollectiveReport ReportCollective(const ContractEntry& entry, const TrainResult& result) {
+CollectiveReport ReportCollective(const ContractEntry& entry,
+                                  const std::vector<RankRecord>& ranks) {
   CollectiveReport report;
   report.contract = entry;
-  const size_t steps = result.ranks[0].op_steps.size();
+  const size_t steps = ranks[0].op_steps.size();
   std::vector<double> times_us(steps, std::numeric_limits<double>::infinity());
-  for (const RankRecord& rank : result.ranks) {
+  for (const RankRecord& rank : ranks) {
     const std::vector<int> parts = FindOps(rank.schedule, entry);
     if (parts.empty()) continue;
     int64_t array_bytes = 0;
@@ -120,11 +121,11 @@ CollectiveReport ReportCollective(const ContractEntry& entry, const TrainResult&
 }
 
 // Ranks run the same ops, but for copies of blocks that are empty on some.
-std::vector<OpTime> MeanOpTimes(const TrainResult& result) {
+std::vector<OpTime> MeanOpTimes(const std::vector<RankRecord>& ranks) {
   std::vector<OpTime> times;
-  std::vector<double> ranks;  // that run the op
+  std::vector<double> runs;  // by how many ranks
   std::map<OpKey, size_t> places;
-  for (const RankRecord& rank : result.ranks) {
+  for (const RankRecord& rank : ranks) {
     const std::vector<OpKey> keys = KeysOf(rank.schedule);
     const double weight = 1.0 / static_cast<double>(rank.op_steps.size());
     for (size_t i = 0; i < keys.size(); ++i) {
@@ -132,25 +133,25 @@ std::vector<OpTime> MeanOpTimes(const TrainResult& result) {
       if (unseen) {
         const ScheduledOp& op = rank.schedule.ops[i];
         times.push_back({op.name, op.action, op.phase, 0});
-        ranks.push_back(0);
+        runs.push_back(0);
       }
-      ++ranks[place->second];
+      ++runs[place->second];
       for (const StepRecord& step : rank.op_steps) {
         times[place->second].time_us +=
             weight * static_cast<double>(step.ops[i].end_ns - step.ops[i].begin_ns) / 1e3;
       }
     }
   }
-  for (size_t i = 0; i < times.size(); ++i) times[i].time_us /= ranks[i];
+  for (size_t i = 0; i < times.size(); ++i) times[i].time_us /= runs[i];
   return times;
 }
 
 // The collectives that ran and that no entry of the contract is about: each owes an explanation for
 // every byte.
 std::vector<CollectiveReport> ReportUndeclared(const std::vector<ContractEntry>& contract,
-                                               const TrainResult& result) {
+                                               const std::vector<RankRecord>& ranks) {
   std::map<std::tuple<ValueId, Axis, CollectiveKind>, CollectiveReport> undeclared;
-  for (const RankRecord& rank : result.ranks) {
+  for (const RankRecord& rank : ranks) {
     std::set<int> declared;
     for (const ContractEntry& entry : contract) {
       for (int index : FindOps(rank.schedule, entry)) declared.insert(index);
@@ -172,10 +173,10 @@ std::vector<CollectiveReport> ReportUndeclared(const std::vector<ContractEntry>&
 }
 
 // Of each step, how long its slowest rank took.
-std::vector<double> SlowestMs(const TrainResult& result,
+std::vector<double> SlowestMs(const std::vector<RankRecord>& ranks,
                               std::vector<StepRecord> RankRecord::*steps) {
-  std::vector<double> slowest((result.ranks[0].*steps).size());
-  for (const RankRecord& rank : result.ranks) {
+  std::vector<double> slowest((ranks[0].*steps).size());
+  for (const RankRecord& rank : ranks) {
     for (size_t i = 0; i < slowest.size(); ++i) {
       const StepRecord& step = (rank.*steps)[i];
       slowest[i] = std::max(slowest[i], static_cast<double>(step.end_ns - step.begin_ns) / 1e6);
@@ -184,13 +185,13 @@ std::vector<double> SlowestMs(const TrainResult& result,
   return slowest;
 }
 
-ProfileReport ReportProfile(const TrainResult& result, const Quantiles& timed) {
+ProfileReport ReportProfile(const std::vector<RankRecord>& ranks, const Quantiles& timed) {
   ProfileReport report;
-  report.step = QuantilesOf(SlowestMs(result, &RankRecord::profiled));
-  report.steps = static_cast<int>(result.ranks[0].profiled.size());
-  report.traced = static_cast<int>(result.ranks[0].profile.steps.size());
+  report.step = QuantilesOf(SlowestMs(ranks, &RankRecord::profiled));
+  report.steps = static_cast<int>(ranks[0].profiled.size());
+  report.traced = static_cast<int>(ranks[0].profile.steps.size());
   report.overhead = report.step.median / timed.median - 1;
-  report.phases = MeanPhases(result, [](const RankRecord& rank) {
+  report.phases = MeanPhases(ranks, [](const RankRecord& rank) {
     std::vector<const StepRecord*> steps;
     for (const ProfiledStep& step : rank.profile.steps) steps.push_back(&step.record);
     return steps;
@@ -223,28 +224,29 @@ Quantiles QuantilesOf(std::vector<double> values) {
 }
 
 StatusOr<StepReport> MakeStepReport(const Program& program, const Mesh& mesh,
-                                    const TrainResult& result) {
-  if (result.ranks.empty() || result.ranks[0].steps.empty() || result.ranks[0].op_steps.empty()) {
+                                    const std::vector<RankRecord>& ranks) {
+  if (ranks.empty() || ranks[0].steps.empty() || ranks[0].op_steps.empty()) {
     return InvalidArgument("no step was timed");
   }
   StepReport report;
-  report.step_ms = SlowestMs(result, &RankRecord::steps);
+  report.clock = ranks[0].steps[0].clock;
+  report.step_ms = SlowestMs(ranks, &RankRecord::steps);
   report.step = QuantilesOf(report.step_ms);
-  if (!result.ranks[0].products.empty()) {
-    report.products = QuantilesOf(SlowestMs(result, &RankRecord::products));
+  if (!ranks[0].products.empty()) {
+    report.products = QuantilesOf(SlowestMs(ranks, &RankRecord::products));
   }
-  report.phases = MeanPhases(result, [](const RankRecord& rank) {
+  report.phases = MeanPhases(ranks, [](const RankRecord& rank) {
     std::vector<const StepRecord*> steps;
     for (const StepRecord& step : rank.op_steps) steps.push_back(&step);
     return steps;
   });
-  if (!result.ranks[0].profiled.empty()) report.profile = ReportProfile(result, report.step);
-  report.ops = MeanOpTimes(result);
+  if (!ranks[0].profiled.empty()) report.profile = ReportProfile(ranks, report.step);
+  report.ops = MeanOpTimes(ranks);
   const std::vector<ContractEntry> contract = ByteContract(program, mesh);
   for (const ContractEntry& entry : contract) {
-    report.collectives.push_back(ReportCollective(entry, result));
+    report.collectives.push_back(ReportCollective(entry, ranks));
   }
-  for (CollectiveReport& undeclared : ReportUndeclared(contract, result)) {
+  for (CollectiveReport& undeclared : ReportUndeclared(contract, ranks)) {
     report.collectives.push_back(std::move(undeclared));
   }
   report.bytes_ok = std::all_of(report.collectives.begin(), report.collectives.end(),

@@ -1,8 +1,8 @@
 // StepReport: where the time of a training step went, and what its collectives moved.
 //
-// All times are measured. A step's time is that of its slowest rank. Phase times are means over the
-// steps whose ops were timed and over the ranks: what an average rank did in an average step.
-// `exposed` is the part of the communication during which the rank computed nothing.
+// All times are of the records' clock. A step's time is that of its slowest rank. Phase times are
+// means over the steps whose ops were timed and over the ranks: what an average rank did in an
+// average step. `exposed` is the part of the communication during which the rank computed nothing.
 //
 // algbw is the bytes of the whole array over the time of the last rank to come (whose duration
 // holds no waiting for others); busbw is algbw times the factor of nccl-tests
@@ -14,10 +14,11 @@
 #include <string>
 #include <vector>
 
+#include "tp/core/clock.h"
 #include "tp/core/mesh.h"
 #include "tp/core/status.h"
 #include "tp/program/program.h"
-#include "tp/runtime/trainer.h"
+#include "tp/runtime/rank_record.h"
 #include "tp/schedule/byte_contract.h"
 
 namespace tp {
@@ -85,11 +86,11 @@ struct StepReport {
   std::vector<CollectiveReport> collectives;  // in program order; undeclared ones behind
   bool bytes_ok = true;
   std::optional<ProfileReport> profile;
+  ClockKind clock = ClockKind::kMeasured;  // what all the times are
 };
 
-// From what Train brought back; `result` is rank 0's. Errors: INVALID_ARGUMENT where the result
-// holds no timed op.
+// From the records of all ranks. Errors: INVALID_ARGUMENT where there is no timed op.
 StatusOr<StepReport> MakeStepReport(const Program& program, const Mesh& mesh,
-                                    const TrainResult& result);
+                                    const std::vector<RankRecord>& ranks);
 
 }  // namespace tp

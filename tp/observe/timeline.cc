@@ -136,6 +136,7 @@ Timeline MakeTimeline(const RankRecord& rank, int world, const std::string& back
   timeline.device = rank.profile.device;
   const Sequence sequence = SequenceOf(rank.schedule);
   for (const ProfiledStep& profiled : rank.profile.steps) {
+    timeline.clock = profiled.record.clock;
     CHECK_EQ(profiled.record.ops.size(), rank.schedule.ops.size());
     CHECK(profiled.record.profile.empty() ||
           profiled.record.profile.size() == rank.schedule.ops.size());

@@ -10,12 +10,13 @@
 #include <string>
 #include <vector>
 
+#include "tp/core/clock.h"
 #include "tp/core/collective.h"
 #include "tp/core/dtype.h"
 #include "tp/core/mesh.h"
 #include "tp/program/program.h"
 #include "tp/runtime/executor.h"
-#include "tp/runtime/trainer.h"
+#include "tp/runtime/rank_record.h"
 #include "tp/schedule/schedule.h"
 
 namespace tp {
@@ -87,6 +88,7 @@ struct Timeline {
   std::string host;
   int64_t process = 0;
   DeviceInfo device;
+  ClockKind clock = ClockKind::kMeasured;  // what the times are
   std::vector<TimelineStep> steps;
 };
 

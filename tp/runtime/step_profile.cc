@@ -46,6 +46,7 @@ RankProfile MakeRankProfile(const DeviceInfo& device) {
 }
 
 void PackStep(const StepRecord& step, BlobWriter& blob) {
+  blob.Number(static_cast<int64_t>(step.clock));
   blob.Number(step.begin_ns);
   blob.Number(step.end_ns);
   blob.Number(static_cast<int64_t>(step.ops.size()));
@@ -65,6 +66,7 @@ void PackStep(const StepRecord& step, BlobWriter& blob) {
 
 StepRecord UnpackStep(BlobReader& blob) {
   StepRecord step;
+  step.clock = static_cast<ClockKind>(blob.Int());
   step.begin_ns = blob.Int();
   step.end_ns = blob.Int();
   step.ops.resize(blob.Int());

@@ -1,8 +1,8 @@
 // What a rank brings back of its profiled steps, and how that travels to rank 0.
 //
 // Beside the step's record it holds what the rank's own thread did: it came to the barrier, left
-// it, handed the step over and saw it end. All times are measured, in nanoseconds of
-// std::chrono::steady_clock, which the ranks of one host share and those of two hosts do not.
+// it, handed the step over and saw it end. All times are nanoseconds of the record's clock; the
+// ranks of one host share the host's, those of two hosts do not.
 #pragma once
 
 #include <cstdint>

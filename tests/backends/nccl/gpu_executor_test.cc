@@ -16,7 +16,7 @@
 #include "backends/nccl/backend.h"
 #include "tests/backends/nccl/gpus.h"
 #include "tests/backends/nccl/small_step.h"
-#include "tp/runtime/trainer.h"
+#include "tools/measure/train.h"
 #include "tp/schedule/lower.h"
 
 namespace tp::nccl {

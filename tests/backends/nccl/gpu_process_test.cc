@@ -24,7 +24,7 @@
 
 #include "backends/nccl/backend.h"
 #include "tests/backends/nccl/small_step.h"
-#include "tp/runtime/trainer.h"
+#include "tools/measure/train.h"
 #include "tp/schedule/lower.h"
 
 extern char** environ;

@@ -12,9 +12,9 @@
 
 #include "backends/nccl/backend.h"
 #include "tests/backends/nccl/gpus.h"
+#include "tools/measure/train.h"
 #include "tp/core/random.h"
 #include "tp/model/linear_step.h"
-#include "tp/runtime/trainer.h"
 #include "tp/schedule/lower.h"
 
 namespace tp::nccl {

@@ -10,9 +10,9 @@
 #include <utility>
 
 #include "backends/nccl/backend.h"
+#include "tools/measure/train.h"
 #include "tp/core/random.h"
 #include "tp/model/linear_step.h"
-#include "tp/runtime/trainer.h"
 
 namespace tp::nccl {
 

@@ -1,18 +1,15 @@
-// What Train makes of the ranks' blobs: the other end of what RankRun in trainer.cc packs.
+// What Train makes of the ranks' blobs: the other end of what RankRun in train.cc packs.
 #pragma once
 
 #include <string>
 #include <vector>
 
+#include "tools/measure/train.h"
 #include "tp/core/mesh.h"
 #include "tp/program/program.h"
-#include "tp/runtime/trainer.h"
 #include "tp/schedule/schedule.h"
 
 namespace tp {
-
-// Whether it is fed: an input or a parameter.
-bool IsSource(const Program& program, const Binding& binding);
 
 // Whether it is among the parameters, or among the results that are no scalars.
 bool IsWanted(const Program& program, const Binding& binding, bool parameters);

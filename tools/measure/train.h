@@ -1,5 +1,4 @@
-// Trainer: runs a Program's training step on a Backend for some steps and brings back what
-// happened.
+// Train: trains a Program in a Session, measures its steps, and brings back what happened.
 //
 // Inputs and parameters come from element sources, so that a rank makes just the part that it owns.
 // Results come back as whole tensors on rank 0, assembled from the ranks; replicas are compared bit
@@ -11,7 +10,6 @@
 // of the next one's products.
 #pragma once
 
-#include <cstdint>
 #include <functional>
 #include <map>
 #include <string>
@@ -22,10 +20,8 @@
 #include "tp/core/status.h"
 #include "tp/program/program.h"
 #include "tp/runtime/backend.h"
-#include "tp/runtime/executor.h"
 #include "tp/runtime/parts.h"
-#include "tp/runtime/step_profile.h"
-#include "tp/schedule/schedule.h"
+#include "tp/runtime/rank_record.h"
 
 namespace tp {
 
@@ -56,18 +52,6 @@ struct TrainOptions {
 };
 
 inline constexpr int kTracedSteps = 5;
-
-// What one rank did.
-struct RankRecord {
-  Schedule schedule;
-  std::vector<StepRecord> steps;        // the timed ones
-  std::vector<StepRecord> products;     // steps of the matrix products alone, if asked for
-  std::vector<StepRecord> op_steps;     // those whose ops were timed: `steps` where that is free
-  std::vector<StepRecord> profiled;     // the profiled ones, without ops
-  RankProfile profile;                  // all about the last of these, kTracedSteps at the most
-  std::vector<std::string> algorithms;  // of each op that is a collective; "" for the others
-  std::vector<int64_t> expected_bytes;  // all members together, by that algorithm; 0 for the others
-};
 
 // A step that was watched.
 struct WatchedStep {

@@ -1,4 +1,4 @@
-#include "tp/runtime/unpack.h"
+#include "tools/measure/unpack.h"
 
 #include <map>
 #include <span>
@@ -9,10 +9,6 @@
 
 namespace tp {
 namespace {
-
-bool IsParameter(const Program& program, const Binding& binding) {
-  return program.ops()[program.DefinitionOf(binding.value)].Is(kParameter);
-}
 
 std::vector<StepRecord> UnpackSteps(BlobReader& blob) {
   std::vector<StepRecord> steps(blob.Int());
@@ -59,13 +55,9 @@ WatchedStep AssembleWatched(int step, const Parts* parts, const Program& program
 
 }  // namespace
 
-bool IsSource(const Program& program, const Binding& binding) {
-  return program.ops()[program.DefinitionOf(binding.value)].IsSource();
-}
-
 bool IsWanted(const Program& program, const Binding& binding, bool parameters) {
-  if (parameters) return IsParameter(program, binding);
-  return !IsSource(program, binding) && !binding.shape.empty();
+  const Role role = RoleOf(program, binding);
+  return parameters ? role == Role::kParameter : role == Role::kResult && !binding.shape.empty();
 }
 
 TrainResult Unpack(const std::vector<std::string>& blobs, const Program& program, const Mesh& mesh,

@@ -1,37 +1,37 @@
-#include "tp/runtime/trainer.h"
+#include "tools/measure/train.h"
 
 #include <algorithm>
 #include <functional>
 #include <memory>
 #include <utility>
 
-#include "tp/runtime/assemble.h"
+#include "tools/measure/pace.h"
+#include "tools/measure/unpack.h"
+#include "tp/core/dtype.h"
 #include "tp/runtime/blob.h"
-#include "tp/runtime/pace.h"
-#include "tp/runtime/unpack.h"
-#include "tp/schedule/lower.h"
+#include "tp/runtime/session.h"
 
 namespace tp {
 namespace {
 
 constexpr int kTimedOpSteps = 5;  // extra steps where timing the ops slows them down
 
-// The training run of one rank and program, from its schedule to the blob that rank 0 reads.
+// The training run of one rank and session, to the blob that rank 0 reads.
 class RankRun {
  public:
-  RankRun(const Program& program, int number, const std::map<std::string, ElementSource>& sources,
-          const TrainOptions& options, const Schedule& schedule, RankContext& context, Pace& pace)
-      : program_(program),
+  RankRun(const Session& session, int number, const std::map<std::string, ElementSource>& sources,
+          const TrainOptions& options, LocalRank& rank, Pace& pace)
+      : program_(session.program()),
         number_(number),
         sources_(sources),
         options_(options),
-        schedule_(schedule),
-        context_(context),
+        schedule_(session.ScheduleOn(rank)),
+        executor_(session.ExecutorOn(rank)),
+        context_(rank.context),
         pace_(pace) {}
 
   Status Begin() {
-    TP_ASSIGN_OR_RETURN(executor_, context_.MakeExecutor(schedule_));
-    TP_RETURN_IF_ERROR(Feed());
+    TP_RETURN_IF_ERROR(WriteSources());
     return TrainSteps(options_.warmup);
   }
 
@@ -44,7 +44,7 @@ class RankRun {
     for (int step = 0; options_.time_products && step < steps; ++step) {
       TP_ASSIGN_OR_RETURN(const bool done, PacedStep(StepKind::kProductsOnly));
       if (!done) return OkStatus();
-      products_.push_back(executor_->LastStep());
+      products_.push_back(executor_.LastStep());
       Report(/*products=*/true, static_cast<int>(products_.size()));
     }
     return OkStatus();
@@ -57,16 +57,16 @@ class RankRun {
     watched_.resize(3 * options_.watched.size());
     for (auto& parts : watched_) parts.resize(last_.size());
     if (options_.profiled_steps > 0 && !pace_.stopped()) TP_RETURN_IF_ERROR(ProfileSteps());
-    if (executor_->OpTimesAreFree()) {
+    if (executor_.OpTimesAreFree()) {
       op_steps_ = steps_;
     } else if (!steps_.empty()) {
-      executor_->TimeOps(true);
+      executor_.TimeOps(true);
       for (int step = 0; step <= kTimedOpSteps; ++step) {
         TP_RETURN_IF_ERROR(context_.Barrier());
         TP_RETURN_IF_ERROR(RunStep(StepKind::kWhole));
-        if (step > 0) op_steps_.push_back(executor_->LastStep());
+        if (step > 0) op_steps_.push_back(executor_.LastStep());
       }
-      executor_->TimeOps(false);
+      executor_.TimeOps(false);
     }
     return Pack();
   }
@@ -82,7 +82,7 @@ class RankRun {
       if (!done) return OkStatus();
       losses_.push_back(0);
       TP_RETURN_IF_ERROR(ReadLoss());
-      if (step >= options_.warmup) steps_.push_back(executor_->LastStep());
+      if (step >= options_.warmup) steps_.push_back(executor_.LastStep());
       if (step == 0) TP_RETURN_IF_ERROR(ReadParts(/*parameters=*/false, first_));
       if (watched) {
         TP_RETURN_IF_ERROR(ReadParts(/*parameters=*/false, watched_.emplace_back()));
@@ -106,8 +106,8 @@ class RankRun {
 
   Status RunStep(StepKind kind) {
     if (kind == StepKind::kWhole) ++whole_steps_;
-    TP_RETURN_IF_ERROR(executor_->EnqueueStep(kind));
-    return executor_->Synchronize();
+    TP_RETURN_IF_ERROR(executor_.EnqueueStep(kind));
+    return executor_.Synchronize();
   }
 
   StatusOr<ProfiledStep> StepOnTheClock() {
@@ -116,38 +116,32 @@ class RankRun {
     step.arrived_ns = context_.clock().NowNs();
     TP_RETURN_IF_ERROR(context_.Barrier());
     step.released_ns = context_.clock().NowNs();
-    TP_RETURN_IF_ERROR(executor_->EnqueueStep(StepKind::kWhole));
+    TP_RETURN_IF_ERROR(executor_.EnqueueStep(StepKind::kWhole));
     step.handed_over_ns = context_.clock().NowNs();
-    TP_RETURN_IF_ERROR(executor_->Synchronize());
+    TP_RETURN_IF_ERROR(executor_.Synchronize());
     step.synchronized_ns = context_.clock().NowNs();
-    TP_ASSIGN_OR_RETURN(step.record, executor_->CollectProfile());
+    TP_ASSIGN_OR_RETURN(step.record, executor_.CollectProfile());
     return step;
   }
 
   Status ProfileSteps() {
-    profile_ = MakeRankProfile(executor_->Device());
-    TP_RETURN_IF_ERROR(executor_->Profile(true));
+    profile_ = MakeRankProfile(executor_.Device());
+    TP_RETURN_IF_ERROR(executor_.Profile(true));
     for (int i = 0; i <= options_.profiled_steps; ++i) {
       TP_ASSIGN_OR_RETURN(ProfiledStep step, StepOnTheClock());
       if (i == 0) continue;  // pays for what a profiler sets up on first use
       profiled_.push_back({step.record.begin_ns, step.record.end_ns, {}, {}});
       if (i > options_.profiled_steps - kTracedSteps) profile_.steps.push_back(std::move(step));
     }
-    return executor_->Profile(false);
+    return executor_.Profile(false);
   }
 
-  std::vector<std::byte> Image(const Binding& binding) const {
-    return std::vector<std::byte>(schedule_.buffers[binding.view.buffer].bytes());
-  }
-
-  Status Feed() {
+  // Inputs too: every step has the same, and none is to hold the time of copying them.
+  Status WriteSources() {
     for (const Binding& binding : schedule_.bindings) {
-      if (!IsSource(program_, binding)) continue;
-      std::vector<std::byte> image = Image(binding);
-      // Where the part shares a buffer, the other parts in it stay as they are.
-      TP_RETURN_IF_ERROR(executor_->Read(binding.view.buffer, image));
-      FillLocal(binding, sources_.at(binding.name), image);
-      TP_RETURN_IF_ERROR(executor_->Write(binding.view.buffer, image));
+      if (RoleOf(program_, binding) == Role::kResult) continue;
+      TP_RETURN_IF_ERROR(
+          WritePart(executor_, schedule_, binding, FillFrom(sources_.at(binding.name))));
     }
     return OkStatus();
   }
@@ -156,7 +150,7 @@ class RankRun {
     const Binding& loss = schedule_.BindingOf("loss");
     std::byte image[sizeof(double)] = {};
     const std::span<std::byte> bytes(image, schedule_.buffers[loss.view.buffer].bytes());
-    TP_RETURN_IF_ERROR(executor_->Read(loss.view.buffer, bytes));
+    TP_RETURN_IF_ERROR(executor_.Read(loss.view.buffer, bytes));
     DecodeToDouble(loss.dtype, bytes, std::span(&losses_.back(), 1));
     return OkStatus();
   }
@@ -165,9 +159,7 @@ class RankRun {
     for (const Binding& binding : schedule_.bindings) {
       parts.emplace_back();
       if (!IsWanted(program_, binding, parameters)) continue;
-      std::vector<std::byte> image = Image(binding);
-      TP_RETURN_IF_ERROR(executor_->Read(binding.view.buffer, image));
-      parts.back() = ExtractLocal(binding, image);
+      TP_ASSIGN_OR_RETURN(parts.back(), ReadPart(executor_, schedule_, binding));
     }
     return OkStatus();
   }
@@ -195,8 +187,8 @@ class RankRun {
     for (size_t i = 0; i < schedule_.ops.size(); ++i) {
       const bool collective = schedule_.ops[i].action == Action::kCollective;
       const int index = static_cast<int>(i);
-      blob.Text(collective ? executor_->AlgorithmOf(index) : std::string());
-      blob.Number(collective ? executor_->ExpectedBytes(index) : int64_t{0});
+      blob.Text(collective ? executor_.AlgorithmOf(index) : std::string());
+      blob.Number(collective ? executor_.ExpectedBytes(index) : int64_t{0});
     }
     return blob.Take();
   }
@@ -206,9 +198,9 @@ class RankRun {
   const std::map<std::string, ElementSource>& sources_;
   const TrainOptions& options_;
   const Schedule& schedule_;
+  Executor& executor_;
   RankContext& context_;
   Pace& pace_;
-  std::unique_ptr<Executor> executor_;
   std::vector<double> losses_;
   // By binding; empty where not wanted.
   std::vector<std::vector<std::byte>> first_, last_;
@@ -249,16 +241,17 @@ Status CheckRequest(const Program& program, const std::map<std::string, ElementS
   return OkStatus();
 }
 
+using Sessions = std::vector<std::unique_ptr<Session>>;
+
 // What a rank does: all programs' warm-up, their blocks in turn, and their blobs one by one.
-Status RunRank(const std::vector<Program>& programs,
-               const std::map<std::string, ElementSource>& sources, const TrainOptions& options,
-               const std::vector<std::vector<Schedule>>& schedules, StopLine& line,
-               RankContext& context, std::vector<std::vector<std::string>>& blobs) {
-  Pace pace(options.stop, line, context);
+Status RunRank(const Sessions& sessions, const std::map<std::string, ElementSource>& sources,
+               const TrainOptions& options, StopLine& line, LocalRank& rank,
+               std::vector<std::vector<std::string>>& blobs) {
+  Pace pace(options.stop, line, rank.context);
   std::vector<std::unique_ptr<RankRun>> runs;
-  for (size_t i = 0; i < programs.size(); ++i) {
-    runs.push_back(std::make_unique<RankRun>(programs[i], static_cast<int>(i), sources, options,
-                                             schedules[i][context.rank()], context, pace));
+  for (size_t i = 0; i < sessions.size(); ++i) {
+    runs.push_back(
+        std::make_unique<RankRun>(*sessions[i], static_cast<int>(i), sources, options, rank, pace));
     TP_RETURN_IF_ERROR(runs[i]->Begin());
   }
   for (int steps : BlockSizes(options.steps, options.blocks)) {
@@ -266,8 +259,9 @@ Status RunRank(const std::vector<Program>& programs,
   }
   for (const auto& run : runs) {
     TP_ASSIGN_OR_RETURN(std::string blob, run->Finish());
-    TP_ASSIGN_OR_RETURN(std::vector<std::string> gathered, context.GatherToRoot(std::move(blob)));
-    if (context.rank() == 0) blobs.push_back(std::move(gathered));
+    TP_ASSIGN_OR_RETURN(std::vector<std::string> gathered,
+                        rank.context.GatherToRoot(std::move(blob)));
+    if (rank.context.rank() == 0) blobs.push_back(std::move(gathered));
   }
   return OkStatus();
 }
@@ -286,22 +280,17 @@ StatusOr<std::vector<TrainResult>> TrainInTurns(Backend& backend, const Mesh& me
                                                 const std::vector<Program>& programs,
                                                 const std::map<std::string, ElementSource>& sources,
                                                 const TrainOptions& options) {
-  std::vector<std::vector<Schedule>> schedules;
   for (const Program& program : programs) {
     TP_RETURN_IF_ERROR(CheckRequest(program, sources, options));
-    TP_RETURN_IF_ERROR(backend.Check(mesh.world(), program.values()[0].dtype));
-    TP_ASSIGN_OR_RETURN(std::vector<Schedule> of_ranks,
-                        LowerAll(program, mesh, backend.HowToLower()));
-    schedules.push_back(std::move(of_ranks));
   }
+  TP_ASSIGN_OR_RETURN(const Sessions sessions, Session::CreateAll(backend, mesh, programs));
   StopLine line;
-  std::vector<std::vector<std::string>> blobs;  // by program; rank 0's body alone writes it
-  TP_RETURN_IF_ERROR(backend.Run(mesh.world(), [&](RankContext& context) {
-    return RunRank(programs, sources, options, schedules, line, context, blobs);
-  }));
+  std::vector<std::vector<std::string>> blobs;  // by program; rank 0's thread alone writes it
+  TP_RETURN_IF_ERROR(sessions[0]->OnEachRank(
+      [&](LocalRank& rank) { return RunRank(sessions, sources, options, line, rank, blobs); }));
   std::vector<TrainResult> results(programs.size());
   for (size_t i = 0; i < programs.size() && backend.IsRoot(); ++i) {
-    results[i] = Unpack(blobs[i], programs[i], mesh, options, std::move(schedules[i]));
+    results[i] = Unpack(blobs[i], programs[i], mesh, options, sessions[i]->schedules());
   }
   return results;
 }

@@ -6,10 +6,10 @@
 #include <vector>
 
 #include "backends/cpu/backend.h"
+#include "tools/measure/pace.h"
+#include "tools/measure/train.h"
 #include "tp/core/random.h"
 #include "tp/model/linear_step.h"
-#include "tp/runtime/pace.h"
-#include "tp/runtime/trainer.h"
 
 namespace tp {
 namespace {

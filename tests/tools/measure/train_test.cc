@@ -1,10 +1,11 @@
 // What Train asks for, and what it brings back. That its numbers are right is tests/conformance.
-#include "tp/runtime/trainer.h"
+#include "tools/measure/train.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -16,6 +17,7 @@
 #include "sim/fabric/endpoint.h"
 #include "tp/core/random.h"
 #include "tp/model/linear_step.h"
+#include "tp/observe/step_report.h"
 #include "tp/ops/ops.h"
 
 namespace tp {
@@ -54,7 +56,7 @@ void ExpectInvalid(const StatusOr<TrainResult>& result, const std::string& text)
   EXPECT_NE(result.status().message().find(text), std::string::npos) << result.status().ToString();
 }
 
-TEST(TrainerTest, NamesASourceThatIsMissing) {
+TEST(TrainTest, NamesASourceThatIsMissing) {
   for (const char* name : {"x", "targets", "w", "b"}) {
     Sources sources = AllSources();
     sources.erase(name);
@@ -62,7 +64,7 @@ TEST(TrainerTest, NamesASourceThatIsMissing) {
   }
 }
 
-TEST(TrainerTest, RefusesStepsThatCannotBe) {
+TEST(TrainTest, RefusesStepsThatCannotBe) {
   TrainOptions options;
   options.steps = 0;
   ExpectInvalid(TrainWith(AllSources(), options), "not 2 and 0");
@@ -71,7 +73,7 @@ TEST(TrainerTest, RefusesStepsThatCannotBe) {
   ExpectInvalid(TrainWith(AllSources(), options), "not -1 and 10");
 }
 
-TEST(TrainerTest, NeedsAScalarLoss) {
+TEST(TrainTest, NeedsAScalarLoss) {
   const Mesh mesh = *Mesh::Create(2, 1);
   Program program;
   const ValueId x = *AddInput(program, Value{"loss", {3, 4}, DType::kFloat32, {}});
@@ -81,7 +83,7 @@ TEST(TrainerTest, NeedsAScalarLoss) {
       "'loss' is no scalar");
 }
 
-TEST(TrainerTest, RefusesAProgramThatDoesNotVerify) {
+TEST(TrainTest, RefusesAProgramThatDoesNotVerify) {
   const Mesh mesh = *Mesh::Create(2, 1);
   Program program = MakeProgram(mesh);
   program.mutable_value(*program.Find("dw")).placements = Placements(Partial(), Replicate());
@@ -89,7 +91,7 @@ TEST(TrainerTest, RefusesAProgramThatDoesNotVerify) {
             StatusCode::kInvalidArgument);
 }
 
-TEST(TrainerTest, BringsBackTheFirstStepAndTheLast) {
+TEST(TrainTest, BringsBackTheFirstStepAndTheLast) {
   TrainOptions options;
   options.warmup = 2;
   options.steps = 3;
@@ -151,7 +153,7 @@ class FlippingEndpoint final : public sim::Endpoint {
   const std::unique_ptr<sim::Endpoint> inner_;
 };
 
-TEST(TrainerTest, NamesReplicasThatDiffer) {
+TEST(TrainTest, NamesReplicasThatDiffer) {
   cpu::CpuBackendOptions backend;
   backend.all_reduce = sim::Algorithm::kRing;
   backend.wrap_endpoint = [](std::unique_ptr<sim::Endpoint> inner) {
@@ -251,7 +253,7 @@ class CostlyBackend final : public Backend {
 };
 
 // Ops are then timed in steps of their own, which change no result.
-TEST(TrainerTest, TimesOpsApartWhereThatCosts) {
+TEST(TrainTest, TimesOpsApartWhereThatCosts) {
   const Mesh mesh = *Mesh::Create(2, 2);
   TrainOptions options;
   options.steps = 3;
@@ -276,7 +278,7 @@ TEST(TrainerTest, TimesOpsApartWhereThatCosts) {
 }
 
 // Profiled steps come after the timed ones, and change no result.
-TEST(TrainerTest, ProfilesStepsOfTheirOwn) {
+TEST(TrainTest, ProfilesStepsOfTheirOwn) {
   const Mesh mesh = *Mesh::Create(2, 2);
   TrainOptions options;
   options.steps = 3;
@@ -317,6 +319,54 @@ TEST(TrainerTest, ProfilesStepsOfTheirOwn) {
   }
 }
 
+// Counts how often it was asked.
+class CountingClock final : public Clock {
+ public:
+  int64_t NowNs() const override { return ++asked_; }
+  ClockKind kind() const override { return ClockKind::kPredicted; }
+  int64_t asked() const { return asked_; }
+
+ private:
+  mutable std::atomic<int64_t> asked_ = 0;
+};
+
+// No other clock is read, and what was recorded says which kind it is.
+TEST(TrainTest, RecordsAreOfTheBackendsClock) {
+  const Mesh mesh = *Mesh::Create(2, 2);
+  CountingClock clock;
+  cpu::CpuBackendOptions on_clock;
+  on_clock.clock = &clock;
+  const auto backend = cpu::MakeCpuBackend(on_clock);
+  TrainOptions options;
+  options.time_products = true;
+  options.profiled_steps = 2;
+  const StatusOr<TrainResult> result =
+      Train(*backend, mesh, MakeProgram(mesh), AllSources(), options);
+  ASSERT_TRUE(result.ok()) << result.status().ToString();
+  const int64_t last = clock.asked();
+  for (const RankRecord& rank : result->ranks) {
+    std::vector<StepRecord> steps = rank.steps;
+    for (const auto* more : {&rank.products, &rank.op_steps}) {
+      steps.insert(steps.end(), more->begin(), more->end());
+    }
+    for (const ProfiledStep& step : rank.profile.steps) {
+      steps.push_back(step.record);
+      for (int64_t time : {step.arrived_ns, step.released_ns, step.handed_over_ns}) {
+        EXPECT_GT(time, 0);
+        EXPECT_LE(time, last);
+      }
+    }
+    for (const StepRecord& step : steps) {
+      EXPECT_EQ(step.clock, ClockKind::kPredicted);
+      EXPECT_GT(step.begin_ns, 0);
+      EXPECT_LE(step.end_ns, last);
+      for (const OpRecord& op : step.ops) EXPECT_LE(op.end_ns, last);
+    }
+  }
+  const StatusOr<StepReport> report = MakeStepReport(MakeProgram(mesh), mesh, result->ranks);
+  EXPECT_EQ(report->clock, ClockKind::kPredicted);
+}
+
 // Nothing runs where the backend cannot.
 class UnableBackend final : public Backend {
  public:
@@ -333,7 +383,7 @@ class UnableBackend final : public Backend {
   }
 };
 
-TEST(TrainerTest, AsksTheBackendFirst) {
+TEST(TrainTest, AsksTheBackendFirst) {
   const Mesh mesh = *Mesh::Create(2, 2);
   UnableBackend backend;
   const StatusOr<TrainResult> result = Train(backend, mesh, MakeProgram(mesh), AllSources(), {});
