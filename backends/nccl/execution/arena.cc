@@ -4,6 +4,7 @@
 #include <string>
 
 #include "backends/nccl/error.h"
+#include "tp/schedule/memory.h"
 
 namespace tp::nccl {
 namespace {
@@ -12,11 +13,16 @@ constexpr int64_t kAlignment = 256;
 
 }  // namespace
 
-StatusOr<std::unique_ptr<Arena>> Arena::Create(const std::vector<int64_t>& bytes) {
+StatusOr<std::unique_ptr<Arena>> Arena::Create(const Schedule& schedule,
+                                               const std::vector<int64_t>& more) {
   std::unique_ptr<Arena> arena(new Arena);
-  arena->bytes_ = bytes;
-  for (int64_t size : bytes) {
+  const ArenaLayout planned = ArenaOf(schedule);
+  arena->offsets_ = planned.offsets;
+  arena->total_ = planned.bytes;
+  for (const Buffer& buffer : schedule.buffers) arena->bytes_.push_back(buffer.bytes());
+  for (int64_t size : more) {
     arena->offsets_.push_back(arena->total_);
+    arena->bytes_.push_back(size);
     arena->total_ += (size + kAlignment - 1) / kAlignment * kAlignment;
   }
   arena->total_ = std::max(arena->total_, kAlignment);

@@ -1,4 +1,4 @@
-// Arena: all buffers of a rank in one allocation, each aligned to 256 bytes, zero at first.
+// Arena: all buffers of a rank in one allocation, where its schedule says, zero at first.
 //
 // One cudaMalloc, which peers may reach as a whole. Freed when destroyed, unless it is abandoned
 // before.
@@ -9,20 +9,25 @@
 #include <vector>
 
 #include "tp/core/status.h"
+#include "tp/schedule/schedule.h"
 
 namespace tp::nccl {
 
 class Arena {
  public:
-  // Buffer i has bytes[i]. Errors: INTERNAL where the device has not that much memory.
-  static StatusOr<std::unique_ptr<Arena>> Create(const std::vector<int64_t>& bytes);
+  // Of the schedule's buffers, as ArenaOf (tp/schedule/memory.h) lays them out, and behind them
+  // more of so many bytes, each with memory of its own. Errors: INTERNAL where the device has not
+  // that much memory.
+  static StatusOr<std::unique_ptr<Arena>> Create(const Schedule& schedule,
+                                                 const std::vector<int64_t>& more);
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
-  // Null for a buffer without bytes.
+  // `buffer` counts the schedule's and then those that are more. Null for one without bytes.
   char* At(int buffer) const { return bytes_[buffer] == 0 ? nullptr : base_ + offsets_[buffer]; }
   char* base() const { return base_; }
+  int64_t bytes() const { return total_; }
   int64_t OffsetOf(int buffer) const { return offsets_[buffer]; }
 
   Status FillWithZeros();

@@ -55,19 +55,18 @@ StepPlan::~StepPlan() {
 
 // The schedule's buffers, and after them what each collective over peer memory needs besides.
 Status StepPlan::MakeArena() {
-  std::vector<int64_t> bytes;
-  for (const Buffer& buffer : schedule_.buffers) bytes.push_back(buffer.bytes());
+  std::vector<int64_t> scratch;
   for (size_t i = 0; i < schedule_.ops.size(); ++i) {
     const ScheduledOp& op = schedule_.ops[i];
     if (op.action != Action::kCollective) continue;
     collectives_.push_back(static_cast<int>(i));
     const int members = MemberCount(op);
     const PeerAlgorithm algorithm = ChoosePeerAlgorithm(op.call, members, rank_.options().peers);
-    bytes.push_back(rank_.options().peers == Peers::kNever || TotalElements(op.call) == 0
-                        ? 0
-                        : PeerCollective::ScratchBytes(op.call, members, algorithm));
+    scratch.push_back(rank_.options().peers == Peers::kNever || TotalElements(op.call) == 0
+                          ? 0
+                          : PeerCollective::ScratchBytes(op.call, members, algorithm));
   }
-  TP_ASSIGN_OR_RETURN(arena_, Arena::Create(bytes));
+  TP_ASSIGN_OR_RETURN(arena_, Arena::Create(schedule_, scratch));
   return OkStatus();
 }
 
