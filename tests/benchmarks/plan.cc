@@ -1,10 +1,13 @@
-// How long it takes to plan a step of 10,000 ops for 64 ranks, stage by stage.
+// How long it takes to plan a step of 10,000 ops for 64 ranks, stage by stage, and how much of its
+// memory is used again; the least that there can be is what lives at one time.
 //
 //   ./bazelw run //tests/benchmarks:plan
 #include <fmt/format.h>
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <random>
 #include <string_view>
 #include <vector>
 
@@ -57,10 +60,50 @@ void Run(const LowerOptions& options) {
       static_cast<double>(BytesWithoutReuse(schedules[0])) / bound);
 }
 
+// Steps of random lives on two streams.
+void RunRandom() {
+  constexpr int kTrials = 200, kBuffers = 300, kOps = 400;
+  std::mt19937_64 random(1);
+  const auto below = [&](int n) { return static_cast<int>(random() % n); };
+  double worst = 1, sum = 0;
+  for (int trial = 0; trial < kTrials; ++trial) {
+    Schedule schedule;
+    schedule.ops.resize(kOps);
+    const int streams = trial % 2 + 1;
+    for (ScheduledOp& op : schedule.ops) op.stream = static_cast<Stream>(below(streams));
+    for (int buffer = 0; buffer < kBuffers; ++buffer) {
+      const int64_t elements = (int64_t{1} << (8 + below(12))) + below(256);
+      schedule.buffers.push_back({"b", DType::kFloat32, elements});
+      const int first = below(kOps);
+      const int last = std::min(kOps - 1, first + 1 + below(1 << below(8)));
+      for (int op : {first, last}) {
+        schedule.ops[op].writes.push_back({buffer, 0, 1, elements, elements, 1});
+      }
+    }
+    OrderConflicts(schedule);
+    MemoryPlanner().Place(schedule, Keep::kNeeded);
+    CHECK(CheckHazards(schedule).ok());
+    const double ratio =
+        static_cast<double>(ArenaOf(schedule).bytes) / static_cast<double>(MostLiveBytes(schedule));
+    worst = std::max(worst, ratio);
+    sum += ratio;
+    if (trial + 2 >= kTrials) {
+      fmt::print(
+          "{} stream(s): of {} buffers {:.3f} of what lives at one time, without reuse {:.1f}\n",
+          streams, kBuffers, ratio,
+          static_cast<double>(BytesWithoutReuse(schedule)) /
+              static_cast<double>(MostLiveBytes(schedule)));
+    }
+  }
+  fmt::print("random lives: mean {:.3f}, worst {:.3f} of what lives at one time\n", sum / kTrials,
+             worst);
+}
+
 }  // namespace
 }  // namespace tp
 
 int main() {
+  tp::RunRandom();
   tp::Run({});
   tp::Run({.sum_part_bytes = 1 << 16});
   return 0;

@@ -10,7 +10,7 @@
 #include "tests/program/deep_chain.h"
 #include "tp/core/random.h"
 #include "tp/passes/passes.h"
-#include "tp/runtime/trainer.h"
+#include "tools/measure/train.h"
 
 namespace tp::cpu {
 namespace {
