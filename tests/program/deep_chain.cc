@@ -11,6 +11,7 @@
 namespace tp {
 Program MakeDeepChain(const DeepChainOptions& options) {
   Program program;
+  program.set_sum_order(options.sum_order);
   Builder builder(program);
   const Placements batch(Replicate(), Shard(0));
   const Shape shape = {options.tokens, options.features};

@@ -11,6 +11,7 @@ struct DeepChainOptions {
   int layers = 4;
   int64_t tokens = 16;
   int64_t features = 24;
+  SumOrder sum_order = SumOrder::kFast;
 };
 
 // x <- x + linear(x), as many times, the weight split over tp by rows and by columns in turn, and

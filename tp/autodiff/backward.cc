@@ -87,21 +87,21 @@ class ReversePass {
   Status Complete(ValueId id) {
     if (gradient_[id] || contributions_[id].empty()) return OkStatus();
     TP_ASSIGN_OR_RETURN(ValueId gradient, Sum(id));
-    const bool parameter = forward_[program_.DefinitionOf(id)].Is(kParameter);
     for (Axis axis : kAllAxes) {
       const Placement to = Dual(program_.value(id).placements[axis]);
       if (!asked_[id] || program_.value(gradient).placements[axis] == to) continue;
-      TP_ASSIGN_OR_RETURN(gradient,
-                          Redistribute(id, gradient, axis, to,
-                                       parameter ? Phase::kGradientSync : Phase::kBackward));
+      TP_ASSIGN_OR_RETURN(gradient, Redistribute(id, gradient, axis, to, PhaseOf(id)));
     }
     gradient_[id] = gradient;
     return OkStatus();
   }
 
   StatusOr<ValueId> Sum(ValueId id) {
-    const std::vector<ValueId>& parts = contributions_[id];
+    std::vector<ValueId> parts = contributions_[id];
     if (parts.size() == 1) return parts[0];
+    for (ValueId& part : parts) {
+      TP_ASSIGN_OR_RETURN(part, CompleteSumTree(id, part));
+    }
     const std::string name = GradientName(id);
     ValueId sum = parts[0];
     for (size_t i = 1; i < parts.size(); ++i) {
@@ -114,6 +114,22 @@ class ReversePass {
           sum, AddOp(program_, Phase::kBackward, program_.FreeName(name), kAdd, {sum, part}));
     }
     return sum;
+  }
+
+  // Partial sums in the invariant order are not one number each, so that nothing can be added to
+  // them: they are completed first.
+  StatusOr<ValueId> CompleteSumTree(ValueId id, ValueId part) {
+    for (Axis axis : kAllAxes) {
+      if (!program_.IsSumTree(part) || !IsPartial(program_.value(part).placements[axis])) continue;
+      TP_ASSIGN_OR_RETURN(part, Redistribute(id, part, axis, Replicate(), PhaseOf(id)));
+    }
+    return part;
+  }
+
+  // Of what makes the gradient of `id` whole.
+  Phase PhaseOf(ValueId id) const {
+    const bool parameter = forward_[program_.DefinitionOf(id)].Is(kParameter);
+    return parameter ? Phase::kGradientSync : Phase::kBackward;
   }
 
   // Brings two contributions to one placement. What is whole is also a sum, with zeros on all ranks

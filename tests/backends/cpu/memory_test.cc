@@ -22,7 +22,7 @@ std::map<std::string, ElementSource> SourcesOf(const Program& program) {
     if (!op.IsSource()) continue;
     const RandomTensor random(/*seed=*/3, stream++);
     sources[program.value(op.outputs[0]).name] = [random](int64_t i) {
-      return random.Uniform(static_cast<uint64_t>(i));
+      return random.Uniform(static_cast<uint64_t>(i)) / 8;
     };
   }
   return sources;
