@@ -222,17 +222,15 @@ class ExecutorState {
            view.offset * SizeOf(schedule_.buffers[view.buffer].dtype);
   }
 
-  Matrix MatrixOf(const View& view) const {
-    return {AddressOf(view), view.rows, view.columns, view.row_stride, view.column_stride};
-  }
+  Tensor TensorOf(const View& view) const { return {AddressOf(view), view.dims}; }
 
   // The call of a kernel on this rank's memory.
   template <typename Use>
   auto WithCall(const ScheduledOp& op, const Use& use) const {
-    std::array<Matrix, kMostReads> in;
-    std::array<Matrix, kSumBlocks> out;
-    for (size_t i = 0; i < op.reads.size(); ++i) in.at(i) = MatrixOf(op.reads[i]);
-    for (size_t i = 0; i < op.writes.size(); ++i) out.at(i) = MatrixOf(op.writes[i]);
+    std::array<Tensor, kMostReads> in;
+    std::array<Tensor, kSumBlocks> out;
+    for (size_t i = 0; i < op.reads.size(); ++i) in.at(i) = TensorOf(op.reads[i]);
+    for (size_t i = 0; i < op.writes.size(); ++i) out.at(i) = TensorOf(op.writes[i]);
     return use(KernelCall{op,
                           schedule_.buffers[op.reads[0].buffer].dtype,
                           schedule_.buffers[op.writes[0].buffer].dtype,

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <utility>
 
 #include "Eigen/Core"
@@ -17,6 +18,12 @@ template <typename T, int kOrder>
 using EigenMatrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, kOrder>;
 template <typename T, int kOrder>
 using EigenMap = Eigen::Map<EigenMatrix<T, kOrder>, 0, Eigen::OuterStride<>>;
+
+// Whether it is contiguous along its rows or its columns, as products take it.
+bool LiesAlong(const Matrix& m) {
+  const bool repeats = (m.rows > 1 && m.row_stride == 0) || (m.columns > 1 && m.column_stride == 0);
+  return !repeats && (m.column_stride == 1 || m.row_stride == 1 || m.rows == 1);
+}
 
 bool RowMajor(const Matrix& m) {
   return m.column_stride == 1 && (m.row_stride != 1 || m.columns > 1 || m.rows == 1);
@@ -125,62 +132,159 @@ void Multiply(const Blas& blas, Matrix a, Matrix b, Matrix c, T beta) {
                  &right.stride, &beta, static_cast<T*>(c.data), &out.stride);
 }
 
+// c = a b [+ bias on each row], or c += a b where it holds a part of the sum already.
 template <typename T>
-void NativeGemm(const Matrix& a, const Matrix& b, const Matrix* bias, const Matrix& c) {
-  if (a.columns == 0) return Begin<T>(bias, c);
+void MultiplyMatrices(const Matrix& a, const Matrix& b, const Matrix* bias, const Matrix& c,
+                      bool add) {
+  if (a.columns == 0) {
+    if (!add) Begin<T>(bias, c);
+    return;
+  }
   const Blas* const blas = LoadedBlas();
   if (blas == nullptr || IsSmall(a, c) || !FitsBlas(a) || !FitsBlas(b) || !FitsBlas(c)) {
-    Begin<T>(bias, c);
+    if (!add) Begin<T>(bias, c);
     return Accumulate<T>(a, b, c);
   }
   const bool vector = c.rows == 1 || c.columns == 1;  // gemv may read what it multiplies by zero
-  if (bias != nullptr || vector) Begin<T>(bias, c);
-  Multiply<T>(*blas, a, b, c, bias != nullptr || vector ? T{1} : T{0});
+  if (!add && (bias != nullptr || vector)) Begin<T>(bias, c);
+  Multiply<T>(*blas, a, b, c, add || bias != nullptr || vector ? T{1} : T{0});
 }
 
-// A packed fp32 matrix of m's shape and order at `memory`.
-Matrix Packed(const Matrix& m, float* memory) {
+// A packed matrix of m's shape and order at `memory`.
+template <typename W>
+Matrix Packed(const Matrix& m, W* memory) {
   if (RowMajor(m)) return {memory, m.rows, m.columns, m.columns, 1};
   return {memory, m.rows, m.columns, 1, m.rows};
 }
 
-// Rows of the direction in which m is contiguous.
+// The lines of m in that order, whose elements are `step` apart: 1 where m lies along them.
 struct Lines {
-  int64_t count, length, stride;
+  int64_t count, length, stride, step;
 };
 Lines LinesOf(const Matrix& m) {
-  if (RowMajor(m)) return {m.rows, m.columns, m.row_stride};
-  return {m.columns, m.rows, m.column_stride};
+  if (RowMajor(m)) return {m.rows, m.columns, m.row_stride, 1};
+  return {m.columns, m.rows, m.column_stride, m.rows == 1 ? 1 : m.row_stride};
 }
 
-template <typename T>
-Matrix Widen(const Matrix& m, float*& scratch) {
-  const Matrix wide = Packed(m, scratch);
-  scratch += m.rows * m.columns;
+// m, widened, at `packed`.
+template <typename T, typename W = typename Element<T>::Wide>
+void Pack(const Matrix& m, const Matrix& packed) {
   const Lines lines = LinesOf(m);
   for (int64_t i = 0; i < lines.count; ++i) {
     const T* from = static_cast<const T*>(m.data) + i * lines.stride;
-    float* to = static_cast<float*>(wide.data) + i * lines.length;
-    for (int64_t j = 0; j < lines.length; ++j) to[j] = Element<T>::Widen(from[j]);
+    W* to = static_cast<W*>(packed.data) + i * lines.length;
+    if (lines.step == 1) {
+      for (int64_t j = 0; j < lines.length; ++j) to[j] = Element<T>::Widen(from[j]);
+    } else {
+      for (int64_t j = 0; j < lines.length; ++j) to[j] = Element<T>::Widen(from[j * lines.step]);
+    }
   }
-  return wide;
 }
 
-template <typename T>
-void NarrowGemm(const Matrix& a, const Matrix& b, const Matrix* bias, const Matrix& c,
-                float* scratch) {
-  const Matrix wide_a = Widen<T>(a, scratch);
-  const Matrix wide_b = Widen<T>(b, scratch);
-  Matrix wide_bias;
-  if (bias != nullptr) wide_bias = Widen<T>(*bias, scratch);
-  const Matrix wide_c = Packed(c, scratch);
-  NativeGemm<float>(wide_a, wide_b, bias != nullptr ? &wide_bias : nullptr, wide_c);
-  const Lines lines = LinesOf(c);
+template <typename T, typename W = typename Element<T>::Wide>
+void Unpack(const Matrix& packed, const Matrix& m) {
+  const Lines lines = LinesOf(m);
   for (int64_t i = 0; i < lines.count; ++i) {
-    const float* from = static_cast<const float*>(wide_c.data) + i * lines.length;
-    T* to = static_cast<T*>(c.data) + i * lines.stride;
-    for (int64_t j = 0; j < lines.length; ++j) to[j] = Element<T>::Narrow(from[j]);
+    const W* from = static_cast<const W*>(packed.data) + i * lines.length;
+    T* to = static_cast<T*>(m.data) + i * lines.stride;
+    if (lines.step == 1) {
+      for (int64_t j = 0; j < lines.length; ++j) to[j] = Element<T>::Narrow(from[j]);
+    } else {
+      for (int64_t j = 0; j < lines.length; ++j) to[j * lines.step] = Element<T>::Narrow(from[j]);
+    }
   }
+}
+
+// Whether matrices of this type that lie like m are multiplied in scratch.
+bool IsPacked(DType dtype, const Matrix& m) {
+  return AccumulatorOf(dtype) != dtype || !LiesAlong(m);
+}
+
+// A bias as a matrix of one row for each index of the loops.
+Tensor AsRows(const Tensor& bias, int loops) {
+  if (bias.dims.size() == loops + 2) return bias;
+  Tensor rows(bias.data, {});
+  for (int d = 0; d < loops; ++d) rows.dims.push_back(bias.dims[d]);
+  rows.dims.push_back({1, 1});
+  rows.dims.push_back(bias.dims[loops]);
+  return rows;
+}
+
+// The matrices of a tensor, one for each index of the loops around a product.
+template <typename T>
+class Series {
+ public:
+  using Wide = typename Element<T>::Wide;
+
+  // Takes from `scratch` what one matrix needs.
+  Series(DType dtype, const Tensor& tensor, int loops, Wide*& scratch)
+      : tensor_(tensor),
+        first_(tensor.matrix()),
+        loops_(loops),
+        packed_(IsPacked(dtype, first_)),
+        scratch_(scratch) {
+    if (packed_) scratch += first_.rows * first_.columns;
+  }
+
+  bool packed() const { return packed_; }
+  // At loop indices i + j, as it lies.
+  Matrix At(const Index& i, const Index& j) const {
+    Matrix m = first_;
+    for (int d = 0; d < loops_; ++d) {
+      m.data = static_cast<T*>(m.data) + (i[d] + j[d]) * tensor_.dims[d].stride;
+    }
+    return m;
+  }
+  // Its place in scratch.
+  Matrix InScratch() const { return Packed(first_, scratch_); }
+  // As it is multiplied. Packed once where the loops come back to it at once.
+  Matrix Ready(const Index& i, const Index& j) {
+    const Matrix m = At(i, j);
+    if (!packed_) return m;
+    if (m.data != held_) Pack<T>(m, InScratch());
+    held_ = m.data;
+    return InScratch();
+  }
+
+ private:
+  const Tensor tensor_;
+  const Matrix first_;
+  const int loops_;
+  const bool packed_;
+  Wide* const scratch_;
+  const void* held_ = nullptr;
+};
+
+template <typename T>
+void GemmOfType(DType dtype, const Tensor& a, const Tensor& b, const Tensor* bias, const Tensor& c,
+                std::byte* memory) {
+  using Wide = typename Element<T>::Wide;
+  const int loops = c.dims.size() - 2;
+  auto* scratch = reinterpret_cast<Wide*>(memory);
+  View kept, summed;  // the loops that c has, and those that it is a sum over
+  for (int d = 0; d < loops; ++d) {
+    const int64_t size = c.dims[d].size;
+    const bool sums = c.dims[d].stride == 0;
+    kept.dims.push_back({sums ? 1 : size, 0});
+    summed.dims.push_back({sums ? size : 1, 0});
+  }
+  Series<T> of_a(dtype, a, loops, scratch);
+  Series<T> of_b(dtype, b, loops, scratch);
+  std::optional<Series<T>> of_bias;
+  if (bias != nullptr) of_bias.emplace(dtype, AsRows(*bias, loops), loops, scratch);
+  const Series<T> of_c(dtype, c, loops, scratch);
+  ForEachElement(kept, [&](const Index& i, int64_t) {
+    const Matrix out = of_c.At(i, {});
+    const Matrix sum = of_c.packed() ? of_c.InScratch() : out;
+    const Matrix row = of_bias ? of_bias->Ready(i, {}) : Matrix();
+    bool add = false;
+    ForEachElement(summed, [&](const Index& j, int64_t) {
+      MultiplyMatrices<Wide>(of_a.Ready(i, j), of_b.Ready(i, j), of_bias ? &row : nullptr, sum,
+                             add);
+      add = true;
+    });
+    if (of_c.packed()) Unpack<T>(sum, out);
+  });
 }
 
 }  // namespace
@@ -196,25 +300,25 @@ std::string GemmLibrary() {
 
 Status PrepareGemms(int count) { return ReserveBlas(count); }
 
-int64_t GemmScratchFloats(DType dtype, int64_t m, int64_t n, int64_t k) {
-  if (dtype == DType::kFloat64 || dtype == DType::kFloat32) return 0;
-  return m * k + k * n + n + m * n;
+int64_t GemmScratchBytes(DType dtype, const Tensor& a, const Tensor& b, const Tensor* bias,
+                         const Tensor& c) {
+  int64_t elements = 0;
+  const auto add = [&](const Matrix& m) {
+    if (IsPacked(dtype, m)) elements += m.rows * m.columns;
+  };
+  for (const Tensor* tensor : {&a, &b, &c}) add(tensor->matrix());
+  if (bias != nullptr) add(AsRows(*bias, c.dims.size() - 2).matrix());
+  return elements * SizeOf(AccumulatorOf(dtype));
 }
 
-void Gemm(DType dtype, const Matrix& a, const Matrix& b, const Matrix* bias, const Matrix& c,
-          float* scratch) {
-  CHECK(a.rows == c.rows && b.columns == c.columns && a.columns == b.rows);
-  if (c.rows == 0 || c.columns == 0) return;
-  switch (dtype) {
-    case DType::kFloat64:
-      return NativeGemm<double>(a, b, bias, c);
-    case DType::kFloat32:
-      return NativeGemm<float>(a, b, bias, c);
-    case DType::kBFloat16:
-      return NarrowGemm<BFloat16>(a, b, bias, c, scratch);
-    case DType::kFloat16:
-      return NarrowGemm<Half>(a, b, bias, c, scratch);
-  }
+void Gemm(DType dtype, const Tensor& a, const Tensor& b, const Tensor* bias, const Tensor& c,
+          std::byte* scratch) {
+  const Matrix first_a = a.matrix(), first_b = b.matrix(), first_c = c.matrix();
+  CHECK(a.dims.size() == c.dims.size() && b.dims.size() == c.dims.size() && c.dims.size() >= 2);
+  CHECK(first_a.rows == first_c.rows && first_b.columns == first_c.columns &&
+        first_a.columns == first_b.rows);
+  if (c.empty()) return;
+  VisitElement(dtype, [&]<typename T>(T) { GemmOfType<T>(dtype, a, b, bias, c, scratch); });
 }
 
 }  // namespace tp::cpu

@@ -5,6 +5,7 @@
 // caller reserves once. One thread each: a rank's compute stream is the unit of parallelism.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -14,13 +15,18 @@
 
 namespace tp::cpu {
 
-// Floats of scratch that Gemm needs for an m x k by k x n product.
-int64_t GemmScratchFloats(DType dtype, int64_t m, int64_t n, int64_t k);
+// Bytes of scratch that Gemm needs for these operands, of which the memory is not looked at.
+int64_t GemmScratchBytes(DType dtype, const Tensor& a, const Tensor& b, const Tensor* bias,
+                         const Tensor& c);
 
-// c = a b, or a b + bias on each row if `bias` (1 x n) is given. With k = 0 the product is zero.
-// Each matrix is contiguous along its rows or its columns; c overlaps nothing else.
-void Gemm(DType dtype, const Matrix& a, const Matrix& b, const Matrix* bias, const Matrix& c,
-          float* scratch);
+// c = a b, or a b + bias on each row if `bias` is given, for each index of the loops, as a
+// Contraction has them (tp/schedule/contraction.h): a [loops..., m, k], b [loops..., k, n], bias
+// [loops..., n], c [loops..., m, n]. Where c has a loop's stride 0, it is the sum over the loop,
+// taken in the type that accumulates; such a loop is not empty. With k = 0 the product is zero.
+// c overlaps nothing else. A matrix that is contiguous along neither its rows nor its columns is
+// copied to scratch first.
+void Gemm(DType dtype, const Tensor& a, const Tensor& b, const Tensor* bias, const Tensor& c,
+          std::byte* scratch);
 
 // Loads the library, once, and lets it take now the memory that `count` products at the same time
 // need, and no product later. Errors: UNAVAILABLE where the process may not have that memory.

@@ -53,9 +53,8 @@ double ElementOf(const std::string& name, const Transition& transition, const Me
 std::vector<std::byte> ExpectedPart(const Binding& binding, const Transition& transition,
                                     const Mesh& mesh, int rank) {
   Binding packed = binding;
-  packed.view.offset = 0;
-  packed.view.row_stride = binding.view.columns;
-  packed.view.column_stride = 1;
+  packed.view =
+      PackedView(binding.view.buffer, 0, SizesOf(binding.view), Order::Own(binding.shape.size()));
   std::vector<std::byte> bytes(binding.view.size() * SizeOf(binding.dtype));
   FillLocal(
       packed, [&](int64_t index) { return ElementOf(binding.name, transition, mesh, rank, index); },

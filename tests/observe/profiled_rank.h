@@ -25,17 +25,17 @@ inline ScheduledOp MakeOp(Action action, const char* name, Phase phase) {
 //   communication  [waits]        11 y 19
 inline RankRecord MakeProfiledRank() {
   ScheduledOp product = MakeOp(Action::kGemm, "y.partial", Phase::kForward);
-  product.reads = {View{0, 0, 2, 3, 3, 1}, View{1, 0, 3, 5, 5, 1}};
+  product.reads = {MatrixView(0, 0, 2, 3, 3, 1), MatrixView(1, 0, 3, 5, 5, 1)};
   ScheduledOp collective = MakeOp(Action::kCollective, "y", Phase::kForward);
   collective.stream = Stream::kCommunication;
   collective.call = {CollectiveKind::kAllReduce, DType::kBFloat16, Reduction::kSum, 0, {10}};
   collective.group = {1, 3};
-  collective.send = View{2, 0, 2, 5, 5, 1};
+  collective.send = MatrixView(2, 0, 2, 5, 5, 1);
   collective.waits = {0};
   ScheduledOp gradient = MakeOp(Action::kGemm, "dw", Phase::kBackward);
-  gradient.reads = {View{0, 0, 3, 2, 1, 3}, View{2, 0, 2, 5, 5, 1}};
+  gradient.reads = {MatrixView(0, 0, 3, 2, 1, 3), MatrixView(2, 0, 2, 5, 5, 1)};
   ScheduledOp update = MakeOp(Action{"sgd"}, "w", Phase::kOptimizer);
-  update.reads = {View{1, 0, 3, 5, 5, 1}};
+  update.reads = {MatrixView(1, 0, 3, 5, 5, 1)};
   update.waits = {1};
 
   RankRecord rank;

@@ -16,12 +16,8 @@ namespace {
 View AddBuffer(Schedule& schedule, const std::string& name, const View& like) {
   const DType dtype = schedule.buffers[like.buffer].dtype;
   schedule.buffers.push_back({name, dtype, like.size()});
-  return {static_cast<BufferId>(schedule.buffers.size()) - 1,
-          0,
-          like.rows,
-          like.columns,
-          like.columns,
-          1};
+  return PackedView(static_cast<BufferId>(schedule.buffers.size()) - 1, 0, SizesOf(like),
+                    Order::Own(static_cast<size_t>(like.rank())));
 }
 
 ScheduledOp Copy(const ScheduledOp& neighbour, const View& from, const View& to) {
@@ -41,7 +37,7 @@ void Insert(Schedule& schedule, int index, std::vector<ScheduledOp> ops) {
 
 // The part of `whole` that a tp rank's columns fill.
 View ColumnsOf(const View& whole, const ShardGeometry& geometry, int part) {
-  return whole.Sub(0, geometry.Offset(part), whole.rows, geometry.Length(part));
+  return whole.Sub(1, geometry.Offset(part), geometry.Length(part));
 }
 
 }  // namespace
@@ -109,16 +105,13 @@ void LayOutRankMajor(Schedule& schedule, const Mesh& mesh, std::string_view name
   const View whole = schedule.BindingOf(name).view;
   const int index = IndexOf(schedule, Action::kCollective, name);
   const View flat = AddBuffer(schedule, std::string(name) + ".flat", whole);
-  const ShardGeometry geometry(whole.columns, mesh.Size(Axis::kTp));
+  const ShardGeometry geometry(whole.columns(), mesh.Size(Axis::kTp));
   std::vector<ScheduledOp> ops;
   for (int part = 0; part < geometry.parts(); ++part) {
     const View block = ColumnsOf(whole, geometry, part);
-    View target = block;
-    target.buffer = flat.buffer;
-    target.offset = whole.rows * geometry.Offset(part);
-    target.row_stride = block.columns;
-    target.column_stride = 1;
-    ops.push_back(Copy(schedule.ops[index], block, target));
+    ops.push_back(Copy(schedule.ops[index], block,
+                       PackedView(flat.buffer, whole.rows() * geometry.Offset(part), SizesOf(block),
+                                  Order::Own(2))));
   }
   ops.push_back(Copy(schedule.ops[index], flat, whole));
   Insert(schedule, index + 1, std::move(ops));
@@ -127,7 +120,7 @@ void LayOutRankMajor(Schedule& schedule, const Mesh& mesh, std::string_view name
 void SwapFirstTwoShards(Schedule& schedule, const Mesh& mesh, std::string_view name) {
   const View whole = schedule.BindingOf(name).view;
   const int index = IndexOf(schedule, Action::kCollective, name);
-  const ShardGeometry geometry(whole.columns, mesh.Size(Axis::kTp));
+  const ShardGeometry geometry(whole.columns(), mesh.Size(Axis::kTp));
   CHECK_EQ(geometry.Length(0), geometry.Length(1));
   const View first = ColumnsOf(whole, geometry, 0);
   const View second = ColumnsOf(whole, geometry, 1);

@@ -60,7 +60,7 @@ void AddMeshBugs(std::vector<Bug>& bugs) {
                   .hooks = OnFeed("w",
                                   [](int rank, const Mesh& mesh, Binding& w, ElementSource&) {
                                     const ShardGeometry geometry(w.shape[0], mesh.Size(Axis::kTp));
-                                    w.row =
+                                    w.origin[0] =
                                         geometry.Offset(rank * mesh.Size(Axis::kTp) / mesh.world());
                                   }),
                   .quantity = Quantity::kY,
@@ -74,7 +74,7 @@ void AddMeshBugs(std::vector<Bug>& bugs) {
        .hooks = OnFeed("b",
                        [](int rank, const Mesh& mesh, Binding& b, ElementSource&) {
                          const ShardGeometry geometry(b.shape[0], mesh.Size(Axis::kDp));
-                         b.column = geometry.Offset(mesh.Coordinate(rank, Axis::kDp));
+                         b.origin[0] = geometry.Offset(mesh.Coordinate(rank, Axis::kDp));
                        }),
        .quantity = Quantity::kY,
        .caught_by = ByNumbers({{Lane::kPlacement, "'b' as Shard(0)"}, {Lane::kReplicas, "b"}})});
@@ -99,10 +99,10 @@ void AddDivisionBugs(std::vector<Bug>& bugs) {
                     ScheduledOp& product = OpOf(s, Action::kGemm, "y.shard");
                     View& w = product.reads[1];
                     const int64_t columns = s.BindingOf("w").shape[0] / mesh.Size(Axis::kTp);
-                    w = w.Sub(0, 0, w.rows, columns);
-                    product.reads[2] = product.reads[2].Sub(0, 0, 1, columns);
+                    w = w.Sub(1, 0, columns);
+                    product.reads[2] = product.reads[2].Sub(0, 0, columns);
                     View& y = product.writes[0];
-                    y = y.Sub(0, 0, y.rows, columns);
+                    y = y.Sub(1, 0, columns);
                     OrderAgain(s);
                   }),
                   .quantity = Quantity::kY,
@@ -115,8 +115,8 @@ void AddDivisionBugs(std::vector<Bug>& bugs) {
                     View& x = product.reads[0];
                     View& w = product.reads[1];
                     const int64_t length = s.BindingOf("w").shape[1] / mesh.Size(Axis::kTp);
-                    x = x.Sub(0, 0, x.rows, length);
-                    w = w.Sub(0, 0, length, w.columns);
+                    x = x.Sub(1, 0, length);
+                    w = w.Sub(0, 0, length);
                     OrderAgain(s);
                   }),
                   .quantity = Quantity::kY,
@@ -128,7 +128,7 @@ void AddInitialisationBugs(std::vector<Bug>& bugs) {
       {.number = 11,
        .form = "every rank draws its rows of W with the same seed",
        .setting = kRow,
-       .hooks = OnFeed("w", [](int, const Mesh&, Binding& w, ElementSource&) { w.row = 0; }),
+       .hooks = OnFeed("w", [](int, const Mesh&, Binding& w, ElementSource&) { w.origin[0] = 0; }),
        .quantity = Quantity::kY,
        .caught_by = ByNumbers()});
   bugs.push_back({.number = 11,

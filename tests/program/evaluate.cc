@@ -60,18 +60,8 @@ std::vector<std::vector<T>> RunReference(const OpDef& def, const Attributes& att
                                          void (*reference)(ReferenceCall<T>&)) {
   const std::vector<std::string> names(shapes.size(), "operand");
   const std::string_view text = def.letters.empty() ? attributes.Text("letters") : def.letters;
-  // A vector may come as a matrix of one row, a scalar as one of one element.
-  const Letters written = Letters::Parse(text).value();
-  std::vector<Shape> fitting = shapes;
-  for (size_t i = 0; i < shapes.size(); ++i) {
-    const std::string dims = written.operands().at(i);
-    if (dims.find('*') != std::string::npos) continue;
-    while (fitting[i].size() > dims.size() && fitting[i][0] == 1) {
-      fitting[i].erase(fitting[i].begin());
-    }
-  }
-  const Letters letters = written.For(fitting, names).value();
-  const std::map<char, int64_t> sizes = letters.Sizes(fitting, names).value();
+  const Letters letters = Letters::Parse(text).value().For(shapes, names).value();
+  const std::map<char, int64_t> sizes = letters.Sizes(shapes, names).value();
   ReferenceCall<T> call{letters, sizes, attributes, std::move(in), {}};
   for (const Shape& shape : letters.OutputShapes(sizes)) call.out.emplace_back(NumElements(shape));
   reference(call);

@@ -21,8 +21,7 @@ using Sources = std::map<std::string, Source>;
 // are empty.
 std::vector<std::vector<double>> Evaluate(const Program& program, const Sources& sources);
 
-// The outputs of one op by its reference, from its operands as whole tensors of these shapes. A
-// vector may be given as a matrix of one row.
+// The outputs of one op by its reference, from its operands as whole tensors of these shapes.
 std::vector<std::vector<double>> EvaluateOp(const OpDef& def, const Attributes& attributes,
                                             const std::vector<Shape>& shapes,
                                             std::vector<std::vector<double>> in);

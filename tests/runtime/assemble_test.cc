@@ -17,7 +17,7 @@ constexpr std::byte kSpoilt{0xcd};
 double Element(int64_t index) { return static_cast<double>(index % 100) + 1; }
 
 // How a part lies in its rank's buffer.
-enum class Storage { kPacked, kColumnsOutermost, kInWhole };
+enum class Storage { kPacked, kLastOutermost, kInWhole };
 
 // The part of rank `rank` and its view into a buffer of its own.
 Binding MakeBinding(const Shape& shape, DType dtype, const Placements& placements, const Mesh& mesh,
@@ -27,25 +27,26 @@ Binding MakeBinding(const Shape& shape, DType dtype, const Placements& placement
   binding.shape = shape;
   binding.dtype = dtype;
   binding.placements = placements;
-  const auto columns_dim = static_cast<int>(shape.size()) - 1;
-  binding.view.rows = shape.size() == 2 ? shape[0] : 1;
-  binding.view.columns = shape.empty() ? 1 : shape.back();
+  Shape sizes = shape;
   for (Axis axis : kAllAxes) {
     if (!IsShard(placements[axis])) continue;
     const int dim = placements[axis].dim;
     const ShardGeometry geometry(shape[dim], mesh.Size(axis));
-    const int part = mesh.Coordinate(rank, axis);
-    (dim == columns_dim ? binding.column : binding.row) = geometry.Offset(part);
-    (dim == columns_dim ? binding.view.columns : binding.view.rows) = geometry.Length(part);
+    binding.origin[dim] = geometry.Offset(mesh.Coordinate(rank, axis));
+    sizes[dim] = geometry.Length(mesh.Coordinate(rank, axis));
   }
-  View& view = binding.view;
-  const int64_t gap = storage == Storage::kInWhole ? 2 : 0;
-  view.offset = gap;
-  view.row_stride = view.columns + gap;
-  if (storage == Storage::kColumnsOutermost) {
-    view.row_stride = 1;
-    view.column_stride = view.rows;
+  const size_t dims = shape.size();
+  const Order order = storage == Storage::kLastOutermost && dims > 0
+                          ? Order::Outermost(static_cast<int>(dims) - 1, dims)
+                          : Order::Own(dims);
+  if (storage != Storage::kInWhole) {
+    binding.view = PackedView(0, 0, sizes, order);
+    return binding;
   }
+  Shape whole = sizes;
+  if (!whole.empty()) whole.back() += 2;
+  binding.view = PackedView(0, 2, whole, order);
+  for (int dim = 0; dim < binding.view.rank(); ++dim) binding.view.dims[dim].size = sizes[dim];
   return binding;
 }
 
@@ -73,19 +74,19 @@ HostTensor RoundTrip(const Shape& shape, DType dtype, const Placements& placemen
 }
 
 TEST(AssembleTest, EveryPlacementGivesTheWholeTensor) {
-  const Placement all[] = {Replicate(), Partial(), Shard(0), Shard(1)};
+  const Placement all[] = {Replicate(), Partial(), Shard(0), Shard(1), Shard(2), Shard(5)};
   for (const auto& [tp, dp] : {std::pair{1, 1}, {2, 1}, {3, 2}, {5, 1}, {4, 3}}) {
     const Mesh mesh = *Mesh::Create(tp, dp);
-    for (const Shape& shape : {Shape{7, 11}, Shape{2, 3}, Shape{1, 1}, Shape{9}, Shape{2}, Shape{},
-                               Shape{0, 4}, Shape{4, 0}, Shape{0}}) {
+    for (const Shape& shape :
+         {Shape{7, 11}, Shape{2, 3}, Shape{1, 1}, Shape{9}, Shape{2}, Shape{}, Shape{0, 4},
+          Shape{4, 0}, Shape{0}, Shape{3, 2, 5}, Shape{2, 0, 3}, Shape{2, 3, 2, 1, 2, 5}}) {
       for (Placement on_tp : all) {
         for (Placement on_dp : all) {
           const auto has = [&](Placement p) {
             return !IsShard(p) || p.dim < static_cast<int>(shape.size());
           };
           if (!has(on_tp) || !has(on_dp) || (IsShard(on_tp) && on_tp == on_dp)) continue;
-          for (Storage storage :
-               {Storage::kPacked, Storage::kColumnsOutermost, Storage::kInWhole}) {
+          for (Storage storage : {Storage::kPacked, Storage::kLastOutermost, Storage::kInWhole}) {
             const Placements placements(on_tp, on_dp);
             SCOPED_TRACE(ToString(shape) + " " + ToString(placements) + " tp " +
                          std::to_string(tp) + " dp " + std::to_string(dp));

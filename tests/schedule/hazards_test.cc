@@ -18,11 +18,7 @@ using testing::HasSubstr;
 
 std::set<int64_t> Elements(const View& view) {
   std::set<int64_t> elements;
-  for (int64_t i = 0; i < view.rows; ++i) {
-    for (int64_t j = 0; j < view.columns; ++j) {
-      elements.insert(view.offset + i * view.row_stride + j * view.column_stride);
-    }
-  }
+  ForEachElement(view, [&](const Index&, int64_t place) { elements.insert(place); });
   return elements;
 }
 
@@ -35,58 +31,13 @@ bool ShareAnElement(const View& a, const View& b) {
   return false;
 }
 
-View Whole(int64_t rows, int64_t columns, Order order) {
-  return order == Order::kRowsOutermost ? View{0, 0, rows, columns, columns, 1}
-                                        : View{0, 0, rows, columns, 1, rows};
-}
-
-View DrawRectangle(const View& whole) {
-  const auto row = *rc::gen::inRange<int64_t>(0, whole.rows + 1);
-  const auto column = *rc::gen::inRange<int64_t>(0, whole.columns + 1);
-  const auto rows = *rc::gen::inRange<int64_t>(0, whole.rows - row + 1);
-  const auto columns = *rc::gen::inRange<int64_t>(0, whole.columns - column + 1);
-  const View view = whole.Sub(row, column, rows, columns);
-  return *rc::gen::arbitrary<bool>() ? view.Transposed() : view;
-}
-
-RC_GTEST_PROP(Overlap, IsExactForRectanglesOfOneMatrix, ()) {
-  const auto order = *rc::gen::element(Order::kRowsOutermost, Order::kColumnsOutermost);
-  const View whole =
-      Whole(*rc::gen::inRange<int64_t>(2, 7), *rc::gen::inRange<int64_t>(2, 7), order);
-  const View a = DrawRectangle(whole);
-  const View b = DrawRectangle(whole);
-  RC_CLASSIFY(ShareAnElement(a, b));
-  RC_ASSERT(Overlap(a, b) == ShareAnElement(a, b));
-  RC_ASSERT(Overlap(b, a) == ShareAnElement(a, b));
-}
-
-RC_GTEST_PROP(Overlap, NeverMissesOneWhateverTheStrides, ()) {
-  const auto draw = [] {
-    View view;
-    view.buffer = *rc::gen::inRange(0, 2);
-    view.offset = *rc::gen::inRange<int64_t>(0, 12);
-    view.rows = *rc::gen::inRange<int64_t>(0, 5);
-    view.columns = *rc::gen::inRange<int64_t>(0, 5);
-    view.row_stride = *rc::gen::inRange<int64_t>(0, 8);
-    view.column_stride = *rc::gen::inRange<int64_t>(0, 8);
-    return view;
-  };
-  const View a = draw();
-  const View b = draw();
-  const bool share = ShareAnElement(a, b);
-  RC_CLASSIFY(share);
-  if (share) RC_ASSERT(Overlap(a, b));
-}
-
-TEST(Overlap, KnowsBlocksOfAMatrixApart) {
-  const View whole = Whole(4, 6, Order::kRowsOutermost);
-  EXPECT_FALSE(Overlap(whole.Sub(0, 0, 4, 3), whole.Sub(0, 3, 4, 3)));
-  EXPECT_FALSE(Overlap(whole.Sub(0, 0, 2, 6), whole.Sub(2, 0, 2, 6)));
-  EXPECT_TRUE(Overlap(whole.Sub(0, 0, 4, 4), whole.Sub(3, 3, 1, 1)));
-  EXPECT_FALSE(Overlap(whole.Sub(0, 0, 4, 0), whole));
-  View elsewhere = whole;
-  elsewhere.buffer = 1;
-  EXPECT_FALSE(Overlap(whole, elsewhere));
+// A box of a tensor.
+View DrawBox(View view) {
+  for (int d = 0; d < view.rank(); ++d) {
+    const auto begin = *rc::gen::inRange<int64_t>(0, view.dims[d].size + 1);
+    view = view.Sub(d, begin, *rc::gen::inRange<int64_t>(0, view.dims[d].size - begin + 1));
+  }
+  return view;
 }
 
 ScheduledOp Touch(Stream stream, std::vector<View> reads, std::vector<View> writes,
@@ -107,7 +58,8 @@ Schedule WithOps(std::vector<ScheduledOp> ops) {
   return schedule;
 }
 
-const View kY = Whole(4, 6, Order::kRowsOutermost);
+const View kY = MatrixView(0, 0, 4, 6, 6, 1);
+const View kBoxes = PackedView(0, 0, {2, 3, 4}, Order::Outermost(1, 3));  // in the same memory
 View Z() {
   View z = kY;
   z.buffer = 1;
@@ -167,7 +119,8 @@ Schedule DrawSchedule() {
   const int count = *rc::gen::inRange(1, 9);
   for (int i = 0; i < count; ++i) {
     const auto stream = *rc::gen::element(Stream::kCompute, Stream::kCommunication);
-    ops.push_back(Touch(stream, {DrawRectangle(kY)}, {DrawRectangle(kY)}, ""));
+    const View& of = *rc::gen::arbitrary<bool>() ? kY : kBoxes;
+    ops.push_back(Touch(stream, {DrawBox(of)}, {DrawBox(of)}, ""));
   }
   return WithOps(std::move(ops));
 }
@@ -269,7 +222,7 @@ RC_GTEST_PROP(CheckHazards, FindsSharedBytesThatAreUsedAtOneTime, ()) {
     const auto stream = *rc::gen::element(Stream::kCompute, Stream::kCommunication);
     // Mostly in turn, so that not all is used at one time.
     const int buffer = std::clamp(i * kBuffers / n + *rc::gen::inRange(-1, 2), 0, kBuffers - 1);
-    ops.push_back(Touch(stream, {}, {View{buffer, 0, 1, 24, 24, 1}}, ""));
+    ops.push_back(Touch(stream, {}, {MatrixView(buffer, 0, 1, 24, 24, 1)}, ""));
   }
   Schedule schedule = WithOps(std::move(ops));
   schedule.buffers.clear();

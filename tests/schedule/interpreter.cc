@@ -42,16 +42,11 @@ std::pair<int, int> PartialPlace(const Placements& placements, const Mesh& mesh,
   return place;
 }
 
-int64_t GlobalIndex(const Binding& binding, int64_t i, int64_t j) {
-  const int64_t columns = binding.shape.empty() ? 1 : binding.shape.back();
-  return (binding.row + i) * columns + binding.column + j;
-}
-
-template <typename Body>
-void ForEach(const View& view, const Body& body) {
-  for (int64_t i = 0; i < view.rows; ++i) {
-    for (int64_t j = 0; j < view.columns; ++j) body(i, j);
-  }
+// Where the matrix of a product's operand begins, at an index of its result's loops.
+int64_t MatrixAt(const View& view, const Index& index, int loops) {
+  int64_t place = view.offset;
+  for (int d = 0; d < loops; ++d) place += index[d] * view.dims[d].stride;
+  return place;
 }
 
 // What a collective leaves with member `me`, given what each member sends.
@@ -109,8 +104,23 @@ Interpreter::Interpreter(std::vector<Schedule> schedules, const Mesh& mesh)
   }
 }
 
-double& Interpreter::At(int rank, const View& view, int64_t i, int64_t j) {
-  return memory_[rank][view.buffer].at(view.offset + i * view.row_stride + j * view.column_stride);
+double& Interpreter::At(int rank, BufferId buffer, int64_t place) {
+  return memory_[rank][buffer].at(place);
+}
+
+std::vector<double> Interpreter::ElementsOf(int rank, const View& view) const {
+  std::vector<double> elements;
+  ForEachElement(view, [&](const Index&, int64_t place) {
+    elements.push_back(memory_[rank][view.buffer].at(place));
+  });
+  return elements;
+}
+
+void Interpreter::Write(int rank, const View& view, const std::vector<double>& elements) {
+  CHECK_EQ(static_cast<int64_t>(elements.size()), view.size());
+  auto element = elements.begin();
+  ForEachElement(view,
+                 [&](const Index&, int64_t place) { At(rank, view.buffer, place) = *element++; });
 }
 
 void Interpreter::Fill(const Sources& sources) {
@@ -120,9 +130,10 @@ void Interpreter::Fill(const Sources& sources) {
       const auto source = sources.find(binding.name);
       if (source == sources.end()) continue;
       const auto [part, parts] = PartialPlace(binding.placements, mesh_, rank);
-      ForEach(binding.view, [&](int64_t i, int64_t j) {
-        const int64_t index = GlobalIndex(binding, i, j);
-        At(rank, binding.view, i, j) = PartOf(source->second(index), index, part, parts);
+      ForEachElement(binding.view, [&, part = part, parts = parts](const Index& index,
+                                                                   int64_t place) {
+        const int64_t global = binding.GlobalIndex(index);
+        At(rank, binding.view.buffer, place) = PartOf(source->second(global), global, part, parts);
       });
     }
   }
@@ -134,48 +145,67 @@ void Interpreter::PoisonAllButSources() {
     for (auto& buffer : memory_[rank]) std::fill(buffer.begin(), buffer.end(), kPoison);
     for (const Binding& binding : schedules_[rank].bindings) {
       if (!filled_.contains(binding.name)) continue;
-      ForEach(binding.view, [&](int64_t i, int64_t j) {
-        const View& v = binding.view;
-        At(rank, v, i, j) = before[v.buffer][v.offset + i * v.row_stride + j * v.column_stride];
+      ForEachElement(binding.view, [&](const Index&, int64_t place) {
+        At(rank, binding.view.buffer, place) = before[binding.view.buffer][place];
       });
     }
   }
 }
 
+// See Contraction: c is begun where the indices of the loops that it sums over are 0.
+void Interpreter::Multiply(int rank, const ScheduledOp& op) {
+  const View &a = op.reads[0], &b = op.reads[1], &c = op.writes[0];
+  const int loops = c.rank() - 2;
+  ForEachElement(c, [&](const Index& index, int64_t place) {
+    bool begins = true;
+    for (int d = 0; d < loops; ++d) begins = begins && (c.dims[d].stride > 0 || index[d] == 0);
+    double sum = begins ? 0 : At(rank, c.buffer, place);
+    if (begins && op.reads.size() == 3) {
+      const View& bias = op.reads[2];
+      sum = At(rank, bias.buffer,
+               MatrixAt(bias, index, loops) + index[loops + 1] * bias.dims[loops].stride);
+    }
+    const int64_t row = MatrixAt(a, index, loops) + index[loops] * a.dims[loops].stride;
+    const int64_t column = MatrixAt(b, index, loops) + index[loops + 1] * b.dims[loops + 1].stride;
+    for (int64_t k = 0; k < a.columns(); ++k) {
+      sum += At(rank, a.buffer, row + k * a.dims[loops + 1].stride) *
+             At(rank, b.buffer, column + k * b.dims[loops].stride);
+    }
+    At(rank, c.buffer, place) = sum;
+  });
+}
+
+// The terms [begin, end) of each element of a product of matrices, or of the sum of one's rows.
+std::vector<double> Interpreter::SumTerms(int rank, const ScheduledOp& op, int64_t begin,
+                                          int64_t end) const {
+  const bool product = op.action == Action::kBlockedGemm;
+  const std::vector<double> left = ElementsOf(rank, op.reads[0]);
+  const std::vector<double> right = product ? ElementsOf(rank, op.reads[1]) : left;
+  const int64_t rows = product ? op.reads[0].rows() : 1;
+  const int64_t columns = op.reads[product ? 1 : 0].columns();
+  std::vector<double> sums;
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = 0; j < columns; ++j) {
+      sums.push_back(0);
+      for (int64_t k = begin; k < end; ++k) {
+        sums.back() +=
+            (product ? left.at(i * op.reads[0].columns() + k) : 1) * right.at(k * columns + j);
+      }
+    }
+  }
+  return sums;
+}
+
 void Interpreter::Compute(int rank, const ScheduledOp& op) {
-  const auto read = [&](size_t k, int64_t i, int64_t j) { return At(rank, op.reads[k], i, j); };
-  const auto write = [&](size_t k, const auto& value) {
-    ForEach(op.writes[k],
-            [&](int64_t i, int64_t j) { At(rank, op.writes[k], i, j) = value(i, j); });
-  };
-  if (op.action == Action::kGemm) {
-    return write(0, [&](int64_t i, int64_t j) {
-      double sum = op.reads.size() == 3 ? read(2, 0, j) : 0;
-      for (int64_t k = 0; k < op.reads[0].columns; ++k) sum += read(0, i, k) * read(1, k, j);
-      return sum;
-    });
-  }
+  if (op.action == Action::kGemm) return Multiply(rank, op);
+  if (op.action == Action::kCopy) return Write(rank, op.writes[0], ElementsOf(rank, op.reads[0]));
   if (op.action == Action::kSumRows || op.action == Action::kSumBlocks) {
-    return write(0, [&](int64_t, int64_t j) {
-      double sum = 0;
-      for (int64_t i = 0; i < op.reads[0].rows; ++i) sum += read(0, i, j);
-      return sum;
-    });
-  }
-  if (op.action == Action::kCopy) {
-    return write(0, [&](int64_t i, int64_t j) { return read(0, i, j); });
+    return Write(rank, op.writes[0], SumTerms(rank, op, 0, op.reads[0].rows()));
   }
   if (op.action == Action::kBlockedGemm || op.action == Action::kBlockedSumRows) {
-    const bool product = op.action == Action::kBlockedGemm;
     for (size_t node = 0; node < op.writes.size(); ++node) {
-      write(node, [&](int64_t i, int64_t j) {
-        const auto [begin, end] = TermsOf(op.sum, node);
-        double sum = 0;
-        for (int64_t k = begin; k < end; ++k) {
-          sum += product ? read(0, i, k) * read(1, k, j) : read(0, k, j);
-        }
-        return sum;
-      });
+      const auto [begin, end] = TermsOf(op.sum, node);
+      Write(rank, op.writes[node], SumTerms(rank, op, begin, end));
     }
     return;
   }
@@ -191,16 +221,11 @@ void Interpreter::ComputeByReference(int rank, const ScheduledOp& op) {
   std::vector<std::vector<double>> in;
   std::vector<Shape> shapes;
   for (const View& view : op.reads) {
-    in.emplace_back();
-    ForEach(view, [&](int64_t i, int64_t j) { in.back().push_back(At(rank, view, i, j)); });
-    shapes.push_back({view.rows, view.columns});
+    in.push_back(ElementsOf(rank, view));
+    shapes.push_back(SizesOf(view));
   }
   const auto out = EvaluateOp(**def, op.attributes, shapes, in);
-  for (size_t k = 0; k < op.writes.size(); ++k) {
-    const View& view = op.writes[k];
-    ForEach(view,
-            [&](int64_t i, int64_t j) { At(rank, view, i, j) = out[k].at(i * view.columns + j); });
-  }
+  for (size_t k = 0; k < op.writes.size(); ++k) Write(rank, op.writes[k], out[k]);
 }
 
 void Interpreter::Collective(const std::vector<int>& group,
@@ -215,7 +240,7 @@ void Interpreter::Collective(const std::vector<int>& group,
   for (size_t i = 0; i < group.size(); ++i) {
     // What it writes beside the result is scratch.
     for (const View& view : ops[i]->writes) {
-      ForEach(view, [&](int64_t r, int64_t c) { At(group[i], view, r, c) = kPoison; });
+      Write(group[i], view, std::vector<double>(view.size(), kPoison));
     }
     const View& receive = ops[i]->receive;
     const std::vector<double> received = ReceivedBy(i, ops[i]->call, sent);
@@ -355,13 +380,7 @@ int Interpreter::OriginalOf(const Binding& binding, int rank) const {
 }
 
 std::vector<double> Interpreter::Local(std::string_view name, int rank) const {
-  const View& view = schedules_[rank].BindingOf(name).view;
-  std::vector<double> part;
-  ForEach(view, [&](int64_t i, int64_t j) {
-    part.push_back(
-        memory_[rank][view.buffer].at(view.offset + i * view.row_stride + j * view.column_stride));
-  });
-  return part;
+  return ElementsOf(rank, schedules_[rank].BindingOf(name).view);
 }
 
 StatusOr<std::vector<double>> Interpreter::Read(std::string_view name) const {
@@ -377,10 +396,10 @@ StatusOr<std::vector<double>> Interpreter::Read(std::string_view name) const {
       return Internal(binding.name + " on rank " + std::to_string(rank) +
                       " is no replica of rank " + std::to_string(original) + "'s");
     }
-    ForEach(binding.view, [&](int64_t i, int64_t j) {
-      const int64_t index = GlobalIndex(binding, i, j);
-      whole.at(index) += part[i * binding.view.columns + j];
-      ++holders.at(index);
+    auto element = part.begin();
+    ForEachElement(binding.view, [&](const Index& index, int64_t) {
+      whole.at(binding.GlobalIndex(index)) += *element++;
+      ++holders.at(binding.GlobalIndex(index));
     });
   }
   const int expected = PartialPlace(first.placements, mesh_, 0).second;

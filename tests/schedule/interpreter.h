@@ -60,7 +60,10 @@ class Interpreter {
     std::vector<int> uses_left;  // by buffer
   };
 
-  double& At(int rank, const View& view, int64_t i, int64_t j);
+  double& At(int rank, BufferId buffer, int64_t place);
+  // All elements of a view, row-major.
+  std::vector<double> ElementsOf(int rank, const View& view) const;
+  void Write(int rank, const View& view, const std::vector<double>& elements);
   void PoisonAllButSources();
 
   // Prepares a step and returns the number of ops on all ranks.
@@ -72,6 +75,8 @@ class Interpreter {
   // What may run next; on the favoured stream, if there is any.
   StatusOr<Choices> ReadyOps(std::optional<Stream> favoured) const;
   void Compute(int rank, const ScheduledOp& op);
+  void Multiply(int rank, const ScheduledOp& op);
+  std::vector<double> SumTerms(int rank, const ScheduledOp& op, int64_t begin, int64_t end) const;
   void ComputeByReference(int rank, const ScheduledOp& op);
   void Collective(const std::vector<int>& group, const std::vector<const ScheduledOp*>& ops);
   void Finish(int rank, Stream stream);

@@ -37,14 +37,14 @@ TEST(ChooseLayout, PutsTheGatheredDimensionOutermost) {
 
   const Layout layout = ChooseLayout(program, Mesh::Create(2, 1).value());
   for (ValueId id : {shard, y, t, dy}) {
-    EXPECT_EQ(layout.orders[id], Order::kColumnsOutermost) << program.value(id).name;
+    EXPECT_EQ(layout.orders[id], Order::Outermost(1, 2)) << program.value(id).name;
     EXPECT_EQ(layout.whole_of[id], id == shard ? y : -1) << program.value(id).name;
   }
-  EXPECT_EQ(layout.orders[x], Order::kRowsOutermost);
+  EXPECT_EQ(layout.orders[x], Order::Own(2));
 
   const Layout alone = ChooseLayout(program, Mesh::Create(1, 1).value());
   for (ValueId id : {shard, y, t, dy}) {
-    EXPECT_EQ(alone.orders[id], Order::kRowsOutermost) << program.value(id).name;
+    EXPECT_EQ(alone.orders[id], Order::Own(2)) << program.value(id).name;
     EXPECT_EQ(alone.whole_of[id], -1) << program.value(id).name;
   }
 }

@@ -93,7 +93,7 @@ TEST(Overlap, PartsBeginWhereWideAccessesDo) {
   std::vector<int64_t> rows;
   for (const ScheduledOp& op : schedule.ops) {
     if (op.action != Action::kGemm || op.name != "dx.partial") continue;
-    rows.push_back(op.writes[0].rows);
+    rows.push_back(op.writes[0].rows());
     for (const View& view : op.reads) EXPECT_EQ(view.offset % 64, 0) << view.offset;
   }
   EXPECT_THAT(rows, ElementsAre(384, 320, 320));

@@ -2,6 +2,7 @@
 
 #include <rapidcheck.h>
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -12,13 +13,17 @@ namespace {
 
 std::string Numbered(std::string name, int number) { return name.append(std::to_string(number)); }
 
-const std::vector<Placement> kPlacements = {Replicate(), Shard(0), Shard(1), Partial()};
+const std::vector<Placement> kPlacements = {Replicate(), Shard(0), Shard(1), Partial(),
+                                            Shard(2),    Shard(3), Shard(4), Shard(5)};
+constexpr int64_t kMostElements = 200;
+constexpr int64_t kMostTerms = 24;  // of a sum, so that it stays exact
 
 class Drawing {
  public:
   RandomProgram Run() {
-    m_ = *rc::gen::inRange<int64_t>(1, 6);
-    n_ = *rc::gen::inRange<int64_t>(1, 6);
+    sizes_['m'] = sizes_['p'] = *rc::gen::inRange<int64_t>(1, 6);
+    sizes_['n'] = *rc::gen::inRange<int64_t>(1, 6);
+    for (char letter : std::string("xyz")) sizes_[letter] = *rc::gen::inRange<int64_t>(1, 4);
     const int sources = *rc::gen::inRange(1, 5);
     for (int i = 0; i < sources; ++i) DrawSource(i);
     const int ops = *rc::gen::inRange(1, 14);
@@ -42,10 +47,32 @@ class Drawing {
                              Phase::kOptimizer);
   }
 
+  Shape ShapeOf(const std::string& dims) const {
+    Shape shape;
+    for (char letter : dims) shape.push_back(sizes_.at(letter));
+    return shape;
+  }
+
+  // Some of these letters in any order, for a value of few elements.
+  std::string DrawDims(std::string from) {
+    std::string dims;
+    while (!from.empty() && dims.size() < kMostDims) {
+      const auto at = *rc::gen::inRange<size_t>(0, from.size());
+      const char letter = from[at];
+      from.erase(at, 1);
+      if (*rc::gen::inRange(0, 3) == 0) continue;
+      if (NumElements(ShapeOf(dims + letter)) <= kMostElements) dims += letter;
+    }
+    return dims;
+  }
+
   void DrawSource(int i) {
     const auto add = *rc::gen::arbitrary<bool>() ? AddParameter : AddInput;
-    const Shape shape =
-        *rc::gen::element(Shape{m_, n_}, Shape{n_, m_}, Shape{m_, m_}, Shape{m_}, Shape{n_});
+    const std::string dims = *rc::gen::arbitrary<bool>()
+                                 ? *rc::gen::element<std::string>("mn", "nm", "mp", "m", "n")
+                                 : DrawDims("mnpxyz");
+    dims_.push_back(dims);
+    const Shape shape = ShapeOf(dims);
     std::vector<Program> choices;
     const std::string name = Numbered("s", i);
     for (Placement tp : kPlacements) {
@@ -76,6 +103,7 @@ class Drawing {
       const StatusOr<ValueId> out = AddOne(trial, kind, name, phase, a, b);
       if (!out.ok() || trial.value(*out).name != name || !Verify(trial).ok()) continue;
       drawn_.program = std::move(trial);
+      dims_.push_back(out_dims_);
       heavy_ops_ += heavy ? 1 : 0;
       return;
     }
@@ -83,21 +111,28 @@ class Drawing {
 
   StatusOr<ValueId> AddOne(Program& program, int kind, const std::string& name, Phase phase,
                            ValueId a, ValueId b) {
+    out_dims_ = dims_[a];
     switch (kind) {
-      case 0:
-      case 1:
-      case 2: {
+      case 0: {
         const bool transpose_a = *rc::gen::arbitrary<bool>();
         const bool transpose_b = *rc::gen::arbitrary<bool>();
+        if (dims_[a].size() == 2 && dims_[b].size() == 2) {
+          out_dims_ = {dims_[a][transpose_a ? 1 : 0], dims_[b][transpose_b ? 0 : 1]};
+        }
         return AddMatMul(program, phase, name, a, b, {transpose_a, transpose_b});
       }
+      case 1:
+      case 2:
+        return AddProduct(program, name, phase, a, b);
       case 3:
+        out_dims_ = "";
         return AddMseLoss(program, phase, name, a, b, 0.5);
       case 4:
         return AddMseGrad(program, phase, name, a, b, 0.5);
       case 5:
         return AddBias(program, phase, name, a, b);
       case 6:
+        if (!out_dims_.empty()) out_dims_.erase(0, 1);
         return AddSumRows(program, phase, name, a);
       case 7:
         return AddSgdUpdate(program, phase, name, a, b, 0.5);
@@ -108,9 +143,25 @@ class Drawing {
     }
   }
 
+  // Of any letters that the values have.
+  StatusOr<ValueId> AddProduct(Program& program, const std::string& name, Phase phase, ValueId a,
+                               ValueId b) {
+    std::string all = dims_[a];
+    for (char letter : dims_[b]) {
+      if (all.find(letter) == std::string::npos) all += letter;
+    }
+    out_dims_ = DrawDims(all);
+    std::string summed = all;
+    std::erase_if(summed, [&](char c) { return out_dims_.find(c) != std::string::npos; });
+    if (NumElements(ShapeOf(summed)) > kMostTerms) return InvalidArgument("too large a sum");
+    return AddOp(program, phase, name, kMatMul, {a, b},
+                 {{"letters", dims_[a] + "," + dims_[b] + " -> " + out_dims_}});
+  }
+
   RandomProgram drawn_;
-  int64_t m_ = 1;
-  int64_t n_ = 1;
+  std::map<char, int64_t> sizes_;
+  std::vector<std::string> dims_;  // by value: what its dimensions are called
+  std::string out_dims_;           // of the op that is drawn
   int heavy_ops_ = 0;
 };
 

@@ -12,8 +12,9 @@ struct RandomProgram {
   Sources sources;
 };
 
-// To be called in a RapidCheck property. Inputs and parameters of any placement, then ops of every
-// kind on any values that fit, most of them redistributes; any values as results. Elements are
+// To be called in a RapidCheck property. Inputs and parameters of up to six dimensions and of any
+// placement, then ops of every kind on any values that fit, most of them redistributes, products of
+// any letters; any values as results. Elements are
 // small integers and scales powers of two, and there are few products, so that double is exact.
 RandomProgram DrawProgram();
 

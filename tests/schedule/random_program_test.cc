@@ -47,13 +47,21 @@ RC_GTEST_PROP(RandomPrograms, ComputeWhatTheyMeanOnEveryMesh, ()) {
   ExpectComputes(random.program, random.program, truth, random.sources, mesh);
 }
 
+// Whether every rank's part can be lowered, as products of many loops can't in the invariant order.
+bool Lowers(const Program& program, const Mesh& mesh) {
+  for (int rank = 0; rank < mesh.world(); ++rank) {
+    if (!Lower(program, mesh, rank).ok()) return false;
+  }
+  return true;
+}
+
 // Programs that may sum in the invariant order: their partial sums go to redistributes alone.
 RC_GTEST_PROP(RandomPrograms, ComputeTheSameInTheInvariantOrder, ()) {
   RandomProgram random = DrawProgram();
   const Mesh mesh = DrawMesh();
   random.program.set_sum_order(SumOrder::kInvariant);
   RC_PRE(SplitsIntoBlocks(mesh.Size(Axis::kTp)) && SplitsIntoBlocks(mesh.Size(Axis::kDp)));
-  RC_PRE(Verify(random.program).ok());
+  RC_PRE(Verify(random.program).ok() && Lowers(random.program, mesh));
   RC_LOG() << ToString(random.program) << "tp " << mesh.Size(Axis::kTp) << " dp "
            << mesh.Size(Axis::kDp) << "\n";
   const auto truth = Evaluate(random.program, random.sources);

@@ -1,6 +1,6 @@
-// Every redistribute there is, alone: from and to any placement, of matrices and vectors, on both
-// axes, whatever the other axis does, for values that are fed and values that are computed, used
-// once or once more.
+// Every redistribute there is, alone: from and to any placement, of tensors of up to six
+// dimensions, on both axes, whatever the other axis does, for values that are fed and values that
+// are computed, used once or once more.
 #include <gtest/gtest.h>
 
 #include <optional>
@@ -49,6 +49,13 @@ StatusOr<ValueId> AddOrigin(Program& program, const Case& c) {
   if (c.origin == Origin::kInput) {
     return AddInput(program, Value{"v", c.shape, DType::kFloat32, placements});
   }
+  if (c.shape.size() > 2) {
+    TP_ASSIGN_OR_RETURN(const ValueId before,
+                        AddInput(program, Value{"before", c.shape, DType::kFloat32, placements}));
+    TP_ASSIGN_OR_RETURN(const ValueId other,
+                        AddInput(program, Value{"bias", c.shape, DType::kFloat32, placements}));
+    return AddOp(program, Phase::kForward, "v", kAdd, {before, other});
+  }
   if (c.shape.size() == 1) {  // the sum of a matrix's rows
     Placements on_matrix = placements;
     for (Axis axis : kAllAxes) {
@@ -74,6 +81,7 @@ StatusOr<ValueId> AddOrigin(Program& program, const Case& c) {
 // Reads `v` once more; its result is called "read". Vectors are read by a redistribute, which may
 // be a view of them.
 StatusOr<ValueId> AddRead(Program& program, const Case& c, ValueId v) {
+  if (c.shape.size() > 2) return AddOp(program, Phase::kForward, "read", kAdd, {v, v});
   if (c.shape.size() == 2) return AddSumRows(program, Phase::kForward, "read", v);
   const Axis other = c.axis == Axis::kTp ? Axis::kDp : Axis::kTp;
   const Placement to = IsReplicate(c.on_other_axis) ? Shard(0) : Replicate();
@@ -102,25 +110,42 @@ std::optional<Program> MakeProgram(const Case& c) {
   return program;
 }
 
-std::vector<Case> AllCases() {
-  std::vector<Case> cases;
-  const Shape shapes[] = {{5, 7}, {2, 9}, {1, 1}, {4, 6}, {7}, {2}};
+std::vector<Placement> PlacementsOf(const Shape& shape) {
+  std::vector<Placement> placements = {Replicate(), Partial()};
+  for (size_t dim = 0; dim < shape.size(); ++dim) {
+    placements.push_back(Shard(static_cast<int>(dim)));
+  }
+  return placements;
+}
+
+void AddCases(const Shape& shape, std::vector<Case>& cases) {
+  std::vector<OtherUse> uses = {OtherUse::kNone, OtherUse::kReadAfter};
+  std::vector<Origin> origins = {Origin::kComputed};
+  if (shape.size() < 4) {
+    uses.insert(uses.end(), {OtherUse::kResult, OtherUse::kReadBefore});
+    origins.push_back(Origin::kInput);
+  }
   for (Axis axis : kAllAxes) {
-    for (Placement from : AllPlacements()) {
-      for (Placement to : AllPlacements()) {
+    for (Placement from : PlacementsOf(shape)) {
+      for (Placement to : PlacementsOf(shape)) {
         if (from == to || !CheckRedistribute(from, to).ok()) continue;
-        for (Placement other : AllPlacements()) {
-          for (const Shape& shape : shapes) {
-            for (Origin origin : {Origin::kInput, Origin::kComputed}) {
-              for (OtherUse use : {OtherUse::kNone, OtherUse::kResult, OtherUse::kReadBefore,
-                                   OtherUse::kReadAfter}) {
-                cases.push_back({axis, from, to, other, shape, origin, use});
-              }
+        for (Placement other : PlacementsOf(shape)) {
+          for (Origin origin : origins) {
+            for (OtherUse use : uses) {
+              cases.push_back({axis, from, to, other, shape, origin, use});
             }
           }
         }
       }
     }
+  }
+}
+
+std::vector<Case> AllCases() {
+  std::vector<Case> cases;
+  for (const Shape& shape : {Shape{5, 7}, Shape{2, 9}, Shape{1, 1}, Shape{4, 6}, Shape{7}, Shape{2},
+                             Shape{3, 2, 5}, Shape{2, 3, 1, 2, 3, 2}}) {
+    AddCases(shape, cases);
   }
   return cases;
 }

@@ -12,13 +12,12 @@ namespace {
 
 bool LiesInItsBuffer(const Schedule& schedule, const View& view) {
   if (view.buffer < 0 || view.buffer >= static_cast<int>(schedule.buffers.size())) return false;
-  return view.rows >= 0 && view.columns >= 0 && view.offset >= 0 &&
-         view.End() <= schedule.buffers[view.buffer].elements;
+  return std::all_of(view.dims.begin(), view.dims.end(),
+                     [](const Dim& dim) { return dim.size >= 0 && dim.stride >= 0; }) &&
+         view.offset >= 0 && view.End() <= schedule.buffers[view.buffer].elements;
 }
 
-bool IsContiguous(const View& view) {
-  return IsPacked(view, Order::kRowsOutermost) || IsPacked(view, Order::kColumnsOutermost);
-}
+bool IsContiguous(const View& view) { return PackedOrder(view).has_value(); }
 
 std::string ViewDefect(const Schedule& schedule, const ScheduledOp& op) {
   for (const auto* views : {&op.reads, &op.writes}) {
@@ -62,20 +61,17 @@ std::string CollectiveDefect(const Schedule& schedule, const Mesh& mesh, const S
   }
   if (op.reads != std::vector<View>{op.send}) return "it reads other than what it sends";
   // All that it receives is written, or was there already.
-  for (int64_t i = 0; i < op.receive.rows; ++i) {
-    for (int64_t j = 0; j < op.receive.columns; ++j) {
-      const View element = op.receive.Sub(i, j, 1, 1);
-      const auto covers = [&](const View& view) {
-        return view.buffer == element.buffer && view.offset <= element.offset &&
-               element.offset < view.End();
-      };
-      const bool written = std::any_of(op.writes.begin(), op.writes.end(), covers);
-      const bool own = op.call.kind == CollectiveKind::kAllGather && covers(op.send);
-      if (!written && !own) return "it receives more than it writes";
-      if (written && own) return "it writes the block that it sends";
-    }
-  }
-  return "";
+  std::string defect;
+  ForEachElement(op.receive, [&](const Index&, int64_t place) {
+    const auto covers = [&](const View& view) {
+      return view.buffer == op.receive.buffer && view.offset <= place && place < view.End();
+    };
+    const bool written = std::any_of(op.writes.begin(), op.writes.end(), covers);
+    const bool own = op.call.kind == CollectiveKind::kAllGather && covers(op.send);
+    if (!written && !own) defect = "it receives more than it writes";
+    if (written && own) defect = "it writes the block that it sends";
+  });
+  return defect;
 }
 
 std::string OpDefect(const Schedule& schedule, const Mesh& mesh, size_t index) {
@@ -99,22 +95,19 @@ std::string OpDefect(const Schedule& schedule, const Mesh& mesh, size_t index) {
 
 std::string BindingDefect(const Schedule& schedule, const Mesh& mesh, const Binding& binding) {
   if (!LiesInItsBuffer(schedule, binding.view)) return "a view outside its buffer";
-  int64_t begin[2] = {0, 0};
-  int64_t length[2] = {1, 1};
-  const size_t rank = binding.shape.size();
-  for (size_t dim = 0; dim < rank; ++dim) {
-    const size_t side = 2 - rank + dim;  // a vector is one row
-    length[side] = binding.shape[dim];
+  if (binding.view.rank() != static_cast<int>(binding.shape.size())) return "other dimensions";
+  for (int dim = 0; dim < binding.view.rank(); ++dim) {
+    int64_t begin = 0;
+    int64_t length = binding.shape[dim];
     for (Axis axis : kAllAxes) {
-      if (!IsShard(binding.placements[axis], static_cast<int>(dim))) continue;
+      if (!IsShard(binding.placements[axis], dim)) continue;
       const ShardGeometry geometry(binding.shape[dim], mesh.Size(axis));
-      begin[side] = geometry.Offset(mesh.Coordinate(schedule.rank, axis));
-      length[side] = geometry.Length(mesh.Coordinate(schedule.rank, axis));
+      begin = geometry.Offset(mesh.Coordinate(schedule.rank, axis));
+      length = geometry.Length(mesh.Coordinate(schedule.rank, axis));
     }
-  }
-  if (binding.view.rows != length[0] || binding.view.columns != length[1] ||
-      binding.row != begin[0] || binding.column != begin[1]) {
-    return "another part than its shard";
+    if (binding.view.dims[dim].size != length || binding.origin[dim] != begin) {
+      return "another part than its shard";
+    }
   }
   if (schedule.buffers[binding.view.buffer].dtype != binding.dtype) return "a wrong type";
   return "";

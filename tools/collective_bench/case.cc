@@ -114,18 +114,13 @@ double Expected(const Case& c, int nth, int64_t index) {
 
 int64_t CountWrong(const Binding& binding, std::span<const std::byte> buffer,
                    const std::function<double(int64_t)>& expected) {
-  const View& view = binding.view;
   const int64_t width = SizeOf(binding.dtype);
   int64_t wrong = 0;
-  for (int64_t i = 0; i < view.rows; ++i) {
-    for (int64_t j = 0; j < view.columns; ++j) {
-      const int64_t at = view.offset + i * view.row_stride + j * view.column_stride;
-      double value = 0;
-      DecodeToDouble(binding.dtype, buffer.subspan(at * width, width), std::span(&value, 1));
-      const int64_t index = (binding.row + i) * binding.shape.back() + binding.column + j;
-      if (!(value == expected(index))) ++wrong;  // as NaN is
-    }
-  }
+  ForEachElement(binding.view, [&](const Index& index, int64_t place) {
+    double value = 0;
+    DecodeToDouble(binding.dtype, buffer.subspan(place * width, width), std::span(&value, 1));
+    if (!(value == expected(binding.GlobalIndex(index)))) ++wrong;  // as NaN is
+  });
   return wrong;
 }
 

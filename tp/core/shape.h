@@ -9,6 +9,9 @@ namespace tp {
 
 using Shape = std::vector<int64_t>;
 
+// The most dimensions that a value of a Program may have.
+inline constexpr int kMostDims = 6;
+
 // The product of the sizes; 1 for a scalar.
 inline int64_t NumElements(const Shape& shape) {
   int64_t count = 1;

@@ -14,9 +14,15 @@ std::vector<TimelineOperand> OperandsOf(const Schedule& schedule, const Schedule
   std::vector<TimelineOperand> operands;
   const std::vector<View> sent = {op.send};
   for (const View& view : op.action == Action::kCollective ? sent : op.reads) {
-    const bool nowhere = view.buffer < 0;  // a rank without anything to send
+    if (view.buffer < 0) {  // a rank without anything to send
+      operands.push_back({0, 0, op.call.dtype});
+      continue;
+    }
+    // Of a view of more dimensions, all but the last are rows.
+    const int64_t columns = view.columns();
     operands.push_back(
-        {view.rows, view.columns, nowhere ? op.call.dtype : schedule.buffers[view.buffer].dtype});
+        {view.rank() <= 2 ? view.rows() : view.size() / std::max<int64_t>(columns, 1), columns,
+         schedule.buffers[view.buffer].dtype});
   }
   return operands;
 }

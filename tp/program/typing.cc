@@ -1,6 +1,7 @@
 #include "tp/program/typing.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 namespace tp {
@@ -16,6 +17,12 @@ Status SameShape(const Value& a, const Value& b) {
   if (a.shape == b.shape) return OkStatus();
   return InvalidArgument("'" + a.name + "' has shape " + ToString(a.shape) + " and '" + b.name +
                          "' has shape " + ToString(b.shape) + "; they must be alike");
+}
+
+Status CheckRank(const std::string& name, const Shape& shape) {
+  if (shape.size() <= kMostDims) return OkStatus();
+  return InvalidArgument(name + " has shape " + ToString(shape) + "; a value has at most " +
+                         std::to_string(kMostDims) + " dimensions");
 }
 
 std::vector<Shape> ShapesOf(const Program& program, const Op& op) {
@@ -97,11 +104,12 @@ Status CheckAttributes(const Op& op) {
 // The free choice of an op, a source or a redistribute, must still be a sensible type.
 Status CheckDeclared(const Program& program, const Op& op) {
   const Value& out = program.value(op.outputs[0]);
-  int sharded_over[2] = {0, 0};
+  TP_RETURN_IF_ERROR(CheckRank("'" + out.name + "'", out.shape));
+  std::array<int, kMostDims> sharded_over = {};
   for (Axis axis : kAllAxes) {
     const Placement p = out.placements[axis];
     if (!IsShard(p)) continue;
-    if (p.dim < 0 || p.dim >= static_cast<int>(out.shape.size()) || p.dim > 1) {
+    if (p.dim < 0 || p.dim >= static_cast<int>(out.shape.size())) {
       return InvalidArgument("'" + out.name + "' of shape " + ToString(out.shape) +
                              " has no dimension to be " + ToString(p));
     }
@@ -151,6 +159,7 @@ StatusOr<std::vector<Value>> InferOutputs(const Program& program, const Op& op) 
   std::vector<Value> outputs;
   for (Shape& shape : letters.OutputShapes(sizes)) {
     const bool same = op.def->types.at(outputs.size()) == TypeRule::kSame;
+    TP_RETURN_IF_ERROR(CheckRank("an output", shape));
     outputs.push_back({"", std::move(shape), same ? first.dtype : AccumulatorOf(first.dtype), {}});
   }
   for (Axis axis : kAllAxes) {

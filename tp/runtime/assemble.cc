@@ -8,8 +8,10 @@
 namespace tp {
 namespace {
 
-int64_t GlobalColumns(const Binding& binding) {
-  return binding.shape.empty() ? 1 : binding.shape.back();
+// The first elements of the lines of a part: the same view with one element in its last dimension.
+View FirstsOf(View view) {
+  if (view.rank() > 0) view.dims[view.rank() - 1].size = std::min<int64_t>(view.columns(), 1);
+  return view;
 }
 
 // Whether another rank, earlier on the axis, holds the same elements.
@@ -45,45 +47,38 @@ void CopyPart(const Binding& binding, std::span<const std::byte> part, HostTenso
 void AddPart(const Binding& binding, std::span<const std::byte> part, std::vector<double>& sum) {
   std::vector<double> values(binding.view.size());
   DecodeToDouble(binding.dtype, part, values);
-  for (int64_t i = 0; i < binding.view.rows; ++i) {
-    for (int64_t j = 0; j < binding.view.columns; ++j) {
-      sum[(binding.row + i) * GlobalColumns(binding) + binding.column + j] +=
-          values[i * binding.view.columns + j];
-    }
-  }
+  auto value = values.begin();
+  ForEachElement(binding.view,
+                 [&](const Index& index, int64_t) { sum[binding.GlobalIndex(index)] += *value++; });
 }
 
 }  // namespace
 
 void FillLocal(const Binding& binding, const std::function<double(int64_t)>& source,
                std::span<std::byte> buffer) {
-  const View& view = binding.view;
   const int64_t width = SizeOf(binding.dtype);
-  for (int64_t i = 0; i < view.rows; ++i) {
-    for (int64_t j = 0; j < view.columns; ++j) {
-      const double value = source((binding.row + i) * GlobalColumns(binding) + binding.column + j);
-      const int64_t at = view.offset + i * view.row_stride + j * view.column_stride;
-      EncodeFromDouble(binding.dtype, std::span(&value, 1), buffer.subspan(at * width, width));
-    }
-  }
+  ForEachElement(binding.view, [&](const Index& index, int64_t place) {
+    const double value = source(binding.GlobalIndex(index));
+    EncodeFromDouble(binding.dtype, std::span(&value, 1), buffer.subspan(place * width, width));
+  });
 }
 
 std::vector<std::byte> ExtractLocal(const Binding& binding, std::span<const std::byte> buffer) {
   const View& view = binding.view;
   const int64_t width = SizeOf(binding.dtype);
   std::vector<std::byte> part(view.size() * width);
-  if (view.empty()) return part;
-  for (int64_t i = 0; i < view.rows; ++i) {
-    const int64_t from = view.offset + i * view.row_stride;
-    std::byte* to = part.data() + i * view.columns * width;
-    if (view.column_stride == 1) {
-      std::memcpy(to, buffer.data() + from * width, view.columns * width);
-      continue;
+  std::byte* to = part.data();
+  ForEachElement(FirstsOf(view), [&](const Index&, int64_t place) {
+    if (view.column_stride() == 1) {
+      std::memcpy(to, buffer.data() + place * width, view.columns() * width);
+    } else {
+      for (int64_t j = 0; j < view.columns(); ++j) {
+        std::memcpy(to + j * width, buffer.data() + (place + j * view.column_stride()) * width,
+                    width);
+      }
     }
-    for (int64_t j = 0; j < view.columns; ++j) {
-      std::memcpy(to + j * width, buffer.data() + (from + j * view.column_stride) * width, width);
-    }
-  }
+    to += view.columns() * width;
+  });
   return part;
 }
 
@@ -91,29 +86,36 @@ void InsertLocal(const Binding& binding, std::span<const std::byte> part,
                  std::span<std::byte> buffer) {
   const View& view = binding.view;
   const int64_t width = SizeOf(binding.dtype);
-  if (view.empty()) return;
-  for (int64_t i = 0; i < view.rows; ++i) {
-    const int64_t to = view.offset + i * view.row_stride;
-    const std::byte* from = part.data() + i * view.columns * width;
-    if (view.column_stride == 1) {
-      std::memcpy(buffer.data() + to * width, from, view.columns * width);
-      continue;
+  const std::byte* from = part.data();
+  ForEachElement(FirstsOf(view), [&](const Index&, int64_t place) {
+    if (view.column_stride() == 1) {
+      std::memcpy(buffer.data() + place * width, from, view.columns() * width);
+    } else {
+      for (int64_t j = 0; j < view.columns(); ++j) {
+        std::memcpy(buffer.data() + (place + j * view.column_stride()) * width, from + j * width,
+                    width);
+      }
     }
-    for (int64_t j = 0; j < view.columns; ++j) {
-      std::memcpy(buffer.data() + (to + j * view.column_stride) * width, from + j * width, width);
-    }
-  }
+    from += view.columns() * width;
+  });
 }
 
 void ForEachRun(const Binding& binding,
                 const std::function<void(int64_t whole, int64_t part, int64_t count)>& use) {
-  const View& view = binding.view;
-  const int64_t columns = GlobalColumns(binding);
-  if (view.empty()) return;
-  if (view.columns == columns) return use(binding.row * columns, 0, view.size());
-  for (int64_t i = 0; i < view.rows; ++i) {
-    use((binding.row + i) * columns + binding.column, i * view.columns, view.columns);
+  View firsts = binding.view;  // with the first element of each run
+  if (firsts.empty()) return;
+  int64_t count = 1;
+  for (int d = firsts.rank() - 1; d >= 0; --d) {
+    const int64_t size = firsts.dims[d].size;
+    count *= size;
+    firsts.dims[d].size = 1;
+    if (size != binding.shape[d]) break;
   }
+  int64_t part = 0;
+  ForEachElement(firsts, [&](const Index& index, int64_t) {
+    use(binding.GlobalIndex(index), part, count);
+    part += count;
+  });
 }
 
 std::vector<std::byte> CutPart(const Binding& binding, const HostTensor& whole) {

@@ -7,14 +7,11 @@
 namespace tp {
 namespace {
 
-struct Dim {
-  int64_t size;
-  int64_t stride;  // bytes
-};
-
+// With strides in bytes.
 std::vector<Dim> DimsOf(const View& view, int64_t element_bytes) {
-  return {{view.rows, view.row_stride * element_bytes},
-          {view.columns, view.column_stride * element_bytes}};
+  std::vector<Dim> dims;
+  for (const auto& [size, stride] : view.dims) dims.push_back({size, stride * element_bytes});
+  return dims;
 }
 
 bool MayOverlap(const Region& a, const Region& b) {

@@ -33,7 +33,11 @@ int64_t SentByOneGroup(CollectiveKind kind, const Shape& shape, Placement from, 
       const ShardGeometry b(shape[to.dim], members);
       int64_t kept = 0;
       for (int i = 0; i < members; ++i) kept += a.Length(i) * b.Length(i);
-      return elements - kept;
+      int64_t others = 1;
+      for (int dim = 0; dim < static_cast<int>(shape.size()); ++dim) {
+        if (dim != from.dim && dim != to.dim) others *= shape[dim];
+      }
+      return elements - kept * others;
     }
     case CollectiveKind::kBroadcast:
     case CollectiveKind::kBarrier:

@@ -16,18 +16,15 @@ ScheduleDraft::ScheduleDraft(const Program& program, const Mesh& mesh, Layout la
   schedule_.sum_order = program.sum_order();
 }
 
-View ScheduleDraft::Allocate(const std::string& name, DType dtype, int64_t rows, int64_t columns,
-                             Order order) {
-  schedule_.buffers.push_back({name, dtype, rows * columns});
-  const auto buffer = static_cast<BufferId>(schedule_.buffers.size()) - 1;
-  if (order == Order::kRowsOutermost) return {buffer, 0, rows, columns, columns, 1};
-  return {buffer, 0, rows, columns, 1, rows};
+View ScheduleDraft::Allocate(const std::string& name, DType dtype, const Shape& sizes,
+                             const Order& order) {
+  schedule_.buffers.push_back({name, dtype, NumElements(sizes)});
+  return PackedView(static_cast<BufferId>(schedule_.buffers.size()) - 1, 0, sizes, order);
 }
 
 View ScheduleDraft::AllocateValue(ValueId id) {
   const Value& value = program_.value(id);
-  return Allocate(value.name, value.dtype, RowsOf(value, mesh_, rank_).length,
-                  ColumnsOf(value, mesh_, rank_).length, layout_.orders[id]);
+  return Allocate(value.name, value.dtype, LocalShape(value, mesh_, rank_), layout_.orders[id]);
 }
 
 View ScheduleDraft::Define(ValueId id) {
@@ -50,7 +47,7 @@ std::vector<View> ScheduleDraft::DefineNodes(ValueId id, size_t count) {
   const View first = AllocateValue(id);
   schedule_.buffers.back().dtype = AccumulatorOf(value.dtype);
   schedule_.buffers.back().elements *= rows;
-  views_[id] = View{first.buffer, 0, rows, first.size(), first.size(), 1};
+  views_[id] = MatrixView(first.buffer, 0, rows, first.size(), first.size(), 1);
   std::vector<View> nodes(count, first);
   for (int64_t i = 0; i < rows; ++i) nodes[i].offset = i * first.size();
   return nodes;
@@ -90,19 +87,21 @@ ScheduledOp& ScheduleDraft::EmitCollective(const Op& op, Axis axis, CollectiveKi
   return scheduled;
 }
 
-View ScheduleDraft::InOrder(const Op& op, const View& view, Order order, const std::string& name) {
+View ScheduleDraft::InOrder(const Op& op, const View& view, const Order& order,
+                            const std::string& name) {
   if (IsPacked(view, order)) return view;
-  const View packed =
-      Allocate(name, program_.value(op.inputs[0]).dtype, view.rows, view.columns, order);
+  const View packed = Allocate(name, program_.value(op.inputs[0]).dtype, SizesOf(view), order);
   Emit(Action::kCopy, op, {view}, {packed});
   return packed;
 }
 
 void ScheduleDraft::Bind(ValueId id) {
   const Value& value = program_.value(id);
-  schedule_.bindings.push_back({value.name, id, value.shape, value.dtype, value.placements,
-                                ViewOf(id), RowsOf(value, mesh_, rank_).begin,
-                                ColumnsOf(value, mesh_, rank_).begin});
+  Binding binding{value.name, id, value.shape, value.dtype, value.placements, ViewOf(id), {}};
+  for (int dim = 0; dim < static_cast<int>(value.shape.size()); ++dim) {
+    binding.origin[dim] = ExtentOf(value, dim, mesh_, rank_).begin;
+  }
+  schedule_.bindings.push_back(std::move(binding));
 }
 
 }  // namespace tp

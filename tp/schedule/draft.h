@@ -30,13 +30,18 @@ class ScheduleDraft {
   int Self(Axis axis) const { return mesh_.Coordinate(rank_, axis); }
 
   // Memory of its own for anything.
-  View Allocate(const std::string& name, DType dtype, int64_t rows, int64_t columns, Order order);
+  View Allocate(const std::string& name, DType dtype, const Shape& sizes, const Order& order);
+  // In one row.
+  View Allocate(const std::string& name, DType dtype, int64_t elements) {
+    return Allocate(name, dtype, {elements}, Order::Own(1));
+  }
   // Memory for a value, in its order; the value does not have it yet.
   View AllocateValue(ValueId id);
   // The memory of a value that an op is about to write: of its own, or its block of the whole that
   // it is gathered to.
   View Define(ValueId id);
-  // The memory of a value's partial sums, in the accumulator's type; its view has a row a node.
+  // The memory of a value's partial sums, in the accumulator's type. What is returned has the
+  // value's dimensions; the value's view is a matrix with a row a node.
   std::vector<View> DefineNodes(ValueId id, size_t count);
 
   bool HasView(ValueId id) const { return views_[id].has_value(); }
@@ -53,7 +58,7 @@ class ScheduleDraft {
   ScheduledOp& EmitCollective(const Op& op, Axis axis, CollectiveKind kind, const View& send,
                               const View& receive, std::vector<int64_t> counts);
   // `view`, or a copy of it that is packed in `order`.
-  View InOrder(const Op& op, const View& view, Order order, const std::string& name);
+  View InOrder(const Op& op, const View& view, const Order& order, const std::string& name);
 
   // Says where a value lies, for those who read and write it from outside.
   void Bind(ValueId id);

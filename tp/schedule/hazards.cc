@@ -15,25 +15,6 @@
 namespace tp {
 namespace {
 
-// Rows and columns that begin at (row, column) of the matrix both views are cut from.
-struct Rectangle {
-  int64_t row, column, rows, columns;
-};
-
-bool Meet(int64_t a, int64_t a_length, int64_t b, int64_t b_length) {
-  return a < b + b_length && b < a + a_length;
-}
-
-// The same elements, by rows if these run slowest.
-View RowsOutermost(const View& view) {
-  return view.column_stride > view.row_stride ? view.Transposed() : view;
-}
-
-Rectangle RectangleOf(const View& view) {
-  // Offsets count from the buffer's start, so the matrix is taken to begin there.
-  return {view.offset / view.row_stride, view.offset % view.row_stride, view.rows, view.columns};
-}
-
 std::optional<View> Conflict(const std::vector<View>& writes, const std::vector<View>& touches) {
   for (const View& write : writes) {
     for (const View& touch : touches) {
@@ -201,21 +182,6 @@ class Sharing {
 };
 
 }  // namespace
-
-bool Overlap(const View& a, const View& b) {
-  if (a.buffer != b.buffer || a.empty() || b.empty()) return false;
-  if (a.offset >= b.End() || b.offset >= a.End()) return false;
-  const View u = RowsOutermost(a);
-  const View v = RowsOutermost(b);
-  const bool same_matrix = u.row_stride == v.row_stride && u.column_stride == 1 &&
-                           v.column_stride == 1 && u.row_stride > 0;
-  if (!same_matrix) return true;
-  const Rectangle p = RectangleOf(u);
-  const Rectangle q = RectangleOf(v);
-  // A rectangle that wraps around the matrix' edge is none of it.
-  if (p.column + p.columns > u.row_stride || q.column + q.columns > v.row_stride) return true;
-  return Meet(p.row, p.rows, q.row, q.rows) && Meet(p.column, p.columns, q.column, q.columns);
-}
 
 void OrderConflicts(Schedule& schedule) {
   StepOrder order(schedule);

@@ -1,18 +1,13 @@
 // Data races in a Schedule: found before anything runs.
 //
-// Two ops conflict if they touch the same memory and at least one writes it. A Schedule is sound if
-// one of any two conflicting ops is before the other (step_order.h).
+// Two ops conflict if they touch the same memory (Overlap of view.h) and at least one writes it. A
+// Schedule is sound if one of any two conflicting ops is before the other (step_order.h).
 #pragma once
 
 #include "tp/core/status.h"
 #include "tp/schedule/schedule.h"
 
 namespace tp {
-
-// Whether two views share an element. Exact for rectangles of one matrix (same strides, either way
-// round); otherwise by the range from first to last element, which may see a conflict where there
-// is none.
-bool Overlap(const View& a, const View& b);
 
 // Adds to each op the waits that its conflicts need and that are not implied by others.
 void OrderConflicts(Schedule& schedule);

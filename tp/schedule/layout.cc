@@ -15,7 +15,9 @@ class LayoutChoice {
  public:
   LayoutChoice(const Program& program, const Mesh& mesh)
       : program_(program), mesh_(mesh), chosen_(program.values().size()) {
-    layout_.orders.resize(program.values().size(), Order::kRowsOutermost);
+    for (const Value& value : program.values()) {
+      layout_.orders.push_back(Order::Own(value.shape.size()));
+    }
     layout_.whole_of.resize(program.values().size(), -1);
   }
 
@@ -40,7 +42,8 @@ class LayoutChoice {
     const bool gather = IsShard(from) && IsReplicate(to);
     const bool scatter = IsPartial(from) && IsShard(to);
     if (!gather && !scatter) return;
-    const Order order = Outermost(gather ? from.dim : to.dim, program_.value(in).shape.size());
+    const Order order =
+        Order::Outermost(gather ? from.dim : to.dim, program_.value(in).shape.size());
     for (ValueId id : {in, out}) {
       if (!chosen_[id]) layout_.orders[id] = order;
       chosen_[id] = true;
@@ -69,21 +72,21 @@ class LayoutChoice {
     return IsReplicate(from) || (IsPartial(from) && IsReplicate(to));
   }
 
-  // Whether all matrices of `op` have the same letters in the same order.
+  // Whether all tensors of `op` of more than one dimension have the same letters in the same order.
   bool GoesByElement(const Op& op) const {
     const Letters letters = LettersOf(program_, op).value();
-    std::vector<std::string> matrices = letters.operands();
-    matrices.insert(matrices.end(), letters.outputs().begin(), letters.outputs().end());
-    std::erase_if(matrices, [](const std::string& dims) { return dims.size() < 2; });
-    return std::adjacent_find(matrices.begin(), matrices.end(), std::not_equal_to<>()) ==
-           matrices.end();
+    std::vector<std::string> tensors = letters.operands();
+    tensors.insert(tensors.end(), letters.outputs().begin(), letters.outputs().end());
+    std::erase_if(tensors, [](const std::string& dims) { return dims.size() < 2; });
+    return std::adjacent_find(tensors.begin(), tensors.end(), std::not_equal_to<>()) ==
+           tensors.end();
   }
 
   // Lets what keeps the order keep the order of what was chosen: such an op then runs through all
   // its operands in one direction. As if going through all ops again and again until nothing
   // changes, but an op is looked at again only where a matrix of it was chosen meanwhile.
   void SpreadOrders() {
-    const std::vector<std::vector<int>> users = UsersOfMatrices();
+    const std::vector<std::vector<int>> users = UsersOfTensors();
     using Visit = std::pair<int, int>;  // which time through, op
     std::priority_queue<Visit, std::vector<Visit>, std::greater<>> visits;
     for (size_t id = 0; id < users.size(); ++id) {
@@ -102,31 +105,31 @@ class LayoutChoice {
   }
 
   // By value: the ops that keep its order.
-  std::vector<std::vector<int>> UsersOfMatrices() const {
+  std::vector<std::vector<int>> UsersOfTensors() const {
     std::vector<std::vector<int>> users(program_.values().size());
     for (size_t i = 0; i < program_.ops().size(); ++i) {
       const Op& op = program_.ops()[i];
       if (!KeepsOrder(op)) continue;
-      for (ValueId id : MatricesOf(op)) users[id].push_back(static_cast<int>(i));
+      for (ValueId id : TensorsOf(op)) users[id].push_back(static_cast<int>(i));
     }
     return users;
   }
 
-  std::vector<ValueId> MatricesOf(const Op& op) const {
-    std::vector<ValueId> matrices = op.inputs;
-    matrices.insert(matrices.end(), op.outputs.begin(), op.outputs.end());
-    std::erase_if(matrices, [&](ValueId id) { return program_.value(id).shape.size() != 2; });
-    return matrices;
+  std::vector<ValueId> TensorsOf(const Op& op) const {
+    std::vector<ValueId> tensors = op.inputs;
+    tensors.insert(tensors.end(), op.outputs.begin(), op.outputs.end());
+    std::erase_if(tensors, [&](ValueId id) { return program_.value(id).shape.size() < 2; });
+    return tensors;
   }
 
   // Returns what was chosen now.
   std::vector<ValueId> SpreadOver(const Op& op) {
-    const std::vector<ValueId> matrices = MatricesOf(op);
+    const std::vector<ValueId> tensors = TensorsOf(op);
     const auto known =
-        std::find_if(matrices.begin(), matrices.end(), [&](ValueId id) { return chosen_[id]; });
+        std::find_if(tensors.begin(), tensors.end(), [&](ValueId id) { return chosen_[id]; });
     std::vector<ValueId> changed;
-    if (known == matrices.end()) return changed;
-    for (ValueId id : matrices) {
+    if (known == tensors.end()) return changed;
+    for (ValueId id : tensors) {
       if (chosen_[id]) continue;
       layout_.orders[id] = layout_.orders[*known];
       chosen_[id] = true;

@@ -26,9 +26,4 @@ Layout ChooseLayout(const Program& program, const Mesh& mesh);
 // The axis on which redistribute `op` does something: a group of one rank has nothing to do.
 std::optional<Axis> ActiveAxis(const Program& program, const Mesh& mesh, const Op& op);
 
-// The order in which dimension `dim` of a tensor with `tensor_rank` dimensions runs slowest.
-constexpr Order Outermost(int dim, size_t tensor_rank) {
-  return tensor_rank == 2 && dim == 1 ? Order::kColumnsOutermost : Order::kRowsOutermost;
-}
-
 }  // namespace tp

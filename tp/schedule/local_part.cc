@@ -3,8 +3,6 @@
 #include "tp/core/shard_geometry.h"
 
 namespace tp {
-namespace {
-
 Extent ExtentOf(const Value& value, int dim, const Mesh& mesh, int rank) {
   for (Axis axis : kAllAxes) {
     if (!IsShard(value.placements[axis], dim)) continue;
@@ -15,15 +13,12 @@ Extent ExtentOf(const Value& value, int dim, const Mesh& mesh, int rank) {
   return {0, value.shape[dim]};
 }
 
-}  // namespace
-
-Extent RowsOf(const Value& value, const Mesh& mesh, int rank) {
-  return value.shape.size() == 2 ? ExtentOf(value, 0, mesh, rank) : Extent{0, 1};
-}
-
-Extent ColumnsOf(const Value& value, const Mesh& mesh, int rank) {
-  if (value.shape.empty()) return {0, 1};
-  return ExtentOf(value, static_cast<int>(value.shape.size()) - 1, mesh, rank);
+Shape LocalShape(const Value& value, const Mesh& mesh, int rank) {
+  Shape sizes;
+  for (int dim = 0; dim < static_cast<int>(value.shape.size()); ++dim) {
+    sizes.push_back(ExtentOf(value, dim, mesh, rank).length);
+  }
+  return sizes;
 }
 
 BlockRange BlocksOf(const Value& value, int dim, const Mesh& mesh, int rank) {
@@ -36,11 +31,7 @@ BlockRange BlocksOf(const Value& value, int dim, const Mesh& mesh, int rank) {
 
 View BlockOf(const View& whole, const Value& value, int dim, int members, int member) {
   const ShardGeometry geometry(value.shape[dim], members);
-  const int64_t begin = geometry.Offset(member);
-  const int64_t length = geometry.Length(member);
-  const bool rows = value.shape.size() == 2 && dim == 0;
-  return rows ? whole.Sub(begin, 0, length, whole.columns)
-              : whole.Sub(0, begin, whole.rows, length);
+  return whole.Sub(dim, geometry.Offset(member), geometry.Length(member));
 }
 
 std::vector<int64_t> BlockCounts(const View& whole, const Value& value, int dim, int members) {

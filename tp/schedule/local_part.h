@@ -17,9 +17,10 @@ struct Extent {
   int64_t length = 0;
 };
 
-// The rows and columns that `rank` holds; of a vector or scalar, one row.
-Extent RowsOf(const Value& value, const Mesh& mesh, int rank);
-Extent ColumnsOf(const Value& value, const Mesh& mesh, int rank);
+// What `rank` holds of dimension `dim`.
+Extent ExtentOf(const Value& value, int dim, const Mesh& mesh, int rank);
+// The sizes of what it holds.
+Shape LocalShape(const Value& value, const Mesh& mesh, int rank);
 
 // The blocks of dimension `dim` that `rank` holds. Axes must split into blocks
 // (tp/core/sum_order.h).

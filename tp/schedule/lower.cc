@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tp/program/typing.h"
+#include "tp/schedule/contraction.h"
 #include "tp/schedule/draft.h"
 #include "tp/schedule/hazards.h"
 #include "tp/schedule/layout.h"
@@ -54,52 +55,86 @@ void LowerSimple(const Op& op, ScheduleDraft& draft) {
       GoesByRows(LettersOf(draft.program(), op).value(), op.def->whole);
 }
 
-// The operands of a sum as its launch wants them: the first with what is summed over as its last
-// dimension where it is a factor, so as the left matrix of a product; the second, if there is one,
-// as the right one.
-std::vector<View> SumOperands(const Op& op, const Letters& letters, ScheduleDraft& draft) {
-  const std::vector<std::string> operands = letters.operands();
-  const std::string& out = letters.outputs()[0];
-  std::vector<View> reads;
-  for (size_t i = 0; i < op.inputs.size(); ++i) {
-    if (!draft.HasView(op.inputs[i])) continue;  // a bias that another rank adds
-    const View& view = draft.ViewOf(op.inputs[i]);
-    const bool matrix = letters.terms()[0].size() == 2 && operands[i].size() == 2 && i < 2;
-    const bool kept_first = matrix && out.find(operands[i][0]) != std::string::npos;
-    reads.push_back(matrix && kept_first == (i == 1) ? view.Transposed() : view);
+// The blocks of the summed dimension that this rank has.
+StatusOr<BlockedSum> BlocksOfSum(const Op& op, const Letters& letters, const ScheduleDraft& draft) {
+  if (letters.summed().size() != 1) {
+    return InvalidArgument("the invariant order of sums takes one dimension that is summed over; " +
+                           letters.ToString() + " has " + std::to_string(letters.summed().size()));
   }
-  return reads;
+  const size_t of_first = letters.operands()[0].find(letters.summed()[0]);
+  const size_t operand = of_first == std::string::npos ? 1 : 0;
+  const auto dim = static_cast<int>(letters.operands()[operand].find(letters.summed()[0]));
+  const Value& summed = draft.program().value(op.inputs[operand]);
+  return BlockedSum{summed.shape[dim],
+                    LargestNodes(BlocksOf(summed, dim, draft.mesh(), draft.rank()))};
 }
 
-// A sum over a dimension of the first operand: in any order, or along the tree, as far as this
-// rank's blocks go.
-void LowerSum(const Op& op, ScheduleDraft& draft) {
-  const Letters letters = LettersOf(draft.program(), op).value();
+// Where a sum along the tree goes: to the value, or to a node of each of this rank's parts.
+std::vector<View> DefineSum(ValueId out, const BlockedSum& sum, ScheduleDraft& draft) {
+  if (sum.nodes.size() == 1 && sum.nodes[0] == BlockRange()) return {draft.Define(out)};
+  return draft.DefineNodes(out, sum.nodes.size());
+}
+
+// A product, as its letters group into matrix products: in any order of its sums, or along the
+// tree, as far as this rank's blocks go.
+Status LowerProduct(const Op& op, ScheduleDraft& draft) {
+  TP_ASSIGN_OR_RETURN(const Letters letters, LettersOf(draft.program(), op));
   const ValueId out = op.outputs[0];
-  std::vector<View> reads = SumOperands(op, letters, draft);
-  if (draft.program().sum_order() == SumOrder::kFast) {
-    draft.Emit(op.def->action(), op, std::move(reads), {draft.Define(out)});
-    return;
+  const bool fast = draft.program().sum_order() == SumOrder::kFast;
+  BlockedSum sum;
+  if (!fast) {
+    TP_ASSIGN_OR_RETURN(sum, BlocksOfSum(op, letters, draft));
   }
-  const auto dim = static_cast<int>(letters.operands()[0].find(letters.summed()[0]));
-  const Value& summed = draft.program().value(op.inputs[0]);
-  const BlockRange range = BlocksOf(summed, dim, draft.mesh(), draft.rank());
-  const BlockedSum sum{summed.shape[dim], LargestNodes(range)};
-  std::vector<View> nodes = range == BlockRange() ? std::vector<View>{draft.Define(out)}
-                                                  : draft.DefineNodes(out, sum.nodes.size());
-  draft.Emit(op.def->blocked, op, std::move(reads), std::move(nodes)).sum = sum;
+  const std::vector<View> outs =
+      fast ? std::vector<View>{draft.Define(out)} : DefineSum(out, sum, draft);
+  // A bias that another rank adds has no memory here.
+  const bool biased = op.inputs.size() == 3 && draft.HasView(op.inputs[2]);
+  const View* bias = biased ? &draft.ViewOf(op.inputs[2]) : nullptr;
+  TP_ASSIGN_OR_RETURN(
+      const Contraction product,
+      GroupLetters(letters, draft.ViewOf(op.inputs[0]), draft.ViewOf(op.inputs[1]), outs[0], bias));
+  if (fast) {
+    std::vector<View> reads = {product.a, product.b};
+    if (product.bias) reads.push_back(*product.bias);
+    draft.Emit(op.def->action(), op, std::move(reads), {product.c});
+    return OkStatus();
+  }
+  if (product.loops() > 0) {
+    return InvalidArgument("the invariant order of sums takes what is one matrix product; " +
+                           letters.ToString() + " is one in each of " +
+                           std::to_string(product.loops()) + " loops as it lies");
+  }
+  std::vector<View> nodes(outs.size(), product.c);
+  for (size_t i = 0; i < outs.size(); ++i) nodes[i].offset = outs[i].offset;
+  draft.Emit(op.def->blocked, op, {product.a, product.b}, std::move(nodes)).sum = std::move(sum);
+  return OkStatus();
 }
 
-void LowerOp(const Op& op, ScheduleDraft& draft) {
+// A sum over a dimension of its operand, likewise.
+Status LowerSum(const Op& op, ScheduleDraft& draft) {
+  TP_ASSIGN_OR_RETURN(const Letters letters, LettersOf(draft.program(), op));
+  const std::vector<View> reads = ViewsOf(op.inputs, draft);
+  if (draft.program().sum_order() == SumOrder::kFast) {
+    draft.Emit(op.def->action(), op, reads, {draft.Define(op.outputs[0])});
+    return OkStatus();
+  }
+  TP_ASSIGN_OR_RETURN(BlockedSum sum, BlocksOfSum(op, letters, draft));
+  std::vector<View> nodes = DefineSum(op.outputs[0], sum, draft);
+  draft.Emit(op.def->blocked, op, reads, std::move(nodes)).sum = std::move(sum);
+  return OkStatus();
+}
+
+Status LowerOp(const Op& op, ScheduleDraft& draft) {
+  if (IsProduct(op.def->action())) return LowerProduct(op, draft);
+  if (!op.def->blocked.name.empty()) return LowerSum(op, draft);
   if (op.IsSource()) {
     draft.Define(op.outputs[0]);
   } else if (op.Is(kRedistribute)) {
     LowerRedistribute(op, draft);
-  } else if (!op.def->blocked.name.empty()) {
-    LowerSum(op, draft);
   } else {
     LowerSimple(op, draft);
   }
+  return OkStatus();
 }
 
 Status CheckProgram(const Program& program, const Mesh& mesh) {
@@ -113,10 +148,16 @@ Status CheckProgram(const Program& program, const Mesh& mesh) {
   return OkStatus();
 }
 
-Schedule LowerProgram(const Program& program, const Mesh& mesh, const Layout& layout, int rank,
-                      const LowerOptions& options, MemoryPlanner& planner) {
+StatusOr<Schedule> LowerProgram(const Program& program, const Mesh& mesh, const Layout& layout,
+                                int rank, const LowerOptions& options, MemoryPlanner& planner) {
   ScheduleDraft draft(program, mesh, layout, rank);
-  for (const Op& op : program.ops()) LowerOp(op, draft);
+  for (const Op& op : program.ops()) {
+    const Status status = LowerOp(op, draft);
+    if (!status.ok()) {
+      return status.WithContext(std::string(op.def->name) + " '" +
+                                program.value(op.outputs[0]).name + "'");
+    }
+  }
   for (const Op& op : program.ops()) {
     if (op.IsSource()) draft.Bind(op.outputs[0]);
   }
@@ -146,7 +187,9 @@ StatusOr<std::vector<Schedule>> LowerAll(const Program& program, const Mesh& mes
   MemoryPlanner planner;
   std::vector<Schedule> schedules;
   for (int rank = 0; rank < mesh.world(); ++rank) {
-    schedules.push_back(LowerProgram(program, mesh, layout, rank, options, planner));
+    TP_ASSIGN_OR_RETURN(Schedule schedule,
+                        LowerProgram(program, mesh, layout, rank, options, planner));
+    schedules.push_back(std::move(schedule));
   }
   return schedules;
 }

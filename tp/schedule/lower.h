@@ -16,9 +16,9 @@
 //   Partial -> Replicate   all_to_all of the nodes that the ranks hold, in the accumulator's type;
 //                          sum_blocks on what each rank got; all_gather of the sums
 //
-// Matrix products, losses and updates run on the compute stream, collectives (and sum_blocks, which
-// is a part of one) on the communication stream, and the waits between them are those that
-// conflicting memory needs.
+// A product's letters are grouped into matrix products (contraction.h). Products, losses and
+// updates run on the compute stream, collectives (and sum_blocks, which is a part of one) on the
+// communication stream, and the waits between them are those that conflicting memory needs.
 #pragma once
 
 #include <cstdint>
@@ -41,7 +41,9 @@ struct LowerOptions {
 
 // The schedule of `rank`; every rank of a mesh lowers the same Program and so calls the same
 // collectives in the same order. The program must verify. Errors: INVALID_ARGUMENT from
-// Verify, or for an invariant sum order over ranks whose number does not divide kSumBlocks.
+// Verify; for letters that no matrix product has, naming the op; for an invariant sum order over
+// ranks whose number does not divide kSumBlocks, or of products that are not one matrix product
+// with one summed letter.
 StatusOr<Schedule> Lower(const Program& program, const Mesh& mesh, int rank,
                          const LowerOptions& options = {});
 

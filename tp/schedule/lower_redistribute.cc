@@ -35,9 +35,12 @@ void LowerToPartial(const Op& op, ScheduleDraft& draft, Axis axis) {
   if (draft.Self(axis) == 0) {
     draft.SetView(out, draft.ViewOf(op.inputs[0]));
   } else if (!IsOnlyBias(draft.program(), out)) {
-    const View zeros = draft.Define(out);  // a product without terms
+    const View value = draft.Define(out);
+    // A product without terms; what is no matrix is filled as one row.
+    const View zeros =
+        value.rank() == 2 ? value : MatrixView(value.buffer, 0, 1, value.size(), value.size(), 1);
     View a = zeros, b = zeros;
-    a.columns = b.rows = 0;
+    a.dims[1].size = b.dims[0].size = 0;
     draft.Emit(Action::kGemm, op, {a, b}, {zeros});
   }
 }
@@ -66,15 +69,14 @@ bool MayOverwrite(const ScheduleDraft& draft, ValueId id) {
 void LowerAllReduce(const Op& op, ScheduleDraft& draft, Axis axis) {
   const ValueId in = op.inputs[0];
   View send = draft.ViewOf(in);
-  const bool packed =
-      IsPacked(send, Order::kRowsOutermost) || IsPacked(send, Order::kColumnsOutermost);
+  const bool packed = PackedOrder(send).has_value();
   if (!packed) {
     send = draft.InOrder(op, send, draft.OrderOf(in), draft.program().value(in).name + ".packed");
   }
   const bool in_place = !packed || MayOverwrite(draft, in);
   const ValueId out = op.outputs[0];
   if (!in_place && !IsPacked(send, draft.OrderOf(out))) {
-    draft.OrderOf(out) = Opposite(draft.OrderOf(out));
+    draft.OrderOf(out) = *PackedOrder(send);
   }
   draft.SetView(out, in_place ? send : draft.AllocateValue(out));
   draft.EmitCollective(op, axis, CollectiveKind::kAllReduce, send, draft.ViewOf(out),
@@ -93,15 +95,15 @@ void WritesOfOthers(const ScheduleDraft& draft, ScheduledOp& gather, Axis axis,
 
 // The nodes' elements for the first member, then those for the second, ...
 View ByMember(const Op& op, ScheduleDraft& draft, const View& nodes, const ShardGeometry& parts) {
-  if (nodes.rows == 1) return nodes;
-  const View all =
-      draft.Allocate(draft.program().value(op.outputs[0]).name + ".packed",
-                     draft.TypeOf(nodes.buffer), 1, nodes.size(), Order::kRowsOutermost);
+  if (nodes.rows() == 1) return nodes;
+  const View all = draft.Allocate(draft.program().value(op.outputs[0]).name + ".packed",
+                                  draft.TypeOf(nodes.buffer), nodes.size());
   for (int i = 0; i < parts.parts(); ++i) {
     const int64_t length = parts.Length(i);
-    const View packed{all.buffer, nodes.rows * parts.Offset(i), nodes.rows, length, length, 1};
-    draft.Emit(Action::kCopy, op, {nodes.Sub(0, parts.Offset(i), nodes.rows, length)}, {packed})
-        .stream = Stream::kCommunication;
+    const View packed =
+        MatrixView(all.buffer, nodes.rows() * parts.Offset(i), nodes.rows(), length, length, 1);
+    draft.Emit(Action::kCopy, op, {nodes.Sub(1, parts.Offset(i), length)}, {packed}).stream =
+        Stream::kCommunication;
   }
   return all;
 }
@@ -112,18 +114,19 @@ void LowerSumTree(const Op& op, ScheduleDraft& draft, Axis axis) {
   const View nodes = draft.ViewOf(op.inputs[0]);
   const DType wide = draft.TypeOf(nodes.buffer);
   const int self = draft.Self(axis);
-  const SumExchange exchange(nodes.columns, draft.mesh().Size(axis));
+  const SumExchange exchange(nodes.columns(), draft.mesh().Size(axis));
   const View send = ByMember(op, draft, nodes, exchange.parts);
-  const View received = draft.Allocate(draft.program().value(out).name + ".nodes", wide,
-                                       static_cast<int64_t>(exchange.nodes.size()),
-                                       exchange.parts.Length(self), Order::kRowsOutermost);
+  const View received = draft.Allocate(
+      draft.program().value(out).name + ".nodes", wide,
+      {static_cast<int64_t>(exchange.nodes.size()), exchange.parts.Length(self)}, Order::Own(2));
   draft.EmitCollective(op, axis, CollectiveKind::kAllToAll, send, received, exchange.node_counts)
       .call.dtype = wide;
   draft.OrderOf(out) = draft.OrderOf(op.inputs[0]);
   draft.SetView(out, draft.AllocateValue(out));
-  const View whole{draft.ViewOf(out).buffer, 0, 1, nodes.columns, nodes.columns, 1};
+  const View whole =
+      MatrixView(draft.ViewOf(out).buffer, 0, 1, nodes.columns(), nodes.columns(), 1);
   const auto part = [&](int member) {
-    return whole.Sub(0, exchange.parts.Offset(member), 1, exchange.parts.Length(member));
+    return whole.Sub(1, exchange.parts.Offset(member), exchange.parts.Length(member));
   };
   ScheduledOp& sum = draft.Emit(Action::kSumBlocks, op, {received}, {part(self)});
   sum.sum.nodes = exchange.nodes;
@@ -137,14 +140,14 @@ void LowerAllGather(const Op& op, ScheduleDraft& draft, Axis axis, int dim) {
   const ValueId in = op.inputs[0];
   const ValueId out = op.outputs[0];
   const Value& value = draft.program().value(out);
-  const Order order = Outermost(dim, value.shape.size());
+  const Order order = Order::Outermost(dim, value.shape.size());
   const bool in_place = draft.WholeOf(in) == out;
   const View send =
       draft.InOrder(op, draft.ViewOf(in), order, draft.program().value(in).name + ".packed");
   if (!in_place) draft.SetView(out, draft.AllocateValue(out));
   View whole = draft.ViewOf(out);
   if (!IsPacked(whole, order)) {
-    whole = draft.Allocate(value.name + ".gathered", value.dtype, whole.rows, whole.columns, order);
+    whole = draft.Allocate(value.name + ".gathered", value.dtype, SizesOf(whole), order);
   }
   ScheduledOp& gather =
       draft.EmitCollective(op, axis, CollectiveKind::kAllGather, send, whole,
@@ -161,7 +164,7 @@ void LowerReduceScatter(const Op& op, ScheduleDraft& draft, Axis axis, int dim) 
   const ValueId in = op.inputs[0];
   const ValueId out = op.outputs[0];
   const Value& value = draft.program().value(in);
-  const Order order = Outermost(dim, value.shape.size());
+  const Order order = Order::Outermost(dim, value.shape.size());
   const View whole = draft.InOrder(op, draft.ViewOf(in), order, value.name + ".packed");
   const bool in_place = !(whole == draft.ViewOf(in)) || MayOverwrite(draft, in);
   if (in_place) {
@@ -177,35 +180,36 @@ void LowerReduceScatter(const Op& op, ScheduleDraft& draft, Axis axis, int dim) 
 }
 
 // Sends blocks of columns (say) of this rank's rows; what comes back are blocks of the others'
-// rows, each with the sent dimension outermost, which are then copied into place.
+// rows, each with the sent dimension outermost, which are then copied into place. Other dimensions
+// go along.
 void LowerAllToAll(const Op& op, ScheduleDraft& draft, Axis axis, int from, int to) {
   const ValueId in = op.inputs[0];
   const ValueId out = op.outputs[0];
   const Value& value = draft.program().value(in);
-  const Order order = Outermost(to, value.shape.size());
+  const Order order = Order::Outermost(to, value.shape.size());
   const int members = draft.mesh().Size(axis);
   const ShardGeometry rows(value.shape[from], members);
   const ShardGeometry columns(value.shape[to], members);
   const View send = draft.InOrder(op, draft.ViewOf(in), order, value.name + ".packed");
   draft.SetView(out, draft.AllocateValue(out));
   const View whole = draft.ViewOf(out);
-  const View staging = draft.Allocate(draft.program().value(out).name + ".blocks", value.dtype, 1,
-                                      whole.size(), Order::kRowsOutermost);
+  const View staging =
+      draft.Allocate(draft.program().value(out).name + ".blocks", value.dtype, whole.size());
+  int64_t others = 1;  // elements at one index of both dimensions
+  for (int dim = 0; dim < whole.rank(); ++dim) {
+    if (dim != from && dim != to) others *= whole.dims[dim].size;
+  }
   std::vector<int64_t> counts;
   for (int i = 0; i < members; ++i) {
     for (int j = 0; j < members; ++j) {
-      counts.push_back(rows.Length(i) * columns.Length(j));
+      counts.push_back(rows.Length(i) * columns.Length(j) * others);
     }
   }
   draft.EmitCollective(op, axis, CollectiveKind::kAllToAll, send, staging, std::move(counts));
   int64_t offset = 0;
   for (int i = 0; i < members; ++i) {
     const View target = BlockOf(whole, value, from, members, i);
-    View block = target;
-    block.buffer = staging.buffer;
-    block.offset = offset;
-    block.row_stride = order == Order::kRowsOutermost ? target.columns : 1;
-    block.column_stride = order == Order::kRowsOutermost ? 1 : target.rows;
+    const View block = PackedView(staging.buffer, offset, SizesOf(target), order);
     offset += target.size();
     if (!target.empty()) draft.Emit(Action::kCopy, op, {block}, {target});
   }

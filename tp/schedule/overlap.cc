@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "tp/core/shard_geometry.h"
-#include "tp/schedule/hazards.h"
 
 namespace tp {
 namespace {
@@ -38,7 +37,7 @@ class RowParts {
 };
 
 View RowsOf(const View& view, const RowParts& parts, int part) {
-  return view.Sub(parts.Offset(part), 0, parts.Length(part), view.columns);
+  return view.Sub(0, parts.Offset(part), parts.Length(part));
 }
 
 bool Touches(const ScheduledOp& op, const View& view) {
@@ -74,7 +73,7 @@ class SumCutter {
   void FindSum(size_t i) {
     const ScheduledOp& sum = schedule_.ops[i];
     if (sum.action != Action::kCollective || sum.call.kind != CollectiveKind::kAllReduce ||
-        !(sum.send == sum.receive) || !IsPacked(sum.send, Order::kRowsOutermost) ||
+        !(sum.send == sum.receive) || sum.send.rank() != 2 || !IsPacked(sum.send, Order::Own(2)) ||
         PartsOf(sum.send) < 2) {
       return;
     }
@@ -94,11 +93,12 @@ class SumCutter {
   }
 
   int PartsOf(const View& sum) const {
-    return static_cast<int>(std::min({BytesOf(sum) / part_bytes_, sum.rows, int64_t{kMostParts}}));
+    return static_cast<int>(
+        std::min({BytesOf(sum) / part_bytes_, sum.rows(), int64_t{kMostParts}}));
   }
 
   void CutProduct(const ScheduledOp& product, const ScheduledOp& sum) {
-    const RowParts parts(sum.send.rows, PartsOf(sum.send));
+    const RowParts parts(sum.send.rows(), PartsOf(sum.send));
     for (int part = 0; part < parts.parts(); ++part) {
       ops_.push_back(RowsOfProduct(product, parts, part));
       ScheduledOp one = sum;
@@ -138,13 +138,13 @@ class SumCutter {
                              schedule_.ops[i + 1].action == Action::kGemm &&
                              schedule_.ops[i + 1].reads[0] == result &&
                              BytesOf(schedule_.ops[i + 1].writes[0]) / PartsOf(sum) >= part_bytes_;
-    const RowParts parts(sum.rows, PartsOf(sum));
+    const RowParts parts(sum.rows(), PartsOf(sum));
     const std::vector<View> losses = LossesOf(op, parts.parts());
     const size_t behind = i + (has_product ? 2 : 1);
     for (int part = 0; part < parts.parts(); ++part) {
       ScheduledOp one = op;
       for (View& view : one.reads) {
-        if (view.rows == sum.rows) view = RowsOf(view, parts, part);  // but for a bias
+        if (view.rank() >= 2) view = RowsOf(view, parts, part);  // but for a bias
       }
       one.writes.back() = RowsOf(result, parts, part);
       if (!losses.empty()) one.writes[0] = losses[part];
@@ -160,10 +160,10 @@ class SumCutter {
     if (op.writes.size() < 2) return {};
     const View& loss = op.writes[0];
     const Buffer& buffer = schedule_.buffers[loss.buffer];
-    const View all{static_cast<BufferId>(schedule_.buffers.size()), 0, parts, 1, 1, 1};
+    const View all = MatrixView(static_cast<BufferId>(schedule_.buffers.size()), 0, parts, 1, 1, 1);
     schedule_.buffers.push_back({buffer.name + ".parts", buffer.dtype, parts});
     std::vector<View> losses;
-    for (int part = 0; part < parts; ++part) losses.push_back(all.Sub(part, 0, 1, 1));
+    for (int part = 0; part < parts; ++part) losses.push_back(all.Sub(0, part, 1));
     return losses;
   }
 
@@ -172,7 +172,7 @@ class SumCutter {
     ScheduledOp sum = op;
     sum.action = Action::kSumRows;
     sum.reads = {losses[0]};
-    sum.reads[0].rows = static_cast<int64_t>(losses.size());
+    sum.reads[0].dims[0].size = static_cast<int64_t>(losses.size());
     sum.writes = {op.writes[0]};
     const bool needed = std::any_of(
         schedule_.ops.begin() + static_cast<std::ptrdiff_t>(behind), schedule_.ops.end(),

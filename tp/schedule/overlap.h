@@ -16,8 +16,8 @@ namespace tp {
 // have fewer, at multiples of the largest power of two that fits twice: wide accesses begin there.
 // Elementwise ops that read the sum are cut alike, and so is a product behind such an op
 // whose parts are then as large: they begin when the first part has come; a loss is summed over the
-// parts at the end. Leaves alone what is smaller than two parts, and sums whose rows are not the
-// slowest index in memory.
+// parts at the end. Leaves alone what is smaller than two parts, sums whose rows are not the
+// slowest index in memory, and what is no matrix.
 inline constexpr int kMostParts = 4;
 void CutSums(Schedule& schedule, int64_t part_bytes);
 

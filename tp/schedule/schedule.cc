@@ -8,12 +8,6 @@ std::string_view Name(Stream stream) {
   return stream == Stream::kCompute ? "compute" : "communication";
 }
 
-bool IsPacked(const View& view, Order order) {
-  if (view.empty()) return true;
-  const View v = order == Order::kRowsOutermost ? view : view.Transposed();
-  return (v.columns == 1 || v.column_stride == 1) && (v.rows == 1 || v.row_stride == v.columns);
-}
-
 const Binding& Schedule::BindingOf(std::string_view name) const {
   for (const Binding& binding : bindings) {
     if (binding.name == name) return binding;
@@ -23,15 +17,11 @@ const Binding& Schedule::BindingOf(std::string_view name) const {
 
 namespace {
 
-std::string Describe(const Schedule& schedule, const View& view) {
-  return schedule.buffers[view.buffer].name + "[" + std::to_string(view.offset) + "+" +
-         std::to_string(view.rows) + "x" + std::to_string(view.columns) + " by " +
-         std::to_string(view.row_stride) + "," + std::to_string(view.column_stride) + "]";
-}
-
 std::string Describe(const Schedule& schedule, const std::vector<View>& views) {
   std::string text;
-  for (const View& view : views) text += (text.empty() ? "" : ", ") + Describe(schedule, view);
+  for (const View& view : views) {
+    text += (text.empty() ? "" : ", ") + schedule.buffers[view.buffer].name + ToString(view);
+  }
   return text;
 }
 

@@ -9,6 +9,7 @@
 // order them. A step begins after every op of the step before has ended.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -21,14 +22,13 @@
 #include "tp/core/sum_order.h"
 #include "tp/program/action.h"
 #include "tp/program/program.h"
+#include "tp/schedule/view.h"
 
 namespace tp {
 
 enum class Stream { kCompute, kCommunication };
 inline constexpr int kNumStreams = 2;
 std::string_view Name(Stream stream);
-
-using BufferId = int;
 
 // `elements` of `dtype`, contiguous, in the arena of its rank, which the executor owns.
 struct Buffer {
@@ -41,43 +41,6 @@ struct Buffer {
 
   int64_t bytes() const { return elements * SizeOf(dtype); }
 };
-
-// A strided matrix in a buffer: element (i, j) is at offset + i * row_stride + j * column_stride.
-// Vectors are 1 x n, scalars 1 x 1. Strides and offset count elements.
-struct View {
-  BufferId buffer = -1;
-  int64_t offset = 0;
-  int64_t rows = 0;
-  int64_t columns = 0;
-  int64_t row_stride = 0;
-  int64_t column_stride = 1;
-
-  int64_t size() const { return rows * columns; }
-  bool empty() const { return size() == 0; }
-  View Transposed() const { return {buffer, offset, columns, rows, column_stride, row_stride}; }
-  // The rectangle of `num_rows` x `num_columns` that begins at (row, column). An empty one begins
-  // where this view does, and so lies in the buffer wherever its edge would be.
-  View Sub(int64_t row, int64_t column, int64_t num_rows, int64_t num_columns) const {
-    const bool none = num_rows == 0 || num_columns == 0;
-    return {buffer,     none ? offset : offset + row * row_stride + column * column_stride,
-            num_rows,   num_columns,
-            row_stride, column_stride};
-  }
-  // One past the last element that it touches, from the buffer's start; offset where it is empty.
-  int64_t End() const {
-    return empty() ? offset : offset + (rows - 1) * row_stride + (columns - 1) * column_stride + 1;
-  }
-
-  bool operator==(const View&) const = default;
-};
-
-// Which index runs slowest in memory. A tensor that is gathered or scattered along dimension d is
-// stored with d outermost, so that every block is contiguous and a collective packs nothing.
-enum class Order { kRowsOutermost, kColumnsOutermost };
-constexpr Order Opposite(Order order) {
-  return order == Order::kRowsOutermost ? Order::kColumnsOutermost : Order::kRowsOutermost;
-}
-bool IsPacked(const View& view, Order order);
 
 // Which part of the tree of tp/core/sum_order.h an op works out, or finishes.
 struct BlockedSum {
@@ -95,8 +58,8 @@ struct ScheduledOp {
   std::vector<View> writes;
   std::vector<int> waits;  // ops before this one, on other streams, that must have ended
   Attributes attributes = {};
-  // Whether a row of its last output needs the same row of its operands and no other; a scalar
-  // before that is a sum over the rows.
+  // Whether a row (an index of the first dimension) of its last output needs the same row of its
+  // operands and no other; a scalar before that is a sum over the rows.
   bool by_rows = false;
   BlockedSum sum;  // kBlockedGemm, kBlockedSumRows, kSumBlocks only
 
@@ -112,7 +75,7 @@ struct ScheduledOp {
 };
 
 // Where a Program's value lies on this rank, for reading and writing whole tensors from outside.
-// The local part is global rows [row, row + view.rows) and columns alike.
+// The local part is indices [origin[d], origin[d] + view.dims[d].size) of each dimension d.
 struct Binding {
   std::string name;
   ValueId value = -1;
@@ -120,8 +83,14 @@ struct Binding {
   DType dtype = DType::kFloat32;
   Placements placements;
   View view;
-  int64_t row = 0;
-  int64_t column = 0;
+  std::array<int64_t, kMostDims> origin = {};
+
+  // Row-major, of the element at `index` of the part.
+  int64_t GlobalIndex(const Index& index) const {
+    int64_t global = 0;
+    for (size_t d = 0; d < shape.size(); ++d) global = global * shape[d] + origin[d] + index[d];
+    return global;
+  }
 };
 
 struct Schedule {

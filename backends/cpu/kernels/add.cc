@@ -4,7 +4,7 @@
 
 namespace tp::cpu {
 
-void Add(DType dtype, const Matrix& a, const Matrix& b, const Matrix& out) {
+void Add(DType dtype, const Tensor& a, const Tensor& b, const Tensor& out) {
   VisitElement(dtype, [&]<typename T>(T) {
     ForEachRow<T>(
         [](int64_t n, auto a_row, auto b_row, auto out_row) {

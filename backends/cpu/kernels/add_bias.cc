@@ -20,7 +20,9 @@ void AddBias(DType dtype, const Matrix& y, const Matrix& b, const Matrix& out) {
   });
 }
 
-const Kernel kAddBiasKernel = {
-    Action{"add_bias"}, [](const KernelCall& c) { AddBias(c.dtype, c.in[0], c.in[1], c.out[0]); }};
+const Kernel kAddBiasKernel = {Action{"add_bias"}, [](const KernelCall& c) {
+                                 AddBias(c.dtype, c.in[0].matrix(), c.in[1].matrix(),
+                                         c.out[0].matrix());
+                               }};
 
 }  // namespace tp::cpu

@@ -4,7 +4,7 @@
 
 namespace tp::cpu {
 
-void Copy(DType dtype, const Matrix& in, const Matrix& out) {
+void Copy(DType dtype, const Tensor& in, const Tensor& out) {
   VisitElement(dtype, [&]<typename T>(T) {
     ForEachRow<T>(
         [](int64_t n, auto in_row, auto out_row) {

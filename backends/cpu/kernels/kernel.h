@@ -1,11 +1,14 @@
 // Kernel: how the CPU backend computes one action, and what a kernel is given.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <span>
 
 #include "backends/cpu/kernels.h"
 #include "tp/core/dtype.h"
+#include "tp/core/sum_order.h"
 #include "tp/program/action.h"
 #include "tp/schedule/schedule.h"
 
@@ -16,9 +19,23 @@ struct KernelCall {
   const ScheduledOp& op;
   DType dtype;      // of the first operand
   DType out_dtype;  // of the first output
-  std::span<const Matrix> in;
-  std::span<const Matrix> out;
+  std::span<const Tensor> in;
+  std::span<const Tensor> out;
   std::byte* scratch;  // so many bytes as scratch_bytes asked for
+};
+
+// A call's tensors as matrices, for as long as this lives.
+class Matrices {
+ public:
+  explicit Matrices(std::span<const Tensor> tensors) : count_(tensors.size()) {
+    std::transform(tensors.begin(), tensors.end(), matrices_.begin(),
+                   [](const Tensor& tensor) { return tensor.matrix(); });
+  }
+  operator std::span<const Matrix>() const { return {matrices_.data(), count_}; }  // NOLINT
+
+ private:
+  std::array<Matrix, kSumBlocks> matrices_;
+  size_t count_;
 };
 
 struct Kernel {

@@ -4,23 +4,27 @@
 
 namespace tp::cpu {
 
-const Kernel kGemmKernel = {Action::kGemm,
-                            [](const KernelCall& c) {
-                              Gemm(c.dtype, c.in[0], c.in[1], c.in.size() == 3 ? &c.in[2] : nullptr,
-                                   c.out[0], reinterpret_cast<float*>(c.scratch));
-                            },
-                            [](const KernelCall& c) {
-                              return GemmScratchFloats(c.dtype, c.in[0].rows, c.in[1].columns,
-                                                       c.in[0].columns) *
-                                     static_cast<int64_t>(sizeof(float));
-                            }};
-const Kernel kBlockedGemmKernel = {
-    Action::kBlockedGemm,
+namespace {
+
+const Tensor* BiasOf(const KernelCall& c) { return c.in.size() == 3 ? &c.in[2] : nullptr; }
+
+}  // namespace
+
+const Kernel kGemmKernel = {
+    Action::kGemm,
+    [](const KernelCall& c) { Gemm(c.dtype, c.in[0], c.in[1], BiasOf(c), c.out[0], c.scratch); },
     [](const KernelCall& c) {
-      BlockedGemm(c.dtype, c.in[0], c.in[1], c.op.sum, c.out_dtype, c.out, c.scratch);
-    },
-    [](const KernelCall& c) {
-      return BlockedGemmScratchBytes(c.dtype, c.in[0].rows, c.in[1].columns, c.in[0].columns);
+      return GemmScratchBytes(c.dtype, c.in[0], c.in[1], BiasOf(c), c.out[0]);
     }};
+const Kernel kBlockedGemmKernel = {Action::kBlockedGemm,
+                                   [](const KernelCall& c) {
+                                     BlockedGemm(c.dtype, c.in[0].matrix(), c.in[1].matrix(),
+                                                 c.op.sum, c.out_dtype, Matrices(c.out), c.scratch);
+                                   },
+                                   [](const KernelCall& c) {
+                                     const Matrix a = c.in[0].matrix();
+                                     return BlockedGemmScratchBytes(
+                                         c.dtype, a.rows, c.in[1].matrix().columns, a.columns);
+                                   }};
 
 }  // namespace tp::cpu

@@ -49,8 +49,8 @@ double ScaleOf(const KernelCall& call) { return call.op.attributes.Number("scale
 
 }  // namespace
 
-void MseLossGrad(DType dtype, double scale, const Matrix& y, const Matrix& t, void* loss,
-                 const Matrix* dy) {
+void MseLossGrad(DType dtype, double scale, const Tensor& y, const Tensor& t, void* loss,
+                 const Tensor* dy) {
   VisitElement(dtype, [&]<typename T>(T) {
     using Wide = typename Element<T>::Wide;
     // The difference of two elements, times the scale, is rounded once: it is taken in double.
@@ -59,24 +59,28 @@ void MseLossGrad(DType dtype, double scale, const Matrix& y, const Matrix& t, vo
     };
     const auto square = [&](T a, T b) { return difference(a, b) * difference(a, b); };
     double total = 0;
-    // Both results of a tile while it is near.
-    for (int64_t begin = 0; begin < y.columns; begin += kTileColumns) {
-      const Matrix y_tile = TileOf<T>(y, begin);
-      const Matrix t_tile = TileOf<T>(t, begin);
-      if (dy != nullptr) {
-        ForEachRow<T>(
-            [&](int64_t n, auto y_row, auto t_row, auto dy_row) {
-              for (int64_t j = 0; j < n; ++j) {
-                dy_row[j] = Element<T>::Narrow(
-                    static_cast<Wide>(2 * scale * difference(y_row[j], t_row[j])));
-              }
-            },
-            y_tile, t_tile, TileOf<T>(*dy, begin));
+    const auto on_matrices = [&](const Matrix& y_matrix, const Matrix& t_matrix,
+                                 const Matrix& dy_matrix) {
+      // Both results of a tile while it is near.
+      for (int64_t begin = 0; begin < y_matrix.columns; begin += kTileColumns) {
+        const Matrix y_tile = TileOf<T>(y_matrix, begin);
+        const Matrix t_tile = TileOf<T>(t_matrix, begin);
+        if (dy != nullptr) {
+          ForEachRow<T>(
+              [&](int64_t n, auto y_row, auto t_row, auto dy_row) {
+                for (int64_t j = 0; j < n; ++j) {
+                  dy_row[j] = Element<T>::Narrow(
+                      static_cast<Wide>(2 * scale * difference(y_row[j], t_row[j])));
+                }
+              },
+              y_tile, t_tile, TileOf<T>(dy_matrix, begin));
+        }
+        if (loss != nullptr) {
+          total = AddColumns<T>(total, ColumnsOutermost(y_matrix), y_tile, t_tile, square);
+        }
       }
-      if (loss != nullptr) {
-        total = AddColumns<T>(total, ColumnsOutermost(y), y_tile, t_tile, square);
-      }
-    }
+    };
+    ForEachMatrix<T>(on_matrices, y, t, dy != nullptr ? *dy : y);
     if (loss != nullptr) *static_cast<Wide*>(loss) = static_cast<Wide>(scale * total);
   });
 }

@@ -4,7 +4,7 @@
 
 namespace tp::cpu {
 
-void Sgd(DType dtype, double rate, const Matrix& w, const Matrix& gradient) {
+void Sgd(DType dtype, double rate, const Tensor& w, const Tensor& gradient) {
   VisitElement(dtype, [&]<typename T>(T) {
     using Wide = typename Element<T>::Wide;
     const auto wide_rate = static_cast<Wide>(rate);

@@ -48,18 +48,21 @@ void SumRows(DType dtype, const Matrix& g, const Matrix& out) {
   });
 }
 
-const Kernel kSumRowsKernel = {Action::kSumRows,
-                               [](const KernelCall& c) { SumRows(c.dtype, c.in[0], c.out[0]); }};
+const Kernel kSumRowsKernel = {Action::kSumRows, [](const KernelCall& c) {
+                                 SumRows(c.dtype, c.in[0].matrix(), c.out[0].matrix());
+                               }};
 const Kernel kBlockedSumRowsKernel = {
     Action::kBlockedSumRows,
     [](const KernelCall& c) {
-      BlockedSumRows(c.dtype, c.in[0], c.op.sum, c.out_dtype, c.out, c.scratch);
+      BlockedSumRows(c.dtype, c.in[0].matrix(), c.op.sum, c.out_dtype, Matrices(c.out), c.scratch);
     },
     [](const KernelCall& c) {
-      return BlockedGemmScratchBytes(c.dtype, 1, c.in[0].columns, c.in[0].rows);
+      const Matrix g = c.in[0].matrix();
+      return BlockedGemmScratchBytes(c.dtype, 1, g.columns, g.rows);
     }};
 const Kernel kSumBlocksKernel = {Action::kSumBlocks, [](const KernelCall& c) {
-                                   SumBlocks(c.out_dtype, c.in[0], c.op.sum, c.out[0]);
+                                   SumBlocks(c.out_dtype, c.in[0].matrix(), c.op.sum,
+                                             c.out[0].matrix());
                                  }};
 
 }  // namespace tp::cpu

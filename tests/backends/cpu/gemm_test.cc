@@ -55,11 +55,12 @@ class GemmTest : public testing::TestWithParam<DType> {
   }
 
   void Multiply(TestMatrix& a, TestMatrix& b, TestMatrix* bias, TestMatrix& c) const {
-    std::vector<float> scratch(GemmScratchFloats(dtype_, c.rows(), c.columns(), a.columns()));
-    Matrix bias_view;
-    if (bias != nullptr) bias_view = bias->view();
-    Gemm(dtype_, a.view(), b.view(), bias != nullptr ? &bias_view : nullptr, c.view(),
-         scratch.data());
+    const Tensor on_a = a.view(), on_b = b.view(), on_c = c.view();
+    const Tensor on_bias = bias != nullptr ? bias->view() : Matrix();
+    const Tensor* const bias_or_none = bias != nullptr ? &on_bias : nullptr;
+    std::vector<double> scratch(
+        GemmScratchBytes(dtype_, on_a, on_b, bias_or_none, on_c) / sizeof(double) + 1);
+    Gemm(dtype_, on_a, on_b, bias_or_none, on_c, reinterpret_cast<std::byte*>(scratch.data()));
   }
 
   const DType dtype_ = GetParam();

@@ -166,7 +166,7 @@ TEST_P(KernelsTest, MseIsExactOnIntegers) {
     TestMatrix loss(Wide(), 1, 1, Layout::kRows);
     y.FillIntegers(5);
     t.FillIntegers(6);
-    const Matrix dy_view = dy.view();
+    const Tensor dy_view = dy.view();
     MseLossGrad(dtype_, scale, y.view(), t.view(), loss.view().data, &dy_view);
     double squares = 0;
     for (int64_t i = 0; i < size.rows; ++i) {
@@ -194,8 +194,8 @@ TEST_P(KernelsTest, MseStaysWithinTheBound) {
     TestMatrix loss_alone = loss;
     y.FillUniform(7);
     t.FillUniform(8);
-    const Matrix dy_view = dy.view();
-    const Matrix dy_alone_view = dy_alone.view();
+    const Tensor dy_view = dy.view();
+    const Tensor dy_alone_view = dy_alone.view();
     MseLossGrad(dtype_, scale, y.view(), t.view(), loss.view().data, &dy_view);
     MseLossGrad(dtype_, scale, y.view(), t.view(), loss_alone.view().data, nullptr);
     MseLossGrad(dtype_, scale, y.view(), t.view(), nullptr, &dy_alone_view);

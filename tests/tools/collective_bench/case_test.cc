@@ -26,10 +26,9 @@ Binding StridedPart() {
   Binding binding;
   binding.name = "out0";
   binding.shape = {6, 10};
-  binding.view = {
-      .buffer = 0, .offset = 3, .rows = 2, .columns = 4, .row_stride = 1, .column_stride = 5};
-  binding.row = 4;
-  binding.column = 6;
+  binding.view = MatrixView(/*buffer=*/0, /*offset=*/3, /*rows=*/2, /*columns=*/4,
+                            /*row_stride=*/1, /*column_stride=*/5);
+  binding.origin = {4, 6};
   return binding;
 }
 
