@@ -1,0 +1,108 @@
+// What lowering makes of tensors of more than two dimensions, and what it refuses by the op's name.
+#include "tp/schedule/lower.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "tests/program/programs.h"
+#include "tp/ops/ops.h"
+
+namespace tp {
+namespace {
+
+using testing::HasSubstr;
+
+ValueId Product(Program& program, const std::string& name, std::vector<ValueId> operands,
+                const std::string& letters) {
+  return AddOp(program, Phase::kForward, name, kMatMul, std::move(operands), {{"letters", letters}})
+      .value();
+}
+
+Mesh MeshOf(int tp, int dp) { return Mesh::Create(tp, dp).value(); }
+
+// Heads are sharded whole, and unevenly; q is one product. Gathered, it is stored by groups.
+TEST(Lower, MakesOneProductOfHeads) {
+  Program program;
+  const ValueId x = Input(program, "x", {2, 4, 6}, Placements(Replicate(), Shard(0)));
+  const ValueId wq = Parameter(program, "wq", {3, 2, 5, 6}, On(Axis::kTp, Shard(0)));
+  const ValueId q = Product(program, "q", {x, wq}, "bqe,grde -> bqgrd");
+  program.AddResult(q);
+  EXPECT_EQ(ToString(Lower(program, MeshOf(2, 2), 0).value()),
+            "rank 0\n"
+            "0 compute: q = gemm(x[0+4x6 by 6,1], wq[0+6x20 by 1,6]) -> q[0+4x20 by 20,1]  "
+            "# forward\n"
+            "buffer x: 96 bytes\n"
+            "buffer wq: 480 bytes\n"
+            "buffer q: 320 bytes\n");
+}
+
+TEST(Lower, GathersHeadsWithoutPacking) {
+  Program program;
+  const ValueId x = Input(program, "x", {2, 4, 6});
+  const ValueId wq = Parameter(program, "wq", {3, 2, 5, 6}, On(Axis::kTp, Shard(0)));
+  const ValueId q = Product(program, "q.shard", {x, wq}, "bqe,grde -> bqgrd");
+  program.AddResult(
+      AddRedistribute(program, Phase::kForward, "q", q, Axis::kTp, Replicate()).value());
+  EXPECT_EQ(ToString(Lower(program, MeshOf(2, 1), 1).value()),
+            "rank 1\n"
+            "0 compute: q.shard = gemm(x[0+8x6 by 6,1], wq[0+6x10 by 1,6]) -> q[160+8x10 by 10,1]  "
+            "# forward\n"
+            "1 communication: q = all_gather(fp32, 240 elements)(q[160+2x4x1x2x5 by 40,10,80,5,1]) "
+            "-> q[0+2x4x2x2x5 by 40,10,80,5,1] after 0  # forward\n"
+            "buffer x: 192 bytes\n"
+            "buffer wq: 240 bytes\n"
+            "buffer q: 960 bytes\n");
+}
+
+TEST(Lower, NamesAProductThatTheInvariantOrderCantSum) {
+  Program program;
+  const ValueId h = Input(program, "h", {2, 4, 3, 5});
+  const ValueId w = Parameter(program, "w", {3, 5, 6});
+  const ValueId y = Product(program, "y", {h, w}, "bqgd,gde -> bqe");
+  program.AddResult(y);
+  EXPECT_TRUE(Lower(program, MeshOf(1, 1), 0).ok());
+  program.set_sum_order(SumOrder::kInvariant);
+  EXPECT_EQ(Lower(program, MeshOf(1, 1), 0).status().ToString(),
+            "INVALID_ARGUMENT: matmul 'y': the invariant order of sums takes one dimension that is "
+            "summed over; bqgd,gde -> bqe has 2");
+}
+
+TEST(Lower, NamesAProductInLoopsThatTheInvariantOrderCantSum) {
+  Program program;
+  const ValueId q = Input(program, "q", {2, 3, 4});
+  const ValueId k = Input(program, "k", {2, 3, 4});
+  program.AddResult(Product(program, "scores", {q, k}, "bqd,bkd -> bqk"));
+  EXPECT_TRUE(Lower(program, MeshOf(1, 1), 0).ok());
+  program.set_sum_order(SumOrder::kInvariant);
+  EXPECT_EQ(Lower(program, MeshOf(1, 1), 0).status().ToString(),
+            "INVALID_ARGUMENT: matmul 'scores': the invariant order of sums takes what is one "
+            "matrix product; bqd,bkd -> bqk is one in each of 1 loops as it lies");
+}
+
+TEST(Lower, NamesAProductOfOtherForm) {
+  Program program;
+  const ValueId a = Input(program, "a", {2, 3});
+  program.AddResult(Product(program, "y", {a, a, a}, "mk,mk,mk -> m"));
+  EXPECT_THAT(Lower(program, MeshOf(1, 1), 0).status().ToString(),
+              HasSubstr("matmul 'y': a product takes two factors and a bias at most, not "
+                        "mk,mk,mk -> m"));
+}
+
+TEST(Program, RefusesMoreThanSixDimensions) {
+  Program program;
+  const Shape seven = {1, 1, 1, 1, 1, 1, 2};
+  EXPECT_THAT(AddInput(program, Value{"x", seven, DType::kFloat32, {}}).status().message(),
+              HasSubstr("'x' has shape [1, 1, 1, 1, 1, 1, 2]; a value has at most 6 dimensions"));
+  const ValueId a = Input(program, "a", {2, 2, 2, 2});
+  const ValueId b = Input(program, "b", {2, 2, 2});
+  EXPECT_THAT(
+      AddOp(program, Phase::kForward, "y", kMatMul, {a, b}, {{"letters", "abcd,efg -> abcdefg"}})
+          .status()
+          .message(),
+      HasSubstr("an output has shape [2, 2, 2, 2, 2, 2, 2]; a value has at most 6"));
+}
+
+}  // namespace
+}  // namespace tp
