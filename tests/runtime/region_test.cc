@@ -13,12 +13,9 @@ using testing::HasSubstr;
 
 std::multiset<int64_t> BytesOf(const View& view, int64_t width) {
   std::multiset<int64_t> bytes;
-  for (int64_t i = 0; i < view.rows; ++i) {
-    for (int64_t j = 0; j < view.columns; ++j) {
-      const int64_t at = view.offset + i * view.row_stride + j * view.column_stride;
-      for (int64_t byte = 0; byte < width; ++byte) bytes.insert(at * width + byte);
-    }
-  }
+  ForEachElement(view, [&](const Index&, int64_t at) {
+    for (int64_t byte = 0; byte < width; ++byte) bytes.insert(at * width + byte);
+  });
   return bytes;
 }
 
@@ -39,14 +36,15 @@ TEST(Regions, HoldTheBytesOfAViewOnce) {
     View view;
     size_t regions;
   } cases[] = {
-      {{0, 0, 5, 7, 7, 1}, 1},   // a whole matrix, by rows
-      {{0, 3, 5, 7, 1, 5}, 1},   // by columns
-      {{0, 2, 5, 3, 10, 1}, 1},  // some columns
-      {{0, 2, 3, 5, 1, 10}, 1},  // some rows, by columns
-      {{0, 4, 3, 4, 40, 2}, 3},  // every other element
-      {{0, 6, 1, 1, 0, 1}, 1},   // a scalar
-      {{0, 6, 1, 9, 0, 1}, 1},   // a vector
-      {{0, 6, 0, 9, 9, 1}, 0},   // nothing
+      {{0, 0, {{5, 7}, {7, 1}}}, 1},            // a whole matrix, by rows
+      {{0, 3, {{5, 1}, {7, 5}}}, 1},            // by columns
+      {{0, 2, {{5, 10}, {3, 1}}}, 1},           // some columns
+      {{0, 2, {{3, 1}, {5, 10}}}, 1},           // some rows, by columns
+      {{0, 4, {{3, 40}, {4, 2}}}, 3},           // every other element
+      {{0, 6, {{1, 0}, {1, 1}}}, 1},            // a scalar
+      {{0, 6, {{1, 0}, {9, 1}}}, 1},            // a vector
+      {{0, 6, {{0, 9}, {9, 1}}}, 0},            // nothing
+      {{0, 1, {{2, 60}, {3, 20}, {4, 1}}}, 2},  // a part of three dimensions
   };
   for (const auto& c : cases) {
     for (int64_t width : {2, 8}) {

@@ -97,8 +97,8 @@ class Grouping {
     TP_RETURN_IF_ERROR(Check());
     for (int t : {kA, kB}) dims_[t] = letters_.terms()[0][t];
     dims_[kC] = letters_.outputs()[0];
-    if (views_[kBias] != nullptr) dims_[kBias] = letters_.terms()[1][0];
-    // The bias runs along columns, which are b's.
+    if (letters_.terms().size() == 2) dims_[kBias] = letters_.terms()[1][0];
+    // The bias runs along columns, which are b's; so it is on ranks that do not add it, too.
     const auto only_in_a = [&](char letter) {
       return Has(dims_[kA], letter) && !Has(dims_[kB], letter);
     };
@@ -135,7 +135,7 @@ class Grouping {
     Joint joint;
     for (int t = 0; t < kNumTensors; ++t) {
       const size_t at = dims_[t].find(letter);
-      if (at == std::string::npos) continue;
+      if (at == std::string::npos || views_[t] == nullptr) continue;
       const Dim& dim = views_[t]->dims[static_cast<int>(at)];
       joint.size = dim.size;
       joint.strides[t] = dim.stride;

@@ -75,6 +75,15 @@ std::vector<View> DefineSum(ValueId out, const BlockedSum& sum, ScheduleDraft& d
   return draft.DefineNodes(out, sum.nodes.size());
 }
 
+// "mk,kn -> mn" in any order of letters.
+bool IsOfMatrices(const Letters& letters) {
+  const std::vector<std::string> operands = letters.operands();
+  const std::string summed = letters.summed();
+  return operands[0].size() == 2 && operands[1].size() == 2 && letters.outputs()[0].size() == 2 &&
+         summed.size() == 1 && operands[0].find(summed) != std::string::npos &&
+         operands[1].find(summed) != std::string::npos;
+}
+
 // A product, as its letters group into matrix products: in any order of its sums, or along the
 // tree, as far as this rank's blocks go.
 Status LowerProduct(const Op& op, ScheduleDraft& draft) {
@@ -96,7 +105,8 @@ Status LowerProduct(const Op& op, ScheduleDraft& draft) {
   if (fast) {
     std::vector<View> reads = {product.a, product.b};
     if (product.bias) reads.push_back(*product.bias);
-    draft.Emit(op.def->action(), op, std::move(reads), {product.c});
+    draft.Emit(op.def->action(), op, std::move(reads), {product.c}).of_matrices =
+        IsOfMatrices(letters);
     return OkStatus();
   }
   if (product.loops() > 0) {

@@ -80,7 +80,7 @@ class SumCutter {
     for (size_t j = i; j-- > 0;) {
       const ScheduledOp& op = schedule_.ops[j];
       if (!Touches(op, sum.send)) continue;
-      if (op.action == Action::kGemm && op.writes[0] == sum.send) {
+      if (op.of_matrices && op.writes[0] == sum.send) {
         sum_of_[j] = i;
         cut_sums_.insert(i);
       }
@@ -135,7 +135,7 @@ class SumCutter {
     const ScheduledOp& op = schedule_.ops[i];
     const View& result = op.writes.back();
     const bool has_product = i + 1 < schedule_.ops.size() && sum_of_.count(i + 1) == 0 &&
-                             schedule_.ops[i + 1].action == Action::kGemm &&
+                             schedule_.ops[i + 1].of_matrices &&
                              schedule_.ops[i + 1].reads[0] == result &&
                              BytesOf(schedule_.ops[i + 1].writes[0]) / PartsOf(sum) >= part_bytes_;
     const RowParts parts(sum.rows(), PartsOf(sum));

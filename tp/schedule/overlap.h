@@ -17,7 +17,8 @@ namespace tp {
 // Elementwise ops that read the sum are cut alike, and so is a product behind such an op
 // whose parts are then as large: they begin when the first part has come; a loss is summed over the
 // parts at the end. Leaves alone what is smaller than two parts, sums whose rows are not the
-// slowest index in memory, and what is no matrix.
+// slowest index in memory, and products that are
+// not of matrices by their letters, which ranks with other shards may have in other loops.
 inline constexpr int kMostParts = 4;
 void CutSums(Schedule& schedule, int64_t part_bytes);
 

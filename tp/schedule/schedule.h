@@ -61,6 +61,9 @@ struct ScheduledOp {
   // Whether a row (an index of the first dimension) of its last output needs the same row of its
   // operands and no other; a scalar before that is a sum over the rows.
   bool by_rows = false;
+  // kGemm only: whether its letters are those of matrices. Then all ranks have it as one matrix
+  // product, whatever the sizes of their shards.
+  bool of_matrices = false;
   BlockedSum sum;  // kBlockedGemm, kBlockedSumRows, kSumBlocks only
 
   // kCollective only. `send` and `receive` are contiguous. all_reduce: both of the call's length,

@@ -9,6 +9,7 @@
 #include "backends/nccl/error.h"
 #include "backends/nccl/kernels/all.h"
 #include "backends/nccl/kernels/gemm_search.h"
+#include "backends/nccl/kernels/views.h"
 #include "backends/nccl/profile/op_scope.h"
 
 namespace tp::nccl {
@@ -22,6 +23,7 @@ int MemberCount(const ScheduledOp& op) { return static_cast<int>(op.group.size()
 }  // namespace
 
 StatusOr<std::unique_ptr<StepPlan>> StepPlan::Build(Rank& rank, const Schedule& schedule) {
+  TP_RETURN_IF_ERROR(CheckViews(schedule));
   TP_RETURN_IF_ERROR(rank.FreeRetired());
   std::unique_ptr<StepPlan> plan(new StepPlan(rank, schedule));
   TP_RETURN_IF_ERROR(plan->MakeArena());
@@ -75,8 +77,10 @@ Status StepPlan::MakeScratch() {
   size_t gemm_bytes = 0;
   for (const ScheduledOp& op : schedule_.ops) {
     if (op.action == Action::kGemm) {
-      gemm_bytes = std::max(gemm_bytes, Gemm::ScratchBytes(At(op.reads[0]), At(op.reads[1]),
-                                                           At(op.writes[0]), OptionsOfGemms()));
+      const ProductViews views = AsBatch(op).value();
+      if (views.batch.count > 1) continue;  // which are multiplied as they lie
+      gemm_bytes = std::max(
+          gemm_bytes, Gemm::ScratchBytes(At(views.a), At(views.b), At(views.c), OptionsOfGemms()));
     }
     const Kernel* kernel = FindKernel(op.action);
     if (kernel == nullptr || kernel->scratch == nullptr) continue;
@@ -187,20 +191,21 @@ StatusOr<StepPlan::Launch> StepPlan::MakeLaunch(int index) {
 
 KernelCall StepPlan::CallOf(const ScheduledOp& op) const {
   KernelCall call{.op = op, .order = schedule_.sum_order, .scratch = scratch_};
-  for (const View& view : op.reads) call.in.push_back(At(view));
-  for (const View& view : op.writes) call.out.push_back(At(view));
+  const MatrixViews views = AsMatrices(op, schedule_.sum_order).value();
+  for (const View& view : views.reads) call.in.push_back(At(view));
+  for (const View& view : views.writes) call.out.push_back(At(view));
   return call;
 }
 
 StatusOr<StepPlan::Launch> StepPlan::MakeGemm(int index) {
-  const ScheduledOp& op = schedule_.ops[index];
+  const ProductViews views = AsBatch(schedule_.ops[index]).value();
   std::optional<DeviceMatrix> bias;
-  if (op.reads.size() == 3) bias = At(op.reads[2]);
+  if (views.bias) bias = At(*views.bias);
   GemmContext context = rank_.gemm_context();
   context.scratch = gemm_scratch_;
   TP_ASSIGN_OR_RETURN(std::unique_ptr<Gemm> gemm,
-                      Gemm::Plan(context, At(op.reads[0]), At(op.reads[1]), At(op.writes[0]), bias,
-                                 OptionsOfGemms()));
+                      Gemm::Plan(context, At(views.a), At(views.b), At(views.c), bias,
+                                 OptionsOfGemms(), views.batch));
   gemms_.push_back(std::move(gemm));
   return Launch([gemm = gemms_.back().get()](cudaStream_t stream) { return gemm->Run(stream); });
 }

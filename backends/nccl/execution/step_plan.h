@@ -75,9 +75,9 @@ class StepPlan {
   StatusOr<Launch> MakeGemm(int op);
   Launch MakeCollective(int op);
   DeviceMatrix At(const View& view) const {
-    return {AddressOf(view), schedule_.buffers[view.buffer].dtype,
-            view.rows,       view.columns,
-            view.row_stride, view.column_stride};
+    return {AddressOf(view),   schedule_.buffers[view.buffer].dtype,
+            view.rows(),       view.columns(),
+            view.row_stride(), view.column_stride()};
   }
   char* AddressOf(const View& view) const;
   bool Runs(StepKind kind, int op) const {

@@ -59,13 +59,15 @@ size_t Gemm::ScratchBytes(const DeviceMatrix& a, const DeviceMatrix& b, const De
 StatusOr<std::unique_ptr<Gemm>> Gemm::Plan(const GemmContext& context, const DeviceMatrix& a,
                                            const DeviceMatrix& b, const DeviceMatrix& c,
                                            const std::optional<DeviceMatrix>& bias,
-                                           const GemmOptions& options) {
-  std::unique_ptr<Gemm> gemm(new Gemm(context, a, b, c, bias, options));
+                                           const GemmOptions& options, const Batch& batch) {
+  CHECK(batch.count == 1 || !bias);
+  std::unique_ptr<Gemm> gemm(new Gemm(context, a, b, c, bias, options, batch));
   if (c.empty() || a.columns == 0) return gemm;
   TP_RETURN_IF_ERROR(gemm->OfferWays({}));
   if (gemm->candidates() == 0) {
     return Internal(fmt::format("cuBLASLt knows no algorithm for {}", gemm->signature()));
   }
+  if (batch.count > 1) return gemm;
   if (context.scratch != nullptr && ScratchBytes(a, b, c, options) > 0) {
     TP_RETURN_IF_ERROR(gemm->OfferWays(gemm->TurnUneven()));
   }
@@ -101,7 +103,7 @@ Status Gemm::OfferWay(const Turned& turned, LtProduct::Plus plus) {
   Way way{turned, plus, nullptr};
   TP_ASSIGN_OR_RETURN(
       way.product, LtProduct::Plan(context_, turned.a ? *turned.a : a_, turned.b ? *turned.b : b_,
-                                   turned.c ? *turned.c : c_, plus, bias_, options_));
+                                   turned.c ? *turned.c : c_, plus, bias_, batch_, options_));
   if (!signature_.empty()) signature_ += "; ";
   signature_ += NameOf(way);
   const int index = static_cast<int>(ways_.size());
@@ -142,8 +144,12 @@ Status Gemm::Run(cudaStream_t stream) const {
   if (candidates_.empty()) {
     if (bias_) {
       TP_CUDA(BroadcastBias(*bias_, c_, stream));
-    } else {
-      TP_CUDA(Zero(c_, stream));
+      return OkStatus();
+    }
+    DeviceMatrix c = c_;
+    for (int64_t i = 0; i < batch_.count; ++i) {
+      TP_CUDA(Zero(c, stream));
+      c.data = static_cast<char*>(c.data) + batch_.c * SizeOf(c.dtype);
     }
     return OkStatus();
   }

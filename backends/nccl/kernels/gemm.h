@@ -1,8 +1,8 @@
 // Gemm: one matrix product of a Schedule, planned once, and all the ways to compute it.
 //
 // c = a b [+ bias on each row], for matrices that lie along rows or along columns, each its own
-// way. The types compute as LtProduct says. A product over no elements is zero [+ bias], and an
-// empty c is left alone.
+// way; or a batch of such products, without a bias and by cuBLASLt as they lie. The types compute
+// as LtProduct says. A product over no elements is zero [+ bias], and an empty c is left alone.
 //
 // The ways are cuBLASLt's algorithms (lt_product.h), with the bias added in its epilogue or written
 // to c beforehand, and a kernel for thin fp32 matrices (thin_gemm.h). Tensor cores are fed by
@@ -36,7 +36,7 @@ class Gemm {
   static StatusOr<std::unique_ptr<Gemm>> Plan(const GemmContext& context, const DeviceMatrix& a,
                                               const DeviceMatrix& b, const DeviceMatrix& c,
                                               const std::optional<DeviceMatrix>& bias,
-                                              const GemmOptions& options);
+                                              const GemmOptions& options, const Batch& batch = {});
   // What a product needs of GemmContext::scratch; without it, nothing is turned.
   static size_t ScratchBytes(const DeviceMatrix& a, const DeviceMatrix& b, const DeviceMatrix& c,
                              const GemmOptions& options);
@@ -73,8 +73,9 @@ class Gemm {
   static constexpr int kThin = -1;
 
   Gemm(const GemmContext& context, const DeviceMatrix& a, const DeviceMatrix& b,
-       const DeviceMatrix& c, const std::optional<DeviceMatrix>& bias, const GemmOptions& options)
-      : context_(context), options_(options), a_(a), b_(b), c_(c), bias_(bias) {}
+       const DeviceMatrix& c, const std::optional<DeviceMatrix>& bias, const GemmOptions& options,
+       const Batch& batch)
+      : context_(context), options_(options), a_(a), b_(b), c_(c), bias_(bias), batch_(batch) {}
   Status OfferWays(const Turned& turned);
   Status OfferWay(const Turned& turned, LtProduct::Plus plus);
   Turned TurnUneven() const;
@@ -85,6 +86,7 @@ class Gemm {
   const GemmOptions options_;
   const DeviceMatrix a_, b_, c_;
   const std::optional<DeviceMatrix> bias_;
+  const Batch batch_;
   std::vector<Way> ways_;
   std::vector<Candidate> candidates_;
   int chosen_ = 0;

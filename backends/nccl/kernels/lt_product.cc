@@ -37,14 +37,21 @@ cublasComputeType_t ComputeTypeOf(DType dtype, bool tf32) {
   return dtype == DType::kFloat32 && tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
 }
 
-uint32_t AlignmentOf(const void* pointer) {
-  const auto address = reinterpret_cast<uintptr_t>(pointer);
+// Of all matrices of a batch.
+uint32_t AlignmentOf(const void* pointer, int64_t bytes_to_next = 0) {
+  const auto address = reinterpret_cast<uintptr_t>(pointer) | static_cast<uintptr_t>(bytes_to_next);
   return static_cast<uint32_t>(std::min<uintptr_t>(256, address & (~address + 1)));
 }
 
 template <typename T>
 Status Set(cublasLtMatmulDesc_t operation, cublasLtMatmulDescAttributes_t attribute, T value) {
   TP_CUBLAS(cublasLtMatmulDescSetAttribute(operation, attribute, &value, sizeof(value)));
+  return OkStatus();
+}
+
+template <typename T>
+Status Set(cublasLtMatrixLayout_t layout, cublasLtMatrixLayoutAttribute_t attribute, T value) {
+  TP_CUBLAS(cublasLtMatrixLayoutSetAttribute(layout, attribute, &value, sizeof(value)));
   return OkStatus();
 }
 
@@ -119,6 +126,7 @@ StatusOr<std::unique_ptr<LtProduct>> LtProduct::Plan(const GemmContext& context,
                                                      const DeviceMatrix& a, const DeviceMatrix& b,
                                                      const DeviceMatrix& c, Plus plus,
                                                      const std::optional<DeviceMatrix>& bias,
+                                                     const Batch& batch,
                                                      const GemmOptions& options) {
   // cuBLASLt's D lies along its columns. A c that lies along rows is computed as its transpose,
   // down whose columns the bias runs.
@@ -136,15 +144,22 @@ StatusOr<std::unique_ptr<LtProduct>> LtProduct::Plan(const GemmContext& context,
   product->a_ = left.data;
   product->b_ = right.data;
   product->d_ = c.data;
+  product->a_next_ = (across ? batch.b : batch.a) * SizeOf(c.dtype);
+  product->b_next_ = (across ? batch.a : batch.b) * SizeOf(c.dtype);
+  product->d_next_ = batch.c * SizeOf(c.dtype);
   TP_RETURN_IF_ERROR(product->MakeOperation(*a_storage, *b_storage, bias, options));
-  const auto make = [&](cublasLtMatrixLayout_t* layout, const Storage& storage) -> Status {
+  const auto make = [&](cublasLtMatrixLayout_t* layout, const Storage& storage,
+                        int64_t to_next) -> Status {
     TP_CUBLAS(cublasLtMatrixLayoutCreate(layout, TypeOf(c.dtype), storage.rows, storage.columns,
                                          storage.leading));
-    return OkStatus();
+    if (batch.count == 1) return OkStatus();
+    TP_RETURN_IF_ERROR(
+        Set(*layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, static_cast<int32_t>(batch.count)));
+    return Set(*layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, to_next);
   };
-  TP_RETURN_IF_ERROR(make(&product->a_layout_, *a_storage));
-  TP_RETURN_IF_ERROR(make(&product->b_layout_, *b_storage));
-  TP_RETURN_IF_ERROR(make(&product->d_layout_, *d_storage));
+  TP_RETURN_IF_ERROR(make(&product->a_layout_, *a_storage, across ? batch.b : batch.a));
+  TP_RETURN_IF_ERROR(make(&product->b_layout_, *b_storage, across ? batch.a : batch.b));
+  TP_RETURN_IF_ERROR(make(&product->d_layout_, *d_storage, batch.c));
   constexpr const char* kPlus[] = {"", " + bias", " + c"};
   product->signature_ = fmt::format(
       "{} {}{} {}x{}x{} ld {} {} {} align {} {} {}{}{}", Name(c.dtype),
@@ -152,6 +167,10 @@ StatusOr<std::unique_ptr<LtProduct>> LtProduct::Plan(const GemmContext& context,
       d_storage->columns, a.columns, a_storage->leading, b_storage->leading, d_storage->leading,
       AlignmentOf(left.data), AlignmentOf(right.data), AlignmentOf(c.data),
       kPlus[static_cast<int>(plus)], options.tf32 ? " tf32" : "");
+  if (batch.count > 1) {
+    product->signature_ +=
+        fmt::format(" batch {} by {} {} {}", batch.count, batch.a, batch.b, batch.c);
+  }
   TP_RETURN_IF_ERROR(product->AskForAlgorithms());
   return product;
 }
@@ -179,10 +198,13 @@ bool LtProduct::SplitsRoundTwice() const {
 }
 
 Status LtProduct::SetAlignments(cublasLtMatmulPreference_t preference) const {
-  TP_RETURN_IF_ERROR(Set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, AlignmentOf(a_)));
-  TP_RETURN_IF_ERROR(Set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, AlignmentOf(b_)));
-  TP_RETURN_IF_ERROR(Set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, AlignmentOf(d_)));
-  return Set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, AlignmentOf(d_));
+  TP_RETURN_IF_ERROR(
+      Set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, AlignmentOf(a_, a_next_)));
+  TP_RETURN_IF_ERROR(
+      Set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, AlignmentOf(b_, b_next_)));
+  TP_RETURN_IF_ERROR(
+      Set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, AlignmentOf(d_, d_next_)));
+  return Set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, AlignmentOf(d_, d_next_));
 }
 
 Status LtProduct::AskForAlgorithms() {

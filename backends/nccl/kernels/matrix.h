@@ -1,5 +1,5 @@
-// DeviceMatrix: a strided matrix in device memory; what a View becomes once its buffer has an
-// address.
+// DeviceMatrix: a strided matrix in device memory; what a View of two dimensions at most becomes
+// once its buffer has an address, and one of more where its dimensions merge into two.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +22,12 @@ struct DeviceMatrix {
   DeviceMatrix Transposed() const {
     return {data, dtype, columns, rows, column_stride, row_stride};
   }
+};
+
+// So many matrices of one shape: the elements from one to the next, in each operand of a product.
+struct Batch {
+  int64_t count = 1;
+  int64_t a = 0, b = 0, c = 0;
 };
 
 }  // namespace tp::nccl

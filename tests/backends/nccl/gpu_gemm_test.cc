@@ -104,6 +104,57 @@ TEST_P(GpuGemmOf, EverySize) {
   }
 }
 
+// The matrices of a batch lie below one another in a tensor, or beside one another in its
+// transpose.
+TEST_P(GpuGemmOf, EveryBatch) {
+  constexpr int64_t kBatch = 3;
+  const auto first = [](const DeviceTensor& all, bool turned, Batch& batch, int64_t Batch::*next) {
+    DeviceMatrix matrix = all.matrix();
+    matrix.rows /= kBatch;
+    batch.*next = matrix.rows * matrix.row_stride;
+    return turned ? matrix.Transposed() : matrix;
+  };
+  const auto at = [](const DeviceTensor& all, bool turned, int64_t nth, int64_t i, int64_t j) {
+    const int64_t rows = all.matrix().rows / kBatch;
+    return turned ? all.At(nth * rows + j, i) : all.At(nth * rows + i, j);
+  };
+  for (const Sizes& s : {Sizes{20, 40, 24}, Sizes{7, 9, 5}, Sizes{1, 64, 33}, Sizes{5, 0, 6}}) {
+    for (int turns = 0; turns < 8; ++turns) {
+      const bool turn_a = turns & 1, turn_b = turns & 2, turn_c = turns & 4;
+      SCOPED_TRACE(fmt::format("{}x{}x{} turns {}", s.m, s.k, s.n, turns));
+      const Layout layout = turns % 3 == 0 ? Layout::kAcrossPadded : Layout::kAcross;
+      DeviceTensor a(GetParam(), kBatch * (turn_a ? s.k : s.m), turn_a ? s.m : s.k, layout);
+      DeviceTensor b(GetParam(), kBatch * (turn_b ? s.n : s.k), turn_b ? s.k : s.n, layout);
+      DeviceTensor c(GetParam(), kBatch * (turn_c ? s.n : s.m), turn_c ? s.m : s.n, layout);
+      a.FillIntegers(3, 1);
+      b.FillIntegers(3, 2);
+      Batch batch{.count = kBatch};
+      const DeviceMatrix first_a = first(a, turn_a, batch, &Batch::a);
+      const DeviceMatrix first_b = first(b, turn_b, batch, &Batch::b);
+      const DeviceMatrix first_c = first(c, turn_c, batch, &Batch::c);
+      const auto gemm = Gemm::Plan(context_, first_a, first_b, first_c, std::nullopt, {}, batch);
+      ASSERT_TRUE(gemm.ok()) << gemm.status().ToString();
+      for (int i = 0; i == 0 || i < (*gemm)->candidates(); ++i) {
+        (*gemm)->Choose(i);
+        c.Upload();
+        const Status status = (*gemm)->Run(stream_);
+        ASSERT_TRUE(status.ok()) << status.ToString();
+        c.ExpectExactly(
+            [&](int64_t row, int64_t column) {
+              const int64_t rows = turn_c ? s.n : s.m;
+              const int64_t m = turn_c ? column : row % rows, n = turn_c ? row % rows : column;
+              double sum = 0;
+              for (int64_t k = 0; k < s.k; ++k) {
+                sum += at(a, turn_a, row / rows, m, k) * at(b, turn_b, row / rows, k, n);
+              }
+              return sum;
+            },
+            fmt::format("candidate {} of {}", i, (*gemm)->signature()));
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(AllDTypes, GpuGemmOf, testing::ValuesIn(kAllDTypes),
                          [](const auto& info) { return std::string(Name(info.param)); });
 

@@ -1,0 +1,90 @@
+#include "backends/nccl/kernels/views.h"
+
+#include <algorithm>
+#include <limits>
+#include <string>
+
+namespace tp::nccl {
+namespace {
+
+Status Unknown(const ScheduledOp& op, const std::string& why) {
+  return Unavailable("the GPU backend has no kernel '" + std::string(Name(op.action)) + "' for '" +
+                     op.name + "': " + why);
+}
+
+bool HasSizes(const View& view, const Dims& of) {
+  return std::equal(view.dims.begin(), view.dims.end(), of.begin(), of.end(),
+                    [](const Dim& a, const Dim& b) { return a.size == b.size; });
+}
+
+// The matrix of a view of a product at the loops' first index.
+View MatrixOf(const View& view) {
+  View matrix{view.buffer, view.offset, {}};
+  for (int d = view.rank() - 2; d < view.rank(); ++d) matrix.dims.push_back(view.dims[d]);
+  return matrix;
+}
+
+}  // namespace
+
+StatusOr<MatrixViews> AsMatrices(const ScheduledOp& op, SumOrder order) {
+  MatrixViews views{op.reads, op.writes};
+  std::vector<Dims*> large;
+  for (std::vector<View>* each : {&views.reads, &views.writes}) {
+    for (View& view : *each) {
+      if (view.rank() > 2) large.push_back(&view.dims);
+    }
+  }
+  if (large.empty()) return views;
+  const Dims sizes = *large[0];
+  const std::string text = ToString(op.writes.back());
+  for (const std::vector<View>* each : {&op.reads, &op.writes}) {
+    for (const View& view : *each) {
+      if (view.rank() > 2 && !HasSizes(view, sizes)) {
+        return Unknown(op, "its tensors, such as " + text + ", have other sizes");
+      }
+    }
+  }
+  const bool sums = op.writes[0].rank() < 3;
+  if (sums && order == SumOrder::kInvariant) {
+    return Unknown(op, "in the invariant order it takes matrices, not " + text);
+  }
+  MergeDims(large);
+  if (large[0]->size() > 2) {
+    return Unknown(op, "the dimensions of " + text + " do not merge into two");
+  }
+  return views;
+}
+
+StatusOr<ProductViews> AsBatch(const ScheduledOp& op) {
+  const View &a = op.reads[0], &b = op.reads[1], &c = op.writes[0];
+  ProductViews views{MatrixOf(a), MatrixOf(b), MatrixOf(c), std::nullopt, {}};
+  const int loops = c.rank() - 2;
+  const bool biased = op.reads.size() == 3;
+  if (loops == 0) {
+    if (biased) views.bias = op.reads[2];
+    return views;
+  }
+  const Dim& loop = c.dims[0];
+  if (loops > 1 || biased || (loop.stride == 0 && !c.empty()) ||
+      loop.size > std::numeric_limits<int>::max()) {
+    return Unknown(op, "it multiplies one batch of matrices, without a bias; " + ToString(a) +
+                           " times " + ToString(b) + " is " + std::to_string(loops) + " loops" +
+                           (biased             ? " with a bias"
+                            : loop.stride == 0 ? " that are summed"
+                                               : ""));
+  }
+  views.batch = {loop.size, a.dims[0].stride, b.dims[0].stride, loop.stride};
+  if (loop.size == 0) views.c.dims[0].size = 0;  // nothing to do
+  return views;
+}
+
+Status CheckViews(const Schedule& schedule) {
+  for (const ScheduledOp& op : schedule.ops) {
+    if (op.action == Action::kCollective) continue;
+    TP_RETURN_IF_ERROR(op.action == Action::kGemm ? AsBatch(op).status()
+                                                  : AsMatrices(op, schedule.sum_order).status());
+  }
+  return OkStatus();
+}
+
+}  // namespace tp::nccl

@@ -1,0 +1,87 @@
+// What the GPU's kernels take of views, without a GPU.
+#include "backends/nccl/kernels/views.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace tp::nccl {
+namespace {
+
+using testing::HasSubstr;
+
+ScheduledOp OpOf(Action action, std::vector<View> reads, std::vector<View> writes) {
+  ScheduledOp op;
+  op.action = action;
+  op.name = "y";
+  op.reads = std::move(reads);
+  op.writes = std::move(writes);
+  return op;
+}
+
+View Packed(const Shape& sizes, int outermost = 0) {
+  return PackedView(0, 0, sizes, Order::Outermost(outermost, sizes.size()));
+}
+
+TEST(AsMatrices, LeavesMatricesAndVectorsAsTheyAre) {
+  const ScheduledOp op =
+      OpOf(Action{"add_bias"}, {Packed({4, 5}, 1), Packed({5})}, {Packed({4, 5})});
+  const MatrixViews views = AsMatrices(op, SumOrder::kInvariant).value();
+  EXPECT_EQ(views.reads, op.reads);
+  EXPECT_EQ(views.writes, op.writes);
+}
+
+TEST(AsMatrices, MergesWhatIsTwoDimensionsAtMost) {
+  const View packed = Packed({2, 3, 4, 5});
+  const ScheduledOp op = OpOf(Action{"add"}, {packed, packed}, {packed.Sub(3, 0, 5)});
+  EXPECT_EQ(ToString(AsMatrices(op, SumOrder::kFast)->writes[0]), "[0+1x120 by 120,1]");
+  const View part = packed.Sub(2, 1, 2);
+  const ScheduledOp of_part = OpOf(Action{"add"}, {part, part}, {Packed({2, 3, 2, 5})});
+  const MatrixViews views = AsMatrices(of_part, SumOrder::kFast).value();
+  EXPECT_EQ(ToString(views.reads[0]), "[5+6x10 by 20,1]");
+  EXPECT_EQ(ToString(views.writes[0]), "[0+6x10 by 10,1]");
+}
+
+TEST(AsMatrices, NamesWhatItCanNotHave) {
+  const ScheduledOp turned =
+      OpOf(Action{"add"}, {Packed({2, 3, 4}, 2), Packed({2, 3, 4}, 1)}, {Packed({2, 3, 4})});
+  EXPECT_EQ(AsMatrices(turned, SumOrder::kFast).status().ToString(),
+            "UNAVAILABLE: the GPU backend has no kernel 'add' for 'y': the dimensions of "
+            "[0+2x3x4 by 12,4,1] do not merge into two");
+  const ScheduledOp loss = OpOf(Action{"mse_loss"}, {Packed({2, 3, 4}), Packed({2, 3, 4})},
+                                {PackedView(1, 0, {}, Order::Own(0))});
+  EXPECT_TRUE(AsMatrices(loss, SumOrder::kFast).ok());
+  EXPECT_THAT(AsMatrices(loss, SumOrder::kInvariant).status().message(),
+              HasSubstr("in the invariant order it takes matrices"));
+}
+
+TEST(AsBatch, IsOneLoopOfAProduct) {
+  const View a = Packed({3, 4, 5}), b = Packed({3, 5, 6}), c = Packed({3, 4, 6});
+  const ProductViews views = AsBatch(OpOf(Action::kGemm, {a, b}, {c})).value();
+  EXPECT_EQ(views.batch.count, 3);
+  EXPECT_EQ(views.batch.a, 20);
+  EXPECT_EQ(views.batch.b, 30);
+  EXPECT_EQ(views.batch.c, 24);
+  EXPECT_EQ(ToString(views.b), "[0+5x6 by 6,1]");
+  View broadcast = b;
+  broadcast.dims[0].stride = 0;
+  EXPECT_EQ(AsBatch(OpOf(Action::kGemm, {a, broadcast}, {c}))->batch.b, 0);
+}
+
+TEST(AsBatch, NamesWhatItCanNotHave) {
+  const View a = Packed({3, 4, 5}), b = Packed({3, 5, 6}), c = Packed({3, 4, 6});
+  View sum = c;
+  sum.dims[0].stride = 0;
+  for (const ScheduledOp& op :
+       {OpOf(Action::kGemm, {a, b}, {sum}), OpOf(Action::kGemm, {a, b, Packed({3, 6})}, {c}),
+        OpOf(Action::kGemm, {Packed({2, 2, 4, 5}), Packed({2, 2, 5, 6})},
+             {Packed({2, 2, 4, 6})})}) {
+    Schedule schedule;
+    schedule.ops = {op};
+    EXPECT_EQ(CheckViews(schedule).code(), StatusCode::kUnavailable);
+    EXPECT_THAT(CheckViews(schedule).message(),
+                HasSubstr("no kernel 'gemm' for 'y': it multiplies one batch of matrices"));
+  }
+}
+
+}  // namespace
+}  // namespace tp::nccl
