@@ -180,7 +180,7 @@ Schedule DrawLongSchedule() {
     const auto draw = [] {
       std::vector<View> views;
       for (int k = *rc::gen::inRange(0, 3); k > 0; --k) {
-        views.push_back(DrawRectangle(kY));
+        views.push_back(DrawBox(kY));
         views.back().buffer = *rc::gen::inRange(0, 2);
       }
       return views;

@@ -18,7 +18,7 @@ namespace {
 
 View WholeOf(const Schedule& schedule, BufferId buffer) {
   const int64_t elements = schedule.buffers[buffer].elements;
-  return {buffer, 0, 1, elements, elements, 1};
+  return PackedView(buffer, 0, {elements}, Order::Own(1));
 }
 
 // Ops that use buffers of other sizes, mostly for a while each.
