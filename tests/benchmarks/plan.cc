@@ -27,14 +27,14 @@ constexpr int kLayers = 620;
 class Stages {
  public:
   void End(std::string_view stage) {
-    const int64_t now = SteadyNanoseconds();
+    const int64_t now = HostClock().NowNs();
     fmt::print("{:<28}{:>9.1f} ms\n", stage, static_cast<double>(now - begin_ns_) / 1e6);
     std::fflush(stdout);
-    begin_ns_ = SteadyNanoseconds();
+    begin_ns_ = HostClock().NowNs();
   }
 
  private:
-  int64_t begin_ns_ = SteadyNanoseconds();
+  int64_t begin_ns_ = HostClock().NowNs();
 };
 
 void Run(const LowerOptions& options) {
@@ -77,7 +77,7 @@ void RunRandom() {
       const int first = below(kOps);
       const int last = std::min(kOps - 1, first + 1 + below(1 << below(8)));
       for (int op : {first, last}) {
-        schedule.ops[op].writes.push_back({buffer, 0, 1, elements, elements, 1});
+        schedule.ops[op].writes.push_back(PackedView(buffer, 0, {elements}, Order::Own(1)));
       }
     }
     OrderConflicts(schedule);
