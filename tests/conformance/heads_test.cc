@@ -3,7 +3,6 @@
 // integer small enough to be exact in double, whatever the order of sums.
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -12,10 +11,10 @@
 #include "backends/cpu/backend.h"
 #include "tests/program/evaluate.h"
 #include "tests/program/programs.h"
+#include "tools/measure/train.h"
 #include "tp/autodiff/backward.h"
 #include "tp/ops/ops.h"
 #include "tp/passes/passes.h"
-#include "tp/runtime/trainer.h"
 
 namespace tp {
 namespace {
