@@ -20,13 +20,15 @@ constexpr int64_t kMostTerms = 24;  // of a sum, so that it stays exact
 
 class Drawing {
  public:
+  explicit Drawing(const ProgramLimits& limits) : limits_(limits) {}
+
   RandomProgram Run() {
     sizes_['m'] = sizes_['p'] = *rc::gen::inRange<int64_t>(1, 6);
     sizes_['n'] = *rc::gen::inRange<int64_t>(1, 6);
     for (char letter : std::string("xyz")) sizes_[letter] = *rc::gen::inRange<int64_t>(1, 4);
     const int sources = *rc::gen::inRange(1, 5);
     for (int i = 0; i < sources; ++i) DrawSource(i);
-    const int ops = *rc::gen::inRange(1, 14);
+    const int ops = *rc::gen::inRange(1, limits_.ops + 1);
     for (int i = 0; i < ops; ++i) DrawOp(Numbered("v", i));
     const auto last = static_cast<ValueId>(drawn_.program.values().size()) - 1;
     for (ValueId id = 0; id <= last; ++id) {
@@ -96,7 +98,7 @@ class Drawing {
       Program trial = drawn_.program;
       const int kind = *rc::gen::inRange(0, 14);
       const bool heavy = kind < 5;  // what multiplies values
-      if (heavy && heavy_ops_ == 3) continue;
+      if (heavy && heavy_ops_ == limits_.products) continue;
       const Phase phase = DrawPhase();
       const ValueId a = DrawValue();
       const ValueId b = DrawValue();
@@ -158,6 +160,7 @@ class Drawing {
                  {{"letters", dims_[a] + "," + dims_[b] + " -> " + out_dims_}});
   }
 
+  const ProgramLimits limits_;
   RandomProgram drawn_;
   std::map<char, int64_t> sizes_;
   std::vector<std::string> dims_;  // by value: what its dimensions are called
@@ -167,7 +170,7 @@ class Drawing {
 
 }  // namespace
 
-RandomProgram DrawProgram() { return Drawing().Run(); }
+RandomProgram DrawProgram(const ProgramLimits& limits) { return Drawing(limits).Run(); }
 
 Mesh DrawMesh() {
   const int tp = *rc::gen::inRange(1, 5);

@@ -7,7 +7,7 @@ namespace {
 struct AddBiasReference {
   template <typename T>
   static void Run(ReferenceCall<T>& call) {
-    call.ForEachPoint("mn", [&](const auto& point) {
+    call.ForEachPoint("mn", [&](const ByLetter& point) {
       call.out[0][call.At("mn", point)] =
           call.in[0][call.At("mn", point)] + call.in[1][call.At("n", point)];
     });

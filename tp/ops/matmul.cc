@@ -6,28 +6,41 @@
 namespace tp {
 namespace {
 
+// The letters of `factors` that `output` lacks.
+std::string SummedBy(const std::vector<std::string>& factors, const std::string& output) {
+  std::string summed;
+  for (const std::string& dims : factors) {
+    for (char letter : dims) {
+      if ((output + summed).find(letter) == std::string::npos) summed += letter;
+    }
+  }
+  return summed;
+}
+
 // The sum over the terms of the sum over what the output lacks of the product of the factors.
 struct MatMulReference {
   template <typename T>
   static void Run(ReferenceCall<T>& call) {
+    const auto& terms = call.letters.terms();
     const std::string& output = call.letters.outputs()[0];
-    size_t operand = 0;
-    for (const auto& factors : call.letters.terms()) {
-      std::string over = output;
-      for (const std::string& dims : factors) {
-        for (char letter : dims) {
-          if (over.find(letter) == std::string::npos) over += letter;
-        }
+    std::vector<std::string> summed;
+    for (const auto& factors : terms) summed.push_back(SummedBy(factors, output));
+    call.ForEachPoint(output, [&](ByLetter& point) {
+      SumOf<T> sum;
+      size_t operand = 0;
+      for (size_t term = 0; term < terms.size(); ++term) {
+        const std::vector<std::string>& factors = terms[term];
+        call.ForEachPoint(summed[term], point, [&](const ByLetter& at) {
+          T product = call.in[operand][call.At(factors[0], at)];
+          for (size_t i = 1; i < factors.size(); ++i) {
+            product = product * call.in[operand + i][call.At(factors[i], at)];
+          }
+          sum.Add(product);
+        });
+        operand += factors.size();
       }
-      call.ForEachPoint(over, [&](const auto& point) {
-        T product = 1;
-        for (size_t i = 0; i < factors.size(); ++i) {
-          product = product * call.in[operand + i][call.At(factors[i], point)];
-        }
-        call.out[0][call.At(output, point)] += product;
-      });
-      operand += factors.size();
-    }
+      call.out[0][call.At(output, point)] = sum.Total();
+    });
   }
 };
 

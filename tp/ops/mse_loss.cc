@@ -10,12 +10,12 @@ constexpr std::string_view kAdvice =
 struct MseLossReference {
   template <typename T>
   static void Run(ReferenceCall<T>& call) {
-    T sum = 0;
+    SumOf<T> sum;
     for (size_t i = 0; i < call.in[0].size(); ++i) {
       const T error = call.in[0][i] - call.in[1][i];
-      sum += error * error;
+      sum.Add(error * error);
     }
-    call.out[0][0] = T(call.attributes.Number("scale")) * sum;
+    call.out[0][0] = T(call.attributes.Number("scale")) * sum.Total();
   }
 };
 

@@ -6,8 +6,11 @@ namespace {
 struct SumRowsReference {
   template <typename T>
   static void Run(ReferenceCall<T>& call) {
-    call.ForEachPoint("mn", [&](const auto& point) {
-      call.out[0][call.At("n", point)] += call.in[0][call.At("mn", point)];
+    call.ForEachPoint("n", [&](ByLetter& point) {
+      SumOf<T> sum;
+      call.ForEachPoint("m", point,
+                        [&](const ByLetter& at) { sum.Add(call.in[0][call.At("mn", at)]); });
+      call.out[0][call.At("n", point)] = sum.Total();
     });
   }
 };

@@ -1,7 +1,8 @@
 // Reference: what an op means, written once over a number type, in plain loops.
 //
-// With `double` it is the op's value, with DualNumber (tp/core/dual.h) its derivative as well. It
-// shares no code with any backend's kernel, so that the two can be held against each other.
+// With `double` it is the op's value, with DualNumber (tp/core/dual.h) its derivative as well, with
+// BoundedNumber (tp/core/bounded.h) a bound on what any implementation may make of it. It shares no
+// code with any backend's kernel, so that the two can be held against each other.
 //
 //   struct Square {
 //     template <typename T>
@@ -11,18 +12,55 @@
 //     }
 //   };
 //   ... .reference = ReferenceOf<Square>()
+//
+// A sum over a dimension is a SumOf, and no chain of additions: an implementation takes it in any
+// order, and over any number of ranks. What an implementation rounds beside, a constant or an
+// operation, is an operation of the reference too.
+//
+// A call may be of a part: letters that are not `whole` may have a few of their indices only.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
 
+#include "tp/core/bounded.h"
 #include "tp/core/dual.h"
 #include "tp/program/attributes.h"
 #include "tp/program/letters.h"
 
 namespace tp {
+
+// The sum of terms, in an order that nobody states.
+template <typename T>
+class SumOf {
+ public:
+  void Add(const T& term) { total_ += term; }
+  T Total() const { return total_; }
+
+ private:
+  T total_ = 0;
+};
+template <>
+class SumOf<BoundedNumber> : public BoundedSum {};
+
+// A number for each letter.
+class ByLetter {
+ public:
+  ByLetter() = default;
+  explicit ByLetter(const std::map<char, int64_t>& numbers) {
+    for (const auto& [letter, number] : numbers) (*this)[letter] = number;
+  }
+  int64_t& operator[](char letter) { return numbers_[static_cast<unsigned char>(letter) % 128]; }
+  int64_t operator[](char letter) const {
+    return numbers_[static_cast<unsigned char>(letter) % 128];
+  }
+
+ private:
+  std::array<int64_t, 128> numbers_ = {};
+};
 
 // Operands and outputs are whole tensors, row-major; outputs have their size and are zero.
 template <typename T>
@@ -32,45 +70,52 @@ struct ReferenceCall {
   const Attributes& attributes;
   std::vector<std::vector<T>> in;
   std::vector<std::vector<T>> out;
+  ByLetter extent = ByLetter(sizes);
 
   // The index, row-major, of the element of a tensor with dimensions `dims` where each letter of
   // the op has the value that `point` gives it.
-  int64_t At(const std::string& dims, const std::map<char, int64_t>& point) const {
+  int64_t At(const std::string& dims, const ByLetter& point) const {
     int64_t index = 0;
-    for (char letter : dims) index = index * sizes.at(letter) + point.at(letter);
+    for (char letter : dims) index = index * extent[letter] + point[letter];
     return index;
   }
 
   // Calls f(point) for every point of the letters in `over`.
   template <typename F>
   void ForEachPoint(const std::string& over, const F& f) const {
-    std::map<char, int64_t> point;
+    ByLetter point;
+    Descend(over, 0, point, f);
+  }
+  // The same with the other letters as `point` has them.
+  template <typename F>
+  void ForEachPoint(const std::string& over, ByLetter& point, const F& f) const {
     Descend(over, 0, point, f);
   }
 
  private:
   template <typename F>
-  void Descend(const std::string& over, size_t depth, std::map<char, int64_t>& point,
-               const F& f) const {
+  void Descend(const std::string& over, size_t depth, ByLetter& point, const F& f) const {
     if (depth == over.size()) {
       f(point);
       return;
     }
     int64_t& index = point[over[depth]];
-    for (index = 0; index < sizes.at(over[depth]); ++index) Descend(over, depth + 1, point, f);
+    for (index = 0; index < extent[over[depth]]; ++index) Descend(over, depth + 1, point, f);
   }
 };
 
 struct Reference {
   void (*in_double)(ReferenceCall<double>&) = nullptr;
   void (*in_dual)(ReferenceCall<DualNumber>&) = nullptr;
+  void (*in_bounded)(ReferenceCall<BoundedNumber>&) = nullptr;
 
   constexpr explicit operator bool() const { return in_double != nullptr; }
 };
 
 template <typename Op>
 constexpr Reference ReferenceOf() {
-  return {&Op::template Run<double>, &Op::template Run<DualNumber>};
+  return {&Op::template Run<double>, &Op::template Run<DualNumber>,
+          &Op::template Run<BoundedNumber>};
 }
 
 }  // namespace tp

@@ -6,22 +6,8 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <limits>
 
 namespace tp::verify {
-
-double Gamma(double n, double u) {
-  const double nu = n * u;
-  return nu < 1 ? nu / (1 - nu) : std::numeric_limits<double>::infinity();
-}
-
-double ProbabilisticGamma(double n, double u, double lambda) {
-  return std::expm1(lambda * std::sqrt(n) * u + n * u * u / (1 - u));
-}
-
-double Lambda(double roundings, double risk, double u) {
-  return std::sqrt(2 * std::log(2 * roundings / risk)) / (1 - u);
-}
 
 std::string_view Name(Mode mode) { return mode == Mode::kRow ? "row" : "column"; }
 
@@ -89,20 +75,6 @@ ContractionError ErrorOf(const Contraction& contraction, double lambda) {
                    (terms * (UnderflowUnit(accumulator) + UnderflowUnit(DType::kFloat64)) +
                     stores * UnderflowUnit(contraction.dtype));
   return error;
-}
-
-double StoreRoundoff(DType dtype) {
-  const DType accumulator = AccumulatorOf(dtype);
-  const double u = UnitRoundoff(dtype);
-  if (dtype == accumulator) return u;
-  const double u_accumulator = UnitRoundoff(accumulator);
-  return u + u_accumulator + u * u_accumulator;
-}
-
-double UnderflowUnit(DType dtype) {
-  // Half of fp64's smallest subnormal is none itself.
-  return std::max(UnitRoundoff(dtype) * MinNormal(dtype),
-                  std::numeric_limits<double>::denorm_min());
 }
 
 }  // namespace tp::verify

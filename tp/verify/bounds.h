@@ -1,9 +1,6 @@
 // Error bounds of sums of products: how far any correct implementation can be from the exact value.
 //
-// Sources: N. J. Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., SIAM 2002,
-// chapters 2 (underflow) and 3 (gamma_n); N. J. Higham and T. Mary, "A new approach to
-// probabilistic rounding error analysis", SIAM J. Sci. Comput. 41(5), 2019 (the probabilistic
-// gamma). Nothing here is a tolerance: every number follows from the element type, the length of
+// Sources: those of tp/core/roundoff.h. Nothing here is a tolerance: every number follows from the element type, the length of
 // the sum, the number of shards and the depth of the reduction.
 #pragma once
 
@@ -12,21 +9,17 @@
 #include <string_view>
 
 #include "tp/core/dtype.h"
+#include "tp/core/roundoff.h"
 #include "tp/core/status.h"
 #include "tp/core/sum_order.h"
 
 namespace tp::verify {
 
-// n u / (1 - n u), the factor by which n roundings can be off; infinite where n u >= 1.
-double Gamma(double n, double u);
-
-// exp(lambda sqrt(n) u + n u^2 / (1 - u)) - 1: what n roundings with independent errors of mean
-// zero stay below, but for a chance that `lambda` sets.
-double ProbabilisticGamma(double n, double u, double lambda);
-
-// The lambda with which `roundings` roundings of a whole run all stay below, but for a chance of
-// `risk`: sqrt(2 ln(2 roundings / risk)) / (1 - u).
-double Lambda(double roundings, double risk, double u);
+using tp::Gamma;
+using tp::Lambda;
+using tp::ProbabilisticGamma;
+using tp::StoreRoundoff;
+using tp::UnderflowUnit;
 
 // The chance that one verification of a correct run raises a false alarm. One in 10^9 means that
 // nobody sees one; a smaller risk costs next to nothing, because lambda grows with its logarithm.
@@ -105,13 +98,5 @@ struct ContractionError {
 // The smaller of the deterministic and the probabilistic gamma, or the first alone where `lambda`
 // is not positive.
 ContractionError ErrorOf(const Contraction& contraction, double lambda);
-
-// The relative error of a result that is computed in the accumulator's type and stored in `dtype`:
-// two roundings where these differ.
-double StoreRoundoff(DType dtype);
-
-// Half the smallest subnormal, the absolute error of a rounding below the normal range; of fp64,
-// whose half is no number, all of it.
-double UnderflowUnit(DType dtype);
 
 }  // namespace tp::verify
