@@ -67,6 +67,8 @@ void ExpectNoAlarm(const Program& program, const Mesh& mesh, bool invariant) {
   if (!invariant && *rc::gen::arbitrary<bool>()) cpu.lower.sum_part_bytes = 1;
   const auto backend = cpu::MakeCpuBackend(cpu);
   const int before = *rc::gen::inRange(0, 2);
+  RC_LOG() << "all-reduce " << sim::Name(cpu.all_reduce) << ", sums in parts of "
+           << cpu.lower.sum_part_bytes << " bytes, step " << before << "\n";
   const auto observed = Observe(*backend, mesh, program, sources, {.steps_before = before});
   RC_ASSERT(observed.status().ToString() == "OK");
   const double points = *rc::gen::element(0x1p20, 100.0);  // some are sampled

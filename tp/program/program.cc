@@ -101,6 +101,23 @@ bool CompletesSums(const Program& program, const Op& op) {
   });
 }
 
+// What the tree of the invariant order adds up are whole terms: parts of them that lie on several
+// ranks have no place on it.
+Status VerifyWholeTerms(const Program& program, const Op& op) {
+  if (program.sum_order() != SumOrder::kInvariant || op.def->blocked.name.empty()) {
+    return OkStatus();
+  }
+  for (ValueId id : op.inputs) {
+    for (Axis axis : kAllAxes) {
+      if (!IsPartial(program.value(id).placements[axis])) continue;
+      return InvalidArgument("sums '" + program.value(id).name +
+                             "' in the invariant order, which is Partial on " +
+                             std::string(Name(axis)) + "; redistribute it to Replicate first");
+    }
+  }
+  return OkStatus();
+}
+
 Status VerifyOp(const Program& program, const Op& op, std::vector<bool>& written,
                 std::vector<bool>& updated) {
   const int num_values = static_cast<int>(program.values().size());
@@ -121,6 +138,7 @@ Status VerifyOp(const Program& program, const Op& op, std::vector<bool>& written
       op.inputs.size() == 3) {
     return InvalidArgument("has a bias, which the invariant order adds to the finished product");
   }
+  TP_RETURN_IF_ERROR(VerifyWholeTerms(program, op));
   for (ValueId id : op.outputs) {
     if (id < 0 || id >= num_values) return InvalidArgument("an output is no value of the program");
     if (written[id]) return InvalidArgument("'" + program.value(id).name + "' is written twice");

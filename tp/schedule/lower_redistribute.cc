@@ -35,6 +35,10 @@ void LowerToPartial(const Op& op, ScheduleDraft& draft, Axis axis) {
   if (draft.Self(axis) == 0) {
     draft.SetView(out, draft.ViewOf(op.inputs[0]));
   } else if (!IsOnlyBias(draft.program(), out)) {
+    // As the first rank's lies, so that all that follows lies alike on every rank.
+    const View& first = draft.ViewOf(op.inputs[0]);
+    Order& order = draft.OrderOf(out);
+    if (!IsPacked(first, order)) order = PackedOrder(first).value_or(order);
     const View value = draft.Define(out);
     // A product without terms; what is no matrix is filled as one row.
     const View zeros =
