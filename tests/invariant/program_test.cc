@@ -98,6 +98,24 @@ TEST(InvariantProgram, PartialSumsAreReadByRedistributesToReplicateAlone) {
   EXPECT_FALSE(Verify(result.program).ok());
 }
 
+// The ranks' parts of a term have no place on the tree, which shards of the terms do have.
+TEST(InvariantProgram, SumsWholeTermsAlone) {
+  for (const bool partial : {false, true}) {
+    Program program;
+    program.set_sum_order(SumOrder::kInvariant);
+    const Placements placements(partial ? Partial() : Shard(0), Replicate());
+    const ValueId v = *AddInput(program, Value{"v", {4, 6}, DType::kFloat32, placements});
+    const ValueId sum = *AddSumRows(program, Phase::kForward, "sum", v);
+    ASSERT_TRUE(AddRedistribute(program, Phase::kForward, "s", sum, Axis::kTp, Replicate()).ok());
+    const Status status = Verify(program);
+    EXPECT_EQ(status.ok(), !partial) << status.ToString();
+    if (!partial) continue;
+    EXPECT_NE(status.message().find("'v' in the invariant order, which is Partial on tp"),
+              std::string::npos)
+        << status.message();
+  }
+}
+
 TEST(InvariantProgram, KeepsBiasesOutOfProducts) {
   const Mesh mesh = *Mesh::Create(2, 1);
   Program program = Step(LinearMode::kRow, mesh);

@@ -253,5 +253,28 @@ TEST(RedistributeTable, GathersAndReducesInPlaceWhereItCan) {
   }
 }
 
+// The first rank's part of a sum lies as the value that it was handed on from, and another order
+// would suit the scatter: the zeros of the other ranks lie as it does all the same.
+TEST(RedistributeTable, ZerosLieAsTheFirstRanksPart) {
+  Program program;
+  const Phase phase = Phase::kForward;
+  const ValueId v = Input(program, "v", {2, 3}, On(Axis::kTp, Shard(0)));
+  const auto to = [&](const char* name, ValueId from, Placement placement) {
+    return AddRedistribute(program, phase, name, from, Axis::kTp, placement).value();
+  };
+  const ValueId part = to("part", to("whole", v, Replicate()), Partial());
+  program.AddResult(to("scattered", part, Shard(1)));
+  program.AddResult(to("again", part, Replicate()));
+  Interpreter interpreter(program, Mesh::Create(2, 1).value());
+  interpreter.Fill(MakeSources());
+  ASSERT_TRUE(interpreter.Step(1).ok());
+  const auto truth = Evaluate(program, MakeSources());
+  for (ValueId id : program.results()) {
+    const auto actual = interpreter.Read(program.value(id).name);
+    ASSERT_TRUE(actual.ok()) << actual.status().ToString();
+    EXPECT_EQ(*actual, truth[id]);
+  }
+}
+
 }  // namespace
 }  // namespace tp
