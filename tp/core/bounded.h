@@ -26,6 +26,8 @@
 
 namespace tp {
 
+struct FunctionErrors;  // tp/core/elementary.h
+
 // The arithmetic in which an implementation works.
 struct Rounding {
   double roundoff = 0x1p-24;    // of one operation, relative
@@ -43,6 +45,8 @@ struct Rounding {
   int blocks = 1;
   // Whether the ranks hold shares of what is worked out, and not itself.
   bool shared = false;
+  // Of its elementary functions; null: nobody has worked them out.
+  const FunctionErrors* functions = nullptr;
 };
 
 // IEEE arithmetic in `dtype`: round to nearest, gradual underflow.

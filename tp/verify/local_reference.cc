@@ -220,6 +220,7 @@ Rounding LocalReference::RoundingFor(const Op& op, size_t output, const Letters&
   }
   if (probabilistic) rounding.lambda = Lambda(roundings_, kRisk, rounding.roundoff);
   if (arithmetic_.flushes_to_zero) rounding.underflow = MinNormal(accumulator);
+  if (accumulator == DType::kFloat32) rounding.functions = arithmetic_.functions;
   rounding.shared = IsShared(op.outputs[output]);
   if (program_.sum_order() == SumOrder::kInvariant && !op.def->blocked.name.empty()) {
     rounding.blocks = kSumBlocks;

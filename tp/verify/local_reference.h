@@ -27,6 +27,8 @@ struct Arithmetic {
   double operand_roundoff = 0;   // of what a matrix unit does to each operand of a product
   bool probabilistic = true;     // of matrix products; false on matrix units, which truncate
   bool flushes_to_zero = false;  // results below the normal range may become 0
+  // Of its elementary functions in fp32 (tp/core/elementary.h); null: not known.
+  const FunctionErrors* functions = nullptr;
 };
 
 class LocalReference {
