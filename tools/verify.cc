@@ -55,6 +55,7 @@ StatusOr<int> Main(int argc, char** argv, io::Outputs& outputs) {
   hooks.invariant_done = [&](const InvariantResult& lane) {
     print(RenderInvariant(options, lane));
   };
+  hooks.op_by_op_done = [&](const OpByOpResult& lane) { print(RenderOpByOp(lane)); };
   if (bench::RunsAlone(engine, std::getenv)) {
     hooks.interrupted = [&](const VerifierResult& result) {
       finish(result);

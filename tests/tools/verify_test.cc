@@ -169,6 +169,26 @@ TEST(VerifyTest, TheInvariantLaneSeesTheSameBits) {
   for (const nlohmann::json& run : runs) EXPECT_TRUE(run["different"].empty()) << run;
 }
 
+TEST(VerifyTest, TheLaneOfOpsHoldsEveryValueOfTheLastStep) {
+  const std::string json = MakeScratchFolder() + "/report.json";
+  const CommandResult result =
+      Verify(fmt::format("--load={} --lanes=ops --tp=2 --steps=3 --json={}", MakeInputs(), json));
+  EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
+  EXPECT_TRUE(Contains(result.out, "Verdict: our engine, op by op: agrees.")) << result.out;
+  const nlohmann::json runs = nlohmann::json::parse(ReadWholeFile(json))["op_by_op"];
+  ASSERT_EQ(runs.size(), 2u);  // a mode each
+  for (const nlohmann::json& run : runs) {
+    EXPECT_EQ(run["step"], 2);
+    EXPECT_EQ(run["outcome"], "ok");
+    EXPECT_FALSE(run.contains("first_failure"));
+    EXPECT_GE(run["values"].size(), 12u);
+    for (const nlohmann::json& value : run["values"]) {
+      EXPECT_EQ(value["checked"], value["total"]) << value;
+      EXPECT_LE(value["error"], value["bound"]) << value;
+    }
+  }
+}
+
 TEST(VerifyTest, RightResultsOfTheUserAgree) {
   for (const char* dtype : {"fp64", "fp32", "bf16", "fp16"}) {
     const std::string inputs = MakeInputs(DType::kFloat64);

@@ -16,10 +16,11 @@ DEFINE_string(x, "", "where x is: FILE.npy, or FILE.safetensors:NAME");
 DEFINE_string(w, "", "likewise w");
 DEFINE_string(b, "", "likewise b; without, the layer has no bias");
 DEFINE_string(targets, "", "likewise the targets of the loss; without, they are generated");
-DEFINE_string(lanes, "bounded,exact",
-              "how our engine is verified on these tensors: any of bounded, exact and invariant "
-              "(whose tp is 1, 2, 3, 4, 6 and 8, as far as there are ranks, whatever --tp), with "
-              "commas between, or none");
+DEFINE_string(
+    lanes, "bounded,exact",
+    "how our engine is verified on these tensors: any of bounded, exact, ops and invariant "
+    "(whose tp is 1, 2, 3, 4, 6 and 8, as far as there are ranks, whatever --tp), with "
+    "commas between, or none");
 DEFINE_string(expect, "",
               "folder with results of your own: y.npy, dx.npy, dw.npy, db.npy of the first step, "
               "w.npy and b.npy after the last, losses.npy; any of them");
@@ -36,6 +37,8 @@ bench::HelpText Help() {
       "The lanes for our engine:\n"
       "  bounded    on your tensors, every error within its bound\n"
       "  exact      on numbers that leave no room for rounding, no error at all\n"
+      "  ops        on your tensors, every value of the last step against what its op makes of\n"
+      "             the values that it read\n"
       "  invariant  on your tensors as with --reduction=invariant, for tp 1, 2, 3, 4, 6 and 8 in\n"
       "             each mode: the same bits in Y, loss, dX, dW, db, W and b every time\n\n"
       "  verify --load=DIR [--flag=value ...]\n"
@@ -64,13 +67,15 @@ Status ParseLanes(VerifierOptions& options) {
       add(verify::Lane::kExact);
     } else if (word == "invariant") {
       options.invariant = true;
+    } else if (word == "ops") {
+      options.op_by_op = true;
     } else {
       return bench::BadValue("lanes", FLAGS_lanes,
-                             "bounded, exact, invariant, with commas between, or none");
+                             "bounded, exact, ops, invariant, with commas between, or none");
     }
   }
   if (!options.invariant) {
-    if (!options.lanes.empty()) return OkStatus();
+    if (!options.lanes.empty() || options.op_by_op) return OkStatus();
     return bench::BadValue("lanes", FLAGS_lanes, "a lane, or none");
   }
   if (options.engine.tf32) {
@@ -104,7 +109,8 @@ StatusOr<VerifierOptions> ParseCommandLine(int argc, char** argv) {
                                    std::pair("b", FLAGS_b), std::pair("targets", FLAGS_targets)}) {
     if (!path.empty()) options.tensors[name] = io::ResolvePath(path);
   }
-  if (options.lanes.empty() && !options.invariant && options.expect.empty()) {
+  const bool no_lane = options.lanes.empty() && !options.invariant && !options.op_by_op;
+  if (no_lane && options.expect.empty()) {
     return InvalidArgument("--lanes=none without --expect leaves nothing to verify");
   }
   const bool one_mode = options.engine.modes.size() == 1;

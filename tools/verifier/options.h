@@ -22,6 +22,7 @@ struct VerifierOptions {
   // The lanes in which the engine is verified.
   std::vector<verify::Lane> lanes;
   bool invariant = false;  // and in the lane of invariant.h
+  bool op_by_op = false;   // and in that of op_by_op.h
   // A folder with the user's own results; "" where not given.
   std::string expect;
 };

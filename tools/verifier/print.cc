@@ -49,6 +49,10 @@ std::string RenderVerdict(const VerifierResult& result) {
   if (result.invariant) {
     text += fmt::format(" our engine, invariant: {};", result.invariant->ok() ? "agrees" : "WRONG");
   }
+  if (result.op_by_op) {
+    text += fmt::format(" our engine, op by op: {};",
+                        Word(result.op_by_op->outcome(), "agrees", "WRONG"));
+  }
   if (result.expected) {
     text += fmt::format(" your results: {};", Word(result.expected->outcome(), "agree", "DIFFER"));
   }
@@ -74,6 +78,31 @@ Json LaneJson(const LaneRun& run) {
   }
   if (run.result->between_modes) {
     json["row_against_column"] = bench::ReportToJson(*run.result->between_modes);
+  }
+  return json;
+}
+
+Json OpByOpJson(const OpByOpRun& run, int step) {
+  Json json = {{"mode", Name(run.mode)},
+               {"step", step},
+               {"outcome", verify::Name(run.report.outcome())},
+               {"values", Json::array()}};
+  const verify::OpReport* first = run.report.first_failure();
+  if (first != nullptr) json["first_failure"] = first->name;
+  for (const verify::OpReport& value : run.report.values) {
+    if (value.checked == 0) continue;
+    json["values"].push_back({{"name", value.name},
+                              {"op", value.what},
+                              {"outcome", verify::Name(value.outcome())},
+                              {"checked", value.checked},
+                              {"total", value.total},
+                              {"failing", value.failing},
+                              {"error", value.error},
+                              {"bound", value.bound},
+                              {"exact", value.exact},
+                              {"replica_defects", value.replica_defects},
+                              {"causes", value.causes},
+                              {"notes", value.notes}});
   }
   return json;
 }
@@ -128,6 +157,18 @@ std::string RenderInvariant(const VerifierOptions& options, const InvariantResul
   return text;
 }
 
+std::string RenderOpByOp(const OpByOpResult& result) {
+  std::string text = fmt::format(
+      "\nOur engine, on these tensors, step {}: every value against what its op makes of the "
+      "values "
+      "that it read\n",
+      result.step);
+  for (const OpByOpRun& run : result.runs) {
+    text += fmt::format("  {} {}", Name(run.mode), verify::ToString(run.report));
+  }
+  return text;
+}
+
 std::string RenderEnd(const VerifierOptions& options, const VerifierResult& result) {
   std::string text = "\n";
   if (result.expected) {
@@ -169,6 +210,11 @@ std::string ToJson(const VerifierOptions& options, const bench::RunFacts& run,
     }
     for (const InvariantGap& gap : result.invariant->not_run) {
       json["invariant_not_run"].push_back({{"tp", gap.tp}, {"why", gap.why}});
+    }
+  }
+  if (result.op_by_op) {
+    for (const OpByOpRun& run : result.op_by_op->runs) {
+      json["op_by_op"].push_back(OpByOpJson(run, result.op_by_op->step));
     }
   }
   if (result.expected) json["expect"] = bench::ReportToJson(*result.expected);

@@ -14,12 +14,13 @@ std::string RenderHead(const VerifierOptions& options, const UserTensors& tensor
 
 std::string RenderLane(const VerifierOptions& options, const LaneRun& run);
 std::string RenderInvariant(const VerifierOptions& options, const InvariantResult& result);
+std::string RenderOpByOp(const OpByOpResult& result);
 
 // The user's results, if there are any, and the verdict.
 std::string RenderEnd(const VerifierOptions& options, const VerifierResult& result);
 
-// `config`, `host`, `run`, `complete`, `tensors`, `lanes[]`, `invariant[]`, `invariant_not_run[]`
-// and `expect`, each comparison as in the bench's JSON, and `ok`.
+// `config`, `host`, `run`, `complete`, `tensors`, `lanes[]`, `invariant[]`, `invariant_not_run[]`,
+// `op_by_op[]` and `expect`, each comparison as in the bench's JSON, and `ok`.
 std::string ToJson(const VerifierOptions& options, const bench::RunFacts& run,
                    const UserTensors& tensors, const VerifierResult& result);
 

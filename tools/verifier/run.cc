@@ -83,6 +83,7 @@ verify::Outcome VerifierResult::outcome() const {
     gravest = Worse(gravest, run.result ? run.result->outcome() : verify::Outcome::kUndecided);
   }
   if (invariant && !invariant->ok()) return verify::Outcome::kFail;
+  if (op_by_op) gravest = Worse(gravest, op_by_op->outcome());
   return expected ? Worse(gravest, expected->outcome()) : gravest;
 }
 
@@ -118,6 +119,13 @@ StatusOr<VerifierResult> RunVerifier(Backend& backend, const VerifierOptions& op
     const auto lock = hold();
     result.invariant = std::move(invariant);
     if (hooks.invariant_done && backend.IsRoot()) hooks.invariant_done(*result.invariant);
+  }
+  if (options.op_by_op) {
+    io::ProgressStage stage(hooks.progress, "op by op");
+    TP_ASSIGN_OR_RETURN(OpByOpResult op_by_op, RunOpByOp(backend, options.engine, tensors.problem));
+    const auto lock = hold();
+    result.op_by_op = std::move(op_by_op);
+    if (hooks.op_by_op_done && backend.IsRoot()) hooks.op_by_op_done(*result.op_by_op);
   }
   if (!results) return result;
   const LinearMode mode = options.engine.modes[0];

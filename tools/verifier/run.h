@@ -9,6 +9,7 @@
 #include "tools/benchmark/run.h"
 #include "tools/io/progress.h"
 #include "tools/verifier/invariant.h"
+#include "tools/verifier/op_by_op.h"
 #include "tools/verifier/options.h"
 #include "tools/verifier/tensors.h"
 #include "tp/core/status.h"
@@ -26,6 +27,7 @@ struct LaneRun {
 struct VerifierResult {
   std::vector<LaneRun> lanes;
   std::optional<InvariantResult> invariant;
+  std::optional<OpByOpResult> op_by_op;
   std::optional<verify::Report> expected;  // the user's results against the reference
   bool complete = true;                    // false: interrupted
 
@@ -39,6 +41,7 @@ struct RunHooks {
   // A part of the result is there: the last lane, the invariant lane or the user's results.
   std::function<void(const LaneRun&)> lane_done = nullptr;
   std::function<void(const InvariantResult&)> invariant_done = nullptr;
+  std::function<void(const OpByOpResult&)> op_by_op_done = nullptr;
   // Ctrl-C: writes what is there, and then the process ends. Where this is empty, the run takes no
   // notice of signals.
   std::function<void(const VerifierResult&)> interrupted = nullptr;

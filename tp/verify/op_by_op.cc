@@ -246,7 +246,8 @@ std::string ToString(const OpByOpReport& report) {
   std::string paragraphs;
   size_t printed = 0;
   for (const OpReport& value : report.values) {
-    ++count[static_cast<int>(value.outcome())];
+    const bool held = value.checked > 0 || value.outcome() != Outcome::kOk;
+    if (held) ++count[static_cast<int>(value.outcome())];
     exact += value.exact ? 1 : 0;
     unseen += value.observed ? 0 : 1;
     sampled += value.checked > 0 && value.checked < value.total ? 1 : 0;
@@ -257,7 +258,7 @@ std::string ToString(const OpByOpReport& report) {
   std::string text = fmt::format(
       "op by op, {} lane: {} values: {} ok, {} undecided, {} wrong; {} can't have rounded, {} "
       "checked on a sample, {} checked through what reads them",
-      Name(report.lane), report.values.size(), count[static_cast<int>(Outcome::kOk)],
+      Name(report.lane), count[0] + count[1] + count[2], count[static_cast<int>(Outcome::kOk)],
       count[static_cast<int>(Outcome::kUndecided)], count[static_cast<int>(Outcome::kFail)], exact,
       sampled, unseen);
   if (worst != nullptr) {
