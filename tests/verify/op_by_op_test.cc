@@ -218,6 +218,12 @@ std::vector<Mistake> Mistakes() {
          planted::OrderAgain(s);
        },
        "w.updated", "left Partial"},
+      {"the bias is added on every rank", LinearMode::kColumn, DType::kFloat32,
+       [](Schedule& s, const Mesh& mesh) {
+         if (mesh.Coordinate(s.rank, Axis::kTp) == 0) return;
+         planted::OpOf(s, Action::kGemm, "xw.partial").reads.push_back(s.BindingOf("b").view);
+       },
+       "xw.partial", "is added on every one of the 3 tp ranks"},
       {"the sum over ranks is taken twice", LinearMode::kColumn, DType::kFloat32,
        [](Schedule& s, const Mesh&) {
          Scale(s, Action::kCollective, "y", s.BindingOf("y").view, 3);

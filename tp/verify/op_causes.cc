@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <numeric>
 #include <optional>
 #include <utility>
 
@@ -199,13 +200,15 @@ class Inquiry {
     for (const auto& factors : letters.terms()) {
       const ValueId input = op_.inputs[operand];
       operand += factors.size();
-      if (factors.size() > 1 || !reference_.IsObserved(input)) continue;
+      if (factors.size() > 1) continue;
       for (Axis axis : kAllAxes) {
         const int ranks = mesh().Size(axis);
         if (ranks == 1) continue;
-        const LogicalValue& once = reference_.Observed(input);
-        HostTensor often(once.shares[0].shape(), DType::kFloat64);
-        for (int64_t i = 0; i < often.size(); ++i) often.Set(i, ranks * once.At(i));
+        HostTensor often(reference_.program().value(input).shape, DType::kFloat64);
+        std::vector<int64_t> all(static_cast<size_t>(often.size()));
+        std::iota(all.begin(), all.end(), 0);
+        const Numbers once = reference_.Expect(input, all);
+        for (int64_t i : all) often.Set(i, ranks * once[static_cast<size_t>(i)].value);
         if (!Explains(reference_.With(input, LogicalValue{{often}}).Expect(id_, indices_)))
           continue;
         Say(fmt::format("'{}' is added on every one of the {} {} ranks",
