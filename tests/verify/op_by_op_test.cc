@@ -175,7 +175,7 @@ std::vector<Mistake> Mistakes() {
       {"one element by the factor 1 + 2^-8", LinearMode::kRow, DType::kFloat32,
        on_rank_1([](Schedule& s, const Mesh&) {
          const View view = s.BindingOf("y.shard").view;
-         Scale(s, Action::kGemm, "y.shard", view.Sub(2, 3, 1, 1), kHead);
+         Scale(s, Action::kGemm, "y.shard", view.Sub(0, 2, 1).Sub(1, 3, 1), kHead);
        }),
        "y.shard", "rank 1"},
       {"one rank's columns by 1 + 2^-8, in bf16", LinearMode::kRow, DType::kBFloat16,
@@ -186,13 +186,13 @@ std::vector<Mistake> Mistakes() {
       {"one row is dropped", LinearMode::kColumn, DType::kFloat32,
        [](Schedule& s, const Mesh&) {
          const View view = s.BindingOf("dw").view;
-         Scale(s, Action::kCollective, "dw", view.Sub(4, 0, 1, view.columns), 0);
+         Scale(s, Action::kCollective, "dw", view.Sub(0, 4, 1), 0);
        },
        "dw", "index 4 in dimension 0"},
       {"one row of a product is dropped", LinearMode::kRow, DType::kFloat32,
        on_rank_1([](Schedule& s, const Mesh&) {
          const View view = s.BindingOf("dw.partial").view;
-         Scale(s, Action::kGemm, "dw.partial", view.Sub(4, 0, 1, view.columns), 0);
+         Scale(s, Action::kGemm, "dw.partial", view.Sub(0, 4, 1), 0);
        }),
        "dw.partial", "dimension 0"},
       // A rank's shard lies in the whole that is gathered, and is overwritten there.
@@ -350,7 +350,7 @@ TEST(OpByOp, HoldsThreeThousandOpsAndFindsOneThatIsWrong) {
   hooks.schedule = [](Schedule& s, const Mesh&) {
     const std::string name = "layers.500.up";
     if (s.rank == 0) {
-      Scale(s, Action::kGemm, name, s.BindingOf(name).view.Sub(1, 1, 1, 1), 1 + 0x1p-18);
+      Scale(s, Action::kGemm, name, s.BindingOf(name).view.Sub(0, 1, 1).Sub(1, 1, 1), 1 + 0x1p-18);
     }
   };
   const OpByOpReport wrong = Held(program, mesh, RunOnCpu(program, mesh, sources, hooks));
