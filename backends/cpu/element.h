@@ -4,6 +4,8 @@
 // fp64 computes in double, everything else in float: one rounding, to nearest even, at the store.
 #pragma once
 
+#include <glog/logging.h>
+
 #include <bit>
 
 #include "tp/core/dtype.h"
@@ -34,7 +36,7 @@ struct Element<Half> {
   }
 };
 
-// Calls visit(T{}) with the storage type of `dtype`.
+// Calls visit(T{}) with the storage type of `dtype`, in which numbers are computed: CHECKed.
 template <typename Visitor>
 void VisitElement(DType dtype, Visitor&& visit) {
   switch (dtype) {
@@ -46,6 +48,8 @@ void VisitElement(DType dtype, Visitor&& visit) {
       return visit(BFloat16{});
     case DType::kFloat16:
       return visit(Half{});
+    case DType::kInt32:
+      LOG(FATAL) << "nothing is computed in int32";
   }
 }
 

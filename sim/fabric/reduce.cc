@@ -70,6 +70,8 @@ void Reduce(DType dtype, Reduction reduction, std::span<const std::byte> a,
       return Dispatch<BFloat16>(reduction, a, b, out);
     case DType::kFloat16:
       return Dispatch<Half>(reduction, a, b, out);
+    case DType::kInt32:
+      return Dispatch<int32_t>(reduction, a, b, out);
   }
 }
 

@@ -57,12 +57,17 @@ template <typename T>
 std::vector<std::vector<T>> RunReference(const OpDef& def, const Attributes& attributes,
                                          const std::vector<Shape>& shapes,
                                          std::vector<std::vector<T>> in,
-                                         void (*reference)(ReferenceCall<T>&)) {
+                                         void (*reference)(ReferenceCall<T>&),
+                                         const std::vector<LetterPart>& parts = {}) {
   const std::vector<std::string> names(shapes.size(), "operand");
   const std::string_view text = def.letters.empty() ? attributes.Text("letters") : def.letters;
   const Letters letters = Letters::Parse(text).value().For(shapes, names).value();
   const std::map<char, int64_t> sizes = letters.Sizes(shapes, names).value();
   ReferenceCall<T> call{letters, sizes, attributes, std::move(in), {}};
+  for (const LetterPart& part : parts) {
+    call.begin[part.letter] = part.begin;
+    call.whole[part.letter] = part.whole;
+  }
   for (const Shape& shape : letters.OutputShapes(sizes)) call.out.emplace_back(NumElements(shape));
   reference(call);
   return std::move(call.out);
@@ -72,8 +77,17 @@ std::vector<std::vector<T>> RunReference(const OpDef& def, const Attributes& att
 
 std::vector<std::vector<double>> EvaluateOp(const OpDef& def, const Attributes& attributes,
                                             const std::vector<Shape>& shapes,
-                                            std::vector<std::vector<double>> in) {
-  return RunReference<double>(def, attributes, shapes, std::move(in), def.reference.in_double);
+                                            std::vector<std::vector<double>> in,
+                                            const std::vector<LetterPart>& parts) {
+  return RunReference<double>(def, attributes, shapes, std::move(in), def.reference.in_double,
+                              parts);
+}
+
+std::vector<std::vector<BoundedNumber>> EvaluateOp(const OpDef& def, const Attributes& attributes,
+                                                   const std::vector<Shape>& shapes,
+                                                   std::vector<std::vector<BoundedNumber>> in) {
+  return RunReference<BoundedNumber>(def, attributes, shapes, std::move(in),
+                                     def.reference.in_bounded);
 }
 
 std::vector<std::vector<DualNumber>> EvaluateOp(const OpDef& def, const Attributes& attributes,

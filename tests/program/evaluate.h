@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "tp/core/bounded.h"
 #include "tp/core/dual.h"
 #include "tp/program/program.h"
 
@@ -21,12 +22,17 @@ using Sources = std::map<std::string, Source>;
 // are empty.
 std::vector<std::vector<double>> Evaluate(const Program& program, const Sources& sources);
 
-// The outputs of one op by its reference, from its operands as whole tensors of these shapes.
+// The outputs of one op by its reference, from its operands as whole tensors of these shapes; or as
+// parts of tensors, of which `parts` says where each letter's begins.
 std::vector<std::vector<double>> EvaluateOp(const OpDef& def, const Attributes& attributes,
                                             const std::vector<Shape>& shapes,
-                                            std::vector<std::vector<double>> in);
+                                            std::vector<std::vector<double>> in,
+                                            const std::vector<LetterPart>& parts = {});
 std::vector<std::vector<DualNumber>> EvaluateOp(const OpDef& def, const Attributes& attributes,
                                                 const std::vector<Shape>& shapes,
                                                 std::vector<std::vector<DualNumber>> in);
+std::vector<std::vector<BoundedNumber>> EvaluateOp(const OpDef& def, const Attributes& attributes,
+                                                   const std::vector<Shape>& shapes,
+                                                   std::vector<std::vector<BoundedNumber>> in);
 
 }  // namespace tp

@@ -3,6 +3,7 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <numeric>
 #include <random>
@@ -31,6 +32,25 @@ double PartOf(double whole, int64_t index, int part, int parts) {
   return whole;
 }
 
+// The same where the whole is the greatest of the parts.
+double PartOfMax(double whole, int64_t index, int part, int parts) {
+  return index % parts == part ? whole : whole - static_cast<double>((index + part) % 3);
+}
+
+Reduction ReductionOf(const Placements& placements) {
+  for (Axis axis : kAllAxes) {
+    if (IsPartial(placements[axis])) return placements[axis].reduction;
+  }
+  return Reduction::kSum;
+}
+
+double Reduced(Reduction reduction, double a, double b) {
+  if (reduction == Reduction::kSum) return a + b;
+  return std::isnan(a) || std::isnan(b)
+             ? kPoison
+             : (reduction == Reduction::kMax ? std::max(a, b) : std::min(a, b));
+}
+
 // The place of a rank among those whose partial values are summed, and their number.
 std::pair<int, int> PartialPlace(const Placements& placements, const Mesh& mesh, int rank) {
   std::pair<int, int> place = {0, 1};
@@ -55,8 +75,10 @@ std::vector<double> ReceivedBy(size_t me, const CollectiveCall& call,
   std::vector<double> received;
   const auto sum = [&](int64_t begin, int64_t count) {
     for (int64_t k = begin; k < begin + count; ++k) {
-      received.push_back(0);
-      for (const auto& block : sent) received.back() += block.at(k);
+      received.push_back(sent[0].at(k));
+      for (size_t i = 1; i < sent.size(); ++i) {
+        received.back() = Reduced(call.reduction, received.back(), sent[i].at(k));
+      }
     }
   };
   const auto before = [&](size_t first, size_t last) {  // elements in blocks [first, last)
@@ -133,7 +155,8 @@ void Interpreter::Fill(const Sources& sources) {
       ForEachElement(binding.view, [&, part = part, parts = parts](const Index& index,
                                                                    int64_t place) {
         const int64_t global = binding.GlobalIndex(index);
-        At(rank, binding.view.buffer, place) = PartOf(source->second(global), global, part, parts);
+        const auto cut = ReductionOf(binding.placements) == Reduction::kSum ? PartOf : PartOfMax;
+        At(rank, binding.view.buffer, place) = cut(source->second(global), global, part, parts);
       });
     }
   }
@@ -224,7 +247,7 @@ void Interpreter::ComputeByReference(int rank, const ScheduledOp& op) {
     in.push_back(ElementsOf(rank, view));
     shapes.push_back(SizesOf(view));
   }
-  const auto out = EvaluateOp(**def, op.attributes, shapes, in);
+  const auto out = EvaluateOp(**def, op.attributes, shapes, in, op.letters);
   for (size_t k = 0; k < op.writes.size(); ++k) Write(rank, op.writes[k], out[k]);
 }
 
@@ -398,8 +421,11 @@ StatusOr<std::vector<double>> Interpreter::Read(std::string_view name) const {
     }
     auto element = part.begin();
     ForEachElement(binding.view, [&](const Index& index, int64_t) {
-      whole.at(binding.GlobalIndex(index)) += *element++;
-      ++holders.at(binding.GlobalIndex(index));
+      const int64_t global = binding.GlobalIndex(index);
+      double& value = whole.at(global);
+      value = holders.at(global)++ == 0 ? *element
+                                        : Reduced(ReductionOf(binding.placements), value, *element);
+      ++element;
     });
   }
   const int expected = PartialPlace(first.placements, mesh_, 0).second;

@@ -29,8 +29,10 @@ Format FormatOf(DType dtype) {
       return {8, 127, -126};
     case DType::kFloat16:
       return {11, 15, -14};
+    case DType::kInt32:
+      break;
   }
-  LOG(FATAL) << "no such dtype: " << static_cast<int>(dtype);
+  LOG(FATAL) << "no floating-point type: " << static_cast<int>(dtype);
 }
 
 template <typename T>
@@ -57,6 +59,8 @@ std::string_view Name(DType dtype) {
       return "bf16";
     case DType::kFloat16:
       return "fp16";
+    case DType::kInt32:
+      return "int32";
   }
   LOG(FATAL) << "no such dtype: " << static_cast<int>(dtype);
 }
@@ -80,6 +84,10 @@ double MinNormal(DType dtype) { return std::ldexp(1.0, FormatOf(dtype).min_expon
 double RoundTo(DType dtype, double value) {
   if (dtype == DType::kFloat64 || !std::isfinite(value) || value == 0) return value;
   if (dtype == DType::kFloat32) return static_cast<float>(value);
+  if (dtype == DType::kInt32) {
+    using Limits = std::numeric_limits<int32_t>;
+    return std::clamp<double>(std::nearbyint(value), Limits::min(), Limits::max());
+  }
   const Format format = FormatOf(dtype);
   const double magnitude = std::abs(value);
   if (magnitude >= MinNormal(dtype) && magnitude < MaxFinite(dtype) / 2) {
@@ -141,6 +149,9 @@ void EncodeFromDouble(DType dtype, std::span<const double> src, std::span<std::b
       case DType::kFloat16:
         Store(out, i, ToHalf(static_cast<float>(RoundTo(dtype, src[i]))));
         break;
+      case DType::kInt32:
+        Store(out, i, static_cast<int32_t>(RoundTo(dtype, src[i])));
+        break;
     }
   }
 }
@@ -161,6 +172,9 @@ void DecodeToDouble(DType dtype, std::span<const std::byte> src, std::span<doubl
         break;
       case DType::kFloat16:
         dst[i] = ToFloat(Load<Half>(in, i));
+        break;
+      case DType::kInt32:
+        dst[i] = Load<int32_t>(in, i);
         break;
     }
   }

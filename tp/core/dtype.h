@@ -13,8 +13,15 @@
 
 namespace tp {
 
-enum class DType { kFloat64, kFloat32, kBFloat16, kFloat16 };
+enum class DType {
+  kFloat64,
+  kFloat32,
+  kBFloat16,
+  kFloat16,
+  kInt32,  // of inputs that count, such as the ids of tokens; nothing is computed in it
+};
 
+// Those that numbers are computed in.
 inline constexpr DType kAllDTypes[] = {DType::kFloat64, DType::kFloat32, DType::kBFloat16,
                                        DType::kFloat16};
 
@@ -24,6 +31,7 @@ constexpr int64_t SizeOf(DType dtype) {
     case DType::kFloat64:
       return 8;
     case DType::kFloat32:
+    case DType::kInt32:
       return 4;
     case DType::kBFloat16:
     case DType::kFloat16:
@@ -32,10 +40,13 @@ constexpr int64_t SizeOf(DType dtype) {
   return 0;
 }
 
-// "fp64", "fp32", "bf16", "fp16": the spelling of --dtype.
+// "fp64", "fp32", "bf16", "fp16": the spelling of --dtype; and "int32", which ParseDType leaves
+// out.
 std::string_view Name(DType dtype);
 std::optional<DType> ParseDType(std::string_view name);
 
+// The next three are of floating-point types: CHECKed.
+//
 // Half the distance from 1 to the next larger number: 2^-53, 2^-24, 2^-8, 2^-11.
 double UnitRoundoff(DType dtype);
 
@@ -48,7 +59,8 @@ constexpr DType AccumulatorOf(DType dtype) {
   return dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
 }
 
-// `value` rounded once to the nearest number of `dtype`; beyond the range it becomes infinite.
+// `value` rounded once to the nearest number of `dtype`; beyond the range it becomes infinite, of
+// int32 the end of the range.
 double RoundTo(DType dtype, double value);
 
 struct BFloat16 {

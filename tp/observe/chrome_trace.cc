@@ -25,6 +25,8 @@ const char* TypeName(DType dtype) {
       return "c10::BFloat16";
     case DType::kFloat16:
       return "c10::Half";
+    case DType::kInt32:
+      return "int";
   }
   return "";
 }

@@ -152,7 +152,7 @@ std::vector<Shape> Letters::OutputShapes(const std::map<char, int64_t>& sizes) c
 
 bool Letters::IsPartSum(size_t term, const std::vector<Placement>& on, std::string_view whole,
                         bool linear) const {
-  const auto partial = std::count_if(on.begin(), on.end(), IsPartial);
+  const auto partial = std::count(on.begin(), on.end(), Partial());
   const auto replicated = std::count_if(on.begin(), on.end(), IsReplicate);
   const auto size = static_cast<std::ptrdiff_t>(on.size());
   if (linear && partial == 1 && replicated == size - 1) return true;
@@ -168,7 +168,12 @@ bool Letters::IsPartSum(size_t term, const std::vector<Placement>& on, std::stri
 }
 
 std::optional<std::vector<Placement>> Letters::Rule(const std::vector<Placement>& on,
-                                                    std::string_view whole, bool linear) const {
+                                                    std::string_view whole, bool linear,
+                                                    std::span<const Reduction> reductions) const {
+  std::vector<Placement> parts_of(outputs_.size(), Partial());
+  for (size_t i = 0; i < std::min(parts_of.size(), reductions.size()); ++i) {
+    parts_of[i] = Partial(reductions[i]);
+  }
   std::vector<Placement> result(outputs_.size(), Replicate());
   if (std::all_of(on.begin(), on.end(), IsReplicate)) return result;
   const std::vector<std::string> written = operands();
@@ -184,7 +189,7 @@ std::optional<std::vector<Placement>> Letters::Rule(const std::vector<Placement>
     for (size_t i = 0; i < on.size(); ++i) cut = cut && CutAt(written[i], letter) == on[i];
     if (!cut) continue;
     for (size_t i = 0; i < outputs_.size(); ++i) {
-      result[i] = Has(outputs_[i], letter) ? CutAt(outputs_[i], letter) : Partial();
+      result[i] = Has(outputs_[i], letter) ? CutAt(outputs_[i], letter) : parts_of[i];
     }
     return result;
   }
@@ -198,7 +203,7 @@ std::optional<std::vector<Placement>> Letters::Rule(const std::vector<Placement>
       if (Has(written[j], letter) && CutAt(written[j], letter) != on[j]) return std::nullopt;
     }
   }
-  return std::vector<Placement>(outputs_.size(), Partial());
+  return parts_of;
 }
 
 std::vector<bool> Letters::PartSums(const std::vector<Placement>& on, std::string_view whole,

@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -25,6 +26,16 @@
 #include "tp/program/placement.h"
 
 namespace tp {
+
+// Which part of a letter a rank has: indices [begin, begin + length) of `whole`.
+struct LetterPart {
+  char letter = 0;
+  int64_t begin = 0;
+  int64_t length = 0;
+  int64_t whole = 0;
+
+  bool operator==(const LetterPart&) const = default;
+};
 
 class Letters {
  public:
@@ -52,11 +63,12 @@ class Letters {
   //     that have the letter are cut there, those without it, which are summed over it, are
   //     Partial; a term that lacks it may then not be added to them;
   //   - each term is a part of a sum: the axis cuts a letter that no output has, or the op is
-  //   linear
-  //     and one of the term's factors is Partial: all Partial.
-  // Letters in `whole` are never cut.
+  //     linear and one of the term's factors is Partial: all Partial.
+  // Letters in `whole` are never cut. `reductions` says by output over what it is Partial: what is
+  // no sum over the letters that it lacks, but their maximum, say. Outputs beyond it are sums.
   std::optional<std::vector<Placement>> Rule(const std::vector<Placement>& on,
-                                             std::string_view whole, bool linear) const;
+                                             std::string_view whole, bool linear,
+                                             std::span<const Reduction> reductions = {}) const;
 
   // By term: whether, with its operands lying so on one axis, each rank would work out a part of a
   // sum over ranks.

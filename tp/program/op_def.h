@@ -25,8 +25,12 @@ enum class OpRole {
   kRedistribute,  // (v) -> v with another placement on one axis
 };
 
-// The element type of an output.
-enum class TypeRule { kSame, kAccumulator };  // the first input's, or AccumulatorOf that
+// The element type of an operand or output.
+enum class TypeRule {
+  kSame,         // the op's own, which all operands of this rule have
+  kAccumulator,  // AccumulatorOf that
+  kInt32,        // ids; of operands only
+};
 
 enum class AttributeType { kNumber, kInteger, kText };
 
@@ -44,7 +48,11 @@ struct OpDef {
   std::string_view whole = {};  // letters that are never cut
   // Whether it is linear in each operand, so that it may work on parts of a sum.
   bool linear = false;
-  std::array<TypeRule, 4> types = {};           // by output
+  std::array<TypeRule, 8> operands = {};  // by operand: what type it must have
+  char ids_of = 0;  // the letter that kInt32 operands have indices of; others are nobody's
+  std::array<TypeRule, 4> types = {};  // by output
+  // By output: what it is over letters that it lacks, a sum or a maximum.
+  std::array<Reduction, 4> reductions = {};
   std::array<AttributeDef, 4> attributes = {};  // up to the first without a name
   // What to do where operands do not lie as the letters ask; appended to the refusal.
   std::string_view advice = {};

@@ -11,7 +11,8 @@ std::string ToString(Placement placement) {
     case PlacementKind::kShard:
       return "Shard(" + std::to_string(placement.dim) + ")";
     case PlacementKind::kPartial:
-      return "Partial";
+      if (placement.reduction == Reduction::kSum) return "Partial";
+      return "Partial(" + std::string(Name(placement.reduction)) + ")";
   }
   LOG(FATAL) << "no such placement: " << static_cast<int>(placement.kind);
 }

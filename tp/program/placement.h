@@ -2,7 +2,8 @@
 //
 //   Replicate   every rank along the axis holds the whole tensor
 //   Shard(d)    dimension d is cut into contiguous parts (tp/core/shard_geometry.h), one a rank
-//   Partial     every rank holds a tensor of the full shape; the value is their sum
+//   Partial     every rank holds a tensor of the full shape; the value is their sum, or where
+//               it says so their maximum: Partial(max)
 //
 // Placements holds one Placement for each axis of the mesh.
 #pragma once
@@ -10,6 +11,7 @@
 #include <array>
 #include <string>
 
+#include "tp/core/collective.h"
 #include "tp/core/mesh.h"
 
 namespace tp {
@@ -18,14 +20,17 @@ enum class PlacementKind { kReplicate, kShard, kPartial };
 
 struct Placement {
   PlacementKind kind = PlacementKind::kReplicate;
-  int dim = 0;  // of Shard; 0 otherwise
+  int dim = 0;                            // of Shard; 0 otherwise
+  Reduction reduction = Reduction::kSum;  // of Partial; kSum otherwise
 
   bool operator==(const Placement&) const = default;
 };
 
 constexpr Placement Replicate() { return {PlacementKind::kReplicate, 0}; }
 constexpr Placement Shard(int dim) { return {PlacementKind::kShard, dim}; }
-constexpr Placement Partial() { return {PlacementKind::kPartial, 0}; }
+constexpr Placement Partial(Reduction reduction = Reduction::kSum) {
+  return {PlacementKind::kPartial, 0, reduction};
+}
 
 constexpr bool IsReplicate(Placement p) { return p.kind == PlacementKind::kReplicate; }
 constexpr bool IsShard(Placement p) { return p.kind == PlacementKind::kShard; }
@@ -51,7 +56,7 @@ class Placements {
   std::array<Placement, kNumAxes> on_axis_;
 };
 
-// "Replicate", "Shard(1)", "Partial"; "{tp: Shard(1), dp: Replicate}".
+// "Replicate", "Shard(1)", "Partial", "Partial(max)"; "{tp: Shard(1), dp: Replicate}".
 std::string ToString(Placement placement);
 std::string ToString(const Placements& placements);
 

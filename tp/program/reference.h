@@ -17,7 +17,8 @@
 // order, and over any number of ranks. What an implementation rounds beside, a constant or an
 // operation, is an operation of the reference too.
 //
-// A call may be of a part: letters that are not `whole` may have a few of their indices only.
+// A call may be of a part: letters that are not `whole` may have a few of their indices only, and
+// `begin` says which index of the whole comes first.
 #pragma once
 
 #include <array>
@@ -46,6 +47,11 @@ class SumOf {
 template <>
 class SumOf<BoundedNumber> : public BoundedSum {};
 
+// The number itself: what a reference may decide by, such as which of two is greater.
+inline double ValueOf(double x) { return x; }
+inline double ValueOf(const DualNumber& x) { return x.value; }
+inline double ValueOf(const BoundedNumber& x) { return x.value; }
+
 // A number for each letter.
 class ByLetter {
  public:
@@ -71,6 +77,8 @@ struct ReferenceCall {
   std::vector<std::vector<T>> in;
   std::vector<std::vector<T>> out;
   ByLetter extent = ByLetter(sizes);
+  ByLetter begin = {};      // of each letter's part in the whole
+  ByLetter whole = extent;  // how long that is
 
   // The index, row-major, of the element of a tensor with dimensions `dims` where each letter of
   // the op has the value that `point` gives it.

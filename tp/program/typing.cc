@@ -48,7 +48,7 @@ std::string Remedies(const Program& program, const Op& op, const Letters& letter
     for (Placement choice : choices) {
       std::vector<Placement> other = on;
       other[i] = choice;
-      if (!letters.Rule(other, op.def->whole, op.def->linear)) continue;
+      if (!letters.Rule(other, op.def->whole, op.def->linear, op.def->reductions)) continue;
       text += std::string(text.empty() ? ": " : " or ") + "'" + program.value(op.inputs[i]).name +
               "' as " + ToString(choice);
     }
@@ -75,6 +75,30 @@ Status NoRule(const Program& program, const Op& op, const Letters& letters, Axis
         "redistribute the partial value first";
   }
   return InvalidArgument(text);
+}
+
+// The op's own element type: what its operands have, but for those that have one by rule.
+StatusOr<DType> TypeOf(const Program& program, const Op& op) {
+  const auto rule = [&](size_t i) { return op.def->operands.at(i); };
+  const Value* first = nullptr;
+  for (size_t i = 0; i < op.inputs.size(); ++i) {
+    const Value& value = program.value(op.inputs[i]);
+    if (rule(i) != TypeRule::kSame) continue;
+    if (value.dtype == DType::kInt32) {
+      return InvalidArgument("'" + value.name + "' is int32, in which nothing is computed");
+    }
+    if (first == nullptr) first = &value;
+    TP_RETURN_IF_ERROR(SameType(*first, value));
+  }
+  for (size_t i = 0; i < op.inputs.size(); ++i) {
+    const Value& value = program.value(op.inputs[i]);
+    if (rule(i) == TypeRule::kSame) continue;
+    const DType wanted = rule(i) == TypeRule::kInt32 ? DType::kInt32 : AccumulatorOf(first->dtype);
+    if (value.dtype == wanted) continue;
+    return InvalidArgument("'" + value.name + "' is " + std::string(Name(value.dtype)) +
+                           "; it must be " + std::string(Name(wanted)));
+  }
+  return first->dtype;
 }
 
 Status CheckAttributes(const Op& op) {
@@ -118,6 +142,9 @@ Status CheckDeclared(const Program& program, const Op& op) {
                              " is sharded over two axes");
     }
   }
+  if (op.Is(kParameter) && out.dtype == DType::kInt32) {
+    return InvalidArgument("'" + out.name + "' is int32, which only an input can be");
+  }
   if (!op.Is(kRedistribute)) return OkStatus();
   const Value& in = program.value(op.inputs[0]);
   TP_RETURN_IF_ERROR(SameShape(in, out));
@@ -136,7 +163,7 @@ Status CheckDeclared(const Program& program, const Op& op) {
 }  // namespace
 
 Status CheckRedistribute(Placement from, Placement to) {
-  if (!IsPartial(to) || !IsShard(from)) return OkStatus();
+  if (!IsPartial(to) || from == to || (to == Partial() && IsReplicate(from))) return OkStatus();
   return InvalidArgument("nothing can be made " + ToString(to) + " from " + ToString(from));
 }
 
@@ -154,18 +181,17 @@ StatusOr<std::vector<Value>> InferOutputs(const Program& program, const Op& op) 
   TP_RETURN_IF_ERROR(CheckAttributes(op));
   TP_ASSIGN_OR_RETURN(const Letters letters, LettersOf(program, op));
   TP_ASSIGN_OR_RETURN(const auto sizes, letters.Sizes(ShapesOf(program, op), NamesOf(program, op)));
-  const Value& first = program.value(op.inputs[0]);
-  for (ValueId id : op.inputs) TP_RETURN_IF_ERROR(SameType(first, program.value(id)));
+  TP_ASSIGN_OR_RETURN(const DType own, TypeOf(program, op));
   std::vector<Value> outputs;
   for (Shape& shape : letters.OutputShapes(sizes)) {
     const bool same = op.def->types.at(outputs.size()) == TypeRule::kSame;
     TP_RETURN_IF_ERROR(CheckRank("an output", shape));
-    outputs.push_back({"", std::move(shape), same ? first.dtype : AccumulatorOf(first.dtype), {}});
+    outputs.push_back({"", std::move(shape), same ? own : AccumulatorOf(own), {}});
   }
   for (Axis axis : kAllAxes) {
     std::vector<Placement> on;
     for (ValueId id : op.inputs) on.push_back(program.value(id).placements[axis]);
-    const auto rule = letters.Rule(on, op.def->whole, op.def->linear);
+    const auto rule = letters.Rule(on, op.def->whole, op.def->linear, op.def->reductions);
     if (!rule) return NoRule(program, op, letters, axis);
     for (size_t i = 0; i < outputs.size(); ++i) outputs[i].placements[axis] = (*rule)[i];
   }

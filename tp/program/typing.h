@@ -27,7 +27,7 @@ StatusOr<std::vector<Value>> InferOutputs(const Program& program, const Op& op);
 Status CheckTypes(const Program& program, const Op& op);
 
 // Whether a redistribute from one placement to another on one axis means anything. What is
-// replicated becomes Partial on the axis's first rank; the others have zeros.
+// replicated becomes Partial, a sum, on the axis's first rank; the others have zeros.
 Status CheckRedistribute(Placement from, Placement to);
 
 }  // namespace tp

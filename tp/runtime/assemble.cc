@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 namespace tp {
 namespace {
@@ -37,6 +38,22 @@ bool HasPartial(const Binding& binding) {
   return false;
 }
 
+// Of sums and maxima together, the maximum: no op makes such a value.
+Reduction ReductionOf(const Binding& binding) {
+  Reduction reduction = Reduction::kSum;
+  for (Axis axis : kAllAxes) {
+    const Placement on = binding.placements[axis];
+    if (IsPartial(on) && on.reduction != Reduction::kSum) reduction = on.reduction;
+  }
+  return reduction;
+}
+
+double NeutralOf(Reduction reduction) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  if (reduction == Reduction::kSum) return 0;
+  return reduction == Reduction::kMax ? -kInfinity : kInfinity;
+}
+
 void CopyPart(const Binding& binding, std::span<const std::byte> part, HostTensor& whole) {
   const int64_t width = SizeOf(binding.dtype);
   ForEachRun(binding, [&](int64_t to, int64_t from, int64_t count) {
@@ -45,11 +62,18 @@ void CopyPart(const Binding& binding, std::span<const std::byte> part, HostTenso
 }
 
 void AddPart(const Binding& binding, std::span<const std::byte> part, std::vector<double>& sum) {
+  const Reduction reduction = ReductionOf(binding);
   std::vector<double> values(binding.view.size());
   DecodeToDouble(binding.dtype, part, values);
   auto value = values.begin();
-  ForEachElement(binding.view,
-                 [&](const Index& index, int64_t) { sum[binding.GlobalIndex(index)] += *value++; });
+  ForEachElement(binding.view, [&](const Index& index, int64_t) {
+    double& whole = sum[binding.GlobalIndex(index)];
+    if (reduction == Reduction::kSum) {
+      whole += *value++;
+    } else {
+      whole = reduction == Reduction::kMax ? std::max(*value++, whole) : std::min(*value++, whole);
+    }
+  });
 }
 
 }  // namespace
@@ -135,7 +159,7 @@ HostTensor Assemble(const std::vector<const Binding*>& bindings,
   const Binding& first = *bindings[0];
   HostTensor whole(first.shape, first.dtype);
   std::vector<double> sum;
-  if (HasPartial(first)) sum.resize(whole.size());
+  if (HasPartial(first)) sum.resize(whole.size(), NeutralOf(ReductionOf(first)));
   for (int rank = 0; rank < mesh.world(); ++rank) {
     const Binding& binding = *bindings[rank];
     if (IsReplica(binding, mesh, rank)) {

@@ -40,6 +40,23 @@ bool GoesByRows(const Letters& letters, std::string_view whole) {
          });
 }
 
+// Which part of each letter this rank has.
+std::vector<LetterPart> PartsOf(const Op& op, const Letters& letters, const ScheduleDraft& draft) {
+  std::vector<LetterPart> parts;
+  std::string known;
+  const std::vector<std::string> operands = letters.operands();
+  for (size_t i = 0; i < operands.size(); ++i) {
+    const Value& value = draft.program().value(op.inputs[i]);
+    for (int dim = 0; dim < static_cast<int>(operands[i].size()); ++dim) {
+      if (known.find(operands[i][dim]) != std::string::npos) continue;
+      known += operands[i][dim];
+      const Extent extent = ExtentOf(value, dim, draft.mesh(), draft.rank());
+      parts.push_back({operands[i][dim], extent.begin, extent.length, value.shape[dim]});
+    }
+  }
+  return parts;
+}
+
 // One launch on the op's views.
 void LowerSimple(const Op& op, ScheduleDraft& draft) {
   std::vector<View> reads = ViewsOf(op.inputs, draft);
@@ -51,8 +68,16 @@ void LowerSimple(const Op& op, ScheduleDraft& draft) {
   for (size_t i = writes.size(); i < op.outputs.size(); ++i) {
     writes.push_back(draft.Define(op.outputs[i]));
   }
-  draft.Emit(op.def->action(), op, std::move(reads), std::move(writes)).by_rows =
-      GoesByRows(LettersOf(draft.program(), op).value(), op.def->whole);
+  const Letters letters = LettersOf(draft.program(), op).value();
+  std::vector<LetterPart> parts = PartsOf(op, letters, draft);
+  ScheduledOp& launch = draft.Emit(op.def->action(), op, std::move(reads), std::move(writes));
+  launch.by_rows = GoesByRows(letters, op.def->whole);
+  if (launch.by_rows) {
+    std::stable_partition(parts.begin(), parts.end(), [&](const LetterPart& part) {
+      return part.letter == letters.outputs().back()[0];
+    });
+  }
+  launch.letters = std::move(parts);
 }
 
 // The blocks of the summed dimension that this rank has.

@@ -83,8 +83,8 @@ void LowerAllReduce(const Op& op, ScheduleDraft& draft, Axis axis) {
     draft.OrderOf(out) = *PackedOrder(send);
   }
   draft.SetView(out, in_place ? send : draft.AllocateValue(out));
-  draft.EmitCollective(op, axis, CollectiveKind::kAllReduce, send, draft.ViewOf(out),
-                       {send.size()});
+  draft.EmitCollective(op, axis, CollectiveKind::kAllReduce, send, draft.ViewOf(out), {send.size()})
+      .call.reduction = From(draft, op, axis).reduction;
 }
 
 // An all_gather in place writes the other members' blocks, and nothing else.
@@ -180,6 +180,7 @@ void LowerReduceScatter(const Op& op, ScheduleDraft& draft, Axis axis, int dim) 
   ScheduledOp& scatter =
       draft.EmitCollective(op, axis, CollectiveKind::kReduceScatter, whole, draft.ViewOf(out),
                            BlockCounts(whole, value, dim, draft.mesh().Size(axis)));
+  scatter.call.reduction = From(draft, op, axis).reduction;
   if (in_place) scatter.writes = {whole};  // the other blocks are its scratch
 }
 

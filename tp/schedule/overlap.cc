@@ -147,6 +147,10 @@ class SumCutter {
         if (view.rank() >= 2) view = RowsOf(view, parts, part);  // but for a bias
       }
       one.writes.back() = RowsOf(result, parts, part);
+      if (!one.letters.empty()) {
+        one.letters[0].begin += parts.Offset(part);
+        one.letters[0].length = parts.Length(part);
+      }
       if (!losses.empty()) one.writes[0] = losses[part];
       ops_.push_back(std::move(one));
       if (has_product) ops_.push_back(RowsOfProduct(schedule_.ops[i + 1], parts, part));

@@ -8,6 +8,13 @@ std::string_view Name(Stream stream) {
   return stream == Stream::kCompute ? "compute" : "communication";
 }
 
+const LetterPart& ScheduledOp::PartOf(char letter) const {
+  for (const LetterPart& part : letters) {
+    if (part.letter == letter) return part;
+  }
+  LOG(FATAL) << "'" << name << "' has no letter '" << letter << "'";
+}
+
 const Binding& Schedule::BindingOf(std::string_view name) const {
   for (const Binding& binding : bindings) {
     if (binding.name == name) return binding;

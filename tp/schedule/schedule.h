@@ -21,6 +21,7 @@
 #include "tp/core/shape.h"
 #include "tp/core/sum_order.h"
 #include "tp/program/action.h"
+#include "tp/program/letters.h"
 #include "tp/program/program.h"
 #include "tp/schedule/view.h"
 
@@ -64,6 +65,11 @@ struct ScheduledOp {
   // kGemm only: whether its letters are those of matrices. Then all ranks have it as one matrix
   // product, whatever the sizes of their shards.
   bool of_matrices = false;
+  // Which part of each letter of the op this rank has, by the letters of its operands without "*".
+  // Of the op's own launch; the rows' letter comes first where it goes by rows.
+  std::vector<LetterPart> letters = {};
+  // The part of `letter`; CHECKs that there is one.
+  const LetterPart& PartOf(char letter) const;
   BlockedSum sum;  // kBlockedGemm, kBlockedSumRows, kSumBlocks only
 
   // kCollective only. `send` and `receive` are contiguous. all_reduce: both of the call's length,

@@ -5,7 +5,9 @@
 namespace tp::cpu {
 
 void Copy(DType dtype, const Tensor& in, const Tensor& out) {
-  VisitElement(dtype, [&]<typename T>(T) {
+  // Integers are moved as what has their size.
+  const DType moved = dtype == DType::kInt32 ? DType::kFloat32 : dtype;
+  VisitElement(moved, [&]<typename T>(T) {
     ForEachRow<T>(
         [](int64_t n, auto in_row, auto out_row) {
           for (int64_t j = 0; j < n; ++j) out_row[j] = in_row[j];

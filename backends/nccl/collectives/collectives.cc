@@ -23,6 +23,8 @@ ncclDataType_t TypeOf(DType dtype) {
       return ncclBfloat16;
     case DType::kFloat16:
       return ncclFloat16;
+    case DType::kInt32:
+      return ncclInt32;
   }
   LOG(FATAL) << "no such type: " << static_cast<int>(dtype);
 }

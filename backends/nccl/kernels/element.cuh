@@ -64,6 +64,7 @@ auto Dispatch(DType dtype, const F& f) {
     case DType::kFloat64:
       return f(double{});
     case DType::kFloat32:
+    case DType::kInt32:  // which is moved, and never computed with
       return f(float{});
     case DType::kBFloat16:
       return f(__nv_bfloat16{});

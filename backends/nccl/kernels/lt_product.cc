@@ -28,6 +28,8 @@ cudaDataType_t TypeOf(DType dtype) {
       return CUDA_R_16BF;
     case DType::kFloat16:
       return CUDA_R_16F;
+    case DType::kInt32:
+      break;
   }
   LOG(FATAL) << "no such type: " << static_cast<int>(dtype);
 }
