@@ -4,43 +4,28 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "backends/cpu/kernels/all.h"
+#include "tests/ops/letters.h"
+#include "tests/ops/trial.h"
 #include "tests/program/evaluate.h"
 #include "tests/program/programs.h"
 #include "tp/autodiff/backward.h"
+#include "tp/core/roundoff.h"
 #include "tp/ops/all.h"
 #include "tp/program/typing.h"
 
 namespace tp {
 namespace {
 
-// The letters that ops without their own are tried with: matrices in each order, more dimensions,
-// and two terms.
-const std::vector<std::string> kOwnLetters = {
-    "mk,kn -> mn", "km,kn -> mn",       "mk,nk -> mn",
-    "km,nk -> mn", "bse,grde -> bsgrd", "bsgrd,grde -> bse",
-};
-
 class EachOp : public testing::TestWithParam<const OpDef*> {
  protected:
   const OpDef& def() const { return *GetParam(); }
-  std::vector<std::string> AllLetters() const {
-    return def().letters.empty() ? kOwnLetters
-                                 : std::vector<std::string>{std::string(def().letters)};
-  }
-  Attributes AttributesFor(const std::string& letters) const {
-    Attributes attributes;
-    if (def().letters.empty()) attributes.Set("letters", letters);
-    for (const AttributeDef& attribute : def().attributes) {
-      if (!attribute.name.empty()) attributes.Set(attribute.name, 0.5);
-    }
-    return attributes;
-  }
 };
 
 TEST_P(EachOp, HasAllThatAnOpMustHave) {
@@ -48,10 +33,13 @@ TEST_P(EachOp, HasAllThatAnOpMustHave) {
   EXPECT_TRUE(def().reference) << "no reference: what does it mean?";
   EXPECT_NE(def().reverse == nullptr, def().no_reverse.empty())
       << "either a reverse rule, or why it has none";
-  for (const std::string& letters : AllLetters()) {
+  for (const std::string& letters : LettersToTry(def())) {
     EXPECT_TRUE(Letters::Parse(letters).ok()) << letters;
   }
   EXPECT_NE(cpu::FindKernel(def().action()), nullptr) << "the CPU backend has no kernel";
+  const bool has_ids = std::find(def().operands.begin(), def().operands.end(), TypeRule::kInt32) !=
+                       def().operands.end();
+  EXPECT_EQ(has_ids, def().ids_of != 0) << "ids are indices of some letter";
   const bool follows_order = !def().blocked.name.empty();
   EXPECT_TRUE(!follows_order || cpu::FindKernel(def().blocked) != nullptr);
 }
@@ -75,17 +63,29 @@ std::vector<Shape> ShapesFor(const Letters& letters) {
   return shapes;
 }
 
-// Small integers, so that all that follows is exact.
+// Small integers, so that what has no elementary functions is exact.
 double Element(size_t tensor, int64_t i) {
   return static_cast<double>((static_cast<int64_t>(tensor) * 5 + i * 7) % 11 - 5);
+}
+
+// What the two sides may differ by: their terms are sums and products of elements, and no element
+// takes more operations than there are pairs of elements.
+double Bound(const std::vector<std::vector<DualNumber>>& in,
+             const std::vector<std::vector<DualNumber>>& out, double terms) {
+  double elements = 0;
+  for (const auto* tensors : {&in, &out}) {
+    for (const auto& tensor : *tensors) elements += static_cast<double>(tensor.size());
+  }
+  return Gamma(elements * elements, UnitRoundoff(DType::kFloat64)) * terms;
 }
 
 // <J v, u> = <v, J^T u>: J v by the reference in dual numbers, J^T u by the reverse pass of
 // sum((y - t)^2) / 2, whose gradient in y is u = y - t.
 TEST_P(EachOp, ReversesToItsDerivative) {
   if (def().reverse == nullptr) return;  // and says why: see above
-  for (const std::string& text : AllLetters()) {
+  for (const std::string& text : LettersToTry(def())) {
     SCOPED_TRACE(text);
+    const Attributes attributes = AttributesFor(def(), text);
     const std::vector<Shape> shapes = ShapesFor(Letters::Parse(text).value());
     Program program;
     Sources sources;
@@ -93,15 +93,26 @@ TEST_P(EachOp, ReversesToItsDerivative) {
     std::vector<std::vector<DualNumber>> dual;
     for (size_t i = 0; i < shapes.size(); ++i) {
       const std::string name = "in" + std::to_string(i);
-      inputs.push_back(Parameter(program, name, shapes[i], {}, DType::kFloat64));
-      sources[name] = [i](int64_t element) { return Element(i, element); };
+      const bool ids = def().operands.at(i) == TypeRule::kInt32;
+      inputs.push_back(ids ? Input(program, name, shapes[i], {}, DType::kInt32)
+                           : Parameter(program, name, shapes[i], {}, DType::kFloat64));
+      const int64_t most = IdsOf(def(), attributes, shapes);
+      sources[name] = [this, i, ids, most](int64_t element) {
+        return ids || MustBePositive(def(), i) ? TrialElement(def(), i, element, most)
+                                               : Element(i, element);
+      };
       dual.emplace_back();
       for (int64_t e = 0; e < NumElements(shapes[i]); ++e) {
-        dual.back().push_back({Element(i, e), Element(i + 10, e)});  // v
+        dual.back().push_back({sources[name](e), ids ? 0 : Element(i + 10, e)});  // v
       }
     }
-    const auto y = AddOp(program, Phase::kForward, "y", def(), inputs, AttributesFor(text));
-    ASSERT_TRUE(y.ok()) << y.status().ToString();
+    std::vector<std::string> names = {"y"};
+    while (names.size() < Letters::Parse(text).value().outputs().size()) {
+      names.push_back("y" + std::to_string(names.size()));
+    }
+    const auto outputs = AddOp(program, Phase::kForward, names, def(), inputs, attributes);
+    ASSERT_TRUE(outputs.ok()) << outputs.status().ToString();
+    const ValueId* const y = outputs->data();  // the one that a loss is of
     const bool scalar = program.value(*y).shape.empty();
     sources["t"] = [](int64_t element) { return Element(20, element); };
     ValueId loss = *y;
@@ -123,12 +134,14 @@ TEST_P(EachOp, ReversesToItsDerivative) {
       if (std::find(wrt.begin(), wrt.end(), inputs[i]) != wrt.end()) continue;
       for (DualNumber& x : dual[i]) x.derivative = 0;
     }
-    const auto out = EvaluateOp(def(), AttributesFor(text), shapes, dual);
+    const auto out = EvaluateOp(def(), attributes, shapes, dual);
     double forward = 0;
-    for (size_t e = 0; e < out[0].size(); ++e) {
+    double terms = 0;  // in absolute value
+    for (size_t e = 0; e < out.at(0).size(); ++e) {
       const double u = scalar ? 1 : values[*y][e] - Element(20, static_cast<int64_t>(e));
       EXPECT_EQ(out[0][e].value, values[*y][e]);
       forward += out[0][e].derivative * u;
+      terms += std::abs(out[0][e].derivative * u);
     }
     double reverse = 0;
     for (size_t k = 0; k < wrt.size(); ++k) {
@@ -136,10 +149,13 @@ TEST_P(EachOp, ReversesToItsDerivative) {
           static_cast<size_t>(std::find(inputs.begin(), inputs.end(), wrt[k]) - inputs.begin());
       EXPECT_EQ(program.value((*gradients)[k]).shape, shapes[i]);
       const auto& gradient = values[(*gradients)[k]];
-      for (size_t e = 0; e < gradient.size(); ++e) reverse += gradient[e] * dual[i][e].derivative;
+      for (size_t e = 0; e < gradient.size(); ++e) {
+        reverse += gradient[e] * dual[i][e].derivative;
+        terms += std::abs(gradient[e] * dual[i][e].derivative);
+      }
     }
     EXPECT_NE(forward, 0);
-    EXPECT_EQ(forward, reverse);
+    EXPECT_NEAR(forward, reverse, Bound(dual, out, terms));
   }
 }
 

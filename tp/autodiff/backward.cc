@@ -208,6 +208,22 @@ class ReversePass::Rule : public Reverse {
               def, std::move(inputs), std::move(attributes)));
     return Give(i, gradient);
   }
+  Status Give(const std::vector<size_t>& of, const OpDef& def, std::vector<ValueId> inputs,
+              Attributes attributes) override {
+    std::vector<std::string> names;
+    for (size_t i : of) {
+      names.push_back(pass_.program_.FreeName(pass_.GradientName(in(i))));
+      // One op may have two operands that are the same value.
+      while (std::count(names.begin(), names.end(), names.back()) > 1) names.back() += ".2";
+    }
+    TP_ASSIGN_OR_RETURN(const std::vector<ValueId> gradients,
+                        AddOp(pass_.program_, Phase::kBackward, std::move(names), def,
+                              std::move(inputs), std::move(attributes)));
+    for (size_t k = 0; k < of.size(); ++k) {
+      if (Needs(of[k])) TP_RETURN_IF_ERROR(Give(of[k], gradients[k]));
+    }
+    return OkStatus();
+  }
 
  private:
   ReversePass& pass_;

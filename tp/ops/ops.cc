@@ -39,20 +39,31 @@ StatusOr<ValueId> AddParameter(Program& program, Value value) {
   return AddDeclared(program, kParameter, Phase::kForward, {}, std::move(value));
 }
 
-StatusOr<ValueId> AddOp(Program& program, Phase phase, std::string name, const OpDef& def,
-                        std::vector<ValueId> inputs, Attributes attributes) {
+StatusOr<std::vector<ValueId>> AddOp(Program& program, Phase phase, std::vector<std::string> names,
+                                     const OpDef& def, std::vector<ValueId> inputs,
+                                     Attributes attributes) {
   Op op{.def = &def,
         .phase = phase,
         .inputs = std::move(inputs),
         .attributes = std::move(attributes)};
   StatusOr<std::vector<Value>> outputs = InferOutputs(program, op);
-  if (!outputs.ok()) return Name(outputs.status(), def, name);
-  CHECK_EQ(outputs->size(), 1u) << def.name;
-  (*outputs)[0].name = std::move(name);
-  const ValueId id = program.AddValue((*outputs)[0]);
-  op.outputs = {id};
+  if (!outputs.ok()) return Name(outputs.status(), def, names.at(0));
+  CHECK_EQ(outputs->size(), names.size()) << def.name;
+  for (size_t i = 0; i < names.size(); ++i) {
+    (*outputs)[i].name = std::move(names[i]);
+    op.outputs.push_back(program.AddValue((*outputs)[i]));
+  }
+  std::vector<ValueId> ids = op.outputs;
   program.AddOp(std::move(op));
-  return id;
+  return ids;
+}
+
+StatusOr<ValueId> AddOp(Program& program, Phase phase, std::string name, const OpDef& def,
+                        std::vector<ValueId> inputs, Attributes attributes) {
+  TP_ASSIGN_OR_RETURN(const std::vector<ValueId> ids,
+                      AddOp(program, phase, std::vector<std::string>{std::move(name)}, def,
+                            std::move(inputs), std::move(attributes)));
+  return ids[0];
 }
 
 StatusOr<ValueId> AddMatMul(Program& program, Phase phase, std::string name, ValueId a, ValueId b,

@@ -17,6 +17,10 @@ namespace tp {
 StatusOr<ValueId> AddInput(Program& program, Value value);
 StatusOr<ValueId> AddParameter(Program& program, Value value);
 
+// Any op, with a name for each output.
+StatusOr<std::vector<ValueId>> AddOp(Program& program, Phase phase, std::vector<std::string> names,
+                                     const OpDef& def, std::vector<ValueId> inputs,
+                                     Attributes attributes = {});
 // Any op of one output.
 StatusOr<ValueId> AddOp(Program& program, Phase phase, std::string name, const OpDef& def,
                         std::vector<ValueId> inputs, Attributes attributes = {});

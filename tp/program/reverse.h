@@ -30,6 +30,9 @@ class Reverse {
   virtual Status Give(size_t i, ValueId gradient) = 0;
   virtual Status Give(size_t i, const OpDef& op, std::vector<ValueId> inputs,
                       Attributes attributes) = 0;
+  // The same for an op of several outputs: its output k is the gradient of input of[k].
+  virtual Status Give(const std::vector<size_t>& of, const OpDef& op, std::vector<ValueId> inputs,
+                      Attributes attributes) = 0;
 };
 
 }  // namespace tp

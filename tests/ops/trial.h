@@ -1,0 +1,47 @@
+// KernelTrial: one op, its operands lying so on one axis of the mesh, run by the CPU backend's
+// kernels on every rank, against the op's reference on the whole.
+//
+// Bounds are the reference's own, in numbers that carry them (tp/core/bounded.h): 0 where nothing
+// rounds.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "tp/core/dtype.h"
+#include "tp/program/op_def.h"
+#include "tp/program/program.h"
+
+namespace tp {
+
+struct KernelTrial {
+  const OpDef* def = nullptr;
+  Attributes attributes;
+  std::vector<Shape> shapes;
+  std::vector<Placement> on;  // by operand, on the axis tp
+  int ranks = 1;
+  DType dtype = DType::kFloat32;
+  // 0: views as lowering makes them. Else the seed of views in other orders, with gaps.
+  uint64_t layout = 0;
+};
+
+// What is wrong, or nothing.
+std::string RunTrial(const KernelTrial& trial);
+
+// Everything that a failure must say.
+std::string ToString(const KernelTrial& trial);
+
+// Attributes that any op can be tried with; `letters` for ops that carry their own.
+Attributes AttributesFor(const OpDef& def, const std::string& letters);
+
+// Element `i` of operand `operand`: a multiple of 1/4 in [-2, 2], of ids an index of the letter
+// that they number or nobody's.
+double TrialElement(const OpDef& def, size_t operand, int64_t i, int64_t ids);
+// Whether nothing but a positive number makes sense there, such as a sum of exponentials.
+bool MustBePositive(const OpDef& def, size_t operand);
+// The size of the letter that ids are indices of; 0 where the op has none.
+int64_t IdsOf(const OpDef& def, const Attributes& attributes, const std::vector<Shape>& shapes);
+
+}  // namespace tp
