@@ -18,6 +18,8 @@ TEST(Placement, IsOneOfThree) {
   EXPECT_TRUE(IsShard(Shard(1), 1));
   EXPECT_FALSE(IsShard(Shard(1), 0));
   EXPECT_TRUE(IsPartial(Partial()));
+  EXPECT_EQ(ToString(Partial()), "Partial");
+  EXPECT_EQ(ToString(Partial(Reduction::kMax)), "Partial(max)");
   EXPECT_FALSE(IsShard(Replicate()));
   EXPECT_FALSE(IsShard(Replicate(), 0));
   EXPECT_FALSE(IsReplicate(Shard(0)));

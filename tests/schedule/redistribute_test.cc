@@ -141,11 +141,29 @@ void AddCases(const Shape& shape, std::vector<Case>& cases) {
   }
 }
 
+// What is a maximum is made whole, or the shards of a whole; nothing is made a maximum of.
+void AddMaxima(const Shape& shape, std::vector<Case>& cases) {
+  const Placement max = Partial(Reduction::kMax);
+  for (Axis axis : kAllAxes) {
+    for (Placement to : PlacementsOf(shape)) {
+      EXPECT_EQ(CheckRedistribute(max, to).ok(), !IsPartial(to));
+      EXPECT_FALSE(CheckRedistribute(to, max).ok());
+      for (Placement other : PlacementsOf(shape)) {
+        if (IsPartial(to) || other == Partial()) continue;
+        for (OtherUse use : {OtherUse::kNone, OtherUse::kResult}) {
+          cases.push_back({axis, max, to, other, shape, Origin::kInput, use});
+        }
+      }
+    }
+  }
+}
+
 std::vector<Case> AllCases() {
   std::vector<Case> cases;
   for (const Shape& shape : {Shape{5, 7}, Shape{2, 9}, Shape{1, 1}, Shape{4, 6}, Shape{7}, Shape{2},
                              Shape{3, 2, 5}, Shape{2, 3, 1, 2, 3, 2}}) {
     AddCases(shape, cases);
+    AddMaxima(shape, cases);
   }
   return cases;
 }
