@@ -13,6 +13,8 @@
   OP(kMseGrad)         \
   OP(kMseLoss)         \
   OP(kMseLossGrad)     \
+  OP(kRelu)            \
+  OP(kReluGrad)        \
   OP(kSgdUpdate)       \
   OP(kSumRows)
 

@@ -13,6 +13,8 @@
   KERNEL(kMseGradKernel)        \
   KERNEL(kMseLossGradKernel)    \
   KERNEL(kMseLossKernel)        \
+  KERNEL(kReluGradKernel)       \
+  KERNEL(kReluKernel)           \
   KERNEL(kSgdKernel)            \
   KERNEL(kSumBlocksKernel)      \
   KERNEL(kSumRowsKernel)
