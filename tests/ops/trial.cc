@@ -321,16 +321,19 @@ int64_t IdsOf(const OpDef& def, const Attributes& attributes, const std::vector<
 
 bool MustBePositive(const OpDef& def, size_t operand) {
   constexpr std::pair<std::string_view, size_t> kPositive[] = {
-      {"cross_entropy", 0}, {"cross_entropy_grad", 0}, {"adamw", 3}};
+      {"cross_entropy", 0}, {"cross_entropy_grad", 0}, {"adamw_step", 2}, {"adamw_step", 5}};
   return std::any_of(std::begin(kPositive), std::end(kPositive), [&](const auto& positive) {
     return positive.first == def.name && positive.second == operand;
   });
 }
 
 double TrialElement(const OpDef& def, size_t operand, int64_t i, int64_t ids) {
-  // Mixed, so that no pattern of a shape meets a pattern of the numbers.
-  uint64_t bits = static_cast<uint64_t>(i) * 0x9e3779b97f4a7c15u + operand * 0xbf58476d1ce4e5b9u;
-  bits = (bits ^ bits >> 29) * 0x94d049bb133111ebu >> 32;
+  // Mixed (Steele et al., "Fast splittable pseudorandom number generators", 2014), so that no
+  // pattern of a shape meets a pattern of the numbers.
+  uint64_t bits = static_cast<uint64_t>(i + 1) * 0x9e3779b97f4a7c15u + operand * 977;
+  bits = (bits ^ bits >> 30) * 0xbf58476d1ce4e5b9u;
+  bits = (bits ^ bits >> 27) * 0x94d049bb133111ebu;
+  bits ^= bits >> 31;
   if (def.operands.at(operand) == TypeRule::kInt32) {
     return static_cast<double>(static_cast<int64_t>(bits % static_cast<uint64_t>(ids + 2)) - 1);
   }

@@ -22,6 +22,11 @@ struct DualNumber {
   friend constexpr DualNumber operator*(DualNumber a, DualNumber b) {
     return {a.value * b.value, a.derivative * b.value + a.value * b.derivative};
   }
+  friend constexpr DualNumber operator-(DualNumber a) { return {-a.value, -a.derivative}; }
+  friend constexpr DualNumber operator/(DualNumber a, DualNumber b) {
+    const double quotient = a.value / b.value;
+    return {quotient, (a.derivative - quotient * b.derivative) / b.value};
+  }
   constexpr DualNumber& operator+=(DualNumber b) { return *this = *this + b; }
 };
 

@@ -6,17 +6,41 @@
 
 #include "tp/program/op_def.h"
 
-#define TP_ALL_OPS(OP) \
-  OP(kAdd)             \
-  OP(kAddBias)         \
-  OP(kMatMul)          \
-  OP(kMseGrad)         \
-  OP(kMseLoss)         \
-  OP(kMseLossGrad)     \
-  OP(kRelu)            \
-  OP(kReluGrad)        \
-  OP(kSgdUpdate)       \
-  OP(kSumRows)
+#define TP_ALL_OPS(OP)  \
+  OP(kAdamMoment)       \
+  OP(kAdamSquare)       \
+  OP(kAdamwStep)        \
+  OP(kAdamwStore)       \
+  OP(kAdd)              \
+  OP(kAddBias)          \
+  OP(kAttention)        \
+  OP(kAttentionGrad)    \
+  OP(kCrossEntropy)     \
+  OP(kCrossEntropyGrad) \
+  OP(kEmbedding)        \
+  OP(kEmbeddingGrad)    \
+  OP(kExpSum)           \
+  OP(kExpSumGrad)       \
+  OP(kMatMul)           \
+  OP(kMseGrad)          \
+  OP(kMseLoss)          \
+  OP(kMseLossGrad)      \
+  OP(kMul)              \
+  OP(kPick)             \
+  OP(kPickGrad)         \
+  OP(kRelu)             \
+  OP(kReluGrad)         \
+  OP(kRmsNorm)          \
+  OP(kRmsNormGrad)      \
+  OP(kRope)             \
+  OP(kRowMax)           \
+  OP(kSgdUpdate)        \
+  OP(kSilu)             \
+  OP(kSiluGrad)         \
+  OP(kSquareSum)        \
+  OP(kSumRows)          \
+  OP(kSwiglu)           \
+  OP(kSwigluGrad)
 
 namespace tp {
 

@@ -3,21 +3,45 @@
 
 #include "backends/cpu/kernels/kernel.h"
 
-#define TP_CPU_KERNELS(KERNEL)  \
-  KERNEL(kAddBiasKernel)        \
-  KERNEL(kAddKernel)            \
-  KERNEL(kBlockedGemmKernel)    \
-  KERNEL(kBlockedSumRowsKernel) \
-  KERNEL(kCopyKernel)           \
-  KERNEL(kGemmKernel)           \
-  KERNEL(kMseGradKernel)        \
-  KERNEL(kMseLossGradKernel)    \
-  KERNEL(kMseLossKernel)        \
-  KERNEL(kReluGradKernel)       \
-  KERNEL(kReluKernel)           \
-  KERNEL(kSgdKernel)            \
-  KERNEL(kSumBlocksKernel)      \
-  KERNEL(kSumRowsKernel)
+#define TP_CPU_KERNELS(KERNEL)    \
+  KERNEL(kAdamMomentKernel)       \
+  KERNEL(kAdamSquareKernel)       \
+  KERNEL(kAdamwStepKernel)        \
+  KERNEL(kAdamwStoreKernel)       \
+  KERNEL(kAddBiasKernel)          \
+  KERNEL(kAddKernel)              \
+  KERNEL(kAttentionGradKernel)    \
+  KERNEL(kAttentionKernel)        \
+  KERNEL(kBlockedGemmKernel)      \
+  KERNEL(kBlockedSumRowsKernel)   \
+  KERNEL(kCopyKernel)             \
+  KERNEL(kCrossEntropyGradKernel) \
+  KERNEL(kCrossEntropyKernel)     \
+  KERNEL(kEmbeddingGradKernel)    \
+  KERNEL(kEmbeddingKernel)        \
+  KERNEL(kExpSumGradKernel)       \
+  KERNEL(kExpSumKernel)           \
+  KERNEL(kGemmKernel)             \
+  KERNEL(kMseGradKernel)          \
+  KERNEL(kMseLossGradKernel)      \
+  KERNEL(kMseLossKernel)          \
+  KERNEL(kMulKernel)              \
+  KERNEL(kPickGradKernel)         \
+  KERNEL(kPickKernel)             \
+  KERNEL(kReluGradKernel)         \
+  KERNEL(kReluKernel)             \
+  KERNEL(kRmsNormGradKernel)      \
+  KERNEL(kRmsNormKernel)          \
+  KERNEL(kRopeKernel)             \
+  KERNEL(kRowMaxKernel)           \
+  KERNEL(kSgdKernel)              \
+  KERNEL(kSiluGradKernel)         \
+  KERNEL(kSiluKernel)             \
+  KERNEL(kSquareSumKernel)        \
+  KERNEL(kSumBlocksKernel)        \
+  KERNEL(kSumRowsKernel)          \
+  KERNEL(kSwigluGradKernel)       \
+  KERNEL(kSwigluKernel)
 
 namespace tp::cpu {
 

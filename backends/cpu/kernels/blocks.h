@@ -68,6 +68,16 @@ void ForEachBlock(DType dtype, const std::array<Tensor, kIn>& in,
   });
 }
 
+// The number that a tensor without dimensions is.
+template <typename Wide>
+Wide ScalarOf(DType dtype, const Tensor& scalar) {
+  Wide value = 0;
+  VisitElement(dtype, [&]<typename T>(T) {
+    value = static_cast<Wide>(Element<T>::Widen(*static_cast<const T*>(scalar.data)));
+  });
+  return value;
+}
+
 // A tensor's numbers one line at a time: `index` counts dimensions [0, dims - 1), the last one is
 // the line. Where element 0 of a line is.
 inline int64_t LineAt(const Tensor& tensor, const Index& index, int dims) {

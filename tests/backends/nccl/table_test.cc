@@ -1,7 +1,9 @@
 // The GPU backend's table of kernels, without a GPU: whether each op of the list has its kernel.
 #include <gtest/gtest.h>
 
+#include <set>
 #include <string>
+#include <string_view>
 
 #include "backends/nccl/kernels/all.h"
 #include "tp/ops/all.h"
@@ -12,12 +14,29 @@ namespace {
 // Products are planned, not only launched, and so they are not in the table.
 bool IsPlanned(Action action) { return action == Action::kGemm; }
 
+// Ops that GPUs do not compute yet; a schedule with one of them is UNAVAILABLE there. The list can
+// only shrink: one that has its kernel fails here.
+const std::set<std::string_view> kMissing = {
+    "adam_moment",   "adam_square",    "adamw_step",    "adamw_store",
+    "attention",     "attention_grad", "cross_entropy", "cross_entropy_grad",
+    "embedding",     "embedding_grad", "exp_sum",       "exp_sum_grad",
+    "mul",           "pick",           "pick_grad",     "rms_norm",
+    "rms_norm_grad", "rope",           "row_max",       "silu",
+    "silu_grad",     "square_sum",     "swiglu",        "swiglu_grad",
+};
+
 TEST(GpuTable, HasAKernelForEachOp) {
+  size_t missing = 0;
   for (const OpDef* def : AllOps()) {
-    EXPECT_TRUE(IsPlanned(def->action()) || FindKernel(def->action()) != nullptr)
-        << def->name << " has no kernel on GPUs; add backends/nccl/kernels/" << def->name << ".cu";
+    const bool found = IsPlanned(def->action()) || FindKernel(def->action()) != nullptr;
+    missing += kMissing.contains(def->name) ? 1 : 0;
+    EXPECT_NE(found, kMissing.contains(def->name))
+        << def->name
+        << (found ? " has its kernel on GPUs; take it off the list of the missing"
+                  : " has no kernel on GPUs; add it to backends/nccl/kernels");
     EXPECT_TRUE(def->blocked.name.empty() || FindKernel(def->blocked) != nullptr) << def->name;
   }
+  EXPECT_EQ(missing, kMissing.size()) << "a name on the list is no op's";
   for (Action action : {Action::kCopy, Action::kSumBlocks}) {
     EXPECT_NE(FindKernel(action), nullptr) << action.name;
   }

@@ -1,0 +1,149 @@
+#include <algorithm>
+#include <vector>
+
+#include "tp/core/elementary.h"
+#include "tp/ops/all.h"
+#include "tp/program/reverse.h"
+
+namespace tp {
+namespace {
+
+constexpr std::string_view kAdvice =
+    "a query needs all keys of its group, and a softmax is not linear; redistribute first";
+
+// How many keys a query may look at: those of its own place in the sequence and before.
+template <typename T>
+int64_t KeysOf(const ReferenceCall<T>& call, const ByLetter& query) {
+  return std::min(call.extent['k'], call.begin['q'] + query['q'] + 1);
+}
+
+// scale (q . k) for each key that the query at `point` looks at.
+template <typename T>
+std::vector<T> Scores(const ReferenceCall<T>& call, ByLetter& point) {
+  std::vector<T> scores;
+  for (point['k'] = 0; point['k'] < KeysOf(call, point); ++point['k']) {
+    SumOf<T> sum;
+    call.ForEachPoint("d", point, [&](const ByLetter& at) {
+      sum.Add(call.in[0][call.At("bqgrd", at)] * call.in[1][call.At("bkgd", at)]);
+    });
+    scores.push_back(sum.Total() * T(call.attributes.Number("scale")));
+  }
+  return scores;
+}
+
+struct AttentionReference {
+  template <typename T>
+  static void Run(ReferenceCall<T>& call) {
+    call.ForEachPoint("bqgr", [&](ByLetter& point) {
+      std::vector<T> weights = Scores(call, point);
+      if (weights.empty()) return;
+      T greatest = weights[0];
+      for (const T& score : weights) {
+        if (ValueOf(score) > ValueOf(greatest)) greatest = score;
+      }
+      SumOf<T> sum;
+      for (T& weight : weights) {
+        weight = Apply(Function::kExp, weight - greatest);
+        sum.Add(weight);
+      }
+      const T total = sum.Total();
+      call.out[1][call.At("bqgr", point)] = Apply(Function::kLog, total) + greatest;
+      call.ForEachPoint("d", point, [&](ByLetter& at) {
+        SumOf<T> value;
+        for (size_t k = 0; k < weights.size(); ++k) {
+          at['k'] = static_cast<int64_t>(k);
+          value.Add(weights[k] * call.in[2][call.At("bkgd", at)]);
+        }
+        call.out[0][call.At("bqgrd", at)] = value.Total() / total;
+      });
+    });
+  }
+};
+
+struct AttentionGradReference {
+  template <typename T>
+  static void Run(ReferenceCall<T>& call) {
+    const auto size = static_cast<size_t>(NumPoints(call, "bkgd"));
+    std::vector<SumOf<T>> dk(size), dv(size);
+    call.ForEachPoint("bqgr", [&](ByLetter& point) { AddQuery(call, point, dk, dv); });
+    for (size_t i = 0; i < size; ++i) {
+      call.out[1][i] = dk[i].Total();
+      call.out[2][i] = dv[i].Total();
+    }
+  }
+
+ private:
+  template <typename T>
+  static int64_t NumPoints(const ReferenceCall<T>& call, const std::string& letters) {
+    int64_t points = 1;
+    for (char letter : letters) points *= call.extent[letter];
+    return points;
+  }
+
+  template <typename T>
+  static void AddQuery(ReferenceCall<T>& call, ByLetter& point, std::vector<SumOf<T>>& dk,
+                       std::vector<SumOf<T>>& dv) {
+    const std::vector<T> scores = Scores(call, point);
+    const T lse = call.in[4][call.At("bqgr", point)];
+    SumOf<T> delta;
+    call.ForEachPoint("d", point, [&](const ByLetter& at) {
+      delta.Add(call.in[5][call.At("bqgrd", at)] * call.in[3][call.At("bqgrd", at)]);
+    });
+    std::vector<SumOf<T>> dq(static_cast<size_t>(call.extent['d']));
+    for (size_t k = 0; k < scores.size(); ++k) {
+      point['k'] = static_cast<int64_t>(k);
+      const T weight = Apply(Function::kExp, scores[k] - lse);
+      SumOf<T> along;
+      call.ForEachPoint("d", point, [&](const ByLetter& at) {
+        along.Add(call.in[5][call.At("bqgrd", at)] * call.in[2][call.At("bkgd", at)]);
+      });
+      const T slope = weight * (along.Total() - delta.Total()) * T(call.attributes.Number("scale"));
+      call.ForEachPoint("d", point, [&](const ByLetter& at) {
+        const int64_t key = call.At("bkgd", at);
+        dq[at['d']].Add(slope * call.in[1][key]);
+        dk[key].Add(slope * call.in[0][call.At("bqgrd", at)]);
+        dv[key].Add(weight * call.in[5][call.At("bqgrd", at)]);
+      });
+    }
+    call.ForEachPoint("d", point, [&](const ByLetter& at) {
+      call.out[0][call.At("bqgrd", at)] = dq[at['d']].Total();
+    });
+  }
+};
+
+Status ReverseAttention(Reverse& r) {
+  if (!r.Needs(0) && !r.Needs(1) && !r.Needs(2)) return OkStatus();
+  return r.Give({0, 1, 2}, kAttentionGrad,
+                {r.in(0), r.in(1), r.in(2), r.out(0), r.out(1), r.gradient(0)}, r.attributes());
+}
+
+}  // namespace
+
+// Causal attention of r query heads to each of g key and value heads: for each query the softmax of
+// scale (q . k) over the keys at its place in the sequence and before, times v; and the logarithm
+// of the sum of exponentials, from which the gradient works the weights out again. Vaswani et al.,
+// 2017; Ainslie et al. (groups), 2023; Dao et al., "FlashAttention", 2022.
+constinit const OpDef kAttention = {.name = "attention",
+                                    .letters = "bqgrd,bkgd,bkgd -> bqgrd,bqgr",
+                                    .whole = "kd",
+                                    .types = {TypeRule::kSame, TypeRule::kAccumulator},
+                                    .attributes = {AttributeDef{"scale"}},
+                                    .advice = kAdvice,
+                                    .reverse = ReverseAttention,
+                                    .reference = ReferenceOf<AttentionReference>()};
+
+// From q, k, v, the output o, its l and do: with p = exp(scale (q . k) - l) and
+// ds = scale p (do . v - do . o), dq is the sum over keys of ds k, dk that over queries of ds q,
+// and dv that of p do. FlashAttention, appendix B.
+constinit const OpDef kAttentionGrad = {
+    .name = "attention_grad",
+    .letters = "bqgrd,bkgd,bkgd,bqgrd,bqgr,bqgrd -> bqgrd,bkgd,bkgd",
+    .whole = "kd",
+    .operands = {TypeRule::kSame, TypeRule::kSame, TypeRule::kSame, TypeRule::kSame,
+                 TypeRule::kAccumulator, TypeRule::kSame},
+    .attributes = {AttributeDef{"scale"}},
+    .advice = kAdvice,
+    .no_reverse = "it is only part of reverse passes",
+    .reference = ReferenceOf<AttentionGradReference>()};
+
+}  // namespace tp
