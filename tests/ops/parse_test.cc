@@ -53,6 +53,28 @@ RC_GTEST_PROP(ParseProgram, ReadsWhatIsPrinted, ()) {
   ExpectSame(program, *parsed);
 }
 
+TEST(ParseProgram, ReadsIdsAndMaxima) {
+  constexpr char kText[] =
+      "x: fp32 [4, 6] {tp: Shard(1), dp: Replicate} = input()  # forward\n"
+      "ids: int32 [4] {tp: Replicate, dp: Replicate} = input()  # forward\n"
+      "m: fp32 [4] {tp: Partial(max), dp: Replicate} = row_max(x)  # forward\n"
+      "p: fp32 [4] {tp: Partial, dp: Replicate}, c: fp32 [4] {tp: Partial, dp: Replicate} = "
+      "pick(x, "
+      "ids)  # forward\n";
+  const StatusOr<Program> parsed = ParseProgram(kText);
+  ASSERT_EQ(parsed.status().ToString(), "OK");
+  EXPECT_EQ(ToString(*parsed), kText);
+}
+
+// More operands or outputs than any op has; nothing but an error may come of it.
+TEST(ParseProgram, TakesAsManyOperandsAsLettersSay) {
+  const std::string x = "x: fp32 [2] {tp: Replicate, dp: Replicate} = input()  # forward\n";
+  EXPECT_TRUE(ParseProgram(x + "y = matmul(x, x, x, x, x, x, x, x, x, "
+                               "letters='m,m,m,m,m,m,m,m,m->m')\n")
+                  .ok());
+  EXPECT_FALSE(ParseProgram(x + "a, b, c, d, e = matmul(x, letters='m->m,m,m,m,m')\n").ok());
+}
+
 std::string Edited(std::string text) {
   const std::vector<std::string> tokens = {"(",
                                            ")",

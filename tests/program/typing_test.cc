@@ -315,6 +315,35 @@ TEST(Rules, RefuseShapesAndTypesThatDoNotFit) {
   EXPECT_EQ(program.ops().size(), 8u);
 }
 
+TEST(Rules, TakeIdsWhereTheyAreIds) {
+  Program program;
+  const ValueId ids = Input(program, "ids", {3}, {}, DType::kInt32);
+  const ValueId table = Input(program, "table", {5, 2}, On(Axis::kTp, Shard(0)), DType::kBFloat16);
+  const auto add = [&](const OpDef& def, std::vector<ValueId> inputs) {
+    return AddOp(program, Phase::kForward, "y", def, std::move(inputs));
+  };
+  const auto rows = add(kEmbedding, {ids, table});
+  ASSERT_TRUE(rows.ok()) << rows.status().ToString();
+  EXPECT_EQ(program.value(*rows).dtype, DType::kBFloat16);
+  EXPECT_EQ(program.value(*rows).placements, On(Axis::kTp, Partial()));
+  EXPECT_THAT(add(kAdd, {ids, ids}).status().message(),
+              HasSubstr("'ids' is int32, in which nothing is computed"));
+  const ValueId numbers = Input(program, "numbers", {3}, {}, DType::kBFloat16);
+  EXPECT_THAT(add(kEmbedding, {numbers, table}).status().message(),
+              HasSubstr("'numbers' is bf16; it must be int32"));
+  EXPECT_THAT(AddParameter(program, {"w", {3}, DType::kInt32, {}}).status().message(),
+              HasSubstr("'w' is int32, which only an input can be"));
+}
+
+TEST(Rules, SayWhatIsAMaximum) {
+  Program program;
+  const ValueId x = Input(program, "x", {3, 4}, On(Axis::kTp, Shard(1)));
+  const ValueId max = AddOp(program, Phase::kForward, "max", kRowMax, {x}).value();
+  EXPECT_EQ(program.value(max).placements, On(Axis::kTp, Partial(Reduction::kMax)));
+  // It is no sum, so nothing that is linear takes it for one.
+  EXPECT_FALSE(AddOp(program, Phase::kForward, "sum", kAdd, {max, max}).ok());
+}
+
 TEST(Rules, RefuseAWrongNumberOfInputs) {
   Program program;
   const ValueId a = Input(program, "a", {3, 3});

@@ -126,7 +126,7 @@ class ProgramParser {
     SkipSpaces();
     const size_t begin = column_;
     TP_ASSIGN_OR_RETURN(const std::string dtype, Name());
-    const auto known = ParseDType(dtype);
+    const auto known = dtype == tp::Name(DType::kInt32) ? DType::kInt32 : ParseDType(dtype);
     if (!known) return Error(begin, "there is no element type '" + dtype + "'");
     output.value.dtype = *known;
     TP_RETURN_IF_ERROR(ParseShape(output.value.shape));
@@ -159,6 +159,8 @@ class ProgramParser {
       TP_RETURN_IF_ERROR(Expect(":"));
       if (Take("Replicate")) {
         placements[axis] = Replicate();
+      } else if (Take("Partial(max)")) {
+        placements[axis] = Partial(Reduction::kMax);
       } else if (Take("Partial")) {
         placements[axis] = Partial();
       } else if (Take("Shard(")) {

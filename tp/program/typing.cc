@@ -79,7 +79,9 @@ Status NoRule(const Program& program, const Op& op, const Letters& letters, Axis
 
 // The op's own element type: what its operands have, but for those that have one by rule.
 StatusOr<DType> TypeOf(const Program& program, const Op& op) {
-  const auto rule = [&](size_t i) { return op.def->operands.at(i); };
+  const auto rule = [&](size_t i) {  // of more operands, which letters of their own may have, kSame
+    return i < op.def->operands.size() ? op.def->operands[i] : TypeRule::kSame;
+  };
   const Value* first = nullptr;
   for (size_t i = 0; i < op.inputs.size(); ++i) {
     const Value& value = program.value(op.inputs[i]);
@@ -183,6 +185,10 @@ StatusOr<std::vector<Value>> InferOutputs(const Program& program, const Op& op) 
   TP_ASSIGN_OR_RETURN(const auto sizes, letters.Sizes(ShapesOf(program, op), NamesOf(program, op)));
   TP_ASSIGN_OR_RETURN(const DType own, TypeOf(program, op));
   std::vector<Value> outputs;
+  if (letters.outputs().size() > op.def->types.size()) {
+    return InvalidArgument("has " + std::to_string(letters.outputs().size()) +
+                           " outputs; an op has at most " + std::to_string(op.def->types.size()));
+  }
   for (Shape& shape : letters.OutputShapes(sizes)) {
     const bool same = op.def->types.at(outputs.size()) == TypeRule::kSame;
     TP_RETURN_IF_ERROR(CheckRank("an output", shape));
