@@ -32,7 +32,9 @@ Program InType(const Program& program, DType dtype) {
       } else if (op.Is(kRedistribute)) {
         type = typed.value(op.inputs[0]).dtype;
       } else {
-        type = InferOutputs(typed, op).value()[i].dtype;
+        const auto outputs = InferOutputs(typed, op);
+        RC_PRE(outputs.ok());  // a loss, which is wide, meets what is narrow
+        type = (*outputs)[i].dtype;
       }
     }
   }
