@@ -72,8 +72,9 @@ void ExpectNoAlarm(const Program& program, const Mesh& mesh, bool invariant) {
   RC_LOG() << "all-reduce " << sim::Name(cpu.all_reduce) << ", sums in parts of "
            << cpu.lower.sum_part_bytes << " bytes, step " << before << "\n";
   const auto observed = Observe(*backend, mesh, program, sources, {.steps_before = before});
-  // The tree of the invariant order is over one dimension: other products have none.
-  const bool no_tree = observed.status().message().find("takes one dimension") < std::string::npos;
+  // The invariant order takes what is one matrix product with one sum: others have no tree.
+  const bool no_tree =
+      observed.status().message().find("the invariant order of sums takes") < std::string::npos;
   RC_PRE(!invariant || !no_tree);
   RC_ASSERT(observed.status().ToString() == "OK");
   const double points = *rc::gen::element(0x1p20, 100.0);  // some are sampled
