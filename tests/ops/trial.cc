@@ -224,7 +224,7 @@ class Trial {
         for (int r = 1; r < trial_.ranks && IsPartial(trial_.on[i]); ++r) {
           const BoundedNumber share = BoundedNumber::Exactly(Share(i, e, r));
           number = {number.value + share.value, 0, number.size + share.size,
-                    std::fmin(number.grid, share.grid)};
+                    std::fmin(number.grid, share.grid), /*are_shares=*/true};
         }
         in.back().push_back(number);
       }

@@ -22,9 +22,9 @@ BoundedNumber BoundedSum::Total() const {
   const double value = value_ + low_;
   const double size = r.shared ? size_ : std::abs(value);
   if (error_ == 0 && size_ <= r.capacity * grid_ && size_ <= r.largest && grid_ >= r.smallest) {
-    return {value, 0, size, grid_};
+    return {value, 0, size, grid_, r.shared};
   }
-  if (terms_ == 1) return {value, error_, size, grid_};
+  if (terms_ == 1) return {value, error_, size, grid_, r.shared};
   // Along a tree, or over ranks, each term goes through so many additions at most; on one rank
   // there are so many in all.
   const bool apart = r.blocks > 1 || r.shared;
@@ -43,7 +43,7 @@ BoundedNumber BoundedSum::Total() const {
   bound += BoundedNumber::kOwnRoundoff * std::abs(value) + own * own * size_;
   bound *= 1 + Gamma(terms + 16, BoundedNumber::kOwnRoundoff);
   if (!(size_ + bound <= r.largest)) bound = std::numeric_limits<double>::infinity();
-  return {value, bound, size, 0};
+  return {value, bound, size, 0, r.shared};
 }
 
 }  // namespace tp

@@ -85,10 +85,12 @@ struct BoundedNumber {
   double size = 0;  // |value|, or more where ranks hold shares of it
   // Value and shares are multiples of it; 0 where nothing is known. Infinite of 0.
   double grid = std::numeric_limits<double>::infinity();
+  // Whether the ranks hold shares of it, of which `size` then is the sum of the absolute values.
+  bool shares = false;
 
   constexpr BoundedNumber() = default;
-  constexpr BoundedNumber(double v, double e, double s, double g)
-      : value(v), error(e), size(s), grid(g) {}
+  constexpr BoundedNumber(double v, double e, double s, double g, bool are_shares = false)
+      : value(v), error(e), size(s), grid(g), shares(are_shares) {}
   // A constant, which the implementation rounds as well.
   BoundedNumber(double v)  // NOLINT: as arithmetic has it
       : BoundedNumber(Rounded(v, 0, std::abs(v), std::isfinite(v) ? GridOf(v) : 0)) {}
@@ -99,40 +101,45 @@ struct BoundedNumber {
   }
 
   // What an operation of the current arithmetic makes of a result that is off by `error` already.
-  static BoundedNumber Rounded(double value, double error, double size, double grid) {
+  static BoundedNumber Rounded(double value, double error, double size, double grid,
+                               bool shares = false) {
     const Rounding& r = RoundingScope::Current();
     if (error == 0 && size <= r.capacity * grid && size <= r.largest && grid >= r.smallest) {
-      return {value, 0, size, grid};
+      return {value, 0, size, grid, shares};
     }
     double bound = error + r.roundoff * (size + error) + r.underflow;
     bound = (bound + kOwnRoundoff * std::abs(value) + kOwnUnderflow) * kSlack;
     if (!(size + bound <= r.largest)) bound = std::numeric_limits<double>::infinity();
-    return {value, bound, size, 0};
+    return {value, bound, size, 0, shares};
   }
 
-  friend BoundedNumber operator-(BoundedNumber a) { return {-a.value, a.error, a.size, a.grid}; }
+  friend BoundedNumber operator-(BoundedNumber a) {
+    return {-a.value, a.error, a.size, a.grid, a.shares};
+  }
   friend BoundedNumber operator+(BoundedNumber a, BoundedNumber b) {
     const double sum = a.value + b.value;
-    const double size = RoundingScope::Current().shared ? a.size + b.size : std::abs(sum);
-    return Rounded(sum, a.error + b.error, size, std::fmin(a.grid, b.grid));
+    const bool shares = a.shares || b.shares;
+    const double size = shares ? a.size + b.size : std::abs(sum);
+    return Rounded(sum, a.error + b.error, size, std::fmin(a.grid, b.grid), shares);
   }
   friend BoundedNumber operator-(BoundedNumber a, BoundedNumber b) { return a + -b; }
   friend BoundedNumber operator*(BoundedNumber a, BoundedNumber b) {
     a = Operand(a);
     b = Operand(b);
     const double product = a.value * b.value;
-    const double size = RoundingScope::Current().shared ? a.size * b.size : std::abs(product);
+    const bool shares = a.shares || b.shares;
+    const double size = shares ? a.size * b.size : std::abs(product);
     const bool known = a.grid > 0 && b.grid > 0;
     const double error =
         std::abs(a.value) * b.error + std::abs(b.value) * a.error + a.error * b.error;
-    return Rounded(product, error, size, known ? a.grid * b.grid : 0);
+    return Rounded(product, error, size, known ? a.grid * b.grid : 0, shares);
   }
   friend BoundedNumber operator/(BoundedNumber a, BoundedNumber b) {
     const double quotient = a.value / b.value;
     const double divisor = std::abs(b.value) - b.error;
     if (!(divisor > 0)) return Unbounded(quotient);
-    const double size = RoundingScope::Current().shared ? a.size / divisor : std::abs(quotient);
-    return Rounded(quotient, (a.error + std::abs(quotient) * b.error) / divisor, size, 0);
+    const double size = a.shares ? a.size / divisor : std::abs(quotient);
+    return Rounded(quotient, (a.error + std::abs(quotient) * b.error) / divisor, size, 0, a.shares);
   }
   BoundedNumber& operator+=(BoundedNumber b) { return *this = *this + b; }
 
@@ -151,7 +158,7 @@ struct BoundedNumber {
   static BoundedNumber Operand(BoundedNumber a) {
     const double u = RoundingScope::Current().operand_roundoff;
     if (u == 0 || (a.error == 0 && a.size * u <= a.grid)) return a;
-    return {a.value, (a.error + u * (a.size + a.error)) * kSlack, a.size, 0};
+    return {a.value, (a.error + u * (a.size + a.error)) * kSlack, a.size, 0, a.shares};
   }
 };
 

@@ -63,8 +63,7 @@ DualNumber Apply(Function function, DualNumber x) {
 BoundedNumber Apply(Function function, BoundedNumber x) {
   const Rounding& r = RoundingScope::Current();
   const double value = Apply(function, x.value);
-  if (r.shared)
-    return BoundedNumber::Unbounded(value);  // shares of its argument are no shares of it
+  if (x.shares) return BoundedNumber::Unbounded(value);  // a function of shares is no share of it
   const double low = Apply(function, x.value - x.error);
   const double high = Apply(function, x.value + x.error);
   const double largest = std::max({std::abs(low), std::abs(value), std::abs(high)});

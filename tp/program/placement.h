@@ -36,6 +36,7 @@ constexpr bool IsReplicate(Placement p) { return p.kind == PlacementKind::kRepli
 constexpr bool IsShard(Placement p) { return p.kind == PlacementKind::kShard; }
 constexpr bool IsShard(Placement p, int dim) { return p == Shard(dim); }
 constexpr bool IsPartial(Placement p) { return p.kind == PlacementKind::kPartial; }
+constexpr bool IsSum(Placement p) { return IsPartial(p) && p.reduction == Reduction::kSum; }
 
 // The placement that the gradient of a value has when it is complete: a shard's gradient is that
 // shard's; where the value was one (Replicate) or was about to be summed to one (Partial), every

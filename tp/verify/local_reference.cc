@@ -134,7 +134,7 @@ double LocalReference::PointsOf(ValueId id) const {
 
 bool LocalReference::IsShared(ValueId id) const {
   return std::any_of(kAllAxes.begin(), kAllAxes.end(), [&](Axis axis) {
-    return mesh_.Size(axis) > 1 && IsPartial(program_.value(id).placements[axis]);
+    return mesh_.Size(axis) > 1 && IsSum(program_.value(id).placements[axis]);
   });
 }
 
@@ -149,7 +149,7 @@ std::vector<BoundedNumber> LocalReference::Load(ValueId id,
     for (size_t i = 1; i < value.shares.size(); ++i) {
       const BoundedNumber share = BoundedNumber::Exactly(value.shares[i].At(index));
       number = {number.value + share.value, 0, number.size + share.size,
-                std::fmin(number.grid, share.grid)};
+                std::fmin(number.grid, share.grid), /*are_shares=*/true};
     }
     const auto additions = static_cast<double>(value.shares.size() - 1);
     if (additions > 0 && !Fits(number, number.size, DType::kFloat64)) {
@@ -181,8 +181,8 @@ std::vector<BoundedNumber> LocalReference::Redistributed(
   std::vector<BoundedNumber> numbers = Load(in, indices);
   double additions = 0;
   for (Axis axis : kAllAxes) {
-    const bool completes = IsPartial(program_.value(in).placements[axis]) &&
-                           !IsPartial(program_.value(out).placements[axis]);
+    const bool completes =
+        IsSum(program_.value(in).placements[axis]) && !IsSum(program_.value(out).placements[axis]);
     if (completes) additions += mesh_.Size(axis) - 1;
   }
   const bool shared = IsShared(out);
@@ -190,6 +190,7 @@ std::vector<BoundedNumber> LocalReference::Redistributed(
     BoundedNumber& number = numbers[i];
     if (program_.IsSumTree(in)) {  // along which they met in the accumulator
       number.size = shared ? number.size : std::abs(number.value);
+      number.shares = shared;
       number = Stored(number, out, indices[i]);
       continue;
     }
@@ -204,6 +205,7 @@ std::vector<BoundedNumber> LocalReference::Redistributed(
       number.grid = 0;
     }
     if (!shared) number.size = std::abs(number.value);
+    number.shares = shared;
   }
   return numbers;
 }
@@ -252,6 +254,8 @@ std::vector<BoundedNumber> LocalReference::Computed(const Op& op, size_t output,
   const std::vector<std::string> operands = letters.operands();
   const auto run = [&](const std::map<char, int64_t>& sizes, const std::map<char, int64_t>& fixed) {
     ReferenceCall<BoundedNumber> call{letters, sizes, op.attributes, {}, {}};
+    call.begin = ByLetter(fixed);
+    call.whole = ByLetter(lettered.sizes);
     for (size_t i = 0; i < op.inputs.size(); ++i) {
       call.in.push_back(Load(op.inputs[i], ElementsAt(operands[i], lettered.sizes, fixed)));
     }

@@ -86,8 +86,8 @@ struct Parts {
 };
 
 // Adds to `shares` what the ranks hold of the value, `axis` and those after it still to be taken
-// apart where it is Partial: each place on such an axis has a share, which is as if it were
-// everywhere on the axis.
+// apart where it is a sum: each place on such an axis has a share, which is as if it were
+// everywhere on the axis. A maximum needs no rounding, and is taken at once.
 void TakeApart(const Parts& parts, const Mesh& mesh, size_t axis, LogicalValue& value,
                std::vector<std::string>& defects) {
   if (axis == kAllAxes.size()) {
@@ -97,7 +97,7 @@ void TakeApart(const Parts& parts, const Mesh& mesh, size_t axis, LogicalValue& 
     return;
   }
   const Axis on = kAllAxes[axis];
-  if (!IsPartial(parts.bindings[0].placements[on])) {
+  if (!IsSum(parts.bindings[0].placements[on])) {
     return TakeApart(parts, mesh, axis + 1, value, defects);
   }
   for (int place = 0; place < mesh.Size(on); ++place) {
