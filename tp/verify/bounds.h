@@ -1,7 +1,7 @@
 // Error bounds of sums of products: how far any correct implementation can be from the exact value.
 //
-// Sources: those of tp/core/roundoff.h. Nothing here is a tolerance: every number follows from the element type, the length of
-// the sum, the number of shards and the depth of the reduction.
+// Sources: those of tp/core/roundoff.h. Nothing here is a tolerance: every number follows from the
+// element type, the length of the sum, the number of shards and the depth of the reduction.
 #pragma once
 
 #include <cstdint>

@@ -8,9 +8,9 @@
 
 #include "backends/cpu/backend.h"
 #include "tests/program/deep_chain.h"
+#include "tools/measure/train.h"
 #include "tp/core/random.h"
 #include "tp/passes/passes.h"
-#include "tools/measure/train.h"
 
 namespace tp::cpu {
 namespace {
