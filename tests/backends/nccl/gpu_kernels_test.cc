@@ -235,8 +235,9 @@ TEST(GpuKernels, GiveTheBitsOfTheCpu) {
         t.FillReals(14);
         b.FillReals(15);
         const HostMatrix host_y(y), host_t(t), host_b(b), host_out(out), host_loss(loss);
+        const cpu::Tensor gradient = host_out.matrix();
         cpu::MseLossGrad(dtype, kScale, host_y.matrix(), host_t.matrix(), host_loss.matrix().data,
-                         &host_out.matrix());
+                         &gradient);
         for (bool grad : {false, true}) {
           ScratchMemory scratch(MseLossScratch(y.matrix(), SumOrder::kInvariant));
           loss.Upload();
