@@ -33,8 +33,11 @@ std::pair<std::string, int> SplitNumber(const std::string& name) {
 }  // namespace
 
 const Program::Index& Program::index() const {
-  if (handed_out_) MakeIndex();
-  handed_out_ = false;
+  // Nothing is written where nothing was handed out: threads may ask at one time.
+  if (handed_out_) {
+    MakeIndex();
+    handed_out_ = false;
+  }
   return index_;
 }
 
