@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "backends/cpu/kernels/all.h"
 #include "backends/cpu/kernels/blocks.h"
 
@@ -19,7 +21,8 @@ void Embedding(const KernelCall& c) {
     ForEachIndex(c.in[0], dims, [&](const Index& index) {
       const int64_t row = RowOf(c, index, table.dims[0].size);
       T* const line = static_cast<T*>(out.data) + LineAt(out, index, dims);
-      const T* const from = static_cast<const T*>(table.data) + row * table.dims[0].stride;
+      const T* const from =
+          static_cast<const T*>(table.data) + std::max<int64_t>(row, 0) * table.dims[0].stride;
       for (int64_t j = 0; j < to.size; ++j) {
         line[j * to.stride] = row < 0 ? T{} : from[j * table.dims[1].stride];
       }
