@@ -217,6 +217,17 @@ class Inquiry {
     }
   }
 
+  // What was expected, times a factor that is known to a few roundings.
+  Numbers Scaled(double factor) const {
+    Numbers scaled = expected_;
+    for (BoundedNumber& number : scaled) {
+      number.value *= factor;
+      number.error *= 2 * std::max(1.0, std::abs(factor));
+      number.error += 3 * StoreRoundoff(value_.dtype) * std::abs(number.value);
+    }
+    return scaled;
+  }
+
   void TryFactor() {
     size_t largest = 0;
     for (size_t i = 0; i < indices_.size(); ++i) {
@@ -224,23 +235,16 @@ class Inquiry {
     }
     const double factor = observed_[largest] / expected_[largest].value;
     if (!std::isfinite(factor)) return;
-    Numbers scaled = expected_;
-    for (BoundedNumber& number : scaled) {  // the factor itself is known to a few roundings
-      number.value *= factor;
-      number.error *= 2 * std::max(1.0, std::abs(factor));
-      number.error += 3 * StoreRoundoff(value_.dtype) * std::abs(number.value);
-    }
-    if (!Explains(scaled)) return;
+    if (!Explains(Scaled(factor))) return;
     if (factor == 0) return Say("zeros: nothing was written");
     for (Axis axis : kAllAxes) {
       const int ranks = mesh().Size(axis);
       if (ranks == 1) continue;
-      const auto near = [&](double number) { return std::abs(factor / number - 1) < 1e-3; };
-      if (near(ranks)) {
+      if (Explains(Scaled(ranks))) {
         return Say(
             fmt::format("{} times too large: counted by each rank on {}", ranks, Name(axis)));
       }
-      if (near(1.0 / ranks)) {
+      if (Explains(Scaled(1.0 / ranks))) {
         return Say(fmt::format("divided by {}: a mean over {}, not a sum", ranks, Name(axis)));
       }
     }
