@@ -6,7 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "tests/ops/cpu_kernels.h"
 #include "tests/ops/letters.h"
+#include "tests/ops/placements.h"
 #include "tests/ops/trial.h"
 #include "tp/ops/all.h"
 
@@ -17,49 +19,11 @@ namespace {
 // exceed, and none at all.
 const std::vector<std::vector<int64_t>> kSizes = {{3, 5, 2, 4}, {7, 1, 6, 2}, {2, 3, 0, 3}};
 
-std::vector<Shape> ShapesFor(const Letters& letters, const std::vector<int64_t>& pick,
-                             const std::vector<int64_t>& any) {
-  std::string known;
-  std::vector<Shape> shapes;
-  for (const std::string& dims : letters.operands()) {
-    Shape shape;
-    for (char letter : dims) {
-      if (letter == '*') {
-        shape.insert(shape.end(), any.begin(), any.end());
-        continue;
-      }
-      if (known.find(letter) == std::string::npos) known += letter;
-      shape.push_back(pick[known.find(letter) % pick.size()]);
-    }
-    shapes.push_back(std::move(shape));
-  }
-  return shapes;
-}
-
-// Calls f(on) for every way in which the operands may lie on one axis.
-template <typename F>
-void ForEachPlacement(const OpDef& def, const Letters& letters, std::vector<Placement>& on,
-                      const F& f) {
-  const std::vector<std::string> operands = letters.operands();
-  if (on.size() == operands.size()) {
-    if (letters.Rule(on, def.whole, def.linear, def.reductions)) f(on);
-    return;
-  }
-  std::vector<Placement> choices = {Replicate(), Partial()};
-  for (size_t d = 0; d < operands[on.size()].size(); ++d) {
-    choices.push_back(Shard(static_cast<int>(d)));
-  }
-  for (Placement choice : choices) {
-    on.push_back(choice);
-    ForEachPlacement(def, letters, on, f);
-    on.pop_back();
-  }
-}
-
 class EachKernel : public testing::TestWithParam<const OpDef*> {};
 
 TEST_P(EachKernel, ComputesItsReferenceOverAllPlacements) {
   const OpDef& def = *GetParam();
+  CpuKernels kernels;
   int runs = 0;
   for (const std::string& text : LettersToTry(def)) {
     const Letters written = Letters::Parse(text).value();
@@ -77,7 +41,7 @@ TEST_P(EachKernel, ComputesItsReferenceOverAllPlacements) {
           for (DType dtype : kAllDTypes) {
             trial.dtype = dtype;
             for (trial.layout = 0; trial.layout < 3; ++trial.layout) {
-              const std::string wrong = RunTrial(trial);
+              const std::string wrong = RunTrial(trial, kernels);
               ASSERT_EQ(wrong, "") << ToString(trial);
               ++runs;
             }

@@ -7,8 +7,6 @@
 #include <span>
 #include <utility>
 
-#include "backends/cpu/functions.h"
-#include "backends/cpu/kernels/all.h"
 #include "tests/program/evaluate.h"
 #include "tests/program/programs.h"
 #include "tp/core/bounded.h"
@@ -48,7 +46,7 @@ double At(const Rank& rank, const View& view, int64_t place) {
 
 class Trial {
  public:
-  explicit Trial(const KernelTrial& trial) : trial_(trial) {}
+  Trial(const KernelTrial& trial, TrialKernels& kernels) : trial_(trial), kernels_(kernels) {}
 
   std::string Run() {
     for (size_t i = 0; i < trial_.shapes.size(); ++i) {
@@ -183,26 +181,9 @@ class Trial {
 
   std::string RunKernels(Rank& rank) {
     for (const ScheduledOp& op : rank.schedule.ops) {
-      const cpu::Kernel* kernel = cpu::FindKernel(op.action);
-      if (kernel == nullptr) return "the CPU backend has no kernel " + std::string(Name(op.action));
       std::vector<std::vector<std::byte>> before = rank.memory;
-      const auto tensor = [&](const View& view) {
-        const int64_t width = SizeOf(rank.schedule.buffers[view.buffer].dtype);
-        return cpu::Tensor(rank.memory[view.buffer].data() + view.offset * width, view.dims);
-      };
-      std::vector<cpu::Tensor> in, out;
-      for (const View& view : op.reads) in.push_back(tensor(view));
-      for (const View& view : op.writes) out.push_back(tensor(view));
-      cpu::KernelCall call{op,
-                           rank.schedule.buffers[op.reads[0].buffer].dtype,
-                           rank.schedule.buffers[op.writes[0].buffer].dtype,
-                           in,
-                           out,
-                           nullptr};
-      std::vector<double> scratch(
-          kernel->scratch_bytes == nullptr ? 0 : kernel->scratch_bytes(call) / 8 + 1, NAN);
-      call.scratch = reinterpret_cast<std::byte*>(scratch.data());
-      kernel->run(call);
+      const std::string wrong = kernels_.Run(rank.schedule, op, rank.memory);
+      if (!wrong.empty()) return wrong;
       for (const View& view : op.writes) {
         const int64_t width = SizeOf(rank.schedule.buffers[view.buffer].dtype);
         ForEachElement(view, [&](const Index&, int64_t place) {
@@ -235,8 +216,7 @@ class Trial {
   std::string Compare() const {
     const DType accumulator = AccumulatorOf(trial_.dtype);
     Rounding rounding = RoundingOf(accumulator);
-    rounding.functions =
-        accumulator == DType::kFloat32 ? cpu::ErrorsOfFunctions() : &ErrorsInDouble();
+    rounding.functions = accumulator == DType::kFloat32 ? kernels_.functions() : &ErrorsInDouble();
     rounding.shared = std::any_of(trial_.on.begin(), trial_.on.end(), IsPartial);
     const RoundingScope scope(rounding);
     const auto expected = Expected();
@@ -281,7 +261,7 @@ class Trial {
       if (std::isfinite(bound) && std::abs(got - want.value) <= bound) continue;
       // Compiled for other instructions, elementary functions in fp32 have errors that nobody has
       // worked out.
-      if (std::isinf(bound) && cpu::ErrorsOfFunctions() == nullptr && std::isfinite(got)) continue;
+      if (std::isinf(bound) && kernels_.functions() == nullptr && std::isfinite(got)) continue;
       return where + " is " + std::to_string(got) + ", not " + std::to_string(want.value) +
              " to within " + std::to_string(bound);
     }
@@ -289,6 +269,7 @@ class Trial {
   }
 
   const KernelTrial& trial_;
+  TrialKernels& kernels_;
   Program program_;
   std::vector<ValueId> inputs_, outputs_;
   std::vector<Rank> ranks_;
@@ -341,7 +322,9 @@ double TrialElement(const OpDef& def, size_t operand, int64_t i, int64_t ids) {
   return MustBePositive(def, operand) ? std::abs(number) + 0.25 : number;
 }
 
-std::string RunTrial(const KernelTrial& trial) { return Trial(trial).Run(); }
+std::string RunTrial(const KernelTrial& trial, TrialKernels& kernels) {
+  return Trial(trial, kernels).Run();
+}
 
 std::string ToString(const KernelTrial& trial) {
   std::string text = std::string(trial.def->name) + "(" + ToString(trial.attributes) + ") in " +

@@ -1,18 +1,21 @@
-// KernelTrial: one op, its operands lying so on one axis of the mesh, run by the CPU backend's
-// kernels on every rank, against the op's reference on the whole.
+// KernelTrial: one op, its operands lying so on one axis of the mesh, run by a backend's kernels on
+// every rank, against the op's reference on the whole.
 //
 // Bounds are the reference's own, in numbers that carry them (tp/core/bounded.h): 0 where nothing
 // rounds.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
 
 #include "tp/core/dtype.h"
+#include "tp/core/elementary.h"
 #include "tp/program/op_def.h"
 #include "tp/program/program.h"
+#include "tp/schedule/schedule.h"
 
 namespace tp {
 
@@ -27,8 +30,19 @@ struct KernelTrial {
   uint64_t layout = 0;
 };
 
+// The kernels of a backend.
+class TrialKernels {
+ public:
+  virtual ~TrialKernels() = default;
+  // Runs an op of `schedule` on the host's `memory`, by buffer. Returns what is wrong, or nothing.
+  virtual std::string Run(const Schedule& schedule, const ScheduledOp& op,
+                          std::vector<std::vector<std::byte>>& memory) = 0;
+  // Of its functions in fp32; null where nobody has worked them out.
+  virtual const FunctionErrors* functions() const = 0;
+};
+
 // What is wrong, or nothing.
-std::string RunTrial(const KernelTrial& trial);
+std::string RunTrial(const KernelTrial& trial, TrialKernels& kernels);
 
 // Everything that a failure must say.
 std::string ToString(const KernelTrial& trial);
