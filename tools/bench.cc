@@ -16,9 +16,9 @@
 #include "tools/benchmark/run.h"
 #include "tools/benchmark/tool.h"
 #include "tools/benchmark/verdict.h"
-#include "tools/io/atomic_file.h"
 #include "tools/io/interrupt.h"
 #include "tools/io/progress.h"
+#include "tp/io/atomic_file.h"
 
 namespace tp::bench {
 namespace {

@@ -13,8 +13,8 @@
 #include "tools/collective_bench/options.h"
 #include "tools/collective_bench/print.h"
 #include "tools/collective_bench/run.h"
-#include "tools/io/atomic_file.h"
 #include "tools/io/progress.h"
+#include "tp/io/atomic_file.h"
 
 namespace tp::collective_bench {
 namespace {

@@ -12,11 +12,11 @@
 #include "tools/benchmark/run.h"
 #include "tools/benchmark/tool.h"
 #include "tools/benchmark/verdict.h"
-#include "tools/io/atomic_file.h"
 #include "tools/io/progress.h"
 #include "tools/verifier/options.h"
 #include "tools/verifier/print.h"
 #include "tools/verifier/run.h"
+#include "tp/io/atomic_file.h"
 
 namespace tp::verifier {
 namespace {

@@ -8,10 +8,10 @@
 #include <span>
 #include <string>
 
-#include "tools/io/npy.h"
 #include "tp/core/dtype.h"
 #include "tp/core/host_tensor.h"
 #include "tp/core/status.h"
+#include "tp/io/npy.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const tp::StatusOr<tp::HostTensor> tensor =

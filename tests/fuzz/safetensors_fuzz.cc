@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "tools/io/safetensors.h"
 #include "tp/core/host_tensor.h"
 #include "tp/core/status.h"
+#include "tp/io/safetensors.h"
 
 namespace {
 

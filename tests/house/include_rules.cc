@@ -11,6 +11,7 @@ namespace {
 // below them.
 const std::map<std::string_view, std::set<std::string_view>> kMayInclude = {
     {"tp/core", {}},
+    {"tp/io", {"tp/core"}},
     {"tp/program", {"tp/core"}},
     {"tp/ops", {"tp/core", "tp/program"}},
     {"tp/autodiff", {"tp/core", "tp/program", "tp/ops"}},

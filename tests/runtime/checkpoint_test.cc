@@ -16,8 +16,8 @@
 #include <vector>
 
 #include "backends/cpu/backend.h"
-#include "tools/io/npy.h"
 #include "tp/core/random.h"
+#include "tp/io/npy.h"
 #include "tp/model/linear_step.h"
 #include "tp/runtime/session.h"
 

@@ -12,9 +12,9 @@
 
 #include "fmt/format.h"
 #include "tests/tools/command.h"
-#include "tools/io/atomic_file.h"
-#include "tools/io/npy.h"
 #include "tp/core/host_tensor.h"
+#include "tp/io/atomic_file.h"
+#include "tp/io/npy.h"
 
 namespace tp {
 namespace {

@@ -13,7 +13,7 @@
 
 #include "fmt/format.h"
 #include "tests/tools/command.h"
-#include "tools/io/atomic_file.h"
+#include "tp/io/atomic_file.h"
 
 namespace tp {
 namespace {

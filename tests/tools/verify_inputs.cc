@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include "tools/io/npy.h"
 #include "tp/core/random.h"
+#include "tp/io/npy.h"
 
 namespace tp {
 

@@ -13,8 +13,8 @@
 #include "fmt/format.h"
 #include "tests/tools/command.h"
 #include "tests/tools/verify_inputs.h"
-#include "tools/io/atomic_file.h"
-#include "tools/io/npy.h"
+#include "tp/io/atomic_file.h"
+#include "tp/io/npy.h"
 
 namespace tp {
 namespace {

@@ -6,10 +6,10 @@
 #include <vector>
 
 #include "fmt/format.h"
-#include "tools/io/npy.h"
 #include "tools/io/paths.h"
-#include "tools/io/tensor_checks.h"
 #include "tp/core/random.h"
+#include "tp/io/npy.h"
+#include "tp/io/tensor_checks.h"
 #include "tp/verify/report.h"
 
 namespace tp::bench {

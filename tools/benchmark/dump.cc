@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "fmt/format.h"
-#include "tools/io/atomic_file.h"
-#include "tools/io/npy.h"
+#include "tp/io/atomic_file.h"
+#include "tp/io/npy.h"
 
 namespace tp::bench {
 namespace {

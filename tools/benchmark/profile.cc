@@ -4,8 +4,8 @@
 #include <string_view>
 
 #include "fmt/format.h"
-#include "tools/io/atomic_file.h"
 #include "tp/core/clock.h"
+#include "tp/io/atomic_file.h"
 #include "tp/observe/chrome_trace.h"
 
 namespace tp::bench {

@@ -1,4 +1,4 @@
-"""Output files of the tools in Python, by the rule that tools/io/atomic_file.h has for those in C++.
+"""Output files of the tools in Python, by the rule that tp/io/atomic_file.h has for those in C++.
 
 A file is there whole or not at all: its bytes go to a temporary file beside it, which is synced and
 renamed over it. A file that was there keeps its permissions, and a symbolic link stays a link. What is

@@ -4,7 +4,7 @@
 
 #include <cerrno>
 
-#include "tools/io/system_error.h"
+#include "tp/io/system_error.h"
 
 namespace tp::io {
 

@@ -5,9 +5,9 @@
 
 #include "fmt/format.h"
 #include "tools/benchmark/data.h"
-#include "tools/io/npy.h"
 #include "tools/io/paths.h"
-#include "tools/io/safetensors.h"
+#include "tp/io/npy.h"
+#include "tp/io/safetensors.h"
 
 namespace tp::verifier {
 namespace {

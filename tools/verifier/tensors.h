@@ -1,6 +1,6 @@
 // The user's tensors: what a step is verified on, and results to be verified.
 //
-// Every file is taken for hostile (tools/io/npy.h, safetensors.h). Errors name the file or flag and
+// Every file is taken for hostile (tp/io/npy.h, safetensors.h). Errors name the file or flag and
 // what is wrong.
 #pragma once
 

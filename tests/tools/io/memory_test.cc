@@ -8,6 +8,8 @@
 #include <fstream>
 #include <string>
 
+#include "tp/io/available_memory.h"
+
 namespace tp::io {
 namespace {
 

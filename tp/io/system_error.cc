@@ -1,4 +1,4 @@
-#include "tools/io/system_error.h"
+#include "tp/io/system_error.h"
 
 #include <fmt/format.h>
 

@@ -1,4 +1,4 @@
-#include "tools/io/tensor_checks.h"
+#include "tp/io/tensor_checks.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

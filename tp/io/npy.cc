@@ -1,4 +1,4 @@
-#include "tools/io/npy.h"
+#include "tp/io/npy.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -14,10 +14,10 @@
 #include <string_view>
 #include <utility>
 
-#include "tools/io/atomic_file.h"
-#include "tools/io/byte_source.h"
-#include "tools/io/tensor_checks.h"
 #include "tp/core/dtype.h"
+#include "tp/io/atomic_file.h"
+#include "tp/io/byte_source.h"
+#include "tp/io/tensor_checks.h"
 
 namespace tp::io {
 namespace {

@@ -1,4 +1,4 @@
-#include "tools/io/atomic_file.h"
+#include "tp/io/atomic_file.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -12,7 +12,7 @@
 #include <system_error>
 #include <utility>
 
-#include "tools/io/system_error.h"
+#include "tp/io/system_error.h"
 
 namespace tp::io {
 namespace {

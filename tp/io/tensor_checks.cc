@@ -1,4 +1,4 @@
-#include "tools/io/tensor_checks.h"
+#include "tp/io/tensor_checks.h"
 
 #include <fmt/format.h>
 
@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
-#include "tools/io/memory.h"
+#include "tp/io/available_memory.h"
 
 namespace tp::io {
 namespace {

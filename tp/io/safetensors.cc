@@ -1,4 +1,4 @@
-#include "tools/io/safetensors.h"
+#include "tp/io/safetensors.h"
 
 #include <fmt/format.h>
 
@@ -12,9 +12,9 @@
 #include <tuple>
 #include <utility>
 
-#include "tools/io/byte_source.h"
-#include "tools/io/tensor_checks.h"
 #include "tp/core/dtype.h"
+#include "tp/io/byte_source.h"
+#include "tp/io/tensor_checks.h"
 
 namespace tp::io {
 namespace {

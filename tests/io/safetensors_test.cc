@@ -1,4 +1,4 @@
-#include "tools/io/safetensors.h"
+#include "tp/io/safetensors.h"
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -25,7 +25,7 @@ using testing::IsEmpty;
 using testing::Not;
 using testing::StartsWith;
 
-const std::string kAll = "tests/tools/io/testdata/all.safetensors";
+const std::string kAll = "tests/io/testdata/all.safetensors";
 
 std::string Contents(const std::string& path) {
   std::stringstream text;
@@ -92,7 +92,7 @@ TEST(ListSafetensorsTest, ListsInOrderOfBytes) {
 }
 
 TEST(ListSafetensorsTest, TakesAFileWithoutTensors) {
-  const std::string path = "tests/tools/io/testdata/none.safetensors";
+  const std::string path = "tests/io/testdata/none.safetensors";
   EXPECT_THAT(ListSafetensors(path).value(), IsEmpty());
   EXPECT_THAT(ReadSafetensors(path, "w").status().message(), HasSubstr("it has none"));
 }

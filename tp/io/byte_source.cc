@@ -1,4 +1,4 @@
-#include "tools/io/byte_source.h"
+#include "tp/io/byte_source.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -9,7 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "tools/io/system_error.h"
+#include "tp/io/system_error.h"
 
 namespace tp::io {
 namespace {

@@ -1,4 +1,4 @@
-#include "tools/io/atomic_file.h"
+#include "tp/io/atomic_file.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "tools/io/npy.h"
+#include "tp/io/npy.h"
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -28,7 +28,7 @@ using testing::HasSubstr;
 using testing::Not;
 using testing::StartsWith;
 
-std::string TestData(const std::string& name) { return "tests/tools/io/testdata/" + name; }
+std::string TestData(const std::string& name) { return "tests/io/testdata/" + name; }
 
 std::string Contents(const std::string& path) {
   std::stringstream text;
