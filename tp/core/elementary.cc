@@ -69,7 +69,8 @@ BoundedNumber Apply(Function function, BoundedNumber x) {
   const double largest = std::max({std::abs(low), std::abs(value), std::abs(high)});
   if (r.functions == nullptr || !std::isfinite(largest)) return BoundedNumber::Unbounded(value);
   const FunctionError& own = r.functions->Of(function);
-  const bool too_small = std::abs(x.value) - x.error < own.least;
+  // A least of 0 leaves nothing out, not even where an uncertain argument may be 0.
+  const bool too_small = own.least > 0 && std::abs(x.value) - x.error < own.least;
   if (too_small && (x.value != 0 || x.error != 0)) return BoundedNumber::Unbounded(value);
   if (largest >= own.overflow) return BoundedNumber::Unbounded(value);
   const double ulp = std::ldexp(1.0, std::max(std::ilogb(largest), -126) - 23);
