@@ -39,6 +39,18 @@ ValueId Builder::Op(const std::string& name, const OpDef& def, std::vector<Value
       AddOp(program_, phase_, prefix_ + name, def, std::move(inputs), std::move(attributes)));
 }
 
+std::vector<ValueId> Builder::Ops(const std::vector<std::string>& names, const OpDef& def,
+                                  std::vector<ValueId> inputs, Attributes attributes) {
+  const std::vector<ValueId> none(names.size(), kNoValue);
+  if (!status_.ok()) return none;
+  std::vector<std::string> full;
+  for (const std::string& name : names) full.push_back(prefix_ + name);
+  auto added = AddOp(program_, phase_, full, def, std::move(inputs), std::move(attributes));
+  if (added.ok()) return *std::move(added);
+  Fail(added.status());
+  return none;
+}
+
 ValueId Builder::MatMul(const std::string& name, ValueId a, ValueId b, MatMulOptions options) {
   if (!status_.ok()) return kNoValue;
   return Keep(AddMatMul(program_, phase_, prefix_ + name, a, b, options));

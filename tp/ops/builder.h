@@ -59,6 +59,9 @@ class Builder {
   // Any op of one output.
   ValueId Op(const std::string& name, const OpDef& def, std::vector<ValueId> inputs,
              Attributes attributes = {});
+  // Any op, with a name for each output; as many kNoValue after an error.
+  std::vector<ValueId> Ops(const std::vector<std::string>& names, const OpDef& def,
+                           std::vector<ValueId> inputs, Attributes attributes = {});
   ValueId Add(const std::string& name, ValueId a, ValueId b) { return Op(name, kAdd, {a, b}); }
   ValueId AddBias(const std::string& name, ValueId y, ValueId b) {
     return Op(name, kAddBias, {y, b});
