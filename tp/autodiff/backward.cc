@@ -83,17 +83,24 @@ class ReversePass {
     return static_cast<int>(contributions_[id].size()) == uses_[id] ? Complete(id) : OkStatus();
   }
 
-  // Adds up what has come, while it is Partial, and makes it whole if the caller asked for it.
+  // Adds up what has come, while it is Partial, and makes it whole if the caller asked for it, or
+  // what wrote the value is not linear: its reverse rule can't work on parts of a sum.
   Status Complete(ValueId id) {
     if (gradient_[id] || contributions_[id].empty()) return OkStatus();
     TP_ASSIGN_OR_RETURN(ValueId gradient, Sum(id));
     for (Axis axis : kAllAxes) {
       const Placement to = Dual(program_.value(id).placements[axis]);
-      if (!asked_[id] || program_.value(gradient).placements[axis] == to) continue;
+      const Placement from = program_.value(gradient).placements[axis];
+      if (from == to || !(asked_[id] || (IsPartial(from) && IsNonlinear(id)))) continue;
       TP_ASSIGN_OR_RETURN(gradient, Redistribute(id, gradient, axis, to, PhaseOf(id)));
     }
     gradient_[id] = gradient;
     return OkStatus();
+  }
+
+  bool IsNonlinear(ValueId id) const {
+    const OpDef& def = *forward_[program_.DefinitionOf(id)].def;
+    return def.role == OpRole::kCompute && !def.linear;
   }
 
   StatusOr<ValueId> Sum(ValueId id) {
