@@ -1,0 +1,31 @@
+#include "tp/layers/attention.h"
+
+#include <cmath>
+
+#include "tp/layers/projection.h"
+
+namespace tp {
+
+ValueId AddAttention(Builder& b, const AttentionOptions& options, ValueId x) {
+  if (x == kNoValue) return kNoValue;
+  const int64_t g = options.groups, r = options.heads_of_group, d = options.head_size;
+  const int64_t e = b.value(x).shape.back();
+  const Placement of_query = options.cut_groups ? Shard(0) : Shard(1);
+  const Placement of_key = options.cut_groups ? Shard(0) : Replicate();
+  const Placement of_output = options.cut_groups ? Shard(1) : Shard(2);
+  const Attributes turn = {{"base", options.rope_base}, {"turns", 1.0}};
+  const Attributes scale = {{"scale", 1 / std::sqrt(static_cast<double>(d))}};
+
+  const ValueId q = AddProjection(b, "query", {"bse,grde -> bsgrd", {g, r, d, e}, of_query}, x);
+  const ValueId k = AddProjection(b, "key", {"bse,gde -> bsgd", {g, d, e}, of_key}, x);
+  const ValueId v = AddProjection(b, "value", {"bse,gde -> bsgd", {g, d, e}, of_key}, x);
+  const ValueId turned_q = b.Op("query.turned", kRope, {q}, turn);
+  const ValueId turned_k = b.Op("key.turned", kRope, {k}, turn);
+  const ValueId heads =
+      b.Ops({"heads", "heads.log_sum"}, kAttention, {turned_q, turned_k, v}, scale)[0];
+  const ValueId part =
+      AddProjection(b, "output", {"bsgrd,egrd -> bse", {e, g, r, d}, of_output}, heads);
+  return b.Redistribute("output.sum", part, Axis::kTp, options.out);
+}
+
+}  // namespace tp

@@ -1,0 +1,35 @@
+// Causal self-attention of a transformer, its heads split over tp.
+//
+// Heads are dimensions of the parameters: g groups of one key and value head and r query heads
+// each, d numbers a head, e features:
+//
+//   query.weight [g, r, d, e]   key.weight, value.weight [g, d, e]   output.weight [e, g, r, d]
+//
+// Over tp the groups are cut, or where there are more ranks than groups the query heads of each
+// group: keys and values are then whole on every rank. Sizes need not divide.
+//
+// Sources: Vaswani et al., "Attention Is All You Need", 2017; Ainslie et al., "GQA", 2023; Su et
+// al., "RoFormer", 2021.
+#pragma once
+
+#include <cstdint>
+
+#include "tp/ops/builder.h"
+#include "tp/program/program.h"
+
+namespace tp {
+
+struct AttentionOptions {
+  int64_t groups = 1;          // key and value heads
+  int64_t heads_of_group = 1;  // query heads of each
+  int64_t head_size = 1;
+  double rope_base = 10000;
+  bool cut_groups = true;       // over tp; else the query heads of each group
+  Placement out = Replicate();  // on tp
+};
+
+// Appends the parameters above and what "output" is on `x` [batch, sequence, features], which is
+// whole on every rank of tp.
+ValueId AddAttention(Builder& b, const AttentionOptions& options, ValueId x);
+
+}  // namespace tp

@@ -1,0 +1,14 @@
+#include "tp/layers/embedding.h"
+
+namespace tp {
+
+Embedding AddEmbedding(Builder& b, const EmbeddingOptions& options, ValueId tokens) {
+  Embedding embedding;
+  embedding.table = b.Parameter("embedding.weight", {options.vocabulary, options.features},
+                                options.dtype, Placements(Shard(0), Replicate()));
+  const ValueId part = b.Op("embedding.part", kEmbedding, {tokens, embedding.table});
+  embedding.x = b.Redistribute("embedding", part, Axis::kTp, options.out);
+  return embedding;
+}
+
+}  // namespace tp

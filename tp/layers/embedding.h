@@ -1,0 +1,31 @@
+// The first layer of a language model: a vector for each token, of a table whose vocabulary is
+// split over tp.
+//
+// Source: Shoeybi et al., "Megatron-LM", 2019, section 3.
+#pragma once
+
+#include <cstdint>
+
+#include "tp/core/dtype.h"
+#include "tp/ops/builder.h"
+#include "tp/program/program.h"
+
+namespace tp {
+
+struct EmbeddingOptions {
+  int64_t vocabulary = 1;
+  int64_t features = 1;
+  DType dtype = DType::kFloat32;
+  Placement out = Replicate();  // on tp
+};
+
+struct Embedding {
+  ValueId table = kNoValue;  // "embedding.weight" [vocabulary, features]
+  ValueId x = kNoValue;      // "embedding" [batch, sequence, features]
+};
+
+// Appends both, for `tokens` [batch, sequence] int32, which are whole on every rank of tp. A token
+// outside the vocabulary has the vector 0.
+Embedding AddEmbedding(Builder& b, const EmbeddingOptions& options, ValueId tokens);
+
+}  // namespace tp

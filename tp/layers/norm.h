@@ -1,0 +1,22 @@
+// The norm of a transformer: each vector of a sequence by itself.
+#pragma once
+
+#include <string>
+
+#include "tp/ops/builder.h"
+#include "tp/program/program.h"
+
+namespace tp {
+
+enum class NormKind { kRms };
+
+struct NormOptions {
+  NormKind kind = NormKind::kRms;
+  double eps = 1e-5;  // added to the mean of squares
+};
+
+// Appends the parameter "NAME.gain" [features], whole on every rank, and NAME, which lies as `x`
+// [..., features] does.
+ValueId AddNorm(Builder& b, const std::string& name, const NormOptions& options, ValueId x);
+
+}  // namespace tp

@@ -1,0 +1,194 @@
+#include "tp/model/transformer.h"
+
+#include <algorithm>
+#include <string_view>
+#include <utility>
+
+#include "tp/autodiff/backward.h"
+#include "tp/layers/attention.h"
+#include "tp/layers/embedding.h"
+#include "tp/layers/loss.h"
+#include "tp/layers/mlp.h"
+#include "tp/layers/projection.h"
+#include "tp/ops/builder.h"
+#include "tp/passes/passes.h"
+
+namespace tp {
+namespace {
+
+constexpr int64_t kMostElements = int64_t{1} << 48;
+
+Status InRange(std::string_view name, int64_t size) {
+  constexpr int64_t kMost = int64_t{1} << 31;
+  if (size >= 1 && size <= kMost) return OkStatus();
+  return InvalidArgument(std::string(name) + " is " + std::to_string(size) +
+                         "; it must be between 1 and " + std::to_string(kMost));
+}
+
+// Of what two sizes make together.
+Status Fits(std::string_view what, int64_t a, int64_t b) {
+  if (a <= kMostElements / b) return OkStatus();
+  return InvalidArgument(std::string(what) + " is too large: " + std::to_string(a) + " x " +
+                         std::to_string(b) + " is beyond " + std::to_string(kMostElements) +
+                         " elements");
+}
+
+Status CheckStep(const TransformerConfig& config, const TransformerStepOptions& options) {
+  TP_RETURN_IF_ERROR(CheckConfig(config));
+  TP_RETURN_IF_ERROR(InRange("batch", options.batch));
+  TP_RETURN_IF_ERROR(InRange("sequence", options.sequence));
+  TP_RETURN_IF_ERROR(Fits("batch x sequence", options.batch, options.sequence));
+  const int64_t widest =
+      std::max({config.hidden, config.heads * config.head_size, config.ffn, config.vocabulary});
+  return Fits("what a batch makes", options.batch * options.sequence, widest);
+}
+
+// Whether tp cuts groups of heads; else the query heads of each.
+bool CutsGroups(const TransformerConfig& config, int tp) {
+  const auto most = [tp](int64_t size) { return (size + tp - 1) / tp; };
+  const int64_t of_group = config.heads / config.kv_heads;
+  return most(config.kv_heads) * of_group <= config.kv_heads * most(of_group);
+}
+
+class Transformer {
+ public:
+  Transformer(const TransformerConfig& config, const TransformerStepOptions& options,
+              const Mesh& mesh)
+      : config_(config),
+        options_(options),
+        between_(BetweenProducts(options.sequence_parallel)),
+        attention_{.groups = config.kv_heads,
+                   .heads_of_group = config.heads / config.kv_heads,
+                   .head_size = config.head_size,
+                   .rope_base = config.rope_base,
+                   .cut_groups = CutsGroups(config, mesh.Size(Axis::kTp)),
+                   .out = between_},
+        mlp_{.features = config.ffn, .out = between_} {}
+
+  // Appends the forward pass and returns its loss.
+  ValueId Forward(Builder& b) const {
+    const Placements batch(Replicate(), Shard(0));
+    const Shape shape = {options_.batch, options_.sequence};
+    const ValueId tokens = b.Input("tokens", shape, DType::kInt32, batch);
+    const ValueId targets = b.Input("targets", shape, DType::kInt32, batch);
+    const ValueId weights = b.Input("weights", shape, AccumulatorOf(options_.dtype), batch);
+    const Embedding embedding =
+        AddEmbedding(b, {config_.vocabulary, config_.hidden, options_.dtype, between_}, tokens);
+    ValueId x = embedding.x;
+    for (int64_t i = 0; i < config_.layers; ++i) {
+      const Builder::Scope scope = b.In("layers", i);
+      x = Block(b, x);
+    }
+    return AddLanguageLoss(b, Logits(b, x, embedding.table), targets, weights);
+  }
+
+ private:
+  ValueId Block(Builder& b, ValueId x) const {
+    const auto normed = [&] { return Whole(b, AddNorm(b, "norm", config_.norm, x)); };
+    {
+      const Builder::Scope scope = b.In("attention");
+      x = b.Add("sum", x, AddAttention(b, attention_, normed()));
+    }
+    const Builder::Scope scope = b.In("mlp");
+    return b.Add("sum", x, AddMlp(b, mlp_, normed()));
+  }
+
+  // As products take it.
+  static ValueId Whole(Builder& b, ValueId x) {
+    return b.Redistribute("norm.whole", x, Axis::kTp, Replicate());
+  }
+
+  ValueId Logits(Builder& b, ValueId x, ValueId table) const {
+    const ValueId normed = Whole(b, AddNorm(b, "norm", config_.norm, x));
+    if (!config_.tied_embeddings) {
+      table = b.Parameter("output.weight", {config_.vocabulary, config_.hidden}, options_.dtype,
+                          Placements(Shard(0), Replicate()));
+    }
+    return b.Product("logits", "bse,ve -> bsv", normed, table);
+  }
+
+  const TransformerConfig& config_;
+  const TransformerStepOptions& options_;
+  const Placement between_;
+  const AttentionOptions attention_;
+  const MlpOptions mlp_;
+};
+
+// Weights of products and tables decay; gains and biases don't.
+bool Decays(const std::string& parameter) { return parameter.ends_with(".weight"); }
+
+Status AddUpdates(Program& program, ValueId loss, const AdamWOptions& options) {
+  std::vector<ValueId> parameters;
+  for (const Op& op : program.ops()) {
+    if (op.Is(kParameter)) parameters.push_back(op.outputs[0]);
+  }
+  TP_ASSIGN_OR_RETURN(const std::vector<ValueId> gradients, AddBackward(program, loss, parameters));
+  return AddAdamW(program, parameters, gradients, options, Decays);
+}
+
+Status Finish(Program& program, ValueId loss, const TransformerStepOptions& options,
+              const Mesh& mesh) {
+  program.AddResult(loss);
+  for (const std::string& name : options.results) {
+    TP_ASSIGN_OR_RETURN(const ValueId result, program.Find(name));
+    program.AddResult(result);
+  }
+  TP_RETURN_IF_ERROR(Verify(program));
+  if (!options.optimize) return OkStatus();
+  Optimize(program, mesh);
+  return Verify(program);
+}
+
+StatusOr<Program> Make(const TransformerConfig& config, const TransformerStepOptions& options,
+                       const Mesh& mesh, bool trains) {
+  TP_RETURN_IF_ERROR(CheckStep(config, options));
+  Program program;
+  program.set_sum_order(options.sum_order);
+  Builder b(program);
+  const ValueId loss = Transformer(config, options, mesh).Forward(b);
+  TP_RETURN_IF_ERROR(b.status());
+  if (trains) TP_RETURN_IF_ERROR(AddUpdates(program, loss, options.adamw));
+  TP_RETURN_IF_ERROR(Finish(program, loss, options, mesh));
+  return program;
+}
+
+}  // namespace
+
+Status CheckConfig(const TransformerConfig& config) {
+  const std::pair<std::string_view, int64_t> sizes[] = {{"vocabulary", config.vocabulary},
+                                                        {"hidden", config.hidden},
+                                                        {"layers", config.layers},
+                                                        {"heads", config.heads},
+                                                        {"kv_heads", config.kv_heads},
+                                                        {"head_size", config.head_size},
+                                                        {"ffn", config.ffn}};
+  for (const auto& [name, size] : sizes) TP_RETURN_IF_ERROR(InRange(name, size));
+  if (config.heads % config.kv_heads != 0) {
+    return InvalidArgument("heads is " + std::to_string(config.heads) + " and kv_heads is " +
+                           std::to_string(config.kv_heads) + ", which must divide it");
+  }
+  TP_RETURN_IF_ERROR(Fits("heads x head_size", config.heads, config.head_size));
+  TP_RETURN_IF_ERROR(Fits("a projection of heads", config.heads * config.head_size, config.hidden));
+  TP_RETURN_IF_ERROR(Fits("a feed-forward weight", config.ffn, config.hidden));
+  return Fits("the embedding", config.vocabulary, config.hidden);
+}
+
+int64_t NumParameters(const TransformerConfig& config) {
+  const int64_t heads = config.heads * config.head_size, keys = config.kv_heads * config.head_size;
+  const int64_t attention = config.hidden * (2 * heads + 2 * keys);
+  const int64_t mlp = 3 * config.hidden * config.ffn;
+  const int64_t tables = (config.tied_embeddings ? 1 : 2) * config.vocabulary * config.hidden;
+  return config.layers * (attention + mlp + 2 * config.hidden) + config.hidden + tables;
+}
+
+StatusOr<Program> MakeTransformerStep(const TransformerConfig& config,
+                                      const TransformerStepOptions& options, const Mesh& mesh) {
+  return Make(config, options, mesh, /*trains=*/true);
+}
+
+StatusOr<Program> MakeTransformerForward(const TransformerConfig& config,
+                                         const TransformerStepOptions& options, const Mesh& mesh) {
+  return Make(config, options, mesh, /*trains=*/false);
+}
+
+}  // namespace tp

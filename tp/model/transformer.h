@@ -1,0 +1,92 @@
+// A decoder-only transformer and the Program of its training step.
+//
+// From tokens to a loss: embedding, blocks of attention and a feed-forward layer, each behind a
+// norm and added to what came in, a norm, and the logits' loss. Then the reverse pass, the sums of
+// gradients over ranks, and AdamW. Over tp heads, hidden features and vocabulary are split as
+// Megatron-LM does, and under sequence parallelism what lies between the products by places in the
+// sequence; over dp the batch is. Sizes need not divide. No rank has all logits of a token.
+//
+// Inputs: "tokens" and "targets" [batch, sequence] int32, "weights" [batch, sequence] (what each
+// token's loss is multiplied by: see below), and the scalars of tp/optim/adamw.h. Batches are
+// global.
+//
+// Parameters, with v the vocabulary, e the hidden size, g key and value heads and r query heads for
+// each, d a head's size, f the feed-forward size; i counts layers from 0:
+//
+//   embedding.weight [v, e]           norm.gain [e]            output.weight [v, e], unless tied
+//   layers.i.attention.norm.gain [e]  layers.i.mlp.norm.gain [e]
+//   layers.i.attention.query.weight [g, r, d, e]   layers.i.mlp.gate.weight, up.weight [f, e]
+//   layers.i.attention.key.weight, value.weight [g, d, e]
+//   layers.i.attention.output.weight [e, g, r, d]  layers.i.mlp.down.weight [e, f]
+//
+// The last word of a name says what it is: "weight", "gain", "bias"; row-major, each has the memory
+// of the tensor of Hugging Face's Llama that it stands for. AdamW adds ".moment", ".square" and
+// ".master" behind a parameter's name.
+//
+// The loss is the sum of each token's weight times its cross-entropy, in nats. The mean over the
+// tokens that count, of the whole batch and of all micro-batches of a step, is that with weights of
+// 1 / (their number), whatever the ranks. A target outside the vocabulary (-1) does not count.
+//
+// Sources: Touvron et al., "LLaMA", 2023; Shoeybi et al., "Megatron-LM", 2019; Korthikanti et al.,
+// "Reducing Activation Recomputation in Large Transformer Models", 2022; Press & Wolf, "Using the
+// Output Embedding to Improve Language Models", 2017 (tied).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tp/core/dtype.h"
+#include "tp/core/mesh.h"
+#include "tp/core/status.h"
+#include "tp/core/sum_order.h"
+#include "tp/layers/norm.h"
+#include "tp/optim/adamw.h"
+#include "tp/program/program.h"
+
+namespace tp {
+
+struct TransformerConfig {
+  int64_t vocabulary = 256;
+  int64_t hidden = 64;
+  int64_t layers = 2;
+  int64_t heads = 4;
+  int64_t kv_heads = 2;  // divides heads
+  int64_t head_size = 16;
+  int64_t ffn = 176;
+  NormOptions norm = {};
+  double rope_base = 10000;
+  bool tied_embeddings = false;  // the logits' weight is the embedding's
+};
+
+// Errors: INVALID_ARGUMENT that names the size, its value, and what it may be.
+Status CheckConfig(const TransformerConfig& config);
+
+// How many numbers its parameters have; those of tied embeddings count once.
+int64_t NumParameters(const TransformerConfig& config);
+
+struct TransformerStepOptions {
+  int64_t batch = 1;              // sequences
+  int64_t sequence = 1;           // tokens of each
+  DType dtype = DType::kFloat32;  // of parameters and what flows; narrower ones have a master copy
+  bool sequence_parallel = false;
+  AdamWOptions adamw = {};
+  SumOrder sum_order = SumOrder::kFast;
+  bool optimize = true;  // the passes
+  // Values of the program that are results beside "loss", by name: "logits", or
+  // "dlayers.0.mlp.up.weight", a parameter's gradient.
+  std::vector<std::string> results = {};
+};
+
+// The step for `mesh`, which decides what is cut where: key and value heads, or the query heads of
+// each where those are fewer on the fullest rank. Result "loss". Errors: INVALID_ARGUMENT for sizes
+// out of range, and NOT_FOUND for a result that no value is called.
+StatusOr<Program> MakeTransformerStep(const TransformerConfig& config,
+                                      const TransformerStepOptions& options, const Mesh& mesh);
+
+// The forward pass alone: for validation, and for logits ("logits" [batch, sequence, vocabulary]
+// among the results).
+StatusOr<Program> MakeTransformerForward(const TransformerConfig& config,
+                                         const TransformerStepOptions& options, const Mesh& mesh);
+
+}  // namespace tp
