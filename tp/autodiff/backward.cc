@@ -12,11 +12,29 @@
 namespace tp {
 namespace {
 
+std::string GradientName(const Program& program, ValueId id) {
+  return "d" + program.value(id).name;
+}
+
+// Redistributes `gradient` towards the gradient of `id`, which takes over the plain name.
+StatusOr<ValueId> Redistribute(Program& program, ValueId id, ValueId gradient, Axis axis,
+                               Placement to, Phase phase) {
+  const std::string name = GradientName(program, id);
+  const Placement from = program.value(gradient).placements[axis];
+  if (from == to) return gradient;
+  if (program.value(gradient).name == name) {
+    const char* what = IsPartial(from) ? ".partial" : IsShard(from) ? ".shard" : ".whole";
+    program.Rename(gradient, program.FreeName(name + what));
+  }
+  return AddRedistribute(program, phase, program.FreeName(name), gradient, axis, to);
+}
+
 class ReversePass {
  public:
-  ReversePass(Program& program, const std::vector<ValueId>& wrt)
+  ReversePass(Program& program, const std::vector<ValueId>& wrt, bool finish)
       : program_(program),
         wrt_(wrt),
+        finish_(finish),
         forward_(program.ops()),
         asked_(program.values().size()),
         needed_(program.values().size()),
@@ -58,7 +76,7 @@ class ReversePass {
   }
 
  private:
-  std::string GradientName(ValueId id) const { return "d" + program_.value(id).name; }
+  std::string GradientName(ValueId id) const { return tp::GradientName(program_, id); }
 
   // How often each value is read on the way to the loss, so that its gradient is completed as soon
   // as the last contribution is there.
@@ -91,7 +109,8 @@ class ReversePass {
     for (Axis axis : kAllAxes) {
       const Placement to = Dual(program_.value(id).placements[axis]);
       const Placement from = program_.value(gradient).placements[axis];
-      if (from == to || !(asked_[id] || (IsPartial(from) && IsNonlinear(id)))) continue;
+      const bool must = (asked_[id] && finish_) || (IsPartial(from) && IsNonlinear(id));
+      if (!must) continue;
       TP_ASSIGN_OR_RETURN(gradient, Redistribute(id, gradient, axis, to, PhaseOf(id)));
     }
     gradient_[id] = gradient;
@@ -155,17 +174,9 @@ class ReversePass {
     return OkStatus();
   }
 
-  // Redistributes `gradient` towards the gradient of `id`, which takes over the plain name.
   StatusOr<ValueId> Redistribute(ValueId id, ValueId gradient, Axis axis, Placement to,
                                  Phase phase) {
-    const std::string name = GradientName(id);
-    const Placement from = program_.value(gradient).placements[axis];
-    if (from == to) return gradient;
-    if (program_.value(gradient).name == name) {
-      const char* what = IsPartial(from) ? ".partial" : IsShard(from) ? ".shard" : ".whole";
-      program_.Rename(gradient, program_.FreeName(name + what));
-    }
-    return AddRedistribute(program_, phase, program_.FreeName(name), gradient, axis, to);
+    return tp::Redistribute(program_, id, gradient, axis, to, phase);
   }
 
   class Rule;
@@ -183,6 +194,7 @@ class ReversePass {
 
   Program& program_;
   const std::vector<ValueId>& wrt_;
+  const bool finish_;              // makes the gradients of wrt whole
   const std::vector<Op> forward_;  // as it was: the pass appends to program_
   // By value.
   std::vector<bool> asked_;   // it is one of wrt
@@ -257,7 +269,21 @@ Status ReversePass::ReverseOp(const Op& op, bool starts) {
 
 StatusOr<std::vector<ValueId>> AddBackward(Program& program, ValueId loss,
                                            const std::vector<ValueId>& wrt) {
-  return ReversePass(program, wrt).Run(loss);
+  return ReversePass(program, wrt, /*finish=*/true).Run(loss);
+}
+
+StatusOr<std::vector<ValueId>> AddUnfinishedBackward(Program& program, ValueId loss,
+                                                     const std::vector<ValueId>& wrt) {
+  return ReversePass(program, wrt, /*finish=*/false).Run(loss);
+}
+
+StatusOr<ValueId> FinishGradient(Program& program, ValueId w, ValueId gradient) {
+  for (Axis axis : kAllAxes) {
+    const Placement to = Dual(program.value(w).placements[axis]);
+    TP_ASSIGN_OR_RETURN(gradient,
+                        Redistribute(program, w, gradient, axis, to, Phase::kGradientSync));
+  }
+  return gradient;
 }
 
 }  // namespace tp

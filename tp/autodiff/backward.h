@@ -25,4 +25,11 @@ namespace tp {
 StatusOr<std::vector<ValueId>> AddBackward(Program& program, ValueId loss,
                                            const std::vector<ValueId>& wrt);
 
+// The same, but the gradients are as they come, Partial where that is what their ops make: for one
+// that adds more to them before they are made whole.
+StatusOr<std::vector<ValueId>> AddUnfinishedBackward(Program& program, ValueId loss,
+                                                     const std::vector<ValueId>& wrt);
+// Appends what makes `gradient`, which is "dw", the whole gradient of parameter `w`.
+StatusOr<ValueId> FinishGradient(Program& program, ValueId w, ValueId gradient);
+
 }  // namespace tp
