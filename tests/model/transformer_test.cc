@@ -15,7 +15,10 @@
 #include "tests/program/evaluate.h"
 #include "tp/model/initial.h"
 #include "tp/model/presets.h"
+#include "tp/passes/micro_batches.h"
 #include "tp/runtime/session.h"
+#include "tp/schedule/lower.h"
+#include "tp/schedule/memory.h"
 #include "tp/verify/observe.h"
 #include "tp/verify/op_by_op.h"
 
@@ -68,6 +71,67 @@ TEST(Transformer, MeansTheSameOnEveryMesh) {
       EXPECT_EQ(Meaning(StepOn(layout, options)), expected);
     }
   }
+}
+
+TEST(Transformer, MeansTheSameWhenItsActivationsAreMadeAgain) {
+  TransformerStepOptions options = SmallStep();
+  options.dtype = DType::kFloat64;
+  const auto expected = Meaning(StepOn({1, 1}, options));
+  options.recompute = true;
+  for (const Layout& layout : kLayouts) {
+    SCOPED_TRACE(Describe(Mesh::Create(layout.tp, layout.dp).value(), layout.sequence_parallel));
+    EXPECT_EQ(Meaning(StepOn(layout, options)), expected);
+  }
+}
+
+// Two micro-batches with the same tokens are one with weights twice as large: a factor that rounds
+// nothing.
+TEST(Transformer, AddsUpMicroBatches) {
+  const auto meaning = [](const Program& program) {
+    ElementSources sources = SourcesOf(program, SmallTransformer());
+    const bool two = program.Find("micro.1.tokens").ok();
+    sources["weights"] = [two](int64_t) { return two ? 0.25 : 0.5; };
+    for (const char* name : {"tokens", "targets", "weights"}) {
+      sources[MicroBatchName(name, 1)] = sources.at(name);
+    }
+    const auto values = Evaluate(program, sources);
+    std::map<std::string, std::vector<double>> meaning;
+    for (ValueId id : program.results()) meaning[program.value(id).name] = values[id];
+    return meaning;
+  };
+  TransformerStepOptions options = SmallStep();
+  options.dtype = DType::kFloat64;
+  options.results = {"dembedding.weight", "dlayers.1.attention.key.weight", "dnorm.gain"};
+  options.batch = 2;
+  const auto expected = meaning(StepOn({1, 1}, options));
+  EXPECT_EQ(expected.size(), 4u);
+  options.batch = 4;
+  options.micro_batches = 2;
+  for (bool recompute : {false, true}) {
+    for (const Layout& layout : kLayouts) {
+      SCOPED_TRACE(Describe(Mesh::Create(layout.tp, layout.dp).value(), layout.sequence_parallel));
+      options.recompute = recompute;
+      EXPECT_EQ(meaning(StepOn(layout, options)), expected);
+    }
+  }
+}
+
+TEST(Transformer, NeedsLessMemoryInPieces) {
+  const auto bytes = [](int micro_batches, bool recompute) {
+    TransformerStepOptions options;
+    options.batch = 8;
+    options.sequence = 64;
+    options.micro_batches = micro_batches;
+    options.recompute = recompute;
+    TransformerConfig config = SmallTransformer();
+    config.layers = 6;
+    const Mesh mesh = Mesh::Create(2, 1).value();
+    return ArenaOf(Lower(MakeTransformerStep(config, options, mesh).value(), mesh, 0).value())
+        .bytes;
+  };
+  EXPECT_LT(bytes(1, true), bytes(1, false) / 2);
+  EXPECT_LT(bytes(4, false), bytes(1, false) / 2);
+  EXPECT_LT(bytes(4, true), bytes(4, false));
 }
 
 TEST(Transformer, EachOpOfAStepIsHeldOnEveryMesh) {
@@ -176,6 +240,10 @@ TEST(Transformer, RefusesWhatNoModelHas) {
   EXPECT_THAT(MakeTransformerStep(config, SmallStep(), mesh).status().message(),
               HasSubstr("too large"));
   TransformerStepOptions options = SmallStep();
+  options.micro_batches = 2;
+  EXPECT_THAT(MakeTransformerStep(SmallTransformer(), options, mesh).status().message(),
+              HasSubstr("micro_batches is 2, which must divide batch, 3"));
+  options = SmallStep();
   options.results = {"dlogits.none"};
   EXPECT_THAT(MakeTransformerStep(SmallTransformer(), options, mesh).status().message(),
               HasSubstr("dlogits.none"));

@@ -6,6 +6,8 @@
 
 #include "tests/passes/blocks.h"
 #include "tests/program/programs.h"
+#include "tp/ops/all.h"
+#include "tp/passes/passes.h"
 #include "tp/schedule/lower.h"
 #include "tp/schedule/memory.h"
 
@@ -46,6 +48,22 @@ TEST(MicroBatches, AreSummedOverRanksOnce) {
   const BlocksOptions options = {.pieces = 3};
   EXPECT_EQ(count(MakeBlocks(options)), 2 * options.layers);
   EXPECT_EQ(count(MakeBlocks({})), 2 * options.layers);
+}
+
+// They do so as soon as the last piece has added to it.
+TEST(MicroBatches, AreSummedOverRanksWhileOthersWork) {
+  const BlocksOptions options = {.pieces = 2};
+  Program program = MakeBlocks(options);
+  SyncGradientsEarly(program);
+  ASSERT_EQ(Verify(program).ToString(), "OK");
+  for (size_t i = 0; i < program.ops().size(); ++i) {
+    const Op& op = program.ops()[i];
+    if (op.phase != Phase::kGradientSync) continue;
+    EXPECT_EQ(program.DefinitionOf(op.inputs[0]), static_cast<int>(i) - 1);
+    EXPECT_TRUE(program.ops()[i - 1].Is(kAdd));
+  }
+  const Mesh mesh = Mesh::Create(2, 2).value();
+  EXPECT_EQ(RunStep(program, options, mesh), RunStep(MakeBlocks(options), options, mesh));
 }
 
 // A piece more costs what it is fed and its loss, and no more: what is inside it lies where the

@@ -59,12 +59,18 @@ RC_GTEST_PROP(Passes, StartCommunicationEarlyKeepsMeaning, ()) {
   CheckPass(StartCommunicationEarly);
 }
 
+RC_GTEST_PROP(Passes, SyncGradientsEarlyKeepsMeaning, ()) {
+  CheckPass([](Program& program, const Mesh&) { SyncGradientsEarly(program); });
+}
+
 RC_GTEST_PROP(Passes, ASecondTimeThereIsNothingToDo, ()) {
   const std::vector<Pass> passes = {
       [](Program& program, const Mesh&) { ComputeLossOnShards(program); },
       [](Program& program, const Mesh&) { FuseLossAndGradient(program); },
       [](Program& program, const Mesh&) { FuseBias(program); },
-      [](Program& program, const Mesh&) { DropDeadOps(program); }, StartCommunicationEarly};
+      [](Program& program, const Mesh&) { SyncGradientsEarly(program); },
+      [](Program& program, const Mesh&) { DropDeadOps(program); },
+      StartCommunicationEarly};
   const Pass pass = passes[*rc::gen::inRange<size_t>(0, passes.size())];
   Program program = DrawProgram().program;
   const Mesh mesh = DrawMesh();

@@ -11,7 +11,9 @@
 #include "tp/layers/mlp.h"
 #include "tp/layers/projection.h"
 #include "tp/ops/builder.h"
+#include "tp/passes/micro_batches.h"
 #include "tp/passes/passes.h"
+#include "tp/passes/recompute.h"
 
 namespace tp {
 namespace {
@@ -38,6 +40,11 @@ Status CheckStep(const TransformerConfig& config, const TransformerStepOptions& 
   TP_RETURN_IF_ERROR(InRange("batch", options.batch));
   TP_RETURN_IF_ERROR(InRange("sequence", options.sequence));
   TP_RETURN_IF_ERROR(Fits("batch x sequence", options.batch, options.sequence));
+  TP_RETURN_IF_ERROR(InRange("micro_batches", options.micro_batches));
+  if (options.batch % options.micro_batches != 0) {
+    return InvalidArgument("micro_batches is " + std::to_string(options.micro_batches) +
+                           ", which must divide batch, " + std::to_string(options.batch));
+  }
   const int64_t widest =
       std::max({config.hidden, config.heads * config.head_size, config.ffn, config.vocabulary});
   return Fits("what a batch makes", options.batch * options.sequence, widest);
@@ -68,7 +75,7 @@ class Transformer {
   // Appends the forward pass and returns its loss.
   ValueId Forward(Builder& b) const {
     const Placements batch(Replicate(), Shard(0));
-    const Shape shape = {options_.batch, options_.sequence};
+    const Shape shape = {options_.batch / options_.micro_batches, options_.sequence};
     const ValueId tokens = b.Input("tokens", shape, DType::kInt32, batch);
     const ValueId targets = b.Input("targets", shape, DType::kInt32, batch);
     const ValueId weights = b.Input("weights", shape, AccumulatorOf(options_.dtype), batch);
@@ -114,16 +121,50 @@ class Transformer {
   const MlpOptions mlp_;
 };
 
+// Whether the order of ops is that of pieces that take turns in one memory, which no pass may mix.
+bool InPieces(const TransformerStepOptions& options) {
+  return options.micro_batches > 1 || options.recompute;
+}
+
 // Weights of products and tables decay; gains and biases don't.
 bool Decays(const std::string& parameter) { return parameter.ends_with(".weight"); }
 
-Status AddUpdates(Program& program, ValueId loss, const AdamWOptions& options) {
+// Appends the reverse pass, of all micro-batches, and returns the gradients of `wrt`; the loss
+// becomes that of all.
+StatusOr<std::vector<ValueId>> AddGradients(Program& program, ValueId& loss,
+                                            const std::vector<ValueId>& wrt,
+                                            const TransformerStepOptions& options,
+                                            const Mesh& mesh) {
+  if (!InPieces(options)) return AddBackward(program, loss, wrt);
+  // Sums of the invariant order are no numbers to add to, until they are whole.
+  const bool whole = options.sum_order == SumOrder::kInvariant;
+  TP_ASSIGN_OR_RETURN(std::vector<ValueId> sums,
+                      (whole ? AddBackward : AddUnfinishedBackward)(program, loss, wrt));
+  if (options.optimize) {
+    FuseBias(program);
+    StartCommunicationEarly(program, mesh);
+  }
+  if (options.recompute) TP_RETURN_IF_ERROR(Recompute(program, "layers"));
+  sums.push_back(loss);
+  TP_ASSIGN_OR_RETURN(sums, RepeatAndSum(program, options.micro_batches, sums));
+  loss = sums.back();
+  sums.pop_back();
+  for (size_t i = 0; i < wrt.size(); ++i) {
+    TP_ASSIGN_OR_RETURN(sums[i], FinishGradient(program, wrt[i], sums[i]));
+  }
+  if (options.optimize) SyncGradientsEarly(program);
+  return sums;
+}
+
+Status AddUpdates(Program& program, ValueId& loss, const TransformerStepOptions& options,
+                  const Mesh& mesh) {
   std::vector<ValueId> parameters;
   for (const Op& op : program.ops()) {
     if (op.Is(kParameter)) parameters.push_back(op.outputs[0]);
   }
-  TP_ASSIGN_OR_RETURN(const std::vector<ValueId> gradients, AddBackward(program, loss, parameters));
-  return AddAdamW(program, parameters, gradients, options, Decays);
+  TP_ASSIGN_OR_RETURN(const std::vector<ValueId> gradients,
+                      AddGradients(program, loss, parameters, options, mesh));
+  return AddAdamW(program, parameters, gradients, options.adamw, Decays);
 }
 
 Status Finish(Program& program, ValueId loss, const TransformerStepOptions& options,
@@ -135,7 +176,11 @@ Status Finish(Program& program, ValueId loss, const TransformerStepOptions& opti
   }
   TP_RETURN_IF_ERROR(Verify(program));
   if (!options.optimize) return OkStatus();
-  Optimize(program, mesh);
+  if (InPieces(options)) {
+    DropDeadOps(program);
+  } else {
+    Optimize(program, mesh);
+  }
   return Verify(program);
 }
 
@@ -145,9 +190,9 @@ StatusOr<Program> Make(const TransformerConfig& config, const TransformerStepOpt
   Program program;
   program.set_sum_order(options.sum_order);
   Builder b(program);
-  const ValueId loss = Transformer(config, options, mesh).Forward(b);
+  ValueId loss = Transformer(config, options, mesh).Forward(b);
   TP_RETURN_IF_ERROR(b.status());
-  if (trains) TP_RETURN_IF_ERROR(AddUpdates(program, loss, options.adamw));
+  if (trains) TP_RETURN_IF_ERROR(AddUpdates(program, loss, options, mesh));
   TP_RETURN_IF_ERROR(Finish(program, loss, options, mesh));
   return program;
 }

@@ -8,7 +8,8 @@
 //
 // Inputs: "tokens" and "targets" [batch, sequence] int32, "weights" [batch, sequence] (what each
 // token's loss is multiplied by: see below), and the scalars of tp/optim/adamw.h. Batches are
-// global.
+// global; of several micro-batches each has these three, by MicroBatchName of
+// tp/passes/micro_batches.h.
 //
 // Parameters, with v the vocabulary, e the hidden size, g key and value heads and r query heads for
 // each, d a head's size, f the feed-forward size; i counts layers from 0:
@@ -66,13 +67,15 @@ Status CheckConfig(const TransformerConfig& config);
 int64_t NumParameters(const TransformerConfig& config);
 
 struct TransformerStepOptions {
-  int64_t batch = 1;              // sequences
+  int64_t batch = 1;              // sequences, of all micro-batches
   int64_t sequence = 1;           // tokens of each
   DType dtype = DType::kFloat32;  // of parameters and what flows; narrower ones have a master copy
   bool sequence_parallel = false;
   AdamWOptions adamw = {};
   SumOrder sum_order = SumOrder::kFast;
-  bool optimize = true;  // the passes
+  int micro_batches = 1;  // divides batch; taken one after the other, so that memory is that of one
+  bool recompute = false;  // the backward pass makes a layer's activations again: memory for time
+  bool optimize = true;    // the passes
   // Values of the program that are results beside "loss", by name: "logits", or
   // "dlayers.0.mlp.up.weight", a parameter's gradient.
   std::vector<std::string> results = {};

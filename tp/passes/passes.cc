@@ -331,6 +331,26 @@ void StartCommunicationEarly(Program& program, const Mesh& mesh) {
   program.ReplaceOps(InOrderOfUrgency(program, urgency));
 }
 
+void SyncGradientsEarly(Program& program) {
+  const std::vector<Op>& ops = program.ops();
+  std::vector<std::vector<int>> behind(ops.size());  // by op
+  std::vector<bool> moves(ops.size());
+  for (size_t i = 0; i < ops.size(); ++i) {
+    if (!ops[i].Is(kRedistribute) || ops[i].phase != Phase::kGradientSync) continue;
+    moves[i] = true;
+    behind[program.DefinitionOf(ops[i].inputs[0])].push_back(static_cast<int>(i));
+  }
+  std::vector<Op> ordered;
+  const std::function<void(int)> append = [&](int i) {
+    ordered.push_back(ops[i]);
+    for (int next : behind[i]) append(next);
+  };
+  for (size_t i = 0; i < ops.size(); ++i) {
+    if (!moves[i]) append(static_cast<int>(i));
+  }
+  program.ReplaceOps(std::move(ordered));
+}
+
 void Optimize(Program& program, const Mesh& mesh) {
   ComputeLossOnShards(program);
   FuseLossAndGradient(program);

@@ -29,6 +29,10 @@ void FuseBias(Program& program);
 // runs while that communication is under way. Of the rest products come first, which take longest.
 void StartCommunicationEarly(Program& program, const Mesh& mesh);
 
+// Moves what is of phase gradient_sync right behind what it reads, and nothing else: it runs while
+// the rest of the backward pass goes on.
+void SyncGradientsEarly(Program& program);
+
 // Drops ops that no result and no parameter update depends on.
 void DropDeadOps(Program& program);
 
