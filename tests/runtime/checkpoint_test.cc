@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <memory>
 #include <string>
@@ -136,6 +137,110 @@ TEST_F(CheckpointTest, FilesAreThoseOfNumPy) {
       EXPECT_EQ(ReadFile(Folder() + "/" + name + ".npy"), io::EncodeNpy(*session->Read(name)))
           << Name(dtype) << " " << name;
     }
+  }
+}
+
+// w lies transposed between the columns of a wider matrix, b behind it, in one file with a head.
+Storage OddStorage(DType dtype) {
+  const int64_t width = SizeOf(dtype), columns = kOut + 5, head = 3;
+  return {{{"all", "odd", head + width * (kIn * columns + kOut)}},
+          {{"w", 0, head + 2 * width, dtype, {1, columns}},
+           {"b", 0, head + width * kIn * columns, dtype, {1}}}};
+}
+
+TEST_F(CheckpointTest, AStorageSaysWhereElementsLie) {
+  std::string w, b;
+  {
+    const auto session = MustCreate(*backend_, 3, 2, DType::kFloat32);
+    WriteWeights(*session);
+    w = BitsOf(*session, "w");
+    b = BitsOf(*session, "b");
+    ExpectOk(session->Save(Folder(), OddStorage(DType::kFloat32)));
+  }
+  const std::string file = ReadFile(Folder() + "/all");
+  std::string expected(file.size(), '\0');
+  expected.replace(0, 3, "odd");
+  for (int64_t i = 0; i < kOut; ++i) {
+    for (int64_t j = 0; j < kIn; ++j) {
+      expected.replace(3 + 4 * (2 + j * (kOut + 5) + i), 4, w.substr(4 * (i * kIn + j), 4));
+    }
+  }
+  expected.replace(file.size() - b.size(), b.size(), b);
+  EXPECT_EQ(file, expected);
+  for (LinearMode mode : {LinearMode::kRow, LinearMode::kColumn}) {
+    const auto session = MustCreate(*backend_, 2, 1, DType::kFloat32, mode);
+    ExpectOk(session->Load(Folder(), OddStorage(DType::kFloat32)));
+    EXPECT_EQ(BitsOf(*session, "w"), w);
+    EXPECT_EQ(BitsOf(*session, "b"), b);
+  }
+}
+
+TEST_F(CheckpointTest, APartOfTheParametersMayBeLoaded) {
+  const auto session = MustCreate(*backend_, 2, 1, DType::kFloat32);
+  WriteWeights(*session, 0);
+  const std::string w = BitsOf(*session, "w");
+  ExpectOk(session->Save(Folder(), OddStorage(DType::kFloat32)));
+  const auto other = MustCreate(*backend_, 3, 1, DType::kFloat32);
+  Storage only_w = OddStorage(DType::kFloat32);
+  only_w.tensors.pop_back();
+  EXPECT_THAT(session->Save(Folder(), only_w).message(), HasSubstr("'b' has no place"));
+  ExpectOk(other->Load(Folder(), only_w));
+  EXPECT_EQ(BitsOf(*other, "w"), w);
+  ExpectOk(other->Feed("x", Random(1)));
+  ExpectOk(other->Feed("targets", Random(2)));
+  EXPECT_THAT(other->Step().message(), HasSubstr("'b' has no value"));
+}
+
+TEST_F(CheckpointTest, AStorageThatCannotBeIsTold) {
+  const auto session = MustCreate(*backend_, 2, 1, DType::kFloat32);
+  WriteWeights(*session);
+  const std::string w = BitsOf(*session, "w");
+  const Storage good = OddStorage(DType::kFloat32);
+  ExpectOk(session->Save(Folder(), good));
+  const auto expect = [&](const char* text, const std::function<void(Storage&)>& damage) {
+    Storage bad = good;
+    damage(bad);
+    EXPECT_THAT(session->Load(Folder(), bad).message(), HasSubstr(text));
+    EXPECT_EQ(BitsOf(*session, "w"), w) << text;
+  };
+  expect("does not lie in the", [](Storage& s) { --s.files[0].bytes; });
+  expect("does not lie in the", [](Storage& s) { s.tensors[0].begin = 2; });
+  expect("does not lie in the", [](Storage& s) { s.tensors[0].strides[1] = int64_t{1} << 62; });
+  expect("has a stride of 0", [](Storage& s) { s.tensors[0].strides[1] = 0; });
+  expect("2 dimensions and 1 strides", [](Storage& s) { s.tensors[0].strides.pop_back(); });
+  expect("in no file", [](Storage& s) { s.tensors[1].file = 1; });
+  expect("has two places", [](Storage& s) { s.tensors.push_back(s.tensors[0]); });
+  expect("'x' is none", [](Storage& s) { s.tensors[1].parameter = "x"; });
+  expect("bytes and should have", [](Storage& s) { ++s.files[0].bytes; });
+  const Status none = session->Load(Folder(), InvalidArgument("no such model"));
+  EXPECT_EQ(none.code(), StatusCode::kInvalidArgument);
+  EXPECT_THAT(none.message(), HasSubstr("no such model"));
+  ExpectOk(session->Load(Folder(), good));
+}
+
+// What all reads and writes of this process have moved, in bytes.
+int64_t BytesRead() {
+  std::ifstream file("/proc/self/io");
+  std::string word;
+  int64_t number = -1;
+  while (file >> word >> number && word != "rchar:") {
+  }
+  return number;
+}
+
+TEST_F(CheckpointTest, ARankReadsNothingButItsPart) {
+  const auto session = MustCreate(*backend_, 1, 1, DType::kFloat32);
+  WriteWeights(*session);
+  const Storage storage = OddStorage(DType::kFloat32);
+  ExpectOk(session->Save(Folder(), storage));
+  const int64_t width = SizeOf(DType::kFloat32), w = kOut * kIn * width, b = kOut * width;
+  for (LinearMode mode : {LinearMode::kRow, LinearMode::kColumn}) {
+    const auto loading = MustCreate(*backend_, 5, 1, DType::kFloat32, mode);
+    const int64_t nothing = BytesRead(), asking = BytesRead() - nothing;
+    const int64_t before = BytesRead();
+    ExpectOk(loading->Load(Folder(), storage));
+    const int64_t read = BytesRead() - before - asking;
+    EXPECT_EQ(read, w + (mode == LinearMode::kRow ? b : 5 * b));
   }
 }
 

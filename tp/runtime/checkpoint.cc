@@ -8,7 +8,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
+#include <map>
+#include <memory>
 #include <span>
 #include <system_error>
 #include <utility>
@@ -16,19 +19,13 @@
 #include "tp/core/dtype.h"
 #include "tp/runtime/assemble.h"
 #include "tp/runtime/blob.h"
+#include "tp/runtime/file.h"
 #include "tp/runtime/parts.h"
 
 namespace tp {
 namespace {
 
 namespace fs = std::filesystem;
-
-Status FileError(const std::string& path, const std::string& what, int error) {
-  std::string message = path + ": " + what + ": " + std::generic_category().message(error);
-  if (error == ENOENT) return NotFound(std::move(message));
-  if (error == ENOSPC || error == EDQUOT || error == EFBIG) return Unavailable(std::move(message));
-  return error == EIO ? Internal(std::move(message)) : InvalidArgument(std::move(message));
-}
 
 // Tells every rank of the first error that one of them met, in the order of the ranks.
 Status Agree(RankContext& context, Status& told) {
@@ -47,97 +44,6 @@ Status Agree(RankContext& context, Status& told) {
   return OkStatus();
 }
 
-// The type of a file's elements.
-DType FileTypeOf(DType dtype) {
-  return dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
-}
-
-// All that is before a file's elements: the format's version 1.0.
-// Source: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
-std::string HeaderOf(const Binding& binding) {
-  constexpr size_t kAlignment = 64;
-  std::string sizes;
-  for (int64_t size : binding.shape) sizes += std::to_string(size) + ", ";
-  if (binding.shape.size() > 1) sizes.resize(sizes.size() - 2);
-  if (binding.shape.size() == 1) sizes.pop_back();
-  std::string text = "{'descr': '<f" + std::to_string(SizeOf(FileTypeOf(binding.dtype))) +
-                     "', 'fortran_order': False, 'shape': (" + sizes + "), }";
-  const std::string magic("\x93NUMPY\x01\x00", 8);
-  const size_t unpadded = magic.size() + 2 + text.size() + 1;
-  text.append((kAlignment - unpadded % kAlignment) % kAlignment, ' ');
-  text += '\n';
-  return magic + static_cast<char>(text.size() & 0xff) + static_cast<char>(text.size() >> 8) + text;
-}
-
-int64_t FileSizeOf(const Binding& binding) {
-  return static_cast<int64_t>(HeaderOf(binding).size()) +
-         NumElements(binding.shape) * SizeOf(FileTypeOf(binding.dtype));
-}
-
-// A file that is closed when this goes.
-class File {
- public:
-  File(std::string path, int flags)
-      : path_(std::move(path)), fd_(open(path_.c_str(), flags | O_CLOEXEC, 0666)) {
-    if (fd_ < 0) error_ = errno;
-  }
-  ~File() {
-    if (fd_ >= 0) close(fd_);
-  }
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
-
-  Status opened(const std::string& what) const {
-    return fd_ < 0 ? FileError(path_, what, error_) : OkStatus();
-  }
-
-  Status WriteAt(int64_t at, std::span<const std::byte> bytes) const {
-    while (!bytes.empty()) {
-      const ssize_t written = pwrite(fd_, bytes.data(), bytes.size(), at);
-      if (written < 0 && errno == EINTR) continue;
-      if (written < 0) return FileError(path_, "cannot be written", errno);
-      bytes = bytes.subspan(static_cast<size_t>(written));
-      at += written;
-    }
-    return OkStatus();
-  }
-
-  Status ReadAt(int64_t at, std::span<std::byte> bytes) const {
-    while (!bytes.empty()) {
-      const ssize_t read = pread(fd_, bytes.data(), bytes.size(), at);
-      if (read < 0 && errno == EINTR) continue;
-      if (read < 0) return FileError(path_, "cannot be read", errno);
-      if (read == 0) return InvalidArgument(path_ + ": ends at byte " + std::to_string(at));
-      bytes = bytes.subspan(static_cast<size_t>(read));
-      at += read;
-    }
-    return OkStatus();
-  }
-
-  Status SetSize(int64_t size) const {
-    return ftruncate(fd_, size) == 0 ? OkStatus() : FileError(path_, "cannot be made", errno);
-  }
-
-  StatusOr<int64_t> Size() const {
-    struct stat info;
-    if (fstat(fd_, &info) != 0) return FileError(path_, "cannot be read", errno);
-    return static_cast<int64_t>(info.st_size);
-  }
-
-  Status Sync() const {
-    return fsync(fd_) == 0 ? OkStatus() : FileError(path_, "cannot be written", errno);
-  }
-
- private:
-  const std::string path_;
-  const int fd_;
-  int error_ = 0;
-};
-
-std::string PathOf(const std::string& folder, const Binding& binding) {
-  return folder + "/" + binding.name + ".npy";
-}
-
 Status SyncFolder(const std::string& path) {
   const File folder(path, O_RDONLY | O_DIRECTORY);
   TP_RETURN_IF_ERROR(folder.opened("cannot be opened"));
@@ -152,8 +58,8 @@ StatusOr<std::string> PlainPath(const std::string& folder) {
   return path;
 }
 
-// Whether the folder holds nothing but files of these parameters; one that is missing does.
-Status CheckReplaceable(const std::string& path, const RankParts& rank) {
+// Whether the folder holds nothing but files of this storage; one that is missing does.
+Status CheckReplaceable(const std::string& path, const Storage& storage) {
   std::error_code error;
   if (!fs::exists(fs::symlink_status(path, error))) return OkStatus();
   if (!fs::is_directory(fs::symlink_status(path, error))) {
@@ -161,22 +67,22 @@ Status CheckReplaceable(const std::string& path, const RankParts& rank) {
   }
   for (const auto& entry : fs::directory_iterator(path, error)) {
     const std::string name = entry.path().filename().string();
-    const bool known =
-        std::any_of(rank.parameters.begin(), rank.parameters.end(),
-                    [&](const Binding* binding) { return name == binding->name + ".npy"; });
+    const bool known = std::any_of(storage.files.begin(), storage.files.end(),
+                                   [&](const StoredFile& file) { return name == file.name; });
     if (known) continue;
     return InvalidArgument(path + ": holds '" + name +
-                           "', which is no parameter's file, and would be replaced; choose another "
-                           "folder");
+                           "', which is no file of this checkpoint, and would be replaced; choose "
+                           "another folder");
   }
   return error ? FileError(path, "cannot be read", error.value()) : OkStatus();
 }
 
 // Removes a folder that CheckReplaceable allows.
-Status RemoveFolder(const std::string& path, const RankParts& rank) {
-  for (const Binding* binding : rank.parameters) {
-    if (unlink(PathOf(path, *binding).c_str()) != 0 && errno != ENOENT) {
-      return FileError(PathOf(path, *binding), "cannot be removed", errno);
+Status RemoveFolder(const std::string& path, const Storage& storage) {
+  for (const StoredFile& stored : storage.files) {
+    const std::string file = path + "/" + stored.name;
+    if (unlink(file.c_str()) != 0 && errno != ENOENT) {
+      return FileError(file, "cannot be removed", errno);
     }
   }
   if (rmdir(path.c_str()) != 0 && errno != ENOENT) {
@@ -185,22 +91,17 @@ Status RemoveFolder(const std::string& path, const RankParts& rank) {
   return OkStatus();
 }
 
-// On rank 0: files of the right sizes, all zero behind their headers.
-Status MakeFiles(const std::string& path, const std::string& part, const RankParts& rank) {
-  for (const Binding* binding : rank.parameters) {
-    if (binding->name.find('/') == std::string::npos) continue;
-    return InvalidArgument("parameter '" + binding->name + "' has a name that no file can have");
-  }
-  TP_RETURN_IF_ERROR(CheckReplaceable(path, rank));
-  TP_RETURN_IF_ERROR(CheckReplaceable(part, rank));
-  TP_RETURN_IF_ERROR(RemoveFolder(part, rank));
+// On rank 0: files of the right sizes, all zero behind their heads.
+Status MakeFiles(const std::string& path, const std::string& part, const Storage& storage) {
+  TP_RETURN_IF_ERROR(CheckReplaceable(path, storage));
+  TP_RETURN_IF_ERROR(CheckReplaceable(part, storage));
+  TP_RETURN_IF_ERROR(RemoveFolder(part, storage));
   if (mkdir(part.c_str(), 0777) != 0) return FileError(part, "cannot be made", errno);
-  for (const Binding* binding : rank.parameters) {
-    const File file(PathOf(part, *binding), O_WRONLY | O_CREAT | O_EXCL);
+  for (const StoredFile& stored : storage.files) {
+    const File file(part + "/" + stored.name, O_WRONLY | O_CREAT | O_EXCL);
     TP_RETURN_IF_ERROR(file.opened("cannot be made"));
-    TP_RETURN_IF_ERROR(file.SetSize(FileSizeOf(*binding)));
-    const std::string header = HeaderOf(*binding);
-    TP_RETURN_IF_ERROR(file.WriteAt(0, std::as_bytes(std::span(header))));
+    TP_RETURN_IF_ERROR(file.SetSize(stored.bytes));
+    TP_RETURN_IF_ERROR(file.WriteAt(0, std::as_bytes(std::span(stored.head))));
     TP_RETURN_IF_ERROR(file.Sync());
   }
   return OkStatus();
@@ -215,35 +116,8 @@ bool IsFirstWith(const Binding& binding, const RankParts& rank) {
   return true;
 }
 
-// Elements in another type that holds them all.
-std::vector<std::byte> Converted(std::span<const std::byte> bytes, DType from, DType to) {
-  std::vector<double> values(bytes.size() / SizeOf(from));
-  DecodeToDouble(from, bytes, values);
-  std::vector<std::byte> converted(values.size() * SizeOf(to));
-  EncodeFromDouble(to, values, converted);
-  return converted;
-}
-
-Status WriteElements(const std::string& part, const Binding& binding,
-                     std::vector<std::byte> elements) {
-  const DType type = FileTypeOf(binding.dtype);
-  if (type != binding.dtype) elements = Converted(elements, binding.dtype, type);
-  const File file(PathOf(part, binding), O_WRONLY);
-  TP_RETURN_IF_ERROR(file.opened("cannot be opened"));
-  const auto begin = static_cast<int64_t>(HeaderOf(binding).size());
-  const int64_t width = SizeOf(type);
-  Status status;
-  ForEachRun(binding, [&](int64_t to, int64_t from, int64_t count) {
-    if (!status.ok()) return;
-    status =
-        file.WriteAt(begin + to * width, std::span(elements).subspan(from * width, count * width));
-  });
-  TP_RETURN_IF_ERROR(status);
-  return file.Sync();
-}
-
 // On rank 0: the last step, which other eyes see whole or not at all.
-Status GiveName(const std::string& path, const std::string& part, const RankParts& rank) {
+Status GiveName(const std::string& path, const std::string& part, const Storage& storage) {
   TP_RETURN_IF_ERROR(SyncFolder(part));
   if (rename(part.c_str(), path.c_str()) != 0) {
     const bool there = errno == ENOTEMPTY || errno == EEXIST;
@@ -254,103 +128,213 @@ Status GiveName(const std::string& path, const std::string& part, const RankPart
   }
   const std::string parent = fs::path(path).parent_path().string();
   TP_RETURN_IF_ERROR(SyncFolder(parent.empty() ? "." : parent));
-  return RemoveFolder(part, rank);
+  return RemoveFolder(part, storage);
 }
 
-// The text of a header, as a person reads it.
-std::string TextOf(const std::string& header) {
-  const size_t end = header.find_last_not_of(" \n");
-  return header.substr(10, end == std::string::npos ? 0 : end + 1 - 10);
+// The files of a storage that this rank has used, open.
+class Files {
+ public:
+  Files(std::string folder, const Storage& storage, int flags)
+      : folder_(std::move(folder)), storage_(storage), flags_(flags) {}
+
+  std::string PathOf(size_t file) const { return folder_ + "/" + storage_.files[file].name; }
+
+  StatusOr<const File*> Get(size_t file) {
+    std::unique_ptr<File>& open = files_[file];
+    if (open == nullptr) open = std::make_unique<File>(PathOf(file), flags_);
+    TP_RETURN_IF_ERROR(open->opened("cannot be opened"));
+    return open.get();
+  }
+
+  Status Sync() {
+    for (const auto& [number, file] : files_) TP_RETURN_IF_ERROR(file->Sync());
+    return OkStatus();
+  }
+
+ private:
+  const std::string folder_;
+  const Storage& storage_;
+  const int flags_;
+  std::map<size_t, std::unique_ptr<File>> files_;
+};
+
+// `count` elements of a file in memory, as they lie in it.
+std::span<std::byte> Room(std::vector<std::byte>& memory, int64_t count, DType dtype) {
+  const auto bytes = static_cast<size_t>(count * SizeOf(dtype));
+  if (memory.size() < bytes) memory.resize(bytes);
+  return std::span(memory).first(bytes);
 }
 
-Status CheckHeader(const std::string& path, const File& file, const Binding& binding) {
-  const std::string expected = HeaderOf(binding);
-  TP_ASSIGN_OR_RETURN(const int64_t size, file.Size());
-  std::string actual(std::min(static_cast<size_t>(size), expected.size()), '\0');
-  TP_RETURN_IF_ERROR(file.ReadAt(0, std::as_writable_bytes(std::span(actual))));
-  if (actual != expected) {
-    if (actual.size() < 10 || actual.substr(0, 8) != expected.substr(0, 8)) {
-      return InvalidArgument(path + ": is no .npy file of version 1.0");
+// Calls `use` for the pieces of at most kPiece elements, which fit the nearest memory.
+void ForEachPiece(int64_t count, const std::function<void(int64_t begin, int64_t count)>& use) {
+  constexpr int64_t kPiece = 4096;
+  for (int64_t begin = 0; begin < count; begin += kPiece) {
+    use(begin, std::min(kPiece, count - begin));
+  }
+}
+
+std::span<std::byte> Elements(std::span<std::byte> bytes, DType dtype, int64_t begin,
+                              int64_t count) {
+  return bytes.subspan(begin * SizeOf(dtype), count * SizeOf(dtype));
+}
+
+// Elements in another type, rounded; and how many of them changed by it, with one that did.
+struct Rounded {
+  int64_t count = 0;
+  double example = 0;
+};
+Rounded Convert(DType from, std::span<std::byte> in, DType to, std::span<std::byte> out) {
+  Rounded rounded;
+  std::vector<double> before, after;
+  ForEachPiece(static_cast<int64_t>(in.size()) / SizeOf(from), [&](int64_t begin, int64_t count) {
+    before.resize(count);
+    after.resize(count);
+    DecodeToDouble(from, Elements(in, from, begin, count), before);
+    EncodeFromDouble(to, before, Elements(out, to, begin, count));
+    DecodeToDouble(to, Elements(out, to, begin, count), after);
+    for (int64_t i = 0; i < count; ++i) {
+      if (before[i] == after[i] || (std::isnan(before[i]) && std::isnan(after[i]))) continue;
+      ++rounded.count;
+      rounded.example = before[i];
     }
-    std::string text = TextOf(actual);
-    for (char& c : text) c = c >= ' ' && c <= '~' ? c : '?';
-    return InvalidArgument(path + ": says " + text + ", and '" + binding.name + "' needs " +
-                           TextOf(expected));
-  }
-  if (size != FileSizeOf(binding)) {
-    return InvalidArgument(path + ": has " + std::to_string(size) + " bytes and should have " +
-                           std::to_string(FileSizeOf(binding)) + "; it is not whole");
-  }
-  return OkStatus();
-}
-
-// Whether `part` holds what the file did: where the file's type is the wider one it may not.
-Status CheckExact(const std::string& path, const Binding& binding,
-                  std::span<const std::byte> elements, std::span<const std::byte> part) {
-  const int64_t count = binding.view.size();
-  std::vector<double> in_file(count), here(count);
-  DecodeToDouble(FileTypeOf(binding.dtype), elements, in_file);
-  DecodeToDouble(binding.dtype, part, here);
-  for (int64_t i = 0; i < count; ++i) {
-    if (in_file[i] == here[i] || (std::isnan(in_file[i]) && std::isnan(here[i]))) continue;
-    return InvalidArgument(path + ": holds " + std::to_string(in_file[i]) + ", which is no " +
-                           std::string(Name(binding.dtype)) + ", the type of '" + binding.name +
-                           "'");
-  }
-  return OkStatus();
-}
-
-StatusOr<std::vector<std::byte>> ReadElements(const std::string& folder, const Binding& binding) {
-  const std::string path = PathOf(folder, binding);
-  const File file(path, O_RDONLY);
-  TP_RETURN_IF_ERROR(file.opened("cannot be read"));
-  TP_RETURN_IF_ERROR(CheckHeader(path, file, binding));
-  const DType type = FileTypeOf(binding.dtype);
-  const int64_t width = SizeOf(type);
-  const auto begin = static_cast<int64_t>(HeaderOf(binding).size());
-  std::vector<std::byte> elements(binding.view.size() * width);
-  Status status;
-  ForEachRun(binding, [&](int64_t from, int64_t to, int64_t count) {
-    if (!status.ok()) return;
-    status =
-        file.ReadAt(begin + from * width, std::span(elements).subspan(to * width, count * width));
   });
-  TP_RETURN_IF_ERROR(status.WithContext(path));
-  if (type == binding.dtype) return elements;
-  std::vector<std::byte> part = Converted(elements, type, binding.dtype);
-  TP_RETURN_IF_ERROR(CheckExact(path, binding, elements, part));
+  return rounded;
+}
+
+// Copies the elements of a block from the part, or to it.
+void Gather(const View& places, int64_t width, std::span<const std::byte> part, std::byte* to) {
+  if (IsPacked(places, Order::Own(places.rank()))) {
+    std::memcpy(to, part.data() + places.offset * width, places.size() * width);
+    return;
+  }
+  ForEachElement(places, [&](const Index&, int64_t place) {
+    std::memcpy(to, part.data() + place * width, width);
+    to += width;
+  });
+}
+void Scatter(const View& places, int64_t width, const std::byte* from, std::span<std::byte> part) {
+  if (IsPacked(places, Order::Own(places.rank()))) {
+    std::memcpy(part.data() + places.offset * width, from, places.size() * width);
+    return;
+  }
+  ForEachElement(places, [&](const Index&, int64_t place) {
+    std::memcpy(part.data() + place * width, from, width);
+    from += width;
+  });
+}
+
+Status WriteElements(const StoredTensor& tensor, const Binding& binding,
+                     std::span<const std::byte> part, Files& files) {
+  TP_ASSIGN_OR_RETURN(const File* file, files.Get(tensor.file));
+  Status status;
+  std::vector<std::byte> here, there;
+  ForEachBlock(binding, tensor, [&](const StoredBlock& block) {
+    if (!status.ok()) return;
+    const int64_t count = block.places.size();
+    std::span<std::byte> elements = Room(here, count, binding.dtype);
+    Gather(block.places, SizeOf(binding.dtype), part, elements.data());
+    if (tensor.dtype != binding.dtype) {
+      Convert(binding.dtype, elements, tensor.dtype, Room(there, count, tensor.dtype));
+      elements = Room(there, count, tensor.dtype);
+    }
+    status = file->WriteAt(block.begin, elements);
+  });
+  return status;
+}
+
+// Of elements that the parameter's type does not hold: they are not loaded as others.
+Status LossOf(const std::string& path, const Binding& binding, const Rounded& rounded) {
+  if (rounded.count == 0) return OkStatus();
+  return InvalidArgument(path + ": holds " + std::to_string(rounded.example) + ", which is no " +
+                         std::string(Name(binding.dtype)) + ", the type of '" + binding.name + "'");
+}
+
+StatusOr<std::vector<std::byte>> ReadElements(const StoredTensor& tensor, const Binding& binding,
+                                              const Storage& storage, Files& files) {
+  TP_ASSIGN_OR_RETURN(const File* file, files.Get(tensor.file));
+  TP_ASSIGN_OR_RETURN(const int64_t size, file->Size());
+  const std::string path = files.PathOf(tensor.file);
+  if (size != storage.files[tensor.file].bytes) {
+    return InvalidArgument(path + ": has " + std::to_string(size) + " bytes and should have " +
+                           std::to_string(storage.files[tensor.file].bytes));
+  }
+  std::vector<std::byte> part(binding.view.size() * SizeOf(binding.dtype));
+  Status status;
+  std::vector<std::byte> here, there;
+  ForEachBlock(binding, tensor, [&](const StoredBlock& block) {
+    if (!status.ok()) return;
+    const int64_t count = block.places.size();
+    std::span<std::byte> elements = Room(there, count, tensor.dtype);
+    status = file->ReadAt(block.begin, elements);
+    if (status.ok() && tensor.dtype != binding.dtype) {
+      const std::span<std::byte> read = std::exchange(elements, Room(here, count, binding.dtype));
+      status = LossOf(path, binding, Convert(tensor.dtype, read, binding.dtype, elements));
+    }
+    if (status.ok()) Scatter(block.places, SizeOf(binding.dtype), elements.data(), part);
+  });
+  TP_RETURN_IF_ERROR(status);
   return part;
+}
+
+// This rank's part of a tensor of the storage.
+const Binding& BindingOf(const RankParts& rank, const StoredTensor& tensor) {
+  return rank.schedule.BindingOf(tensor.parameter);
+}
+
+// Reads all parts into memory.
+StatusOr<std::vector<std::vector<std::byte>>> ReadAllParts(const RankParts& rank,
+                                                           const std::string& folder,
+                                                           const Storage& storage) {
+  Files files(folder, storage, O_RDONLY);
+  std::vector<std::vector<std::byte>> parts;
+  for (const StoredTensor& tensor : storage.tensors) {
+    TP_ASSIGN_OR_RETURN(std::vector<std::byte> part,
+                        ReadElements(tensor, BindingOf(rank, tensor), storage, files));
+    parts.push_back(std::move(part));
+  }
+  return parts;
+}
+
+// Writes this rank's parts; what the executor says is returned, what files say told.
+Status WriteAllParts(const RankParts& rank, const std::string& folder, const Storage& storage,
+                     Status& told) {
+  Files files(folder, storage, O_WRONLY);
+  for (const StoredTensor& tensor : storage.tensors) {
+    const Binding& binding = BindingOf(rank, tensor);
+    if (!IsFirstWith(binding, rank)) continue;
+    TP_ASSIGN_OR_RETURN(const std::vector<std::byte> part,
+                        ReadPart(rank.executor, rank.schedule, binding));
+    if (told.ok()) told = WriteElements(tensor, binding, part, files);
+  }
+  if (told.ok()) told = files.Sync();
+  return OkStatus();
 }
 
 }  // namespace
 
-Status SaveParts(const RankParts& rank, const std::string& folder, Status& told) {
+Status SaveParts(const RankParts& rank, const std::string& folder, const Storage& storage,
+                 Status& told) {
   const StatusOr<std::string> path = PlainPath(folder);
   told = path.status();
   if (!told.ok()) return OkStatus();  // on every rank
   const std::string part = *path + ".part";
-  if (rank.context.rank() == 0) told = MakeFiles(*path, part, rank);
+  if (rank.context.rank() == 0) told = MakeFiles(*path, part, storage);
   TP_RETURN_IF_ERROR(Agree(rank.context, told));
   if (!told.ok()) return OkStatus();
-  for (const Binding* binding : rank.parameters) {
-    if (!IsFirstWith(*binding, rank)) continue;
-    TP_ASSIGN_OR_RETURN(std::vector<std::byte> elements,
-                        ReadPart(rank.executor, rank.schedule, *binding));
-    if (told.ok()) told = WriteElements(part, *binding, std::move(elements));
-  }
+  TP_RETURN_IF_ERROR(WriteAllParts(rank, part, storage, told));
   TP_RETURN_IF_ERROR(Agree(rank.context, told));
-  if (rank.context.rank() == 0 && told.ok()) told = GiveName(*path, part, rank);
+  if (rank.context.rank() == 0 && told.ok()) told = GiveName(*path, part, storage);
   return Agree(rank.context, told);
 }
 
-Status LoadParts(const RankParts& rank, const std::string& folder, Status& told) {
+Status LoadParts(const RankParts& rank, const std::string& folder, const StatusOr<Storage>& storage,
+                 Status& told) {
+  told = storage.status();
   std::vector<std::vector<std::byte>> parts;
-  told = OkStatus();
-  for (const Binding* binding : rank.parameters) {
-    if (!told.ok()) break;
-    StatusOr<std::vector<std::byte>> part = ReadElements(folder, *binding);
-    told = part.status();
-    if (part.ok()) parts.push_back(*std::move(part));
+  if (told.ok()) {
+    StatusOr<std::vector<std::vector<std::byte>>> read = ReadAllParts(rank, folder, *storage);
+    told = read.status();
+    if (read.ok()) parts = *std::move(read);
   }
   TP_RETURN_IF_ERROR(Agree(rank.context, told));
   if (!told.ok()) return OkStatus();
@@ -358,7 +342,8 @@ Status LoadParts(const RankParts& rank, const std::string& folder, Status& told)
     const Fill fill = [&](const Binding& binding, std::span<std::byte> image) {
       InsertLocal(binding, parts[i], image);
     };
-    TP_RETURN_IF_ERROR(WritePart(rank.executor, rank.schedule, *rank.parameters[i], fill));
+    TP_RETURN_IF_ERROR(
+        WritePart(rank.executor, rank.schedule, BindingOf(rank, storage->tensors[i]), fill));
   }
   return OkStatus();
 }

@@ -11,6 +11,7 @@
 #include "tp/runtime/assemble.h"
 #include "tp/runtime/blob.h"
 #include "tp/runtime/checkpoint.h"
+#include "tp/runtime/npy_storage.h"
 #include "tp/schedule/lower.h"
 
 namespace tp {
@@ -217,37 +218,42 @@ StatusOr<HostTensor> Session::Read(const std::string& name) {
   return IsRoot() ? std::move(tensors.by_name.at(name)) : HostTensor();
 }
 
-std::vector<const Binding*> Session::Parameters(const Schedule& schedule) const {
-  std::vector<const Binding*> parameters;
-  for (const Binding& binding : schedule.bindings) {
-    if (RoleOf(program_, binding) == Role::kParameter) parameters.push_back(&binding);
-  }
-  return parameters;
+Status Session::Save(const std::string& folder) {
+  TP_ASSIGN_OR_RETURN(const Storage storage, NpyStorage(program_));
+  return Save(folder, storage);
 }
 
-Status Session::Save(const std::string& folder) {
+Status Session::Save(const std::string& folder, const Storage& storage) {
   for (const std::string& name : NamesOf(Role::kParameter)) {
     if (without_value_.count(name) == 0) continue;
     return FailedPrecondition("parameter '" + name + "' has no value that could be saved");
   }
+  TP_RETURN_IF_ERROR(CheckStorage(storage, program_, /*all=*/true));
   std::vector<Status> told(mesh_.world());
   TP_RETURN_IF_ERROR(world_->Run([&](LocalRank& rank) {
-    const Schedule& schedule = ScheduleOn(rank);
-    return SaveParts({rank.context, ExecutorOn(rank), schedule, Parameters(schedule), mesh_},
-                     folder, told[rank.context.rank()]);
+    return SaveParts({rank.context, ExecutorOn(rank), ScheduleOn(rank), mesh_}, folder, storage,
+                     told[rank.context.rank()]);
   }));
   return Common(told);
 }
 
 Status Session::Load(const std::string& folder) {
+  return Load(folder, NpyStorageIn(folder, program_));
+}
+
+Status Session::Load(const std::string& folder, const StatusOr<Storage>& storage) {
+  StatusOr<Storage> sound = storage;
+  if (sound.ok()) {
+    const Status checked = CheckStorage(*sound, program_, /*all=*/false);
+    if (!checked.ok()) sound = checked;
+  }
   std::vector<Status> told(mesh_.world());
   TP_RETURN_IF_ERROR(world_->Run([&](LocalRank& rank) {
-    const Schedule& schedule = ScheduleOn(rank);
-    return LoadParts({rank.context, ExecutorOn(rank), schedule, Parameters(schedule), mesh_},
-                     folder, told[rank.context.rank()]);
+    return LoadParts({rank.context, ExecutorOn(rank), ScheduleOn(rank), mesh_}, folder, sound,
+                     told[rank.context.rank()]);
   }));
   TP_RETURN_IF_ERROR(Common(told));
-  for (const std::string& name : NamesOf(Role::kParameter)) without_value_.erase(name);
+  for (const StoredTensor& tensor : sound->tensors) without_value_.erase(tensor.parameter);
   return OkStatus();
 }
 

@@ -35,6 +35,7 @@
 #include "tp/program/program.h"
 #include "tp/runtime/backend.h"
 #include "tp/runtime/parts.h"
+#include "tp/runtime/storage.h"
 #include "tp/runtime/world.h"
 #include "tp/schedule/schedule.h"
 
@@ -90,9 +91,13 @@ class Session {
   // The names of all parameters, or of all results, in the program's order.
   std::vector<std::string> NamesOf(Role role) const;
 
-  // All parameters to, or from, the files of a folder, which all ranks reach: see checkpoint.h.
+  // All parameters to, or from, the files of a folder, which all ranks reach: see checkpoint.h. A
+  // storage says where they lie in which files; without one each has a .npy file (npy_storage.h).
+  // Loading sets those that the storage names; an error instead of a storage is told on every rank.
   Status Save(const std::string& folder);
+  Status Save(const std::string& folder, const Storage& storage);
   Status Load(const std::string& folder);
+  Status Load(const std::string& folder, const StatusOr<Storage>& storage);
 
   // For what measures: runs `order` on every rank of this process, in its thread, and waits. All
   // sessions that were created together may be used by it. An error ends the session.
@@ -110,8 +115,6 @@ class Session {
   Status Accepts(size_t binding, const HostTensor& tensor) const;
   // Feeds an input or writes a parameter; `tensor` is where the values come from, or null.
   Status Place(const std::string& name, Role role, const HostTensor* tensor, const Fill& fill);
-  // Of a rank's parameters.
-  std::vector<const Binding*> Parameters(const Schedule& schedule) const;
 
   const std::shared_ptr<World> world_;
   const Mesh mesh_;
