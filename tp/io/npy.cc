@@ -30,19 +30,21 @@ constexpr int64_t kPreludeBytes = 8;  // the magic and two bytes of version
 constexpr uint32_t kMaxHeaderBytes = 65535;
 constexpr int64_t kAlignment = 64;  // of the data, when writing
 
-struct Header {
-  DType dtype = DType::kFloat32;
-  bool big_endian = false;
-  bool fortran_order = false;
-  Shape shape;
+// What is accepted where floats are needed, and where integers are.
+struct Kinds {
+  std::string_view letters;
+  std::string_view widths;
+  std::string_view names;
 };
+constexpr Kinds kFloats = {"f", "48", "float32 (\"<f4\", \">f4\") and float64 (\"<f8\", \">f8\")"};
+constexpr Kinds kIntegers = {"iu", "1248", "integers of 8 to 64 bits, as \"<u2\" or \"<i4\""};
 
 // The header is a Python dict literal; this reads the little of Python that numpy.save writes.
 class HeaderParser {
  public:
-  explicit HeaderParser(std::string_view text) : text_(text) {}
+  HeaderParser(std::string_view text, const Kinds& kinds) : text_(text), kinds_(kinds) {}
 
-  StatusOr<Header> Parse() {
+  StatusOr<NpyLayout> Parse() {
     if (!Consume('{')) return Error("is not a Python dict");
     while (!Consume('}')) {
       TP_ASSIGN_OR_RETURN(const std::string_view key, ParseString());
@@ -114,17 +116,18 @@ class HeaderParser {
   Status ParseDescr() {
     SkipSpace();
     if (at_ < text_.size() && text_[at_] == '[') {
-      return InvalidArgument("has a structured dtype; accepted are float32 and float64");
+      return InvalidArgument(fmt::format("has a structured dtype; accepted are {}", kinds_.names));
     }
     TP_ASSIGN_OR_RETURN(const std::string_view descr, ParseString());
     std::string_view type = descr;
     if (!type.empty() && std::string_view("<>=|").find(type[0]) != type.npos) type.remove_prefix(1);
-    if (type != "f4" && type != "f8") {
-      return InvalidArgument(fmt::format(
-          "has dtype {}; accepted are float32 (\"<f4\", \">f4\") and float64 (\"<f8\", \">f8\")",
-          Quote(descr)));
+    if (type.size() != 2 || kinds_.letters.find(type[0]) == type.npos ||
+        kinds_.widths.find(type[1]) == type.npos) {
+      return InvalidArgument(
+          fmt::format("has dtype {}; accepted are {}", Quote(descr), kinds_.names));
     }
-    header_.dtype = type == "f4" ? DType::kFloat32 : DType::kFloat64;
+    header_.kind = type[0];
+    header_.width = type[1] - '0';
     header_.big_endian = descr[0] == '>';
     return OkStatus();
   }
@@ -158,8 +161,9 @@ class HeaderParser {
   }
 
   std::string_view text_;
+  const Kinds& kinds_;
   size_t at_ = 0;
-  Header header_;
+  NpyLayout header_;
   bool has_descr_ = false;
   bool has_order_ = false;
   bool has_shape_ = false;
@@ -232,23 +236,27 @@ void FortranToC(const Shape& shape, int64_t width, std::span<const std::byte> fr
   }
 }
 
-struct Layout {
-  Header header;
-  int64_t begin = 0;  // of the data
-};
+DType DTypeOf(const NpyLayout& floats) {
+  return floats.width == 8 ? DType::kFloat64 : DType::kFloat32;
+}
+
+std::string TypeName(const NpyLayout& layout) {
+  if (layout.kind == 'f') return std::string(Name(DTypeOf(layout)));
+  return fmt::format("{}int{}", layout.kind == 'u' ? "u" : "", 8 * layout.width);
+}
 
 // What the file is, with sizes that its bytes bear out.
-StatusOr<Layout> ReadLayout(const ByteSource& source, const std::optional<Shape>& expected) {
+StatusOr<NpyLayout> ReadLayout(const ByteSource& source, const Kinds& kinds,
+                               const std::optional<Shape>& expected) {
   const std::string& name = source.name();
   auto text = ReadHeaderText(source);
   if (!text.ok()) return text.status().WithContext(name);
-  StatusOr<Header> header = HeaderParser(text->first).Parse();
+  StatusOr<NpyLayout> header = HeaderParser(text->first, kinds).Parse();
   if (!header.ok()) return header.status().WithContext(name);
   const Shape& shape = header->shape;
   TP_RETURN_IF_ERROR(CheckShape(name, shape, expected));
 
-  const int64_t width = SizeOf(header->dtype);
-  const std::optional<int64_t> promised = ByteSize(shape, width);
+  const std::optional<int64_t> promised = ByteSize(shape, header->width);
   if (!promised.has_value()) {
     return InvalidArgument(fmt::format("{}: the header promises shape {}, more than can exist",
                                        name, ToString(shape)));
@@ -258,21 +266,21 @@ StatusOr<Layout> ReadLayout(const ByteSource& source, const std::optional<Shape>
     return InvalidArgument(
         fmt::format("{}: {}: shape {} of {} takes {} bytes, but {} follow the header", name,
                     available < *promised ? "is truncated" : "has trailing bytes", ToString(shape),
-                    Name(header->dtype), *promised, available));
+                    TypeName(*header), *promised, available));
   }
-  return Layout{*std::move(header), text->second};
+  header->begin = text->second;
+  return header;
 }
 
 StatusOr<HostTensor> ReadFrom(const ByteSource& source, const std::optional<Shape>& expected) {
-  TP_ASSIGN_OR_RETURN(const Layout layout, ReadLayout(source, expected));
-  const Header& header = layout.header;
+  TP_ASSIGN_OR_RETURN(const NpyLayout header, ReadLayout(source, kFloats, expected));
   const Shape& shape = header.shape;
-  const int64_t width = SizeOf(header.dtype);
-  TP_ASSIGN_OR_RETURN(HostTensor tensor, Allocate(source.name(), shape, header.dtype));
-  TP_RETURN_IF_ERROR(source.Read(layout.begin, tensor.bytes()));
+  const int64_t width = header.width;
+  TP_ASSIGN_OR_RETURN(HostTensor tensor, Allocate(source.name(), shape, DTypeOf(header)));
+  TP_RETURN_IF_ERROR(source.Read(header.begin, tensor.bytes()));
   if (header.big_endian) ReverseBytesOfEach(width, tensor.bytes());
   if (!header.fortran_order || shape.size() < 2) return tensor;
-  TP_ASSIGN_OR_RETURN(HostTensor ordered, Allocate(source.name(), shape, header.dtype));
+  TP_ASSIGN_OR_RETURN(HostTensor ordered, Allocate(source.name(), shape, DTypeOf(header)));
   FortranToC(shape, width, tensor.bytes(), ordered.bytes());
   return ordered;
 }
@@ -286,8 +294,12 @@ StatusOr<HostTensor> ReadNpy(const std::string& path, const std::optional<Shape>
 
 StatusOr<Shape> ReadNpyShape(const std::string& path) {
   TP_ASSIGN_OR_RETURN(const std::unique_ptr<ByteSource> file, OpenFile(path));
-  TP_ASSIGN_OR_RETURN(Layout layout, ReadLayout(*file, std::nullopt));
-  return std::move(layout.header.shape);
+  TP_ASSIGN_OR_RETURN(NpyLayout layout, ReadLayout(*file, kFloats, std::nullopt));
+  return std::move(layout.shape);
+}
+
+StatusOr<NpyLayout> ReadNpyIntegers(const ByteSource& source) {
+  return ReadLayout(source, kIntegers, std::nullopt);
 }
 
 StatusOr<HostTensor> ParseNpy(std::span<const std::byte> bytes, const std::string& name) {

@@ -17,6 +17,7 @@
 #include "tp/core/host_tensor.h"
 #include "tp/core/shape.h"
 #include "tp/core/status.h"
+#include "tp/io/byte_source.h"
 
 namespace tp::io {
 
@@ -34,6 +35,19 @@ StatusOr<Shape> ReadNpyShape(const std::string& path);
 // The bytes of a .npy file. bf16 and fp16, which the format has no common name for, become float32,
 // exactly.
 std::string EncodeNpy(const HostTensor& tensor);
+
+// Where an array lies in its file, with sizes that the file bears out.
+struct NpyLayout {
+  char kind = 'f';    // of its elements: 'f' float, 'i' int, 'u' unsigned int
+  int64_t width = 4;  // bytes of each
+  bool big_endian = false;
+  bool fortran_order = false;
+  Shape shape;
+  int64_t begin = 0;  // of the data
+};
+
+// What a .npy file of integers of 8 to 64 bits says of itself.
+StatusOr<NpyLayout> ReadNpyIntegers(const ByteSource& source);
 
 // Writes EncodeNpy(tensor), whole or not at all (see atomic_file.h).
 Status WriteNpy(const std::string& path, const HostTensor& tensor);
