@@ -26,6 +26,8 @@ const std::map<std::string_view, std::set<std::string_view>> kMayInclude = {
     {"tp/observe", {"tp/core", "tp/program", "tp/schedule", "tp/runtime"}},
     // The verifier's reference shares no code with the layers, so it cannot share their mistakes.
     {"tp/verify", {"tp/core", "tp/program", "tp/schedule", "tp/runtime"}},
+    {"sim/clock", {"tp/core"}},
+    {"sim/flow", {"tp/core", "sim/clock"}},
     {"sim/fabric", {"tp/core"}},
     {"sim/collectives", {"tp/core", "sim/fabric"}},
     {"backends/cpu",
