@@ -10,7 +10,6 @@
 #include "sim/collectives/exchange.h"
 #include "sim/fabric/scheduler.h"
 #include "tp/core/dtype.h"
-#include "tp/core/shard_geometry.h"
 
 namespace tp::sim {
 namespace {
@@ -53,19 +52,6 @@ Status Check(const CollectiveCall& call, int members) {
   return OkStatus();
 }
 
-// See the functions in exchange.h for what they keep there.
-int64_t ScratchBytes(const CollectiveCall& call, Algorithm algorithm, int member, int members) {
-  int64_t elements = 0;
-  if (call.kind == CollectiveKind::kAllToAll) {
-    for (int to = 0; to < members; ++to) elements += call.counts[member * members + to];
-  } else if (call.kind == CollectiveKind::kReduceScatter) {
-    elements = algorithm == Algorithm::kDirect ? call.counts[member] : TotalElements(call);
-  } else if (call.kind == CollectiveKind::kAllReduce && algorithm == Algorithm::kDirect) {
-    elements = ShardGeometry(call.counts[0], members).Length(member);
-  }
-  return elements * SizeOf(call.dtype);
-}
-
 // FNV-1a over all that members must say alike, a word at a time.
 uint64_t HashOf(const CollectiveCall& call, Algorithm algorithm) {
   uint64_t hash = 0xcbf29ce484222325u;
@@ -84,32 +70,6 @@ uint64_t HashOf(const CollectiveCall& call, Algorithm algorithm) {
 
 std::string Describe(int rank, const Seat::Card& card) {
   return "rank " + std::to_string(rank) + " calls " + ToString(card.call) + " by " + card.algorithm;
-}
-
-Status Dispatch(const Exchange& x, Algorithm algorithm) {
-  const bool ring = algorithm == Algorithm::kRing;
-  const bool tree = algorithm == Algorithm::kTree;
-  const bool halving_doubling = algorithm == Algorithm::kHalvingDoubling;
-  switch (x.call.kind) {
-    case CollectiveKind::kAllReduce:
-      if (ring) return RingAllReduce(x);
-      if (tree) return TreeAllReduce(x);
-      return halving_doubling ? HalvingDoublingAllReduce(x) : DirectAllReduce(x);
-    case CollectiveKind::kAllGather:
-      if (ring) return RingAllGather(x);
-      return halving_doubling ? HalvingDoublingAllGather(x) : DirectAllGather(x);
-    case CollectiveKind::kReduceScatter:
-      if (ring) return RingReduceScatter(x);
-      return halving_doubling ? HalvingDoublingReduceScatter(x) : DirectReduceScatter(x);
-    case CollectiveKind::kBroadcast:
-      if (ring) return RingBroadcast(x);
-      return tree ? TreeBroadcast(x) : DirectBroadcast(x);
-    case CollectiveKind::kAllToAll:
-      return DirectAllToAll(x);
-    case CollectiveKind::kBarrier:
-      return DisseminationBarrier(x);
-  }
-  LOG(FATAL) << "no such collective: " << static_cast<int>(x.call.kind);
 }
 
 }  // namespace
@@ -166,20 +126,14 @@ Status Communicator::Run(const CollectiveCall& call, Algorithm algorithm, const 
     last_bytes_sent_ = 0;
     return OkStatus();
   }
-  offsets_.clear();
-  if (call.kind == CollectiveKind::kAllGather || call.kind == CollectiveKind::kReduceScatter) {
-    offsets_.push_back(0);
-    for (int64_t count : call.counts) {
-      offsets_.push_back(offsets_.back() + count * SizeOf(call.dtype));
-    }
-  }
+  BlockOffsets(call, offsets_);
   const Exchange exchange = {.endpoint = *endpoint_,
                              .call = call,
                              .offsets = offsets_,
                              .in = source,
                              .out = target,
                              .scratch = group_->seats[member()].scratch.get()};
-  Status status = Dispatch(exchange, resolved);
+  Status status = Carry(exchange, resolved);
   if (status.ok()) status = endpoint_->Flush();
   last_bytes_sent_ = endpoint_->bytes_sent() - sent_before;
   return status.ok() ? status : status.WithContext(ToString(call));
@@ -239,7 +193,7 @@ Status Communicator::FindMismatch(uint64_t number) const {
 
 void Communicator::RunAlone(const CollectiveCall& call, const std::byte* in, std::byte* out) const {
   const auto bytes = static_cast<size_t>(TotalElements(call) * SizeOf(call.dtype));
-  CopyUnlessSame(in, {out, bytes});
+  endpoint_->Copy(in, {out, bytes});
 }
 
 }  // namespace tp::sim

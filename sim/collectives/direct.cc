@@ -1,7 +1,6 @@
 // Direct: every pair of members exchanges what the one has and the other needs. Reductions take the
 // members in their order, so that the result is the plain sum from member 0 to member P-1.
 #include "sim/collectives/exchange.h"
-#include "sim/fabric/reduce.h"
 
 namespace tp::sim {
 namespace {
@@ -23,7 +22,8 @@ Status ReduceScatter(const Exchange& x, std::byte* own) {
   std::span<const std::byte> sum = block.Of(x.in);
   for (int from = 0; from < x.members(); ++from) {
     if (from == x.member()) {
-      if (from > 1) Reduce(x.call.dtype, x.call.reduction, before, block.Of(x.in), result);
+      if (from > 1)
+        x.endpoint.Reduce(before, block.Of(x.in), result, x.call.dtype, x.call.reduction);
       if (from > 0) sum = result;
     } else if (from > x.member() || x.member() == 1) {  // with one before it: a + b is b + a
       TP_RETURN_IF_ERROR(x.endpoint.RecvReduce(from, sum, result, x.call.dtype, x.call.reduction));
@@ -43,7 +43,7 @@ Status AllGather(const Exchange& x, const std::byte* own) {
   for (int step = 1; step < x.members(); ++step) {
     TP_RETURN_IF_ERROR(x.endpoint.Send(x.Neighbour(step), {own, mine.size()}));
   }
-  CopyUnlessSame(own, mine.Of(x.out));
+  x.endpoint.Copy(own, mine.Of(x.out));
   for (int step = 1; step < x.members(); ++step) {
     const int from = x.Neighbour(-step);
     TP_RETURN_IF_ERROR(x.endpoint.Recv(from, Block(x, from).Of(x.out)));
@@ -69,7 +69,7 @@ Status DirectBroadcast(const Exchange& x) {
   for (int step = 1; step < x.members(); ++step) {
     TP_RETURN_IF_ERROR(x.endpoint.Send(x.Neighbour(step), whole.Of(x.in)));
   }
-  CopyUnlessSame(x.in, whole.Of(x.out));
+  x.endpoint.Copy(x.in, whole.Of(x.out));
   return OkStatus();
 }
 
@@ -93,7 +93,7 @@ Status DirectAllToAll(const Exchange& x) {
   const std::byte* in = x.in;
   if (x.in == x.out) {  // blocks may differ in size, so that none has a place of its own
     const Range all = {0, block_in(p - 1).end};
-    CopyUnlessSame(x.in, all.Of(x.scratch));
+    x.endpoint.Copy(x.in, all.Of(x.scratch));
     in = x.scratch;
   }
   for (int step = 1; step < p; ++step) {
@@ -102,7 +102,7 @@ Status DirectAllToAll(const Exchange& x) {
     TP_RETURN_IF_ERROR(x.endpoint.Send(to, block_in(to).Of(in)));
     TP_RETURN_IF_ERROR(x.endpoint.Recv(from, block_out(from).Of(x.out)));
   }
-  CopyUnlessSame(block_in(x.member()).Of(in).data(), block_out(x.member()).Of(x.out));
+  x.endpoint.Copy(block_in(x.member()).Of(in).data(), block_out(x.member()).Of(x.out));
   return OkStatus();
 }
 

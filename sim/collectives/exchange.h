@@ -7,9 +7,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <span>
+#include <vector>
 
+#include "sim/collectives/algorithm.h"
 #include "sim/fabric/endpoint.h"
 #include "tp/core/collective.h"
 #include "tp/core/dtype.h"
@@ -64,10 +65,6 @@ inline Range Part(Range whole, int64_t element_bytes, int parts, int part) {
 // All of an array that is one block to its call.
 inline Range Whole(const Exchange& x) { return {0, x.call.counts[0] * x.element_bytes()}; }
 
-inline void CopyUnlessSame(const std::byte* from, std::span<std::byte> to) {
-  if (from != to.data() && !to.empty()) std::memcpy(to.data(), from, to.size());
-}
-
 // In how many pieces a pipeline of several hops cuts `bytes`: pieces are large against the cost of
 // one message, and few, because each costs every member a hand-off.
 inline int PipelinePieces(int64_t bytes) {
@@ -75,6 +72,15 @@ inline int PipelinePieces(int64_t bytes) {
   constexpr int64_t kMaxPieces = 16;
   return static_cast<int>(std::clamp<int64_t>(bytes / kPieceBytes, 1, kMaxPieces));
 }
+
+// What `algorithm`, which has a form for the call, keeps in `scratch`.
+int64_t ScratchBytes(const CollectiveCall& call, Algorithm algorithm, int member, int members);
+
+// Fills `offsets` as an Exchange has them, of which it needs members + 1 at the most.
+void BlockOffsets(const CollectiveCall& call, std::vector<int64_t>& offsets);
+
+// Carries the call out by `algorithm`, which has a form for it, among two members or more.
+Status Carry(const Exchange& x, Algorithm algorithm);
 
 Status RingAllReduce(const Exchange& x);
 Status RingAllGather(const Exchange& x);

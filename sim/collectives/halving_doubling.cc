@@ -131,9 +131,9 @@ Status HalvingDoublingReduceScatter(const Exchange& x) {
     TP_RETURN_IF_ERROR(x.endpoint.RecvReduce(core.FoldPartner(), range.Of(x.in),
                                              range.Of(x.scratch), x.call.dtype, x.call.reduction));
   }
-  CopyUnlessSame(x.in + partners.begin, partners.Of(x.scratch));
+  x.endpoint.Copy(x.in + partners.begin, partners.Of(x.scratch));
   TP_RETURN_IF_ERROR(core.Halve(x.scratch, x.scratch, x.scratch + partners.begin));
-  CopyUnlessSame(x.scratch + mine.begin, {x.out, mine.size()});
+  x.endpoint.Copy(x.scratch + mine.begin, {x.out, mine.size()});
   return x.endpoint.Send(core.FoldPartner(), partners.Of(x.scratch));
 }
 
@@ -142,13 +142,13 @@ Status HalvingDoublingAllGather(const Exchange& x) {
   const Range mine = Block(x, x.member());
   if (core.FoldsAway()) {
     TP_RETURN_IF_ERROR(x.endpoint.Send(core.FoldPartner(), {x.in, mine.size()}));
-    CopyUnlessSame(x.in, mine.Of(x.out));
+    x.endpoint.Copy(x.in, mine.Of(x.out));
     for (const Range& range : AllBut(x, mine).ranges) {
       TP_RETURN_IF_ERROR(x.endpoint.Recv(core.FoldPartner(), range.Of(x.out)));
     }
     return OkStatus();
   }
-  CopyUnlessSame(x.in, mine.Of(x.out));
+  x.endpoint.Copy(x.in, mine.Of(x.out));
   if (!core.InFold()) return core.Double();
   const Range partners = Block(x, core.FoldPartner());
   TP_RETURN_IF_ERROR(x.endpoint.Recv(core.FoldPartner(), partners.Of(x.out)));

@@ -37,7 +37,7 @@ Status AllGather(const Exchange& x, const std::byte* own) {
     const Range receive = Block(x, x.Neighbour(-step - 1));
     const auto data = step == 0 ? std::span<const std::byte>(own, mine.size()) : send.Of(x.out);
     TP_RETURN_IF_ERROR(x.endpoint.Send(x.Neighbour(1), data));
-    if (step == 0) CopyUnlessSame(own, mine.Of(x.out));
+    if (step == 0) x.endpoint.Copy(own, mine.Of(x.out));
     TP_RETURN_IF_ERROR(x.endpoint.Recv(x.Neighbour(-1), receive.Of(x.out)));
   }
   return OkStatus();
@@ -66,7 +66,7 @@ Status RingBroadcast(const Exchange& x) {
     if (!first) TP_RETURN_IF_ERROR(x.endpoint.Recv(x.Neighbour(-1), piece.Of(x.out)));
     if (!last) TP_RETURN_IF_ERROR(x.endpoint.Send(x.Neighbour(1), piece.Of(source)));
   }
-  if (first) CopyUnlessSame(x.in, whole.Of(x.out));
+  if (first) x.endpoint.Copy(x.in, whole.Of(x.out));
   return OkStatus();
 }
 

@@ -139,7 +139,7 @@ Status TreeBroadcast(const Exchange& x) {
       TP_RETURN_IF_ERROR(Down(x, nodes[tree], Piece(x, tree, pieces, i), root ? x.in : x.out));
     }
   }
-  if (root) CopyUnlessSame(x.in, Whole(x).Of(x.out));
+  if (root) x.endpoint.Copy(x.in, Whole(x).Of(x.out));
   return OkStatus();
 }
 

@@ -8,7 +8,10 @@
 // it is until the receiver is known to have read it. Flush tells, and so does whatever the receiver
 // sends back after its receive. After an error that memory must live until Scheduler::Run returns.
 //
-// The class is abstract so that a test can put a faulty endpoint in its place (see Fabric).
+// What an algorithm does to the member's own memory goes through its endpoint, too: so an endpoint
+// sees every byte that a collective touches, and one that touches none can record them all
+// (sim/collectives/record.h). That is why the class is abstract, and so that a test can put a
+// faulty endpoint in its place (see Fabric).
 #pragma once
 
 #include <cstddef>
@@ -38,6 +41,13 @@ class Endpoint {
   // Reduce. `out` may be `local` itself, and otherwise does not overlap it.
   virtual Status RecvReduce(int from, std::span<const std::byte> local, std::span<std::byte> out,
                             DType dtype, Reduction reduction) = 0;
+
+  // Copies within the member's memory, where `from` is not `to` already.
+  virtual void Copy(const std::byte* from, std::span<std::byte> to) = 0;
+
+  // out = a (reduction) b, all of them the member's own, as by sim::Reduce.
+  virtual void Reduce(std::span<const std::byte> a, std::span<const std::byte> b,
+                      std::span<std::byte> out, DType dtype, Reduction reduction) = 0;
 
   // Returns when every message posted here was read.
   virtual Status Flush() = 0;

@@ -42,9 +42,18 @@ class MailboxEndpoint final : public Endpoint {
   Status RecvReduce(int from, std::span<const std::byte> local, std::span<std::byte> out,
                     DType dtype, Reduction reduction) override {
     TP_ASSIGN_OR_RETURN(const std::byte* message, AwaitMessage(from, out.size()));
-    Reduce(dtype, reduction, local, {message, out.size()}, out);
+    sim::Reduce(dtype, reduction, local, {message, out.size()}, out);
     Consume(from);
     return OkStatus();
+  }
+
+  void Copy(const std::byte* from, std::span<std::byte> to) override {
+    if (from != to.data() && !to.empty()) std::memcpy(to.data(), from, to.size());
+  }
+
+  void Reduce(std::span<const std::byte> a, std::span<const std::byte> b, std::span<std::byte> out,
+              DType dtype, Reduction reduction) override {
+    sim::Reduce(dtype, reduction, a, b, out);
   }
 
   Status Flush() override {
