@@ -101,7 +101,9 @@ void FlowNetwork::Fix(FlowId id, double rate) {
 
 // Progressive filling: all rates grow alike until a resource is full or a flow at its limit; these
 // flows are done, the others go on. A resource's level only grows while others are fixed below it,
-// so that a heap of levels that may be old finds the least one.
+// so that a heap of levels that may be old finds the least one. For the same reason a level that is
+// within its rounding of the last one is the last one: so what is alike ends at one time, and not a
+// picosecond apart, one by one.
 void FlowNetwork::ShareOut() {
   const auto above = [](const Level& a, const Level& b) {
     return a.level != b.level ? a.level > b.level : a.id > b.id;
@@ -128,14 +130,18 @@ void FlowNetwork::ShareOut() {
     }
   }
   std::sort(limits_.begin(), limits_.end(), above);  // the least one last
+  double last = 0;
   while (!levels_.empty()) {
     const Level least = levels_.front();
     std::pop_heap(levels_.begin(), levels_.end(), above);
     levels_.pop_back();
     Resource& resource = resources_[least.id];
     if (resource.open == 0) continue;
-    const double level = resource.left / resource.weight;
-    if (level > least.level) {
+    double level = resource.left / resource.weight;
+    // Left and weight were rounded once for each flow that has its rate.
+    const double roundings = 2.0 * static_cast<double>(resource.flows.size() + 1);
+    if (level < last * (1 + roundings * std::numeric_limits<double>::epsilon())) level = last;
+    if (level > least.level && level > last) {
       levels_.push_back({level, least.id});
       std::push_heap(levels_.begin(), levels_.end(), above);
       continue;
@@ -148,6 +154,7 @@ void FlowNetwork::ShareOut() {
       std::push_heap(levels_.begin(), levels_.end(), above);
       continue;
     }
+    last = level;
     for (const Entry& entry : resource.flows) {
       const Active& active = flows_[entry.flow];
       if (!active.fixed) Fix(entry.flow, level * active.flow.share);
@@ -211,15 +218,15 @@ Picos FlowNetwork::NextEnd() {
   return ends_.empty() ? kNever : ends_.top().at;
 }
 
-FlowNetwork::Ended FlowNetwork::PopEnd() {
-  const Picos end = NextEnd();
-  CHECK_NE(end, kNever) << "no flow ends";
+std::optional<FlowNetwork::Ended> FlowNetwork::PopEnd(Picos now) {
+  DropStale();
+  if (ends_.empty() || ends_.top().at != now) return std::nullopt;
   const Event event = ends_.top();
   ends_.Pop();
-  now_ = end;
+  now_ = now;
   const auto id = static_cast<FlowId>(event.what & 0xffffffff);
   Remove(id);
-  return {id, event.rank, event.number};
+  return Ended{id, event.rank, event.number};
 }
 
 double FlowNetwork::RateOf(FlowId id) {

@@ -15,6 +15,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -52,13 +53,15 @@ class FlowNetwork {
   // When the next flow ends, kNever where none goes on.
   Picos NextEnd();
 
-  // Ends the flow that does so at NextEnd() and returns it. Its id is free from then on.
+  // Ends the next of the flows that do so at `now`, which is NextEnd() or was before the first such
+  // call; nothing when all have ended. Its id is free from then on. Rates are as they were until
+  // NextEnd is asked again: so they are worked out once a timestamp.
   struct Ended {
     FlowId id = -1;
     int rank = 0;
     int64_t number = 0;
   };
-  Ended PopEnd();
+  std::optional<Ended> PopEnd(Picos now);
 
   // Units a second, of a flow that goes on.
   double RateOf(FlowId id);

@@ -27,7 +27,7 @@ std::map<int64_t, Picos> RunOut(FlowNetwork& network) {
   while (true) {
     const Picos end = network.NextEnd();
     if (end == kNever) return ends;
-    ends[network.PopEnd().number] = end;
+    while (const auto ended = network.PopEnd(end)) ends[ended->number] = end;
   }
 }
 
@@ -139,10 +139,13 @@ TEST(FlowNetworkTest, EndsAtOneTimeComeByRankThenNumber) {
   for (int i = 5; i >= 0; --i) {
     network.Start(0, {.amount = 1e3, .rank = i / 2, .number = i % 2}, On({link}));
   }
+  const Picos end = network.NextEnd();
   for (int i = 0; i < 6; ++i) {
-    const FlowNetwork::Ended ended = network.PopEnd();
-    EXPECT_EQ(ended.rank * 2 + ended.number, i);
+    const auto ended = network.PopEnd(end);
+    ASSERT_TRUE(ended);
+    EXPECT_EQ(ended->rank * 2 + ended->number, i);
   }
+  EXPECT_FALSE(network.PopEnd(end));
 }
 
 // By the definition: nothing is overused; and who could go faster is held up on a resource that is
@@ -209,8 +212,8 @@ TEST(FlowNetworkTest, NothingIsLostAndNothingIsMade) {
         ++changes[i];
       }
       now = then;
-      while (network.NextEnd() == now) {
-        const int64_t i = network.PopEnd().number;
+      while (const auto ended = network.PopEnd(now)) {
+        const int64_t i = ended->number;
         ids[i] = -1;
         const double amount = set.flows[i].flow.amount;
         const double roundings = 4.0 * (changes[i] + 1) * std::numeric_limits<double>::epsilon();

@@ -45,10 +45,9 @@ std::vector<Picos> RunFlowSet(const FlowSet& set, void (*look)(FlowNetwork&, con
     if (look != nullptr) look(network, set, ids);
     const Picos now = std::min(begin, end);
     if (now == kNever) return ends;
-    while (network.NextEnd() == now) {
-      const int64_t number = network.PopEnd().number;
-      ids[number] = -1;
-      ends[number] = now;
+    while (const auto ended = network.PopEnd(now)) {
+      ids[ended->number] = -1;
+      ends[ended->number] = now;
     }
     for (; next < set.flows.size() && set.flows[next].begin == now; ++next) {
       ids[next] = network.Start(now, set.flows[next].flow, set.flows[next].uses);
