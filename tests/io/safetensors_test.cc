@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
@@ -250,6 +251,38 @@ TEST(SplitTensorPathTest, SplitsAfterTheFile) {
     EXPECT_EQ(SplitTensorPath(text).status().message(),
               "m.safetensors: which of its tensors? Write FILE.safetensors:NAME");
   }
+}
+
+// What a program writes is what this reader, and so any other, reads; the peer's own library reads
+// it in tests/peer.
+TEST(EncodeSafetensorsHeadTest, AccountsForEachByte) {
+  std::vector<SafetensorsEntry> entries = {{.name = "a \"b\"", .dtype = "F64", .shape = {2, 3}},
+                                           {.name = "scalar", .dtype = "I32", .shape = {}},
+                                           {.name = "none", .dtype = "BF16", .shape = {0, 7}},
+                                           {.name = "half", .dtype = "F16", .shape = {3}}};
+  const std::string head = EncodeSafetensorsHead(entries);
+  EXPECT_EQ(head.size() % 8, 0u);
+  EXPECT_EQ(entries[0].end, 48);
+  EXPECT_EQ(entries[3].begin, 52);
+  const std::string file = head + std::string(58, 'x');
+  const auto read = ParseSafetensorsList(Bytes(file), "file");
+  ASSERT_TRUE(read.ok()) << read.status().ToString();
+  ASSERT_EQ(read->size(), 4u);
+  for (const SafetensorsEntry& entry : entries) {
+    const auto same = [&](const SafetensorsEntry& other) {
+      return other.name == entry.name && other.dtype == entry.dtype && other.shape == entry.shape &&
+             other.begin == entry.begin && other.end == entry.end;
+    };
+    EXPECT_EQ(std::count_if(read->begin(), read->end(), same), 1) << entry.name;
+  }
+  EXPECT_FALSE(ParseSafetensorsList(Bytes(file + "x"), "file").ok());
+}
+
+TEST(SafetensorsDTypeTest, GoesBothWays) {
+  for (const char* name : {"F64", "F32", "BF16", "F16", "I32"}) {
+    EXPECT_EQ(SafetensorsName(*SafetensorsDType(name)), name);
+  }
+  EXPECT_EQ(SafetensorsDType("I64"), std::nullopt);
 }
 
 }  // namespace

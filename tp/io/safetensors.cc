@@ -1,25 +1,24 @@
 #include "tp/io/safetensors.h"
 
 #include <fmt/format.h>
+#include <glog/logging.h>
 
 #include <algorithm>
 #include <array>
 #include <limits>
 #include <memory>
-#include <new>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <tuple>
 #include <utility>
 
 #include "tp/core/dtype.h"
 #include "tp/io/byte_source.h"
+#include "tp/io/json.h"
 #include "tp/io/tensor_checks.h"
 
 namespace tp::io {
 namespace {
 
-using Json = nlohmann::json;
 using Entries = std::vector<SafetensorsEntry>;
 
 constexpr int64_t kLengthBytes = 8;
@@ -35,7 +34,8 @@ constexpr std::pair<std::string_view, int64_t> kWidths[] = {
 constexpr std::pair<std::string_view, DType> kDTypes[] = {{"F64", DType::kFloat64},
                                                           {"F32", DType::kFloat32},
                                                           {"BF16", DType::kBFloat16},
-                                                          {"F16", DType::kFloat16}};
+                                                          {"F16", DType::kFloat16},
+                                                          {"I32", DType::kInt32}};
 
 template <typename Value, size_t kSize>
 std::optional<Value> Find(const std::pair<std::string_view, Value> (&table)[kSize],
@@ -43,44 +43,6 @@ std::optional<Value> Find(const std::pair<std::string_view, Value> (&table)[kSiz
   const auto* found = std::ranges::find(table, name, &std::pair<std::string_view, Value>::first);
   if (found == std::end(table)) return std::nullopt;
   return found->second;
-}
-
-// JSON as the header may hold it. The parser by itself keeps the last of two equal keys, and would
-// follow any nesting.
-StatusOr<Json> ParseJson(std::string_view text) {
-  std::string problem;
-  std::vector<std::set<std::string>> keys;  // of each object that is open
-  const auto check = [&](int depth, Json::parse_event_t event, Json& parsed) {
-    if (!problem.empty()) return false;
-    switch (event) {
-      case Json::parse_event_t::object_start:
-      case Json::parse_event_t::array_start:
-        if (depth > kMaxDepth) problem = "is nested too deeply";
-        if (event == Json::parse_event_t::object_start) keys.emplace_back();
-        break;
-      case Json::parse_event_t::object_end:
-        keys.pop_back();
-        break;
-      case Json::parse_event_t::key: {
-        const std::string& key = parsed.get_ref<const std::string&>();
-        if (!keys.back().insert(key).second) problem = fmt::format("has {} twice", Quote(key));
-        break;
-      }
-      case Json::parse_event_t::array_end:
-      case Json::parse_event_t::value:
-        break;
-    }
-    return problem.empty();
-  };
-  try {
-    Json root = Json::parse(text.begin(), text.end(), check, /*allow_exceptions=*/false);
-    if (problem.empty() && root.is_discarded()) problem = "is not valid JSON";
-    if (problem.empty() && !root.is_object()) problem = "is not a JSON object";
-    if (problem.empty()) return root;
-  } catch (const std::bad_alloc&) {
-    return Unavailable("the header does not fit in the memory that is available");
-  }
-  return InvalidArgument(fmt::format("the header {}", problem));
 }
 
 // A list of sizes or offsets; none where it holds anything but whole numbers up to 2^63 - 1.
@@ -156,11 +118,6 @@ Status CheckCoverage(const Entries& entries, int64_t data_size) {
       "from byte {} of the data on there is a hole that belongs to no tensor", covered));
 }
 
-struct Header {
-  Entries entries;
-  int64_t data_begin = 0;
-};
-
 StatusOr<std::string> ReadHeaderText(const ByteSource& source) {
   if (source.size() < kLengthBytes) {
     return InvalidArgument(
@@ -186,10 +143,10 @@ StatusOr<std::string> ReadHeaderText(const ByteSource& source) {
   return text;
 }
 
-StatusOr<Header> ReadHeader(const ByteSource& source) {
+StatusOr<SafetensorsHeader> ReadHeader(const ByteSource& source) {
   TP_ASSIGN_OR_RETURN(const std::string text, ReadHeaderText(source));
-  TP_ASSIGN_OR_RETURN(const Json root, ParseJson(text));
-  Header header;
+  TP_ASSIGN_OR_RETURN(const Json root, ParseJson(text, "the header", kMaxDepth));
+  SafetensorsHeader header;
   header.data_begin = kLengthBytes + static_cast<int64_t>(text.size());
   const int64_t data_size = source.size() - header.data_begin;
   for (const auto& [name, value] : root.items()) {
@@ -200,6 +157,7 @@ StatusOr<Header> ReadHeader(const ByteSource& source) {
     TP_ASSIGN_OR_RETURN(SafetensorsEntry entry, ParseEntry(name, value, data_size));
     header.entries.push_back(std::move(entry));
   }
+  header.file_bytes = source.size();
   std::ranges::sort(header.entries, {}, [](const SafetensorsEntry& entry) {
     return std::tie(entry.begin, entry.end, entry.name);
   });
@@ -220,7 +178,7 @@ Status NoSuchTensor(std::string_view name, const Entries& entries) {
 
 StatusOr<HostTensor> ReadFrom(const ByteSource& source, std::string_view name,
                               const std::optional<Shape>& expected) {
-  const StatusOr<Header> header = ReadHeader(source);
+  const StatusOr<SafetensorsHeader> header = ReadHeader(source);
   if (!header.ok()) return header.status().WithContext(source.name());
   const auto entry = std::ranges::find(header->entries, name, &SafetensorsEntry::name);
   if (entry == header->entries.end()) {
@@ -228,7 +186,7 @@ StatusOr<HostTensor> ReadFrom(const ByteSource& source, std::string_view name,
   }
   const std::string what = fmt::format("{}: tensor {}", source.name(), Quote(name));
   const std::optional<DType> dtype = Find(kDTypes, entry->dtype);
-  if (!dtype.has_value()) {
+  if (!dtype.has_value() || *dtype == DType::kInt32) {
     return InvalidArgument(fmt::format("{}: has dtype {}; accepted are F64, F32, BF16 and F16",
                                        what, Quote(entry->dtype)));
   }
@@ -241,17 +199,22 @@ StatusOr<HostTensor> ReadFrom(const ByteSource& source, std::string_view name,
   return tensor;
 }
 
-StatusOr<Entries> ListFrom(const ByteSource& source) {
-  StatusOr<Header> header = ReadHeader(source);
+StatusOr<SafetensorsHeader> HeaderOf(const ByteSource& source) {
+  StatusOr<SafetensorsHeader> header = ReadHeader(source);
   if (!header.ok()) return header.status().WithContext(source.name());
-  return std::move(header->entries);
+  return header;
 }
 
 }  // namespace
 
 StatusOr<Entries> ListSafetensors(const std::string& path) {
+  TP_ASSIGN_OR_RETURN(SafetensorsHeader header, ReadSafetensorsHeader(path));
+  return std::move(header.entries);
+}
+
+StatusOr<SafetensorsHeader> ReadSafetensorsHeader(const std::string& path) {
   TP_ASSIGN_OR_RETURN(const std::unique_ptr<ByteSource> file, OpenFile(path));
-  return ListFrom(*file);
+  return HeaderOf(*file);
 }
 
 StatusOr<HostTensor> ReadSafetensors(const std::string& path, std::string_view name,
@@ -261,12 +224,42 @@ StatusOr<HostTensor> ReadSafetensors(const std::string& path, std::string_view n
 }
 
 StatusOr<Entries> ParseSafetensorsList(std::span<const std::byte> bytes, const std::string& file) {
-  return ListFrom(MemorySource(file, bytes));
+  TP_ASSIGN_OR_RETURN(SafetensorsHeader header, HeaderOf(MemorySource(file, bytes)));
+  return std::move(header.entries);
 }
 
 StatusOr<HostTensor> ParseSafetensors(std::span<const std::byte> bytes, const std::string& file,
                                       std::string_view name) {
   return ReadFrom(MemorySource(file, bytes), name, std::nullopt);
+}
+
+std::optional<DType> SafetensorsDType(std::string_view dtype) { return Find(kDTypes, dtype); }
+
+std::string_view SafetensorsName(DType dtype) {
+  const auto* found =
+      std::ranges::find(kDTypes, dtype, &std::pair<std::string_view, DType>::second);
+  CHECK(found != std::end(kDTypes));
+  return found->first;
+}
+
+std::string EncodeSafetensorsHead(std::vector<SafetensorsEntry>& entries) {
+  nlohmann::ordered_json root;
+  root[std::string(kMetadata)]["format"] = "pt";
+  int64_t at = 0;
+  for (SafetensorsEntry& entry : entries) {
+    const std::optional<int64_t> width = Find(kWidths, entry.dtype);
+    CHECK(width.has_value()) << entry.dtype;
+    entry.begin = at;
+    at += NumElements(entry.shape) * *width;
+    entry.end = at;
+    root[entry.name] = {
+        {"dtype", entry.dtype}, {"shape", entry.shape}, {"data_offsets", {entry.begin, entry.end}}};
+  }
+  std::string text = root.dump();
+  text.resize((text.size() + kLengthBytes - 1) / kLengthBytes * kLengthBytes, ' ');
+  std::string head;
+  for (int i = 0; i < kLengthBytes; ++i) head += static_cast<char>(text.size() >> (8 * i));
+  return head + text;
 }
 
 StatusOr<TensorPath> SplitTensorPath(std::string_view text) {

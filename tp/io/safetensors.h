@@ -32,6 +32,14 @@ struct SafetensorsEntry {
   int64_t end = 0;
 };
 
+// What a file says before its data.
+struct SafetensorsHeader {
+  std::vector<SafetensorsEntry> entries;  // in the order of their bytes
+  int64_t data_begin = 0;                 // the first byte after the header
+  int64_t file_bytes = 0;                 // in all
+};
+StatusOr<SafetensorsHeader> ReadSafetensorsHeader(const std::string& path);
+
 // All tensors, in the order of their bytes.
 StatusOr<std::vector<SafetensorsEntry>> ListSafetensors(const std::string& path);
 
@@ -46,6 +54,15 @@ StatusOr<std::vector<SafetensorsEntry>> ParseSafetensorsList(std::span<const std
                                                              const std::string& file);
 StatusOr<HostTensor> ParseSafetensors(std::span<const std::byte> bytes, const std::string& file,
                                       std::string_view name);
+
+// The type of a header's dtype, F64, F32, BF16, F16 or I32; none where it is one that is not
+// computed with here.
+std::optional<DType> SafetensorsDType(std::string_view dtype);
+std::string_view SafetensorsName(DType dtype);
+
+// All that comes before the data of a file with these tensors, whose bytes follow each other in
+// this order: it sets their begins and ends. Names must differ.
+std::string EncodeSafetensorsHead(std::vector<SafetensorsEntry>& entries);
 
 // Where a user says a tensor lies: "FILE.safetensors:NAME", or the path of a file that is a tensor.
 struct TensorPath {
