@@ -21,6 +21,7 @@ const std::map<std::string_view, std::set<std::string_view>> kMayInclude = {
     {"tp/model",
      {"tp/core", "tp/program", "tp/ops", "tp/autodiff", "tp/layers", "tp/optim", "tp/passes"}},
     {"tp/data", {"tp/core", "tp/io"}},
+    {"tp/huggingface", {"tp/core", "tp/io", "tp/program", "tp/model", "tp/runtime"}},
     {"tp/schedule", {"tp/core", "tp/program"}},
     {"tp/runtime", {"tp/core", "tp/program", "tp/schedule"}},
     {"tp/observe", {"tp/core", "tp/program", "tp/schedule", "tp/runtime"}},

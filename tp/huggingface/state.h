@@ -1,0 +1,15 @@
+// Which parameters of a program are an optimizer's state, by their names (tp/optim/adamw.h).
+#pragma once
+
+#include <string_view>
+
+namespace tp::hf {
+
+inline constexpr std::string_view kMaster = ".master";
+
+inline bool IsState(std::string_view parameter) {
+  return parameter.ends_with(".moment") || parameter.ends_with(".square") ||
+         parameter.ends_with(kMaster);
+}
+
+}  // namespace tp::hf
