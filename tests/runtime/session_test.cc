@@ -271,6 +271,34 @@ TEST(SessionTest, AScalarIsFedLikeAnyInput) {
   }
 }
 
+// After the steps that were ordered there.
+TEST(SessionTest, ParametersAreCopiedFromOneProgramToAnother) {
+  const Mesh mesh = MeshOf(3, 2);
+  const auto backend = cpu::MakeCpuBackend({});
+  const Program row = *MakeLinearStep(Options(LinearMode::kRow), mesh);
+  const Program column = *MakeLinearStep(Options(LinearMode::kColumn), mesh);
+  auto sessions = Session::CreateAll(*backend, mesh, {row, row, column});
+  ASSERT_TRUE(sessions.ok()) << sessions.status().ToString();
+  Session &from = *(*sessions)[0], &to = *(*sessions)[1];
+  EXPECT_THAT(to.CopyParametersFrom(from).ToString(),
+              HasSubstr("FAILED_PRECONDITION: parameter 'w' has no value that could be copied"));
+  ExpectOk(WriteWeights(from));
+  ExpectOk(FeedBatch(from, 0));
+  ExpectOk(from.Step());
+  ExpectOk(to.CopyParametersFrom(from));
+  Plain plain = PlainStep();
+  RunPlain(plain, 0);
+  for (const char* name : {"w", "b"}) ExpectSame(to, plain, name);
+  ExpectOk(FeedBatch(to, 1));
+  ExpectOk(to.Step());
+  ExpectSame(from, plain, "w");  // it is a copy
+  RunPlain(plain, 1);
+  ExpectSame(to, plain, "w");
+  EXPECT_THAT((*sessions)[2]->CopyParametersFrom(from).ToString(),
+              HasSubstr("'w' is fp64 [4, 7] {tp: Shard(1), dp: Replicate}, and where it is copied "
+                        "from fp64 [4, 7] {tp: Shard(0), dp: Replicate}"));
+}
+
 TEST(SessionTest, AStepNeedsEveryInputAndParameter) {
   const auto backend = cpu::MakeCpuBackend({});
   const auto session = MustCreate(*backend, MeshOf(2, 1), LinearMode::kRow);

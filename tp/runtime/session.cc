@@ -1,5 +1,7 @@
 #include "tp/runtime/session.h"
 
+#include <glog/logging.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <span>
@@ -154,6 +156,39 @@ Status Session::Write(const std::string& name, const ElementSource& source) {
 
 Status Session::Write(const std::string& name, const HostTensor& tensor) {
   return Place(name, Role::kParameter, &tensor, FillFrom(tensor));
+}
+
+Status Session::CopyParametersFrom(Session& other) {
+  CHECK(world_ == other.world_) << "sessions that were not created together";
+  const std::vector<std::string> names = NamesOf(Role::kParameter);
+  for (const std::string& name : names) {
+    TP_ASSIGN_OR_RETURN(const size_t there, other.Find(name, Role::kParameter));
+    const Binding& from = other.schedules_[0].bindings[there];
+    const Binding& to = schedules_[0].BindingOf(name);
+    if (from.shape == to.shape && from.dtype == to.dtype && from.placements == to.placements) {
+      if (!other.without_value_.contains(name)) continue;
+      return FailedPrecondition("parameter '" + name + "' has no value that could be copied");
+    }
+    return InvalidArgument("'" + name + "' is " + std::string(tp::Name(to.dtype)) + " " +
+                           ToString(to.shape) + " " + ToString(to.placements) +
+                           ", and where it is copied from " + std::string(tp::Name(from.dtype)) +
+                           " " + ToString(from.shape) + " " + ToString(from.placements));
+  }
+  TP_RETURN_IF_ERROR(world_->Run([&](LocalRank& rank) -> Status {
+    for (const std::string& name : names) {
+      const Schedule& from = other.ScheduleOn(rank);
+      TP_ASSIGN_OR_RETURN(const std::vector<std::byte> part,
+                          ReadPart(other.ExecutorOn(rank), from, from.BindingOf(name)));
+      const Fill fill = [&](const Binding& binding, std::span<std::byte> image) {
+        InsertLocal(binding, part, image);
+      };
+      const Schedule& to = ScheduleOn(rank);
+      TP_RETURN_IF_ERROR(WritePart(ExecutorOn(rank), to, to.BindingOf(name), fill));
+    }
+    return OkStatus();
+  }));
+  for (const std::string& name : names) without_value_.erase(name);
+  return OkStatus();
 }
 
 Status Session::Step() {
