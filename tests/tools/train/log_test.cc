@@ -1,0 +1,41 @@
+#include "tools/train/log.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "tests/tools/command.h"
+
+namespace tp::train {
+namespace {
+
+TEST(Log, KeepsWholeLinesOfStepsThatAreDone) {
+  const std::string log =
+      "{\"step\":1,\"loss\":2}\n{\"step\":2,\"loss\":1}\nnonsense\n[1]\n{\"step\":\"x\"}\n"
+      "{\"step\":3,\"loss\":1}\n{\"step\":2,\"held_out_loss\":1}\n{\"step\":1,\"lo";
+  EXPECT_EQ(KeptLines(log, 2),
+            "{\"step\":1,\"loss\":2}\n{\"step\":2,\"loss\":1}\n{\"step\":2,\"held_out_loss\":1}\n");
+  EXPECT_EQ(KeptLines(log, 0), "");
+  EXPECT_EQ(KeptLines("", 5), "");
+}
+
+TEST(Log, GoesOnWhereARunGoesOn) {
+  const std::string path = MakeScratchFolder() + "/log";
+  for (int64_t done : {0, 1}) {
+    auto log = Log::Open(path, done);
+    ASSERT_TRUE(log.ok()) << log.status().ToString();
+    for (int64_t step = done + 1; step <= 3; ++step) {
+      StepMetrics metrics;
+      metrics.step = step;
+      ASSERT_TRUE((*log)->AddStep(metrics, 7).ok());
+    }
+    ASSERT_TRUE((*log)->AddHeldOut(3, 0.25).ok());
+  }
+  const std::string text = ReadWholeFile(path);
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 4);
+  EXPECT_EQ(KeptLines(text, 3), text);
+  EXPECT_TRUE(text.ends_with("{\"step\":3,\"held_out_loss\":0.25}\n"));
+}
+
+}  // namespace
+}  // namespace tp::train

@@ -1,0 +1,43 @@
+#include "tools/train/checkpoints.h"
+
+#include <charconv>
+#include <filesystem>
+#include <string_view>
+#include <system_error>
+
+namespace tp::train {
+namespace {
+
+constexpr std::string_view kPrefix = "step-";
+
+}  // namespace
+
+std::string CheckpointAt(const std::string& folder, int64_t step) {
+  return folder + "/" + std::string(kPrefix) + std::to_string(step);
+}
+
+std::optional<int64_t> NewestCheckpoint(const std::string& folder) {
+  std::optional<int64_t> newest;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(kPrefix) || !entry.is_directory(error)) continue;
+    int64_t step = 0;
+    const char* const end = name.data() + name.size();
+    const auto parsed = std::from_chars(name.data() + kPrefix.size(), end, step);
+    if (parsed.ec != std::errc() || parsed.ptr != end)
+      continue;  // one that was cut short, or others'
+    if (!newest || *newest < step) newest = step;
+  }
+  return newest;
+}
+
+Status RemoveCheckpoint(const std::string& folder, int64_t step) {
+  const std::string path = CheckpointAt(folder, step);
+  std::error_code error;
+  std::filesystem::remove_all(path, error);
+  if (!error) return OkStatus();
+  return InvalidArgument(path + ": can't be removed: " + error.message());
+}
+
+}  // namespace tp::train

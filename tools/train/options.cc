@@ -1,0 +1,166 @@
+#include "tools/train/options.h"
+
+#include <gflags/gflags.h>
+
+#include <cmath>
+#include <limits>
+#include <sstream>
+
+#include "fmt/format.h"
+#include "tools/benchmark/engine_flags.h"
+#include "tools/io/paths.h"
+#include "tools/train/text.h"
+
+DEFINE_string(model, "llama-tiny", "the model's sizes, by name");
+DEFINE_string(text, "",
+              "files to learn, with commas between, byte by byte; without, the licences that every "
+              "Debian has");
+DEFINE_int64(steps, 1000, "steps in all, with those of the run that --resume goes on with");
+DEFINE_int64(batch, 16, "sequences that a step takes, over all dp ranks and micro-batches");
+DEFINE_int64(sequence, 128, "tokens of each");
+DEFINE_int32(micro_batches, 1,
+             "pieces in which a batch is taken, one after the other: less memory");
+DEFINE_bool(sequence_parallel, false,
+            "split what lies between the products over tp by places in the sequence");
+DEFINE_bool(recompute, false,
+            "make each layer's activations again for the backward pass, rather than keep them");
+DEFINE_double(min_lr, -1, "learning rate of the last step; -1: a tenth of --lr");
+DEFINE_int64(warmup, 50, "steps until the learning rate is --lr");
+DEFINE_double(weight_decay, 0.1, "of AdamW; gains and biases do not decay");
+DEFINE_double(clip, 1, "the greatest norm of a step's gradient; 0: any");
+DEFINE_int64(eval_every, 250, "steps between losses on held-out text; 0: only one, at the end");
+DEFINE_string(save, "checkpoints", "folder of checkpoints; empty: none");
+DEFINE_int64(save_every, 0, "steps between checkpoints; 0: only one, at the end");
+DEFINE_bool(resume, false, "go on from the last checkpoint in --save");
+DEFINE_int64(sample, 300, "tokens to write at the end");
+DEFINE_double(temperature, 0.8, "of the written text; 0: always the most likely token");
+DEFINE_string(prompt, "The ", "what the written text begins with");
+DEFINE_string(log, "", "file that gets a line of JSON for each step");
+DEFINE_string(logdir, "", "folder that gets a file of events for TensorBoard");
+DEFINE_bool(plan, false, "say what memory a rank needs, and run nothing");
+
+namespace tp::train {
+namespace {
+
+using bench::BadValue;
+
+// Of AdamW, as people take it for small transformers.
+constexpr char kDefaultRate[] = "0.003";
+
+bench::HelpText Help() {
+  return {
+      "Trains a language model, split over ranks, on text: loss by step, loss on held-out text, a\n"
+      "sample of what it writes, and a checkpoint from which any other split goes on.\n\n"
+      "  train [--flag=value ...]\n"
+      "  train --text=FILE --tp=3 --sequence_parallel --steps=200 --save=DIR\n"
+      "  train --resume\n",
+      {{"Model and text", {"model", "text", "dtype", "seed"}},
+       {"A step",
+        {"steps", "batch", "sequence", "micro_batches", "recompute", "lr", "min_lr", "warmup",
+         "weight_decay", "clip"}},
+       {"Where it runs",
+        {"backend", "tp", "dp", "sequence_parallel", "reduction", "deadline", "plan"}},
+       {"Checkpoints", {"save", "save_every", "resume"}},
+       {"What is told", {"eval_every", "log", "logdir", "sample", "temperature", "prompt"}},
+       {"Simulated communication", {"algorithm", "scheduler", "scheduler_seed"}}}};
+}
+
+Status RefuseFlagsOfOthers() {
+  for (const char* name : {"mode", "json", "verbose"}) {
+    if (gflags::GetCommandLineFlagInfoOrDie(name).is_default) continue;
+    return InvalidArgument(fmt::format("--{}: train has no such flag; see --help", name));
+  }
+  return OkStatus();
+}
+
+Status AtLeast(const char* name, int64_t value, int64_t least) {
+  if (value >= least) return OkStatus();
+  return BadValue(name, std::to_string(value), fmt::format("at least {}", least).c_str());
+}
+
+Status NotNegative(const char* name, double value) {
+  if (std::isfinite(value) && value >= 0) return OkStatus();
+  return BadValue(name, fmt::format("{:g}", value), "a finite number, 0 or more");
+}
+
+Status CheckNumbers() {
+  TP_RETURN_IF_ERROR(AtLeast("steps", FLAGS_steps, 1));
+  TP_RETURN_IF_ERROR(AtLeast("batch", FLAGS_batch, 1));
+  TP_RETURN_IF_ERROR(AtLeast("sequence", FLAGS_sequence, 1));
+  TP_RETURN_IF_ERROR(AtLeast("micro_batches", FLAGS_micro_batches, 1));
+  for (const auto& [name, value] :
+       {std::pair("warmup", FLAGS_warmup), std::pair("eval_every", FLAGS_eval_every),
+        std::pair("save_every", FLAGS_save_every), std::pair("sample", FLAGS_sample)}) {
+    TP_RETURN_IF_ERROR(AtLeast(name, value, 0));
+  }
+  if (FLAGS_batch % FLAGS_micro_batches != 0) {
+    return BadValue("micro_batches", std::to_string(FLAGS_micro_batches),
+                    fmt::format("a divisor of --batch, {}", FLAGS_batch).c_str());
+  }
+  TP_RETURN_IF_ERROR(NotNegative("weight_decay", FLAGS_weight_decay));
+  TP_RETURN_IF_ERROR(NotNegative("clip", FLAGS_clip));
+  TP_RETURN_IF_ERROR(NotNegative("temperature", FLAGS_temperature));
+  if (FLAGS_min_lr == -1) return OkStatus();
+  return NotNegative("min_lr", FLAGS_min_lr);
+}
+
+Status CheckFiles() {
+  if (FLAGS_save.empty() && FLAGS_resume) {
+    return InvalidArgument("--resume goes on from a checkpoint in --save, which is empty");
+  }
+  if (FLAGS_save.empty() && FLAGS_save_every > 0) {
+    return InvalidArgument("--save_every says when to write to --save, which is empty");
+  }
+  if (FLAGS_sample > 0 && FLAGS_prompt.empty()) {
+    return InvalidArgument("--prompt is empty: a text begins with at least one byte");
+  }
+  return OkStatus();
+}
+
+std::vector<std::string> Files(const std::string& words) {
+  std::vector<std::string> files;
+  std::istringstream stream(words);
+  for (std::string file; std::getline(stream, file, ',');) {
+    if (!file.empty()) files.push_back(io::ResolvePath(file));
+  }
+  return files;
+}
+
+}  // namespace
+
+StatusOr<TrainOptions> ParseCommandLine(int argc, char** argv) {
+  gflags::SetCommandLineOptionWithMode("lr", kDefaultRate, gflags::SET_FLAGS_DEFAULT);
+  TP_RETURN_IF_ERROR(bench::ParseFlags(argc, argv, Help()));
+  TrainOptions options;
+  TP_RETURN_IF_ERROR(bench::ReadEngineFlags(options.engine));
+  TP_RETURN_IF_ERROR(RefuseFlagsOfOthers());
+  TP_RETURN_IF_ERROR(CheckNumbers());
+  TP_RETURN_IF_ERROR(NotNegative("lr", options.engine.learning_rate));
+  TP_RETURN_IF_ERROR(CheckFiles());
+  options.model = FLAGS_model;
+  options.text = FLAGS_text.empty() ? DefaultText() : Files(FLAGS_text);
+  options.steps = FLAGS_steps;
+  options.batch = FLAGS_batch;
+  options.sequence = FLAGS_sequence;
+  options.micro_batches = FLAGS_micro_batches;
+  options.sequence_parallel = FLAGS_sequence_parallel;
+  options.recompute = FLAGS_recompute;
+  options.peak_rate = options.engine.learning_rate;
+  options.least_rate = FLAGS_min_lr == -1 ? options.peak_rate / 10 : FLAGS_min_lr;
+  options.warmup = FLAGS_warmup;
+  options.weight_decay = FLAGS_weight_decay;
+  options.clip = FLAGS_clip;
+  options.eval_every = FLAGS_eval_every;
+  options.save = io::ResolvePath(FLAGS_save);
+  options.save_every = FLAGS_save_every;
+  options.resume = FLAGS_resume;
+  options.sample = FLAGS_sample;
+  options.temperature = FLAGS_temperature;
+  options.prompt = FLAGS_prompt;
+  options.log = io::ResolvePath(FLAGS_log);
+  options.logdir = io::ResolvePath(FLAGS_logdir);
+  options.plan = FLAGS_plan;
+  return options;
+}
+
+}  // namespace tp::train

@@ -1,0 +1,44 @@
+// What the train tool is asked to do, and its command line.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tools/benchmark/options.h"
+#include "tp/core/status.h"
+
+namespace tp::train {
+
+struct TrainOptions {
+  bench::BenchOptions engine;  // where it runs, its dtype, order of sums and seed
+  std::string model;           // a preset
+  std::vector<std::string> text;
+  int64_t steps = 1;
+  int64_t batch = 1;  // sequences a step
+  int64_t sequence = 1;
+  int micro_batches = 1;
+  bool sequence_parallel = false;
+  bool recompute = false;
+  double peak_rate = 0;
+  double least_rate = 0;
+  int64_t warmup = 0;
+  double weight_decay = 0;
+  double clip = 0;         // the greatest norm of a gradient; 0: any
+  int64_t eval_every = 0;  // steps; 0: only at the end
+  std::string save;        // a folder of checkpoints; "": none
+  int64_t save_every = 0;  // steps; 0: only at the end
+  bool resume = false;
+  int64_t sample = 0;  // tokens
+  double temperature = 0;
+  std::string prompt;
+  std::string log;  // paths; "" where not asked for
+  std::string logdir;
+  bool plan = false;  // say what a rank needs, and run nothing
+};
+
+// Reads the command line, as engine_flags.h's ParseFlags does. Errors: INVALID_ARGUMENT that names
+// the flag, its value, and what it may be.
+StatusOr<TrainOptions> ParseCommandLine(int argc, char** argv);
+
+}  // namespace tp::train

@@ -1,0 +1,199 @@
+// train: trains a language model, split over ranks, on text.
+//
+// Exit status: 0 if it trained; 1 for input that can't be used, or an output that could not be
+// written, with one line on stderr that says what and where; 128 and the signal's number where one
+// ended it, after a checkpoint.
+
+#include <unistd.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "fmt/format.h"
+#include "tools/benchmark/run.h"
+#include "tools/benchmark/tool.h"
+#include "tools/io/event_file.h"
+#include "tools/io/interrupt.h"
+#include "tools/io/progress.h"
+#include "tools/train/checkpoints.h"
+#include "tools/train/log.h"
+#include "tools/train/options.h"
+#include "tools/train/print.h"
+#include "tools/train/text.h"
+#include "tools/train/trainer.h"
+#include "tp/core/clock.h"
+#include "tp/io/atomic_file.h"
+#include "tp/model/presets.h"
+#include "tp/schedule/lower.h"
+
+namespace tp::train {
+namespace {
+
+constexpr char kTool[] = "train";
+constexpr size_t kKeptCheckpoints = 2;
+
+// A run and all that it writes.
+class Run {
+ public:
+  Run(const TrainOptions& options, Trainer& trainer, io::Outputs& outputs)
+      : options_(options), trainer_(trainer), outputs_(outputs) {}
+
+  // Values to begin with, and files to write to.
+  Status Begin(std::optional<int64_t> from, bool root) {
+    root_ = root;
+    if (from) {
+      TP_RETURN_IF_ERROR(trainer_.Load(CheckpointAt(options_.save, *from), *from));
+      outputs_.Print(fmt::format("goes on from {}\n\n", CheckpointAt(options_.save, *from)));
+    } else {
+      TP_RETURN_IF_ERROR(trainer_.Initialize());
+    }
+    if (!root) return OkStatus();
+    if (!options_.save.empty()) TP_RETURN_IF_ERROR(io::CreateDirectories(options_.save));
+    if (!options_.log.empty()) {
+      TP_ASSIGN_OR_RETURN(log_, Log::Open(options_.log, trainer_.done()));
+    }
+    if (!options_.logdir.empty()) {
+      TP_ASSIGN_OR_RETURN(events_, io::EventFile::Create(options_.logdir));
+    }
+    // On a terminal the lines of the steps show how far it is.
+    if (isatty(STDOUT_FILENO) == 0) progress_.emplace(io::Progress::Options{.tool = kTool});
+    return OkStatus();
+  }
+
+  // Until the last step, or a signal.
+  Status Train() {
+    const int64_t first = trainer_.done();
+    const io::ProgressStage stage(progress_ ? &*progress_ : nullptr, "steps",
+                                  options_.steps - first);
+    while (trainer_.done() < options_.steps && io::Interrupt::Signal() == 0) {
+      TP_ASSIGN_OR_RETURN(const StepMetrics metrics, trainer_.Step());
+      if (root_) Tell(metrics);
+      if (progress_) progress_->Update("steps", trainer_.done() - first);
+      if (Due(options_.eval_every)) TP_RETURN_IF_ERROR(HoldOut());
+      if (Due(options_.save_every)) TP_RETURN_IF_ERROR(Save());
+    }
+    return OkStatus();
+  }
+
+  // What there is once training is over, or was ended.
+  Status End() {
+    if (io::Interrupt::Signal() == 0 && held_out_after_ != trainer_.done()) {
+      TP_RETURN_IF_ERROR(HoldOut());
+    }
+    TP_RETURN_IF_ERROR(Save());
+    if (io::Interrupt::Signal() != 0 || options_.sample == 0) return OkStatus();
+    const std::vector<int32_t> prompt(options_.prompt.begin(), options_.prompt.end());
+    const io::ProgressStage stage(progress_ ? &*progress_ : nullptr, "a sample");
+    TP_ASSIGN_OR_RETURN(const std::vector<int32_t> written,
+                        trainer_.Write(prompt, options_.sample, options_.temperature));
+    if (root_) outputs_.Print("\n" + RenderTokens(prompt) + RenderTokens(written) + "\n");
+    return OkStatus();
+  }
+
+ private:
+  bool Due(int64_t every) const {
+    return every > 0 && trainer_.done() % every == 0 && trainer_.done() < options_.steps;
+  }
+
+  void Tell(const StepMetrics& metrics) {
+    const int64_t tokens = options_.batch * options_.sequence;
+    outputs_.Print(RenderStep(options_, metrics));
+    if (log_) outputs_.Account(log_->AddStep(metrics, tokens));
+    if (!events_) return;
+    outputs_.Account(events_->Add(
+        metrics.step, {{"loss", metrics.loss},
+                       {"gradient_norm", metrics.gradient_norm},
+                       {"learning_rate", metrics.rate},
+                       {"tokens_per_second", static_cast<double>(tokens) / metrics.seconds}}));
+  }
+
+  Status HoldOut() {
+    TP_ASSIGN_OR_RETURN(const std::optional<double> loss, trainer_.HeldOutLoss());
+    held_out_after_ = trainer_.done();
+    if (!root_ || !loss) return OkStatus();
+    outputs_.Print(RenderHeldOut(trainer_.done(), *loss));
+    if (log_) outputs_.Account(log_->AddHeldOut(trainer_.done(), *loss));
+    if (events_) outputs_.Account(events_->Add(trainer_.done(), {{"held_out_loss", *loss}}));
+    return OkStatus();
+  }
+
+  Status Save() {
+    const int64_t step = trainer_.done();
+    if (options_.save.empty() || (!saved_.empty() && saved_.back() == step)) return OkStatus();
+    TP_RETURN_IF_ERROR(trainer_.Save(CheckpointAt(options_.save, step)));
+    saved_.push_back(step);
+    if (!root_) return OkStatus();
+    outputs_.Print(fmt::format("checkpoint {}\n", CheckpointAt(options_.save, step)));
+    if (saved_.size() <= kKeptCheckpoints) return OkStatus();
+    return RemoveCheckpoint(options_.save, saved_[saved_.size() - 1 - kKeptCheckpoints]);
+  }
+
+  const TrainOptions& options_;
+  Trainer& trainer_;
+  io::Outputs& outputs_;
+  bool root_ = true;
+  int64_t held_out_after_ = -1;
+  std::vector<int64_t> saved_;  // steps, by this run
+  std::unique_ptr<Log> log_;
+  std::unique_ptr<io::EventFile> events_;
+  std::optional<io::Progress> progress_;
+};
+
+// The checkpoint to go on from, if that is asked for. Errors: there is none; or there is one that
+// nobody asked to go on from, which the run would write beside.
+StatusOr<std::optional<int64_t>> Beginning(const TrainOptions& options) {
+  if (options.save.empty()) return std::optional<int64_t>();
+  const std::optional<int64_t> newest = NewestCheckpoint(options.save);
+  if (options.resume && !newest) {
+    return NotFound(options.save +
+                    ": there is no checkpoint to go on from; without --resume a run "
+                    "begins anew");
+  }
+  if (!options.resume && newest) {
+    return FailedPrecondition(CheckpointAt(options.save, *newest) +
+                              " is there from another run: --resume goes on from it, and --save "
+                              "takes another folder");
+  }
+  return options.resume ? newest : std::optional<int64_t>();
+}
+
+StatusOr<int> Plan(const Backend& backend, const Mesh& mesh, const TransformerConfig& config,
+                   const TrainOptions& options, io::Outputs& outputs) {
+  const int64_t begin = HostClock().NowNs();
+  TP_ASSIGN_OR_RETURN(const Program program,
+                      MakeTransformerStep(config, StepOptions(options), mesh));
+  TP_ASSIGN_OR_RETURN(const std::vector<Schedule> schedules,
+                      LowerAll(program, mesh, backend.HowToLower()));
+  const double seconds = static_cast<double>(HostClock().NowNs() - begin) / 1e9;
+  if (backend.IsRoot()) outputs.Print(RenderPlan(options, config, schedules, seconds));
+  return bench::kHeld;
+}
+
+StatusOr<int> Main(int argc, char** argv, io::Outputs& outputs) {
+  TP_ASSIGN_OR_RETURN(TrainOptions options, ParseCommandLine(argc, argv));
+  TP_ASSIGN_OR_RETURN(const TransformerConfig config, Preset(options.model));
+  TP_ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend, bench::MakeBackend(options.engine));
+  bench::FillDefaults(*backend, options.engine);
+  TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(options.engine.tp, options.engine.dp));
+  if (options.plan) return Plan(*backend, mesh, config, options, outputs);
+  TP_ASSIGN_OR_RETURN(const std::optional<int64_t> from, Beginning(options));
+  TP_ASSIGN_OR_RETURN(const Text text, Text::Open(options.text, config.vocabulary));
+  TP_ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer,
+                      Trainer::Create(*backend, mesh, config, options, text));
+  if (backend->IsRoot()) outputs.Print(RenderHead(options, config, text));
+  const io::Interrupt interrupt;
+  Run run(options, *trainer, outputs);
+  TP_RETURN_IF_ERROR(run.Begin(from, backend->IsRoot()));
+  TP_RETURN_IF_ERROR(run.Train());
+  TP_RETURN_IF_ERROR(run.End());
+  return io::Interrupt::Signal() == 0 ? bench::kHeld : io::Interrupt::ExitStatus();
+}
+
+}  // namespace
+}  // namespace tp::train
+
+int main(int argc, char** argv) {
+  return tp::bench::RunTool(tp::train::kTool, argc, argv, tp::train::Main);
+}

@@ -1,0 +1,204 @@
+#include "tools/train/trainer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "tp/core/host_tensor.h"
+#include "tp/core/random.h"
+#include "tp/model/initial.h"
+#include "tp/passes/micro_batches.h"
+
+namespace tp::train {
+namespace {
+
+// Of the tokens that are drawn; the weights' streams are hashes of their names.
+constexpr uint64_t kSampleStream = 1;
+
+// Element i of a row-major int32 tensor is ids[i].
+HostTensor TensorOf(const Shape& shape, const std::vector<int32_t>& ids) {
+  HostTensor tensor(shape, DType::kInt32);
+  std::memcpy(tensor.bytes().data(), ids.data(), tensor.bytes().size());
+  return tensor;
+}
+
+// The place of a number drawn by its weight: exp((logit - greatest) / temperature).
+int32_t Draw(const HostTensor& logits, int64_t first, int64_t count, double temperature,
+             double uniform) {
+  int64_t best = 0;
+  for (int64_t i = 1; i < count; ++i) {
+    if (logits.At(first + i) > logits.At(first + best)) best = i;
+  }
+  if (temperature == 0) return static_cast<int32_t>(best);
+  std::vector<double> sums;
+  double sum = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    sum += std::exp((logits.At(first + i) - logits.At(first + best)) / temperature);
+    sums.push_back(sum);
+  }
+  const auto place = std::upper_bound(sums.begin(), sums.end(), uniform * sum);
+  return static_cast<int32_t>(std::min<int64_t>(place - sums.begin(), count - 1));
+}
+
+}  // namespace
+
+TransformerStepOptions StepOptions(const TrainOptions& options) {
+  TransformerStepOptions step;
+  step.batch = options.batch;
+  step.sequence = options.sequence;
+  step.dtype = options.engine.dtype;
+  step.sequence_parallel = options.sequence_parallel;
+  step.adamw.decay = options.weight_decay;
+  step.sum_order = options.engine.sum_order;
+  step.micro_batches = options.micro_batches;
+  step.recompute = options.recompute;
+  return step;
+}
+
+StatusOr<std::unique_ptr<Trainer>> Trainer::Create(Backend& backend, const Mesh& mesh,
+                                                   const TransformerConfig& config,
+                                                   const TrainOptions& options, const Text& text) {
+  TP_ASSIGN_OR_RETURN(const BatchOrder order,
+                      BatchOrder::Create(text.learned(), options.sequence, options.engine.seed));
+  TransformerStepOptions step = StepOptions(options);
+  TP_ASSIGN_OR_RETURN(const Program training, MakeTransformerStep(config, step, mesh));
+  step.batch /= step.micro_batches;
+  step.micro_batches = 1;
+  TP_ASSIGN_OR_RETURN(const Program forward, MakeTransformerForward(config, step, mesh));
+  step.batch = 1;
+  step.results = {"logits"};
+  TP_ASSIGN_OR_RETURN(const Program writer, MakeTransformerForward(config, step, mesh));
+  TP_ASSIGN_OR_RETURN(auto sessions,
+                      Session::CreateAll(backend, mesh, {training, forward, writer}));
+  std::unique_ptr<Trainer> trainer(new Trainer(config, options, text, order));
+  trainer->rate_ = {options.peak_rate, options.least_rate, options.warmup, options.steps};
+  trainer->adamw_ = StepOptions(options).adamw;
+  trainer->step_ = std::move(sessions[0]);
+  trainer->forward_ = std::move(sessions[1]);
+  trainer->writer_ = std::move(sessions[2]);
+  return trainer;
+}
+
+Status Trainer::Initialize() {
+  for (const std::string& name : step_->NamesOf(Role::kParameter)) {
+    TP_RETURN_IF_ERROR(step_->Write(name, InitialValue(config_, name, options_.engine.seed)));
+  }
+  done_ = 0;
+  return OkStatus();
+}
+
+Status Trainer::Load(const std::string& folder, int64_t done) {
+  TP_RETURN_IF_ERROR(step_->Load(folder));
+  done_ = done;
+  return OkStatus();
+}
+
+Status Trainer::FeedScalar(const char* name, double value) {
+  return step_->Feed(name, [value](int64_t) { return value; });
+}
+
+Status Trainer::FeedRows(Session& session, int piece, const std::vector<int64_t>& begins,
+                         double weight) {
+  const int64_t n = options_.sequence;
+  std::vector<int32_t> tokens, targets, row(static_cast<size_t>(n + 1));
+  for (int64_t begin : begins) {
+    if (begin >= 0) {
+      TP_RETURN_IF_ERROR(text_.Read(begin, row));
+      tokens.insert(tokens.end(), row.begin(), row.end() - 1);
+      targets.insert(targets.end(), row.begin() + 1, row.end());
+    } else {
+      tokens.insert(tokens.end(), static_cast<size_t>(n), 0);
+      targets.insert(targets.end(), static_cast<size_t>(n), -1);
+    }
+  }
+  const Shape shape = {static_cast<int64_t>(begins.size()), n};
+  TP_RETURN_IF_ERROR(session.Feed(MicroBatchName("tokens", piece), TensorOf(shape, tokens)));
+  TP_RETURN_IF_ERROR(session.Feed(MicroBatchName("targets", piece), TensorOf(shape, targets)));
+  return session.Feed(MicroBatchName("weights", piece),
+                      [&](int64_t i) { return targets[static_cast<size_t>(i)] < 0 ? 0 : weight; });
+}
+
+Status Trainer::FeedStep(int64_t step) {
+  const int64_t rows = options_.batch / options_.micro_batches;
+  const double weight = 1 / static_cast<double>(options_.batch * options_.sequence);
+  for (int piece = 0; piece < options_.micro_batches; ++piece) {
+    std::vector<int64_t> begins;
+    for (int64_t row = 0; row < rows; ++row) {
+      begins.push_back(order_.Begin(step * options_.batch + piece * rows + row));
+    }
+    TP_RETURN_IF_ERROR(FeedRows(*step_, piece, begins, weight));
+  }
+  TP_RETURN_IF_ERROR(FeedScalar(kRateInput, rate_.At(step)));
+  TP_RETURN_IF_ERROR(FeedScalar(kMomentCorrectionInput, BiasCorrection(adamw_.beta_moment, step)));
+  TP_RETURN_IF_ERROR(FeedScalar(kSquareCorrectionInput, BiasCorrection(adamw_.beta_square, step)));
+  fed_ = step;
+  return OkStatus();
+}
+
+StatusOr<StepMetrics> Trainer::Step() {
+  const int64_t begin = HostClock().NowNs();
+  if (fed_ != done_) TP_RETURN_IF_ERROR(FeedStep(done_));
+  TP_RETURN_IF_ERROR(step_->Step());
+  StepMetrics metrics;
+  metrics.rate = rate_.At(done_);
+  metrics.step = ++done_;
+  // The next batch travels while this step runs.
+  if (done_ < options_.steps) TP_RETURN_IF_ERROR(FeedStep(done_));
+  TP_ASSIGN_OR_RETURN(const Tensors results, step_->ReadAll({"loss"}));
+  metrics.seconds = static_cast<double>(HostClock().NowNs() - begin) / 1e9;
+  if (!step_->IsRoot()) return metrics;
+  if (!results.replica_defects.empty()) return Internal(results.replica_defects[0]);
+  metrics.loss = results.by_name.at("loss").At(0);
+  if (std::isfinite(metrics.loss)) return metrics;
+  return FailedPrecondition("the loss of step " + std::to_string(done_) +
+                            " is no finite number: take a smaller --lr, or a longer --warmup");
+}
+
+StatusOr<std::optional<double>> Trainer::HeldOutLoss() {
+  const int64_t first = text_.learned();
+  const int64_t windows = (text_.size() - first - 1) / options_.sequence;
+  if (windows < 1) return std::optional<double>();
+  TP_RETURN_IF_ERROR(forward_->CopyParametersFrom(*step_));
+  const double weight = 1 / static_cast<double>(windows * options_.sequence);
+  const int64_t rows = options_.batch / options_.micro_batches;
+  double loss = 0;
+  for (int64_t window = 0; window < windows; window += rows) {
+    std::vector<int64_t> begins(static_cast<size_t>(rows), -1);
+    for (int64_t row = 0; row < std::min(rows, windows - window); ++row) {
+      begins[static_cast<size_t>(row)] = first + (window + row) * options_.sequence;
+    }
+    TP_RETURN_IF_ERROR(FeedRows(*forward_, 0, begins, weight));
+    TP_RETURN_IF_ERROR(forward_->Step());
+    TP_ASSIGN_OR_RETURN(const HostTensor part, forward_->Read("loss"));
+    if (forward_->IsRoot()) loss += part.At(0);
+  }
+  return std::optional<double>(loss);
+}
+
+StatusOr<std::vector<int32_t>> Trainer::Write(std::vector<int32_t> prompt, int64_t count,
+                                              double temperature) {
+  TP_RETURN_IF_ERROR(writer_->CopyParametersFrom(*step_));
+  const auto sequence = static_cast<size_t>(options_.sequence);
+  const RandomTensor random(options_.engine.seed, kSampleStream);
+  const Shape shape = {1, options_.sequence};
+  std::vector<int32_t> written;
+  TP_RETURN_IF_ERROR(writer_->Feed("targets", TensorOf(shape, std::vector<int32_t>(sequence, -1))));
+  TP_RETURN_IF_ERROR(writer_->Feed("weights", [](int64_t) { return 0.0; }));
+  for (int64_t i = 0; i < count; ++i) {
+    const size_t seen = std::min(prompt.size(), sequence);
+    std::vector<int32_t> tokens(prompt.end() - static_cast<std::ptrdiff_t>(seen), prompt.end());
+    tokens.resize(sequence, 0);  // causal: what comes behind is not seen
+    TP_RETURN_IF_ERROR(writer_->Feed("tokens", TensorOf(shape, tokens)));
+    TP_RETURN_IF_ERROR(writer_->Step());
+    TP_ASSIGN_OR_RETURN(const HostTensor logits, writer_->Read("logits"));
+    if (!writer_->IsRoot()) continue;
+    const double uniform = 0.5 + random.Uniform(static_cast<uint64_t>(i)) / 2;
+    const auto last = static_cast<int64_t>(seen - 1) * config_.vocabulary;
+    written.push_back(Draw(logits, last, config_.vocabulary, temperature, uniform));
+    prompt.push_back(written.back());
+  }
+  return written;
+}
+
+}  // namespace tp::train

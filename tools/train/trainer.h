@@ -1,0 +1,88 @@
+// Trainer: a transformer's training run, step by step, in a Session.
+//
+// What a step takes is a function of the options and the step's number alone, so a run that was cut
+// short goes on to the same bits from a checkpoint: parameters, the optimizer's state, and the
+// number. Steps are counted from 0, `done` of them are done.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tools/train/options.h"
+#include "tools/train/text.h"
+#include "tp/core/clock.h"
+#include "tp/core/mesh.h"
+#include "tp/core/status.h"
+#include "tp/data/batches.h"
+#include "tp/model/transformer.h"
+#include "tp/optim/learning_rate.h"
+#include "tp/runtime/backend.h"
+#include "tp/runtime/session.h"
+
+namespace tp::train {
+
+struct StepMetrics {
+  int64_t step = 0;          // from 1: how many are done
+  double loss = 0;           // nats a token, before the step
+  double gradient_norm = 0;  // of the whole gradient, before it is clipped
+  double rate = 0;
+  double seconds = 0;
+};
+
+// What the step's program is made from.
+TransformerStepOptions StepOptions(const TrainOptions& options);
+
+class Trainer {
+ public:
+  // All arguments but the options outlive it. The parameters have no values yet. Errors: sizes that
+  // the model cannot have, a text too short for one sequence; the backend's.
+  static StatusOr<std::unique_ptr<Trainer>> Create(Backend& backend, const Mesh& mesh,
+                                                   const TransformerConfig& config,
+                                                   const TrainOptions& options, const Text& text);
+
+  // The values that training begins with.
+  Status Initialize();
+  // From and to a checkpoint after `done` steps.
+  Status Load(const std::string& folder, int64_t done);
+  Status Save(const std::string& folder) { return step_->Save(folder); }
+
+  int64_t done() const { return done_; }
+  // Errors: FAILED_PRECONDITION where the loss is no number any more.
+  StatusOr<StepMetrics> Step();
+
+  // Nats a token of the held-out text; none where it has no whole sequence.
+  StatusOr<std::optional<double>> HeldOutLoss();
+
+  // `count` tokens that the model writes behind `prompt`, each drawn from its probabilities to the
+  // power of 1 / temperature; at 0 the most likely one. The model sees the last tokens only, as
+  // many as a training sequence has. Empty where rank 0 lives in another process.
+  StatusOr<std::vector<int32_t>> Write(std::vector<int32_t> prompt, int64_t count,
+                                       double temperature);
+
+ private:
+  Trainer(const TransformerConfig& config, const TrainOptions& options, const Text& text,
+          const BatchOrder& order)
+      : config_(config), options_(options), text_(text), order_(order) {}
+
+  // Feeds the batch and the scalars of step `step`.
+  Status FeedStep(int64_t step);
+  // Feeds rows of tokens and what follows each; a row that begins at -1 counts nothing, and each
+  // token that counts has `weight`.
+  Status FeedRows(Session& session, int piece, const std::vector<int64_t>& begins, double weight);
+  Status FeedScalar(const char* name, double value);
+
+  const TransformerConfig config_;
+  const TrainOptions options_;
+  const Text& text_;
+  const BatchOrder order_;
+  LearningRate rate_;
+  AdamWOptions adamw_;
+  std::unique_ptr<Session> step_, forward_, writer_;
+  int64_t done_ = 0;
+  int64_t fed_ = -1;  // the step whose inputs are fed
+};
+
+}  // namespace tp::train
