@@ -43,6 +43,11 @@ class FaultyEndpoint final : public sim::Endpoint {
     EncodeFromDouble(dtype, mine, out);
     return OkStatus();
   }
+  void Copy(const std::byte* from, std::span<std::byte> to) override { endpoint_->Copy(from, to); }
+  void Reduce(std::span<const std::byte> a, std::span<const std::byte> b, std::span<std::byte> out,
+              DType dtype, Reduction reduction) override {
+    endpoint_->Reduce(a, b, out, dtype, reduction);
+  }
   Status Flush() override { return endpoint_->Flush(); }
   int64_t bytes_sent() const override { return endpoint_->bytes_sent(); }
 

@@ -170,6 +170,11 @@ class CountingEndpoint final : public sim::Endpoint {
                     DType dtype, Reduction reduction) override {
     return inner_->RecvReduce(from, local, out, dtype, reduction);
   }
+  void Copy(const std::byte* from, std::span<std::byte> to) override { inner_->Copy(from, to); }
+  void Reduce(std::span<const std::byte> a, std::span<const std::byte> b, std::span<std::byte> out,
+              DType dtype, Reduction reduction) override {
+    inner_->Reduce(a, b, out, dtype, reduction);
+  }
   Status Flush() override { return inner_->Flush(); }
   int64_t bytes_sent() const override { return inner_->bytes_sent(); }
 
