@@ -271,5 +271,31 @@ TEST(PeerTest, GoesOnWithTheSameText) {
   }
 }
 
+// What is saved has the peer's tensors, each with its bits, whoever cut it how: the package
+// `transformers` loads it (check_saved.py beside this file does, by hand).
+TEST(PeerTest, SavesWhatItLoaded) {
+  for (const char* model : {"llama", "mistral"}) {
+    const std::string from = FolderOf(model), to = testing::TempDir() + "/saved_" + model;
+    const hf::ModelConfig config = hf::ReadConfig(from).value();
+    const Mesh mesh = Mesh::Create(4, 1).value();
+    const Program program =
+        MakeTransformerForward(config.sizes, {.dtype = DType::kFloat64}, mesh).value();
+    const auto backend = cpu::MakeCpuBackend({});
+    const auto session = Session::Create(*backend, mesh, program).value();
+    const auto storage = hf::StorageIn(from, config, program, hf::Load::kAll);
+    ASSERT_EQ(session->Load(from, storage).ToString(), "OK");
+    ASSERT_EQ(session->Save(to, hf::StorageToSave(config, program).value()).ToString(), "OK");
+    const auto entries = io::ListSafetensors(from + "/model.safetensors").value();
+    EXPECT_EQ(io::ListSafetensors(to + "/model.safetensors")->size(), entries.size());
+    for (const io::SafetensorsEntry& entry : entries) {
+      const auto theirs = io::ReadSafetensors(from + "/model.safetensors", entry.name);
+      const auto ours = io::ReadSafetensors(to + "/model.safetensors", entry.name);
+      ASSERT_EQ(ours.status().ToString(), "OK");
+      EXPECT_EQ(ours->shape(), theirs->shape());
+      EXPECT_TRUE(std::ranges::equal(ours->bytes(), theirs->bytes())) << entry.name;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace tp

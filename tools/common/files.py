@@ -27,18 +27,20 @@ def encode(text: str) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-def write(path: pathlib.Path, text: str) -> None:
-    """Makes `text` the whole of a file, or writes it to what is no regular file. Raises OSError."""
+def write(path: pathlib.Path, contents: str | bytes) -> None:
+    """Makes `contents` the whole of a file, or writes it to what is no regular file. Raises
+    OSError."""
+    data = encode(contents) if isinstance(contents, str) else contents
     target, mode = _target(path)
     if target is None:
         # Appending, so that a standard output that is redirected to a file keeps what is in it.
-        _write_all(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC), encode(text))
+        _write_all(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC), data)
         return
     temporary, file = _create_beside(target)
     try:
         if mode is not None:
             os.chmod(temporary, mode)
-        _write_all(file, encode(text), sync=True)
+        _write_all(file, data, sync=True)
         os.replace(temporary, target)
     except BaseException:
         os.unlink(temporary)

@@ -24,6 +24,10 @@ class FilesTest(unittest.TestCase):
         self.assertEqual(self.path.read_text(encoding="utf-8"), "new é")
         self.assertEqual(list(self.folder.iterdir()), [self.path])
 
+    def test_writes_bytes_as_they_are(self) -> None:
+        write(self.path, b"\xff\r\n")
+        self.assertEqual(self.path.read_bytes(), b"\xff\r\n")
+
     def test_others_may_read_it_as_they_may_any_new_file(self) -> None:
         write(self.path, "")
         usual = self.folder / "usual"
