@@ -104,6 +104,7 @@ Status ReadDevice(Reader reader, DeviceSpec& device) {
   reader.Number("reached_flops", device.reached_flops, false, Least::kAboveZero);
   reader.Number("reached_memory", device.reached_memory, false, Least::kAboveZero);
   reader.Number("launch_us", device.launch_us, false, Least::kZero, 1e9);
+  reader.Number("collective_processors", device.collective_processors, false, Least::kZero, 1);
   Reader flops = reader.Object("flops", true);
   for (DType dtype : kAllDTypes) {
     const std::string key(Name(dtype));
@@ -191,7 +192,8 @@ std::string ToJson(const Machine& machine) {
                  {"flops", flops},
                  {"reached_flops", device.reached_flops},
                  {"reached_memory", device.reached_memory},
-                 {"launch_us", device.launch_us}}}};
+                 {"launch_us", device.launch_us},
+                 {"collective_processors", device.collective_processors}}}};
   if (machine.devices_per_node > 1) {
     json["within"] = {{"kind", kKinds[static_cast<int>(machine.within.kind)]},
                       {"bytes_per_second", machine.within.bytes_per_second},

@@ -8,7 +8,8 @@
 //    "nodes": 128,
 //    "device": {"name": "H100 SXM", "memory_bytes": 80e9, "memory_bytes_per_second": 3.35e12,
 //               "multiprocessors": 132, "flops": {"bf16": 989e12, "fp32": 67e12},
-//               "reached_flops": 0.7, "reached_memory": 0.85, "launch_us": 2.5},
+//               "reached_flops": 0.7, "reached_memory": 0.85, "launch_us": 2.5,
+//               "collective_processors": 0.12},
 //    "within": {"kind": "switch", "bytes_per_second": 370e9, "latency_us": 1.5},
 //    "between": {"per": "device", "bytes_per_second": 48e9, "latency_us": 5}}
 //
@@ -34,7 +35,8 @@ struct DeviceSpec {
   std::map<DType, double> flops;  // a second, at the most, of matrix products
   double reached_flops = 1;       // the part of these that large products reach
   double reached_memory = 1;
-  double launch_us = 0;  // that each op takes beside its work
+  double launch_us = 0;              // that each op takes beside its work
+  double collective_processors = 0;  // the part of its multiprocessors that a collective occupies
 
   // That products reach, of the type or else of fp32; above 0.
   double FlopsOf(DType dtype) const;

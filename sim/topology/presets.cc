@@ -4,7 +4,8 @@
 // B200 in DGX (2024; dense). What of an NVLink a collective gets is 20.6 GB/s of each of the 18
 // links of a Hopper GPU by NCCL 2.30's tuning model, and the same part of the others'; latencies
 // are that model's base and hop of a ring of LL messages; so are those of the network. What
-// products and memory reach are guesses until a calibration of the machine says.
+// products and memory reach, what a launch takes and that a collective occupies 16 multiprocessors
+// are guesses until a calibration of the machine says.
 #include <charconv>
 #include <optional>
 
@@ -79,7 +80,8 @@ StatusOr<Machine> PresetMachine(std::string_view name) {
                                 {DType::kFloat64, gpu.fp64}},
                       .reached_flops = 0.7,
                       .reached_memory = 0.85,
-                      .launch_us = 2.5};
+                      .launch_us = 2.5,
+                      .collective_processors = 16.0 / gpu.multiprocessors};
     machine.devices_per_node = *per_node;
     machine.within = {WithinSpec::Kind::kSwitch, gpu.nvlink, 0.6};
     if (*port > 0) {

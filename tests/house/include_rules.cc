@@ -36,6 +36,9 @@ const std::map<std::string_view, std::set<std::string_view>> kMayInclude = {
      {"tp/core", "sim/clock", "sim/flow", "sim/topology", "sim/fabric", "sim/collectives"}},
     {"backends/cpu",
      {"tp/core", "tp/program", "tp/schedule", "tp/runtime", "sim/fabric", "sim/collectives"}},
+    {"backends/predict",
+     {"tp/core", "tp/program", "tp/schedule", "tp/runtime", "sim/clock", "sim/flow", "sim/topology",
+      "sim/collectives", "sim/timed"}},
     {"backends/nccl", {"tp/core", "tp/program", "tp/schedule", "tp/runtime"}},
 };
 

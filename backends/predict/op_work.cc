@@ -1,0 +1,63 @@
+#include "backends/predict/op_work.h"
+
+#include <glog/logging.h>
+
+#include <algorithm>
+
+namespace tp::predict {
+namespace {
+
+double BytesOf(const Schedule& schedule, const View& view) {
+  double elements = 1;
+  for (const Dim& dim : view.dims) {
+    if (dim.stride != 0 || dim.size == 0) elements *= static_cast<double>(dim.size);
+  }
+  return elements * static_cast<double>(SizeOf(schedule.buffers[view.buffer].dtype));
+}
+
+// The letter of what is looked up by id, where the launch is that op's own; 0: none.
+char IdsOf(const Program& program, const ScheduledOp& op) {
+  if (op.value < 0) return 0;
+  const OpDef& def = *program.ops()[program.DefinitionOf(op.value)].def;
+  return def.action() == op.action ? def.ids_of : 0;
+}
+
+}  // namespace
+
+OpWork WorkOf(const Program& program, const Schedule& schedule, const ScheduledOp& op) {
+  CHECK(op.action != Action::kCollective);
+  OpWork work;
+  work.action = op.action;
+  work.dtype = schedule.buffers[op.reads.empty() ? op.writes[0].buffer : op.reads[0].buffer].dtype;
+  for (const View& view : op.reads) work.bytes += BytesOf(schedule, view);
+  for (const View& view : op.writes) work.bytes += BytesOf(schedule, view);
+  if (IsProduct(op.action)) {
+    const View& a = op.reads[0];
+    const View& b = op.reads[1];
+    work.m = a.dims[a.rank() - 2].size;
+    work.k = a.dims[a.rank() - 1].size;
+    work.n = b.dims[b.rank() - 1].size;
+    work.loops = 1;
+    for (int d = 0; d + 2 < a.rank(); ++d) work.loops *= std::max<int64_t>(1, a.dims[d].size);
+    work.flops = 2.0 * static_cast<double>(work.loops) * static_cast<double>(work.m) *
+                 static_cast<double>(work.n) * static_cast<double>(work.k);
+    return work;
+  }
+  const char ids_of = IdsOf(program, op);
+  double points = 1;
+  for (const LetterPart& part : op.letters) {
+    if (part.letter != ids_of) points *= static_cast<double>(part.length);
+  }
+  if (!op.letters.empty()) {
+    work.flops = 2 * points * static_cast<double>(std::max<size_t>(op.reads.size(), 2) - 1);
+  }
+  if (ids_of == 0) return work;
+  for (const View& view : op.reads) {  // a table, of which a row is read for each id
+    const double bytes = BytesOf(schedule, view);
+    const double asked = points * static_cast<double>(SizeOf(schedule.buffers[view.buffer].dtype));
+    if (bytes > asked) work.bytes -= bytes - asked;
+  }
+  return work;
+}
+
+}  // namespace tp::predict

@@ -1,0 +1,31 @@
+// OpWork: what one launch asks of a device, from its letters and views alone.
+#pragma once
+
+#include <cstdint>
+
+#include "tp/core/dtype.h"
+#include "tp/program/action.h"
+#include "tp/program/program.h"
+#include "tp/schedule/schedule.h"
+
+namespace tp::predict {
+
+struct OpWork {
+  Action action = Action::kCopy;
+  DType dtype = DType::kFloat32;  // of its first operand
+  // Of products: `loops` matrix products of [m, k] and [k, n]; else 0.
+  int64_t loops = 0;
+  int64_t m = 0;
+  int64_t n = 0;
+  int64_t k = 0;
+  double flops = 0;  // twice the points of its letters for each operand but one
+  double bytes = 0;  // that it reads and writes, each element of each view once
+
+  bool IsProduct() const { return loops > 0; }
+};
+
+// Of an op that is no collective. Of what is looked up by id only the rows that are asked for
+// count.
+OpWork WorkOf(const Program& program, const Schedule& schedule, const ScheduledOp& op);
+
+}  // namespace tp::predict

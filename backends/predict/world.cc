@@ -1,0 +1,322 @@
+#include "backends/predict/world.h"
+
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "backends/predict/op_work.h"
+#include "tp/schedule/local_part.h"
+#include "tp/schedule/memory.h"
+
+namespace tp::predict {
+namespace {
+
+// Numbers ranks by the sizes that they hold, and by whether they are an axis's first, which alone
+// has what is not a part of a sum.
+std::vector<int> KindsOf(const Program& program, const Mesh& mesh, const sim::Machine& machine) {
+  std::set<std::pair<Shape, std::string>> seen;
+  std::vector<const Value*> values;  // that lie unlike each other
+  for (const Value& value : program.values()) {
+    if (seen.emplace(value.shape, ToString(value.placements)).second) values.push_back(&value);
+  }
+  std::set<int> paired;
+  for (const auto& pair : machine.slow_pairs) paired.insert({pair.a, pair.b});
+  std::map<std::vector<double>, int> kinds;
+  std::vector<int> kind_of_rank;
+  for (int rank = 0; rank < mesh.world(); ++rank) {
+    std::vector<double> looks;
+    for (Axis axis : kAllAxes) looks.push_back(mesh.Coordinate(rank, axis) == 0);
+    for (const Value* value : values) {
+      for (int64_t size : LocalShape(*value, mesh, rank)) {
+        looks.push_back(static_cast<double>(size));
+      }
+    }
+    looks.push_back(machine.SlownessOf(rank));
+    looks.push_back(paired.contains(rank) ? rank : -1);
+    kind_of_rank.push_back(kinds.try_emplace(looks, static_cast<int>(kinds.size())).first->second);
+  }
+  return kind_of_rank;
+}
+
+// What nodes share, where they do.
+struct Shared {
+  enum class What { kNothing, kBus, kPort };
+  What what = What::kNothing;
+  double per_second = 0;
+};
+Shared SharedOf(const sim::Machine& machine, int world) {
+  if (machine.within.kind == sim::WithinSpec::Kind::kBus && machine.devices_per_node > 1) {
+    return {Shared::What::kBus, machine.within.bytes_per_second};
+  }
+  if (machine.between.per == sim::BetweenSpec::Per::kNode && world > machine.devices_per_node) {
+    return {Shared::What::kPort, machine.between.bytes_per_second};
+  }
+  return {};
+}
+
+class Builder {
+ public:
+  Builder(const Program& program, const Mesh& mesh, const CostModel& model, CollectiveTimer& timer,
+          const WorldOptions& options)
+      : program_(program), mesh_(mesh), model_(model), timer_(timer), options_(options) {}
+
+  Status Build() {
+    TP_RETURN_IF_ERROR(MakeFolding());
+    const sim::DeviceSpec& device = model_.machine().device;
+    world_.memory_bytes_per_second = device.memory_bytes_per_second * device.reached_memory;
+    world_.processors_of_meeting = device.collective_processors;
+    const int rows = shared_.what == Shared::What::kPort ? 2 : 1;  // out and in
+    const auto nodes = static_cast<int>(folding_.colour_of_node.size());
+    if (shared_.what != Shared::What::kNothing) {
+      int colours = 0;
+      for (int colour : folding_.colour_of_node) colours = std::max(colours, colour + 1);
+      world_.shared.assign(static_cast<size_t>(colours) * rows, shared_.per_second);
+      node_stands_.assign(nodes, false);
+      std::set<int> seen;
+      for (int n = 0; n < nodes; ++n) {
+        node_stands_[n] = seen.insert(folding_.colour_of_node[n]).second;
+      }
+    }
+    for (int rank : folding_.representatives) TP_RETURN_IF_ERROR(AddRank(rank));
+    closed_ = world_;
+    for (size_t m = 0; m < world_.meetings.size(); ++m) {
+      closed_.meetings[m].seconds = closed_seconds_[m];
+    }
+    return OkStatus();
+  }
+
+  Prediction Run() {
+    Prediction prediction;
+    Replayed replayed = Replay(world_);
+    prediction.seconds = static_cast<double>(replayed.end) / sim::kPicosPerSecond;
+    prediction.closed_seconds = ReplayClosed(closed_);
+    prediction.events = replayed.events;
+    prediction.spread = Spread(prediction.seconds);
+    for (size_t i = 0; i < ranks_.size(); ++i) {
+      PredictedRank& rank = ranks_[i];
+      rank.step.end_ns = (replayed.end + 999) / 1000;
+      rank.step.clock = ClockKind::kPredicted;
+      for (size_t op = 0; op < replayed.ranks[i].size(); ++op) {
+        rank.step.ops[op].begin_ns = replayed.ranks[i][op].begin / 1000;
+        rank.step.ops[op].end_ns = replayed.ranks[i][op].end / 1000;
+      }
+      AddShares(rank, replayed.ranks[i], prediction);
+      prediction.memory_bytes = std::max(prediction.memory_bytes, rank.memory_bytes);
+    }
+    prediction.ranks = std::move(ranks_);
+    return prediction;
+  }
+
+ private:
+  Status MakeFolding() {
+    const sim::Machine& machine = model_.machine();
+    shared_ = SharedOf(machine, mesh_.world());
+    for (Axis axis : kAllAxes) {
+      for (int rank = 0; rank < mesh_.world(); ++rank) {
+        if (mesh_.Coordinate(rank, axis) != 0) continue;
+        FoldGroup group = {mesh_.Group(rank, axis), ""};
+        group.lie = std::string(Name(axis)) + LieOf(machine, group.ranks);
+        for (int member : group.ranks) {
+          group_of_[{static_cast<int>(axis), member}] = static_cast<int>(groups_.size());
+        }
+        groups_.push_back(std::move(group));
+      }
+    }
+    std::vector<int> nodes;
+    if (shared_.what != Shared::What::kNothing) {
+      for (int rank = 0; rank < mesh_.world(); ++rank) nodes.push_back(machine.NodeOf(rank));
+    }
+    if (options_.fold) {
+      kinds_ = KindsOf(program_, mesh_, machine);
+      folding_ = Fold(kinds_, groups_, nodes);
+    } else {
+      folding_ = NoFold(mesh_.world(), static_cast<int>(groups_.size()), nodes);
+    }
+    return OkStatus();
+  }
+
+  // The schedule of `rank`, which is not lowered again where a rank of its kind was.
+  StatusOr<Schedule> ScheduleOf(int rank) {
+    if (options_.fold) {
+      const auto known = lowered_.find(kinds_[rank]);
+      if (known != lowered_.end()) return known->second;
+    }
+    TP_ASSIGN_OR_RETURN(Schedule schedule, Lower(program_, mesh_, rank, options_.lower));
+    if (options_.fold) lowered_[kinds_[rank]] = schedule;
+    return schedule;
+  }
+
+  Status AddRank(int rank) {
+    TP_ASSIGN_OR_RETURN(Schedule schedule, ScheduleOf(rank));
+    const double slowness = model_.machine().SlownessOf(rank);
+    std::vector<ReplayOp> ops;
+    std::array<int, kNumAxes> calls = {};
+    PredictedRank predicted;
+    for (const ScheduledOp& op : schedule.ops) {
+      ReplayOp replay = {.stream = op.stream, .waits = op.waits};
+      OpRecord record;
+      if (op.action == Action::kCollective) {
+        const int axis = static_cast<int>(op.axis);
+        const int group = group_of_.at({axis, rank});
+        const CollectiveCost& cost = timer_.Of(op.call, groups_[group].ranks);
+        replay.meeting = MeetingOf(group, calls[axis]++, cost);
+        const auto members = static_cast<double>(groups_[group].ranks.size());
+        record.bytes_sent = static_cast<int64_t>(cost.bytes_sent / members);
+        replay.bytes = 2 * cost.bytes_sent / members;  // sent, and received
+        Count(cost.source, cost.seconds, cost.spread);
+      } else {
+        const OpWork work = WorkOf(program_, schedule, op);
+        const Cost cost = CostOf(work);
+        replay.seconds = cost.seconds * slowness;
+        replay.bytes = work.bytes;
+        Count(cost.source, cost.seconds, cost.spread);
+      }
+      predicted.step.ops.push_back(record);
+      ops.push_back(std::move(replay));
+    }
+    world_.ranks.push_back(std::move(ops));
+    predicted.rank = rank;
+    predicted.stands_for = folding_.ranks_of_colour[folding_.colour_of_rank[rank]];
+    predicted.memory_bytes = ArenaOf(schedule).bytes;
+    predicted.schedule = std::move(schedule);
+    ranks_.push_back(std::move(predicted));
+    return OkStatus();
+  }
+
+  // The `nth` collective of the group's colour, made where it is not there yet.
+  int MeetingOf(int group, int nth, const CollectiveCost& cost) {
+    const int colour = folding_.colour_of_group[group];
+    const auto [found, is_new] =
+        meetings_.try_emplace({colour, nth}, static_cast<int>(world_.meetings.size()));
+    if (!is_new) return found->second;
+    std::set<int> colours;
+    for (int rank : groups_[group].ranks) colours.insert(folding_.colour_of_rank[rank]);
+    Meeting meeting = {.seconds = cost.seconds, .members = static_cast<int>(colours.size())};
+    if (shared_.what != Shared::What::kNothing && cost.seconds > 0) AddUses(colour, cost, meeting);
+    world_.meetings.push_back(std::move(meeting));
+    closed_seconds_.push_back(cost.closed_seconds);
+    return found->second;
+  }
+
+  // What all groups of the colour together take of a node that stands for its colour.
+  void AddUses(int colour, const CollectiveCost& cost, Meeting& meeting) {
+    const sim::Machine& machine = model_.machine();
+    std::map<int, double> uses;
+    // One group alone goes at full speed: it never wants more than there is.
+    const auto add = [&](int shared, double bytes) {
+      uses[shared] += std::min(bytes / cost.seconds, shared_.per_second);
+    };
+    for (size_t g = 0; g < groups_.size(); ++g) {
+      if (folding_.colour_of_group[g] != colour) continue;
+      std::set<int> counted;
+      int number = 0;
+      for (int rank : groups_[g].ranks) {
+        const int node = machine.NodeOf(rank);
+        if (!counted.insert(node).second) continue;
+        const NodeBytes& bytes = cost.nodes[number++];
+        if (!node_stands_[node]) continue;
+        const int of_node = folding_.colour_of_node[node];
+        if (shared_.what == Shared::What::kBus) {
+          add(of_node, bytes.bus);
+        } else {
+          add(2 * of_node, bytes.out);
+          add(2 * of_node + 1, bytes.in);
+        }
+      }
+    }
+    for (const auto& [shared, per_second] : uses) {
+      if (per_second > 0) meeting.uses.push_back({shared, per_second});
+    }
+  }
+
+  Cost CostOf(const OpWork& work) {
+    const auto key = std::tuple(work.action, work.dtype, work.loops, work.m, work.n, work.k,
+                                work.flops, work.bytes);
+    const auto found = costs_.find(key);
+    if (found != costs_.end()) return found->second;
+    return costs_[key] = model_.Of(work);
+  }
+
+  void Count(CostSource source, double seconds, double spread) {
+    unknown_ = unknown_ || source == CostSource::kPreset;
+    if (spread > 0) log_spread_ += seconds * std::log(spread);
+    counted_ += seconds;
+  }
+  // As if all ops erred alike, which they do not: an upper bound of what they make of the step.
+  double Spread(double) const {
+    return unknown_ || counted_ == 0 ? 0 : std::exp(log_spread_ / counted_);
+  }
+
+  static void AddShares(const PredictedRank& rank, const std::vector<OpTimes>& times,
+                        Prediction& prediction) {
+    std::vector<std::pair<sim::Picos, sim::Picos>> computes, meets;
+    for (size_t op = 0; op < times.size(); ++op) {
+      const bool meets_others = rank.schedule.ops[op].action == Action::kCollective;
+      (meets_others ? meets : computes).push_back({times[op].begin, times[op].end});
+    }
+    std::sort(computes.begin(), computes.end());
+    double compute = 0, communication = 0, hidden = 0;
+    for (const auto& [begin, end] : computes) compute += static_cast<double>(end - begin);
+    for (const auto& [begin, end] : meets) {
+      communication += static_cast<double>(end - begin);
+      auto at = std::lower_bound(computes.begin(), computes.end(), std::pair(begin, begin));
+      if (at != computes.begin()) --at;
+      for (; at != computes.end() && at->first < end; ++at) {
+        const sim::Picos both = std::min(end, at->second) - std::max(begin, at->first);
+        hidden += static_cast<double>(std::max<sim::Picos>(0, both));
+      }
+    }
+    const double weight = rank.stands_for / sim::kPicosPerSecond;
+    prediction.compute_seconds += compute * weight;
+    prediction.communication_seconds += communication * weight;
+    prediction.exposed_seconds += (communication - hidden) * weight;
+  }
+
+  const Program& program_;
+  const Mesh& mesh_;
+  const CostModel& model_;
+  CollectiveTimer& timer_;
+  const WorldOptions& options_;
+  Shared shared_;
+  std::vector<FoldGroup> groups_;
+  std::map<std::pair<int, int>, int> group_of_;  // by axis and rank
+  std::vector<int> kinds_;
+  Folding folding_;
+  std::vector<bool> node_stands_;
+  std::map<int, Schedule> lowered_;              // by kind
+  std::map<std::pair<int, int>, int> meetings_;  // by group's colour and number
+  std::map<std::tuple<Action, DType, int64_t, int64_t, int64_t, int64_t, double, double>, Cost>
+      costs_;
+  std::vector<double> closed_seconds_;
+  std::vector<PredictedRank> ranks_;
+  ReplayWorld world_, closed_;
+  bool unknown_ = false;
+  double log_spread_ = 0;
+  double counted_ = 0;
+};
+
+}  // namespace
+
+StatusOr<Prediction> Predict(const Program& program, const Mesh& mesh, const CostModel& model,
+                             CollectiveTimer& timer, const WorldOptions& options) {
+  if (mesh.world() > model.machine().devices()) {
+    return InvalidArgument("the mesh has " + std::to_string(mesh.world()) + " ranks, and " +
+                           model.machine().name + " has " +
+                           std::to_string(model.machine().devices()) + " devices");
+  }
+  Builder builder(program, mesh, model, timer, options);
+  TP_RETURN_IF_ERROR(builder.Build());
+  Prediction prediction = builder.Run();
+  const double world = mesh.world();
+  prediction.compute_seconds /= world;
+  prediction.communication_seconds /= world;
+  prediction.exposed_seconds /= world;
+  return prediction;
+}
+
+}  // namespace tp::predict
