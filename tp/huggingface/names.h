@@ -3,10 +3,11 @@
 //
 // A tensor there is a matrix [out, in] or a vector. Our parameters have heads as dimensions; their
 // memory is the same, so that "layers.0.attention.query.weight" [g, r, d, e] is
-// "model.layers.0.self_attn.q_proj.weight" [g r d, e] as it lies.
+// "model.layers.0.self_attn.q_proj.weight" [g r d, e] as it lies. GPT-2's matrices are turned,
+// [in, out], and its query, key and value lie side by side in one.
 //
-// Source: modeling_llama.py, modeling_mistral.py and modeling_qwen2.py of the package
-// `transformers`.
+// Source: modeling_llama.py, modeling_mistral.py, modeling_qwen2.py and modeling_gpt2.py of the
+// package `transformers`.
 #pragma once
 
 #include <cstdint>
