@@ -179,6 +179,21 @@ TEST_F(CheckpointTest, WeightsAloneBeginTraining) {
               HasSubstr("which is no bf16, the type of"));
 }
 
+// Half precision, as many models are published in, is read where no number is lost by it.
+TEST_F(CheckpointTest, HalfPrecisionIsWidened) {
+  Trainer half(2, 1, DType::kFloat16);
+  half.Begin();
+  ExpectOk(half.Save(Folder()));
+  Trainer single(3, 1);
+  ExpectOk(single.LoadFrom(Folder(), Load::kWeights));
+  for (const char* name : {"embedding.weight", "layers.0.mlp.down.weight", "norm.gain"}) {
+    EXPECT_EQ(single.session().Read(name)->ToDoubles(), half.session().Read(name)->ToDoubles());
+  }
+  Trainer brain(1, 1, DType::kBFloat16);
+  EXPECT_THAT(brain.LoadFrom(Folder(), Load::kWeights).message(),
+              HasSubstr("which is no bf16, the type of 'embedding.weight'"));
+}
+
 TEST_F(CheckpointTest, MoreFilesGoAlong) {
   Trainer trainer(2, 1);
   trainer.Begin();

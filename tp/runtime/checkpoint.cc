@@ -203,24 +203,29 @@ Rounded Convert(DType from, std::span<std::byte> in, DType to, std::span<std::by
 
 // Copies the elements of a block from the part, or to it.
 void Gather(const View& places, int64_t width, std::span<const std::byte> part, std::byte* to) {
-  if (IsPacked(places, Order::Own(places.rank()))) {
-    std::memcpy(to, part.data() + places.offset * width, places.size() * width);
-    return;
-  }
   ForEachElement(places, [&](const Index&, int64_t place) {
     std::memcpy(to, part.data() + place * width, width);
     to += width;
   });
 }
 void Scatter(const View& places, int64_t width, const std::byte* from, std::span<std::byte> part) {
-  if (IsPacked(places, Order::Own(places.rank()))) {
-    std::memcpy(part.data() + places.offset * width, from, places.size() * width);
-    return;
-  }
   ForEachElement(places, [&](const Index&, int64_t place) {
     std::memcpy(part.data() + place * width, from, width);
     from += width;
   });
+}
+
+// Whether a block lies in the part as it does in the file, so that no memory between them is
+// needed.
+bool IsCopy(const StoredBlock& block, const StoredTensor& tensor, const Binding& binding) {
+  return tensor.dtype == binding.dtype &&
+         IsPacked(block.places, Order::Own(static_cast<size_t>(block.places.rank())));
+}
+
+// Its bytes in the part then.
+template <typename Byte>
+std::span<Byte> BytesIn(std::span<Byte> part, const StoredBlock& block, DType dtype) {
+  return part.subspan(block.places.offset * SizeOf(dtype), block.places.size() * SizeOf(dtype));
 }
 
 Status WriteElements(const StoredTensor& tensor, const Binding& binding,
@@ -230,6 +235,10 @@ Status WriteElements(const StoredTensor& tensor, const Binding& binding,
   std::vector<std::byte> here, there;
   ForEachBlock(binding, tensor, [&](const StoredBlock& block) {
     if (!status.ok()) return;
+    if (IsCopy(block, tensor, binding)) {
+      status = file->WriteAt(block.begin, BytesIn(part, block, binding.dtype));
+      return;
+    }
     const int64_t count = block.places.size();
     std::span<std::byte> elements = Room(here, count, binding.dtype);
     Gather(block.places, SizeOf(binding.dtype), part, elements.data());
@@ -263,6 +272,10 @@ StatusOr<std::vector<std::byte>> ReadElements(const StoredTensor& tensor, const 
   std::vector<std::byte> here, there;
   ForEachBlock(binding, tensor, [&](const StoredBlock& block) {
     if (!status.ok()) return;
+    if (IsCopy(block, tensor, binding)) {
+      status = file->ReadAt(block.begin, BytesIn(std::span(part), block, binding.dtype));
+      return;
+    }
     const int64_t count = block.places.size();
     std::span<std::byte> elements = Room(there, count, tensor.dtype);
     status = file->ReadAt(block.begin, elements);
