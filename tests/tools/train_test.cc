@@ -150,6 +150,14 @@ TEST(TrainTest, GoesOnToTheBitsOfAnUninterruptedRun) {
   EXPECT_EQ(Losses(folder + "/parts.log"), Losses(folder + "/whole.log"));
 }
 
+bool HasCheckpoint(const std::string& folder) {
+  if (!fs::exists(folder)) return false;
+  const std::regex name("step-[0-9]+");
+  return std::any_of(fs::directory_iterator(folder), fs::directory_iterator(), [&](const auto& e) {
+    return std::regex_match(e.path().filename().string(), name);
+  });
+}
+
 // Ended at any moment, it goes on from the last whole checkpoint.
 TEST(TrainTest, SurvivesBeingKilledAtAnyMoment) {
   const std::string folder = MakeScratchFolder();
@@ -161,7 +169,7 @@ TEST(TrainTest, SurvivesBeingKilledAtAnyMoment) {
   int killed = 0;
   CommandResult result;
   for (int i = 0; i < 100 && result.exit_code != 0; ++i) {
-    const bool begun = fs::exists(folder + "/cut/step-1");
+    const bool begun = HasCheckpoint(folder + "/cut");
     const double seconds = whole * static_cast<double>(1 + random() % 100) / 100;
     result = RunCommand(fmt::format("timeout -s KILL {:.2f} {}", seconds, kTrain),
                         run + "/cut" + (begun ? " --resume" : ""));
@@ -171,6 +179,39 @@ TEST(TrainTest, SurvivesBeingKilledAtAnyMoment) {
   ASSERT_EQ(result.exit_code, 0) << result.err;
   EXPECT_GT(killed, 0);
   EXPECT_EQ(Files(folder + "/cut/step-12"), Files(folder + "/whole/step-12"));
+}
+
+// A checkpoint is a model in Hugging Face's layout, which any split begins with.
+TEST(TrainTest, BeginsWithAModelOfHuggingFacesLayout) {
+  const std::string folder = MakeScratchFolder();
+  ASSERT_EQ(Train("--tp=2 --save=" + folder + "/save").exit_code, 0);
+  const std::string model = folder + "/save/step-4";
+  for (const char* name : {"config.json", "model.safetensors", "optimizer.safetensors"}) {
+    EXPECT_TRUE(fs::exists(model + "/" + name)) << name;
+  }
+  const std::string base = "--dtype=fp64 --save= --hf=" + model + " ";
+  const CommandResult one = Train(base);
+  ASSERT_EQ(one.exit_code, 0) << one.err;
+  EXPECT_EQ(LossLines(Train(base + "--tp=3 --dp=2 --sequence_parallel").out), LossLines(one.out));
+  EXPECT_NE(LossLines(Train("--dtype=fp64 --save=").out), LossLines(one.out));
+  ExpectRefusal(base + "--model=llama-tiny", "--model and --hf both say which model");
+  ExpectRefusal(base + "--sequence=32", "--sequence=32: the model was made for up to 16 tokens");
+  ExpectRefusal("--save= --hf=" + folder + "/none", folder + "/none");
+}
+
+// The state is that of any split: within rounding, the same losses.
+TEST(TrainTest, GoesOnOnAnotherSplit) {
+  const std::string folder = MakeScratchFolder();
+  const std::string base = "--dtype=fp64 --steps=6 --save_every=4 --save=" + folder;
+  const CommandResult whole = Train(base + "/a --tp=4");
+  ASSERT_EQ(whole.exit_code, 0) << whole.err;
+  const std::vector<std::string> all = LossLines(whole.out);
+  for (const char* split : {"--tp=3 --dp=2", "--tp=1"}) {
+    fs::remove_all(folder + "/a/step-6");
+    const CommandResult rest = Train(base + "/a --resume " + split);
+    ASSERT_EQ(rest.exit_code, 0) << rest.err;
+    EXPECT_EQ(LossLines(rest.out), std::vector<std::string>(all.begin() + 4, all.end())) << split;
+  }
 }
 
 TEST(TrainTest, SaysWhatIsWrongWithCheckpoints) {
@@ -189,6 +230,8 @@ TEST(TrainTest, SaysWhatIsWrongWithCheckpoints) {
     EXPECT_NE(result.err.find(name), std::string::npos) << result.err;
     std::ofstream(path, std::ios::binary) << contents;
   }
+  ExpectRefusal(save + "--steps=8 --resume --seed=1", "that run had --seed=0, and not 1");
+  ExpectRefusal(save + "--steps=8 --resume --batch=8", "that run had --batch=4, and not 8");
   EXPECT_EQ(Train(save + "--steps=8 --resume").exit_code, 0);
 }
 

@@ -12,9 +12,12 @@
 #include "tools/train/text.h"
 
 DEFINE_string(model, "llama-tiny", "the model's sizes, by name");
+DEFINE_string(hf, "",
+              "folder of a model in Hugging Face's layout, to begin with: config.json, "
+              "model.safetensors or its shards");
 DEFINE_string(text, "",
-              "files to learn, with commas between, byte by byte; without, the licences that every "
-              "Debian has");
+              "files to learn, with commas between: NAME.npy or NAME.bin (nanoGPT's) of token ids, "
+              "or text, byte by byte; without, the licences that every Debian has");
 DEFINE_int64(steps, 1000, "steps in all, with those of the run that --resume goes on with");
 DEFINE_int64(batch, 16, "sequences that a step takes, over all dp ranks and micro-batches");
 DEFINE_int64(sequence, 128, "tokens of each");
@@ -54,7 +57,7 @@ bench::HelpText Help() {
       "  train [--flag=value ...]\n"
       "  train --text=FILE --tp=3 --sequence_parallel --steps=200 --save=DIR\n"
       "  train --resume\n",
-      {{"Model and text", {"model", "text", "dtype", "seed"}},
+      {{"Model and text", {"model", "hf", "text", "dtype", "seed"}},
        {"A step",
         {"steps", "batch", "sequence", "micro_batches", "recompute", "lr", "min_lr", "warmup",
          "weight_decay", "clip"}},
@@ -105,6 +108,9 @@ Status CheckNumbers() {
 }
 
 Status CheckFiles() {
+  if (!FLAGS_hf.empty() && !gflags::GetCommandLineFlagInfoOrDie("model").is_default) {
+    return InvalidArgument("--model and --hf both say which model; give one of them");
+  }
   if (FLAGS_save.empty() && FLAGS_resume) {
     return InvalidArgument("--resume goes on from a checkpoint in --save, which is empty");
   }
@@ -138,6 +144,7 @@ StatusOr<TrainOptions> ParseCommandLine(int argc, char** argv) {
   TP_RETURN_IF_ERROR(NotNegative("lr", options.engine.learning_rate));
   TP_RETURN_IF_ERROR(CheckFiles());
   options.model = FLAGS_model;
+  options.hf = io::ResolvePath(FLAGS_hf);
   options.text = FLAGS_text.empty() ? DefaultText() : Files(FLAGS_text);
   options.steps = FLAGS_steps;
   options.batch = FLAGS_batch;

@@ -13,6 +13,7 @@ namespace tp::train {
 struct TrainOptions {
   bench::BenchOptions engine;  // where it runs, its dtype, order of sums and seed
   std::string model;           // a preset
+  std::string hf;              // or a folder in Hugging Face's layout; "" where not given
   std::vector<std::string> text;
   int64_t steps = 1;
   int64_t batch = 1;  // sequences a step

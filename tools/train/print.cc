@@ -55,7 +55,9 @@ std::string RenderTokens(const std::vector<int32_t>& tokens) {
   std::string text;
   for (int32_t token : tokens) {
     const bool printable = token == '\n' || token == '\t' || (token >= 32 && token < 127);
-    text += printable ? std::string(1, static_cast<char>(token)) : fmt::format("\\x{:02x}", token);
+    text += printable     ? std::string(1, static_cast<char>(token))
+            : token < 256 ? fmt::format("\\x{:02x}", token)
+                          : fmt::format("<{}>", token);
   }
   return text;
 }

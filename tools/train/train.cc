@@ -24,6 +24,7 @@
 #include "tools/train/text.h"
 #include "tools/train/trainer.h"
 #include "tp/core/clock.h"
+#include "tp/huggingface/config.h"
 #include "tp/io/atomic_file.h"
 #include "tp/model/presets.h"
 #include "tp/schedule/lower.h"
@@ -44,8 +45,9 @@ class Run {
   Status Begin(std::optional<int64_t> from, bool root) {
     root_ = root;
     if (from) {
-      TP_RETURN_IF_ERROR(trainer_.Load(CheckpointAt(options_.save, *from), *from));
-      outputs_.Print(fmt::format("goes on from {}\n\n", CheckpointAt(options_.save, *from)));
+      TP_RETURN_IF_ERROR(trainer_.Load(CheckpointAt(options_.save, *from)));
+    } else if (!options_.hf.empty()) {
+      TP_RETURN_IF_ERROR(trainer_.InitializeFrom(options_.hf));
     } else {
       TP_RETURN_IF_ERROR(trainer_.Initialize());
     }
@@ -144,7 +146,7 @@ class Run {
 // The checkpoint to go on from, if that is asked for. Errors: there is none; or there is one that
 // nobody asked to go on from, which the run would write beside.
 StatusOr<std::optional<int64_t>> Beginning(const TrainOptions& options) {
-  if (options.save.empty()) return std::optional<int64_t>();
+  if (options.save.empty() || options.plan) return std::optional<int64_t>();
   const std::optional<int64_t> newest = NewestCheckpoint(options.save);
   if (options.resume && !newest) {
     return NotFound(options.save +
@@ -157,6 +159,14 @@ StatusOr<std::optional<int64_t>> Beginning(const TrainOptions& options) {
                               "takes another folder");
   }
   return options.resume ? newest : std::optional<int64_t>();
+}
+
+// Of the checkpoint to go on from, of --hf, or of a preset.
+StatusOr<hf::ModelConfig> ConfigFor(const TrainOptions& options, std::optional<int64_t> from) {
+  if (from) return hf::ReadConfig(CheckpointAt(options.save, *from));
+  if (!options.hf.empty()) return hf::ReadConfig(options.hf);
+  TP_ASSIGN_OR_RETURN(const TransformerConfig sizes, Preset(options.model));
+  return hf::ConfigOf(sizes, options.sequence);
 }
 
 StatusOr<int> Plan(const Backend& backend, const Mesh& mesh, const TransformerConfig& config,
@@ -173,19 +183,26 @@ StatusOr<int> Plan(const Backend& backend, const Mesh& mesh, const TransformerCo
 
 StatusOr<int> Main(int argc, char** argv, io::Outputs& outputs) {
   TP_ASSIGN_OR_RETURN(TrainOptions options, ParseCommandLine(argc, argv));
-  TP_ASSIGN_OR_RETURN(const TransformerConfig config, Preset(options.model));
+  TP_ASSIGN_OR_RETURN(const std::optional<int64_t> from, Beginning(options));
+  TP_ASSIGN_OR_RETURN(const hf::ModelConfig config, ConfigFor(options, from));
   TP_ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend, bench::MakeBackend(options.engine));
   bench::FillDefaults(*backend, options.engine);
   TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(options.engine.tp, options.engine.dp));
-  if (options.plan) return Plan(*backend, mesh, config, options, outputs);
-  TP_ASSIGN_OR_RETURN(const std::optional<int64_t> from, Beginning(options));
-  TP_ASSIGN_OR_RETURN(const Text text, Text::Open(options.text, config.vocabulary));
+  if (options.plan) return Plan(*backend, mesh, config.sizes, options, outputs);
+  if (options.sequence > config.longest) {
+    return InvalidArgument(fmt::format("--sequence={}: the model was made for up to {} tokens",
+                                       options.sequence, config.longest));
+  }
+  TP_ASSIGN_OR_RETURN(const Text text, Text::Open(options.text, config.sizes.vocabulary));
   TP_ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer,
                       Trainer::Create(*backend, mesh, config, options, text));
-  if (backend->IsRoot()) outputs.Print(RenderHead(options, config, text));
   const io::Interrupt interrupt;
   Run run(options, *trainer, outputs);
   TP_RETURN_IF_ERROR(run.Begin(from, backend->IsRoot()));
+  if (backend->IsRoot()) {
+    outputs.Print(RenderHead(options, config.sizes, text));
+    if (from) outputs.Print("goes on from " + CheckpointAt(options.save, *from) + "\n\n");
+  }
   TP_RETURN_IF_ERROR(run.Train());
   TP_RETURN_IF_ERROR(run.End());
   return io::Interrupt::Signal() == 0 ? bench::kHeld : io::Interrupt::ExitStatus();

@@ -3,10 +3,15 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <nlohmann/json.hpp>
+#include <span>
 #include <utility>
 
 #include "tp/core/host_tensor.h"
 #include "tp/core/random.h"
+#include "tp/huggingface/checkpoint.h"
+#include "tp/io/byte_source.h"
+#include "tp/io/json.h"
 #include "tp/model/initial.h"
 #include "tp/passes/micro_batches.h"
 
@@ -15,6 +20,39 @@ namespace {
 
 // Of the tokens that are drawn; the weights' streams are hashes of their names.
 constexpr uint64_t kSampleStream = 1;
+
+// What a checkpoint says of its run, beside the model.
+constexpr char kStateFile[] = "trainer.json";
+
+// How many steps are done, and what decides which tokens a step takes.
+nlohmann::ordered_json StateOf(const TrainOptions& options, int64_t done) {
+  return {{"step", done},
+          {"seed", options.engine.seed},
+          {"batch", options.batch},
+          {"sequence", options.sequence}};
+}
+
+// The steps that are done, where the run took the batches of these options.
+StatusOr<int64_t> ReadState(const std::string& path, const TrainOptions& options) {
+  TP_ASSIGN_OR_RETURN(const std::unique_ptr<io::ByteSource> file, io::OpenFile(path));
+  std::string text(static_cast<size_t>(file->size()), '\0');
+  TP_RETURN_IF_ERROR(file->Read(0, std::as_writable_bytes(std::span(text))));
+  const StatusOr<io::Json> state = io::ParseJson(text, "the file", /*max_depth=*/1);
+  if (!state.ok()) return state.status().WithContext(path);
+  const auto steps = state->find("step");
+  if (steps == state->end() || !steps->is_number_unsigned()) {
+    return InvalidArgument(path + ": it says no number of steps, 'step'");
+  }
+  const auto expected = StateOf(options, 0);
+  for (const char* name : {"seed", "batch", "sequence"}) {
+    const auto value = state->find(name);
+    if (value != state->end() && value->dump() == expected[name].dump()) continue;
+    return InvalidArgument(path + ": that run had --" + name + "=" +
+                           (value == state->end() ? "?" : value->dump()) + ", and not " +
+                           expected[name].dump() + ": its steps took other batches");
+  }
+  return steps->get<int64_t>();
+}
 
 // Element i of a row-major int32 tensor is ids[i].
 HostTensor TensorOf(const Shape& shape, const std::vector<int32_t>& ids) {
@@ -57,18 +95,18 @@ TransformerStepOptions StepOptions(const TrainOptions& options) {
 }
 
 StatusOr<std::unique_ptr<Trainer>> Trainer::Create(Backend& backend, const Mesh& mesh,
-                                                   const TransformerConfig& config,
+                                                   const hf::ModelConfig& config,
                                                    const TrainOptions& options, const Text& text) {
   TP_ASSIGN_OR_RETURN(const BatchOrder order,
                       BatchOrder::Create(text.learned(), options.sequence, options.engine.seed));
   TransformerStepOptions step = StepOptions(options);
-  TP_ASSIGN_OR_RETURN(const Program training, MakeTransformerStep(config, step, mesh));
+  TP_ASSIGN_OR_RETURN(const Program training, MakeTransformerStep(config.sizes, step, mesh));
   step.batch /= step.micro_batches;
   step.micro_batches = 1;
-  TP_ASSIGN_OR_RETURN(const Program forward, MakeTransformerForward(config, step, mesh));
+  TP_ASSIGN_OR_RETURN(const Program forward, MakeTransformerForward(config.sizes, step, mesh));
   step.batch = 1;
   step.results = {"logits"};
-  TP_ASSIGN_OR_RETURN(const Program writer, MakeTransformerForward(config, step, mesh));
+  TP_ASSIGN_OR_RETURN(const Program writer, MakeTransformerForward(config.sizes, step, mesh));
   TP_ASSIGN_OR_RETURN(auto sessions,
                       Session::CreateAll(backend, mesh, {training, forward, writer}));
   std::unique_ptr<Trainer> trainer(new Trainer(config, options, text, order));
@@ -82,14 +120,27 @@ StatusOr<std::unique_ptr<Trainer>> Trainer::Create(Backend& backend, const Mesh&
 
 Status Trainer::Initialize() {
   for (const std::string& name : step_->NamesOf(Role::kParameter)) {
-    TP_RETURN_IF_ERROR(step_->Write(name, InitialValue(config_, name, options_.engine.seed)));
+    TP_RETURN_IF_ERROR(step_->Write(name, InitialValue(config_.sizes, name, options_.engine.seed)));
   }
-  done_ = 0;
   return OkStatus();
 }
 
-Status Trainer::Load(const std::string& folder, int64_t done) {
-  TP_RETURN_IF_ERROR(step_->Load(folder));
+Status Trainer::InitializeFrom(const std::string& folder) {
+  TP_RETURN_IF_ERROR(Initialize());  // of which the optimizer's state stays
+  return step_->Load(folder, hf::StorageIn(folder, config_, step_->program(), hf::Load::kWeights));
+}
+
+Status Trainer::Save(const std::string& folder) {
+  hf::SaveOptions more;
+  more.texts[kStateFile] = StateOf(options_, done_).dump(2) + "\n";
+  TP_ASSIGN_OR_RETURN(const Storage storage, hf::StorageToSave(config_, step_->program(), more));
+  return step_->Save(folder, storage);
+}
+
+Status Trainer::Load(const std::string& folder) {
+  TP_ASSIGN_OR_RETURN(const int64_t done, ReadState(folder + "/" + kStateFile, options_));
+  TP_RETURN_IF_ERROR(
+      step_->Load(folder, hf::StorageIn(folder, config_, step_->program(), hf::Load::kAll)));
   done_ = done;
   return OkStatus();
 }
@@ -194,8 +245,8 @@ StatusOr<std::vector<int32_t>> Trainer::Write(std::vector<int32_t> prompt, int64
     TP_ASSIGN_OR_RETURN(const HostTensor logits, writer_->Read("logits"));
     if (!writer_->IsRoot()) continue;
     const double uniform = 0.5 + random.Uniform(static_cast<uint64_t>(i)) / 2;
-    const auto last = static_cast<int64_t>(seen - 1) * config_.vocabulary;
-    written.push_back(Draw(logits, last, config_.vocabulary, temperature, uniform));
+    const auto last = static_cast<int64_t>(seen - 1) * config_.sizes.vocabulary;
+    written.push_back(Draw(logits, last, config_.sizes.vocabulary, temperature, uniform));
     prompt.push_back(written.back());
   }
   return written;

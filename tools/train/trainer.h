@@ -17,6 +17,7 @@
 #include "tp/core/mesh.h"
 #include "tp/core/status.h"
 #include "tp/data/batches.h"
+#include "tp/huggingface/config.h"
 #include "tp/model/transformer.h"
 #include "tp/optim/learning_rate.h"
 #include "tp/runtime/backend.h"
@@ -40,14 +41,18 @@ class Trainer {
   // All arguments but the options outlive it. The parameters have no values yet. Errors: sizes that
   // the model cannot have, a text too short for one sequence; the backend's.
   static StatusOr<std::unique_ptr<Trainer>> Create(Backend& backend, const Mesh& mesh,
-                                                   const TransformerConfig& config,
+                                                   const hf::ModelConfig& config,
                                                    const TrainOptions& options, const Text& text);
 
-  // The values that training begins with.
+  // The values that training begins with: drawn by the seed, or from a folder in Hugging Face's
+  // layout.
   Status Initialize();
-  // From and to a checkpoint after `done` steps.
-  Status Load(const std::string& folder, int64_t done);
-  Status Save(const std::string& folder) { return step_->Save(folder); }
+  Status InitializeFrom(const std::string& folder);
+  // To and from a checkpoint of this run, in that layout too, with how many steps are done. Errors
+  // of Load: those of a folder that is no checkpoint; INVALID_ARGUMENT for one of a run whose steps
+  // took other batches.
+  Status Save(const std::string& folder);
+  Status Load(const std::string& folder);
 
   int64_t done() const { return done_; }
   // Errors: FAILED_PRECONDITION where the loss is no number any more.
@@ -63,7 +68,7 @@ class Trainer {
                                        double temperature);
 
  private:
-  Trainer(const TransformerConfig& config, const TrainOptions& options, const Text& text,
+  Trainer(const hf::ModelConfig& config, const TrainOptions& options, const Text& text,
           const BatchOrder& order)
       : config_(config), options_(options), text_(text), order_(order) {}
 
@@ -74,7 +79,7 @@ class Trainer {
   Status FeedRows(Session& session, int piece, const std::vector<int64_t>& begins, double weight);
   Status FeedScalar(const char* name, double value);
 
-  const TransformerConfig config_;
+  const hf::ModelConfig config_;
   const TrainOptions options_;
   const Text& text_;
   const BatchOrder order_;
