@@ -1,9 +1,9 @@
 #!/bin/bash
 # Makes one relocatable tarball of programs: tools/bundle.sh OUT.tar.gz PROGRAM...
-# A program may be a Python file of tools/, or one that such a file imports from a folder of tools/.
+# A program may be a folder's __main__.py; what it imports is named too.
 #
 #   NAME/bin/PROGRAM      starts libexec/PROGRAM with lib/ on the library path
-#   NAME/libexec/PROGRAM  the program, stripped; Python files as they lie in tools/
+#   NAME/libexec/PROGRAM  the program, stripped; Python files as they lie in the project
 #   NAME/lib/             every shared library that it needs, but for those that come with the
 #                         system (glibc, libstdc++) and with CUDA (cudart, cuBLAS, NCCL, the
 #                         driver), which must match the machine. CUPTI, which profiles, is often
@@ -39,14 +39,16 @@ add_libraries() {
 
 for program in "$@"; do
   if [[ $program == *.py ]]; then
-    file=${program##*tools/}
+    file=tools/${program##*tools/}
     install -D -m 644 "$program" "$root/libexec/$file"
-    [[ $file == */* ]] && continue
-    base=${file%.py}
+    [[ $file == */__main__.py ]] || continue
+    base=$(basename "$(dirname "$file")")
     cat > "$root/bin/$base" <<'WRAPPER'
 #!/bin/sh
 here=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
-exec python3 "$here/libexec/$(basename -- "$0").py" "$@"
+PYTHONPATH="$here/libexec${PYTHONPATH:+:$PYTHONPATH}"
+export PYTHONPATH
+exec python3 "$here/libexec/tools/$(basename -- "$0")/__main__.py" "$@"
 WRAPPER
     chmod 755 "$root/bin/$base"
     continue

@@ -19,7 +19,7 @@
 
 #include "backends/cpu/backend.h"
 #include "tests/verify/simulated_step.h"
-#include "tools/benchmark/watch.h"
+#include "tools/bench/watch.h"
 #include "tools/measure/train.h"
 #include "tp/model/linear_step.h"
 #include "tp/observe/step_report.h"

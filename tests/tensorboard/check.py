@@ -156,7 +156,7 @@ def check_mode(folder: Path, mode: str, result: dict) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("bench", type=Path, help="the program, such as bazel-bin/tools/bench")
+    parser.add_argument("bench", type=Path, help="the program, such as bazel-bin/tools/bench/bench")
     arguments = parser.parse_args()
     try:
         with tempfile.TemporaryDirectory() as scratch:

@@ -19,7 +19,7 @@
 namespace tp {
 namespace {
 
-constexpr char kBench[] = "tools/bench";
+constexpr char kBench[] = "tools/bench/bench";
 constexpr char kSizes[] = "--tokens=6 --in_features=7 --out_features=5 ";
 constexpr char kSmall[] =
     "--tokens=6 --in_features=7 --out_features=5 --steps=3 --warmup=1 --nopeak ";
@@ -91,8 +91,8 @@ TEST(BenchTest, SaysWhatItsTimesAreWorth) {
 }
 
 TEST(BenchTest, SaysThatEveryProcessRunsTheWholeWorld) {
-  const CommandResult result =
-      RunCommand("env RANK=1 WORLD_SIZE=2 LOCAL_RANK=1 MASTER_ADDR=localhost tools/bench", kSmall);
+  const CommandResult result = RunCommand(
+      "env RANK=1 WORLD_SIZE=2 LOCAL_RANK=1 MASTER_ADDR=localhost tools/bench/bench", kSmall);
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_NE(result.out.find("warning: torchrun started 2 processes"), std::string::npos)
       << result.out;
@@ -240,7 +240,7 @@ TEST(BenchTest, LosesNoFileToTheTextsReader) {
   for (const auto& [where, status] :
        {std::pair("| true; exit ${PIPESTATUS[0]}", 0), {"> /dev/full", 1}, {">&-", 1}}) {
     const CommandResult result =
-        RunCommand("bash -c", fmt::format("'tools/bench {} {}'", outputs, where));
+        RunCommand("bash -c", fmt::format("'tools/bench/bench {} {}'", outputs, where));
     EXPECT_EQ(result.exit_code, status) << where << result.err;
     EXPECT_EQ(result.err.empty(), status == 0) << where << result.err;
     EXPECT_TRUE(nlohmann::json::parse(ReadWholeFile(folder + "/r.json")).at("ok").get<bool>());
@@ -256,8 +256,8 @@ TEST(BenchTest, CtrlCLeavesWhatWasMeasured) {
   const std::string path = MakeScratchFolder() + "/r.json";
   const std::string endless = fmt::format("{} --nopeak --steps=1000000000 --json={}", kSizes, path);
   for (const char* signal : {"INT", "TERM"}) {
-    const CommandResult result =
-        RunCommand(fmt::format("timeout --preserve-status -s {} 2 tools/bench", signal), endless);
+    const CommandResult result = RunCommand(
+        fmt::format("timeout --preserve-status -s {} 2 tools/bench/bench", signal), endless);
     EXPECT_EQ(result.exit_code, -1) << result.out << result.err;  // 128 and the signal
     EXPECT_NE(result.out.find("\nInterrupted: "), std::string::npos) << result.out;
     EXPECT_NE(result.out.find(", of 1000000000 asked for"), std::string::npos) << result.out;

@@ -15,7 +15,7 @@ namespace tp {
 namespace {
 
 CommandResult Collectives(const std::string& arguments) {
-  return RunCommand("tools/collectives", arguments);
+  return RunCommand("tools/collectives/collectives", arguments);
 }
 
 TEST(CollectivesTest, PrintsAndWritesTheTable) {
@@ -63,7 +63,8 @@ TEST(CollectivesTest, TakesBytesWithAUnit) {
 }
 
 TEST(CollectivesTest, SaysThatItsTableIsLost) {
-  const int status = std::system("tools/collectives --max_bytes=1K --steps=1 >/dev/full 2>err");
+  const int status =
+      std::system("tools/collectives/collectives --max_bytes=1K --steps=1 >/dev/full 2>err");
   EXPECT_EQ(WEXITSTATUS(status), 1);
   EXPECT_NE(ReadWholeFile("err").find("the standard output: cannot be written"), std::string::npos);
 }
@@ -71,7 +72,7 @@ TEST(CollectivesTest, SaysThatItsTableIsLost) {
 TEST(CollectivesTest, CtrlCLeavesTheRowsThatAreThere) {
   const std::string file = MakeScratchFolder() + "/table.json";
   const CommandResult result =
-      RunCommand("timeout -s INT 2 tools/collectives",
+      RunCommand("timeout -s INT 2 tools/collectives/collectives",
                  "--min_bytes=1K --max_bytes=64M --factor=2 --steps=1000000 --json=" + file);
   EXPECT_EQ(result.exit_code, 124) << result.err;  // timeout's own
   EXPECT_NE(result.out.find("Interrupted after "), std::string::npos) << result.out;

@@ -20,7 +20,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr char kBench[] = "tools/bench";
+constexpr char kBench[] = "tools/bench/bench";
 constexpr char kSmall[] = "--tokens=6 --in_features=7 --out_features=5 --steps=7 --warmup=1 ";
 constexpr double kAgreement = 0.02;  // what is promised of a trace's sums
 constexpr int kTraced = 5;

@@ -14,9 +14,9 @@
 #include "backends/cpu/backend.h"
 #include "tests/planted/faulty_endpoint.h"
 #include "tests/tools/verify_inputs.h"
-#include "tools/verifier/invariant.h"
-#include "tools/verifier/print.h"
-#include "tools/verifier/run.h"
+#include "tools/verify/invariant.h"
+#include "tools/verify/print.h"
+#include "tools/verify/run.h"
 
 namespace tp {
 namespace {

@@ -7,7 +7,9 @@
 
 namespace tp {
 
-CommandResult Verify(const std::string& arguments) { return RunCommand("tools/verify", arguments); }
+CommandResult Verify(const std::string& arguments) {
+  return RunCommand("tools/verify/verify", arguments);
+}
 
 bool Contains(const std::string& text, const std::string& words) {
   return text.find(words) != std::string::npos;

@@ -23,7 +23,7 @@ namespace {
 std::string MakeResults(const std::string& inputs, const std::string& flags) {
   const std::string folder = MakeScratchFolder();
   const CommandResult bench = RunCommand(
-      "tools/bench",
+      "tools/bench/bench",
       fmt::format("--load={} --dump={} --tokens={} --in_features={} --out_features={} {}", inputs,
                   folder, kTokens, kIn, kOut, flags));
   EXPECT_EQ(bench.exit_code, 0) << bench.err;
@@ -95,7 +95,8 @@ TEST(VerifyTest, OurEngineAgreesOnTensorsOfTheUser) {
 TEST(VerifyTest, LosesNothingUnsaid) {
   const std::string json = MakeScratchFolder() + "/report.json";
   const CommandResult result = RunCommand(
-      "bash -c", fmt::format("'tools/verify --load={} --json={} > /dev/full'", MakeInputs(), json));
+      "bash -c",
+      fmt::format("'tools/verify/verify --load={} --json={} > /dev/full'", MakeInputs(), json));
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_TRUE(Contains(result.err, "verify: the standard output: cannot be written"));
   const nlohmann::json report = nlohmann::json::parse(ReadWholeFile(json));
@@ -213,10 +214,10 @@ TEST(VerifyTest, LongRunsAreDecidedOrSaidNotToBe) {
   const auto verify = [&](const std::string& dtype, const HostTensor* w) {
     const std::string flags = fmt::format("--tp=2 --mode=row --lr=0.3 --dtype={}", dtype);
     const std::string results = MakeScratchFolder() + "/results";
-    const CommandResult bench =
-        RunCommand("tools/bench", fmt::format("--load={} --dump={} --tokens={} --in_features={} "
-                                              "--out_features={} --warmup=0 --steps=300 {}",
-                                              inputs, results, kTokens, kIn, kOut, flags));
+    const CommandResult bench = RunCommand(
+        "tools/bench/bench", fmt::format("--load={} --dump={} --tokens={} --in_features={} "
+                                         "--out_features={} --warmup=0 --steps=300 {}",
+                                         inputs, results, kTokens, kIn, kOut, flags));
     EXPECT_NE(bench.exit_code, 1) << bench.out << bench.err;
     if (w != nullptr) Write(results + "/row/w.npy", *w);
     return Verify(fmt::format("--load={} --expect={}/row --steps=300 --lanes=none {}", inputs,

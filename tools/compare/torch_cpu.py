@@ -107,7 +107,7 @@ def run_bench(bench, world, mode, shape, steps):
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bench", default="bazel-bin/tools/bench")
+    parser.add_argument("--bench", default="bazel-bin/tools/bench/bench")
     parser.add_argument("--tp", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--shapes", default=SHAPES, help="tokens x in x out, separated by spaces")

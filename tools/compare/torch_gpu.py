@@ -195,7 +195,7 @@ def run_bench(bench, world, size, dtype, steps):
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bench", default="bazel-bin/tools/bench")
+    parser.add_argument("--bench", default="bazel-bin/tools/bench/bench")
     parser.add_argument("--tp", type=int, default=2)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--bf16", default=BF16, help="in x out: tokens ...; ...")

@@ -7,7 +7,7 @@
 #include <sstream>
 
 #include "fmt/format.h"
-#include "tools/benchmark/engine_flags.h"
+#include "tools/bench/engine_flags.h"
 #include "tools/io/paths.h"
 #include "tools/train/text.h"
 

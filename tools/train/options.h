@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "tools/benchmark/options.h"
+#include "tools/bench/options.h"
 #include "tp/core/status.h"
 
 namespace tp::train {

@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "fmt/format.h"
-#include "tools/benchmark/run.h"
-#include "tools/benchmark/tool.h"
+#include "tools/bench/run.h"
+#include "tools/bench/tool.h"
 #include "tools/io/event_file.h"
 #include "tools/io/interrupt.h"
 #include "tools/io/progress.h"

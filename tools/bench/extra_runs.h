@@ -1,0 +1,28 @@
+// Runs beside the one that was asked for, that its numbers are held against.
+#pragma once
+
+#include <optional>
+
+#include "tools/bench/data.h"
+#include "tools/bench/options.h"
+#include "tp/core/status.h"
+#include "tp/layers/linear.h"
+#include "tp/model/linear_step.h"
+#include "tp/observe/step_report.h"
+#include "tp/runtime/backend.h"
+
+namespace tp::bench {
+
+// The training step of a run in a mode.
+LinearStepOptions StepOf(const BenchOptions& options, LinearMode mode);
+
+// Floating-point operations a second of large square products of the run's type, split over as many
+// ranks: measured, the best of a few. None where another process has rank 0. Errors: the backend's.
+StatusOr<std::optional<double>> MeasurePeak(Backend& backend, const BenchOptions& options);
+
+// Step times of the same layer on the same data with tp 1, in ms: measured. None where another
+// process has rank 0. Errors: the backend's.
+StatusOr<std::optional<Quantiles>> TimeWithTp1(Backend& backend, const BenchOptions& options,
+                                               const TrainingData& data);
+
+}  // namespace tp::bench

@@ -1,0 +1,110 @@
+#include "tools/bench/flags.h"
+
+#include <gflags/gflags.h>
+
+#include <string>
+#include <utility>
+
+#include "tools/bench/data.h"
+#include "tools/bench/engine_flags.h"
+#include "tools/io/paths.h"
+
+DEFINE_int64(tokens, 20, "rows of X and Y: the global batch; without, that of what --load reads");
+DEFINE_int64(in_features, 1000, "columns of X and of W; likewise");
+DEFINE_int64(out_features, 1000, "rows of W, columns of Y; likewise");
+DEFINE_int32(steps, 10, "timed steps");
+DEFINE_int32(warmup, 2, "steps before the timed ones; they train, too");
+DEFINE_bool(floor, true, "also time the matrix products alone: the floor under the step");
+DEFINE_bool(
+    peak, true,
+    "also time large products on all ranks, to say which share of that rate a step reaches");
+DEFINE_bool(speedup, false, "also time the layer with tp 1, to say how much faster the modes are");
+DEFINE_string(verify, "auto",
+              "hold the results against an independent fp64 reference: auto (all of it, or a "
+              "sample where that is much), full or off");
+DEFINE_string(load, "",
+              "read x.npy, targets.npy, w.npy, b.npy from this folder, and the sizes from them; "
+              "what is missing is generated");
+DEFINE_string(dump, "",
+              "write <mode>/{y,dx,dw,db,w,b,losses}.npy to this folder: y and the gradients of "
+              "step 0, w and b after the last step");
+DEFINE_bool(profile, false,
+            "also run as many steps profiled, and write a trace of the last ones for each rank and "
+            "mode, for TensorBoard and Perfetto");
+DEFINE_string(trace_dir, ".", "the folder in which --profile makes its folders");
+
+namespace tp::bench {
+namespace {
+
+HelpText Help() {
+  return {
+      "Trains one linear layer split over ranks by rows and by columns of its weight, times it,\n"
+      "counts its bytes, and proves that the ways of splitting agree.\n\n"
+      "  bench [--flag=value ...]\n",
+      {
+          {"What runs", {"backend", "mode", "tp", "dp", "reduction", "deadline"}},
+          {"The layer", {"tokens", "in_features", "out_features", "dtype"}},
+          {"Training", {"steps", "warmup", "floor", "peak", "speedup", "lr", "seed"}},
+          {"Overlap", {"sum_part_bytes"}},
+          {"Simulated communication", {"algorithm", "scheduler", "scheduler_seed"}},
+          {"GPUs", {"graph", "gemm_search", "peers"}},
+          {"Files and checks", {"load", "dump", "json", "verify", "verbose"}},
+          {"Profiling", {"profile", "trace_dir"}},
+      }};
+}
+
+Status CheckRanges() {
+  const std::pair<const char*, int64_t> positive[] = {{"tokens", FLAGS_tokens},
+                                                      {"in_features", FLAGS_in_features},
+                                                      {"out_features", FLAGS_out_features},
+                                                      {"steps", FLAGS_steps}};
+  for (const auto& [name, value] : positive) {
+    if (value < 1) return BadValue(name, std::to_string(value), "at least 1");
+  }
+  if (!FLAGS_profile && !gflags::GetCommandLineFlagInfoOrDie("trace_dir").is_default) {
+    return InvalidArgument(
+        "--trace_dir says where traces go, and without --profile there are none");
+  }
+  if (FLAGS_profile && FLAGS_trace_dir.empty()) {
+    return BadValue("trace_dir", FLAGS_trace_dir, "a folder");
+  }
+  if (FLAGS_warmup < 0) return BadValue("warmup", std::to_string(FLAGS_warmup), "at least 0");
+  return OkStatus();
+}
+
+}  // namespace
+
+StatusOr<BenchOptions> ParseCommandLine(int argc, char** argv) {
+  TP_RETURN_IF_ERROR(ParseFlags(argc, argv, Help()));
+  BenchOptions options;
+  TP_RETURN_IF_ERROR(ReadEngineFlags(options));
+  TP_RETURN_IF_ERROR(CheckRanges());
+  if (FLAGS_verify != "auto" && FLAGS_verify != "full" && FLAGS_verify != "off") {
+    return BadValue("verify", FLAGS_verify, "auto, full or off");
+  }
+  options.verify = FLAGS_verify == "auto"   ? VerifyMode::kAuto
+                   : FLAGS_verify == "full" ? VerifyMode::kFull
+                                            : VerifyMode::kOff;
+  options.tokens = FLAGS_tokens;
+  options.in_features = FLAGS_in_features;
+  options.out_features = FLAGS_out_features;
+  const auto given = [](const char* name) {
+    return !gflags::GetCommandLineFlagInfoOrDie(name).is_default;
+  };
+  options.tokens_given = given("tokens");
+  options.in_features_given = given("in_features");
+  options.out_features_given = given("out_features");
+  options.steps = FLAGS_steps;
+  options.warmup = FLAGS_warmup;
+  options.floor = FLAGS_floor;
+  options.peak = FLAGS_peak;
+  options.speedup = FLAGS_speedup;
+  options.load = io::ResolvePath(FLAGS_load);
+  options.dump = io::ResolvePath(FLAGS_dump);
+  options.profile = FLAGS_profile;
+  options.trace_dir = io::ResolvePath(FLAGS_trace_dir);
+  TP_RETURN_IF_ERROR(TakeSizesFromFiles(options));
+  return options;
+}
+
+}  // namespace tp::bench

@@ -1,0 +1,77 @@
+// verify: holds a training step on the user's own tensors against an independent reference.
+//
+// Exit status: 0 if all that was asked for was decided and agrees; 1 if something does not agree,
+// or for input that can't be used, with one line on stderr that says what and where; 3 if nothing
+// disagrees, but something could not be decided; 128 and the signal's number where one ended it.
+
+#include <cstdlib>
+#include <optional>
+
+#include "tools/bench/machine.h"
+#include "tools/bench/print.h"
+#include "tools/bench/run.h"
+#include "tools/bench/tool.h"
+#include "tools/bench/verdict.h"
+#include "tools/io/progress.h"
+#include "tools/verify/options.h"
+#include "tools/verify/print.h"
+#include "tools/verify/run.h"
+#include "tp/io/atomic_file.h"
+
+namespace tp::verifier {
+namespace {
+
+constexpr char kTool[] = "verify";
+
+StatusOr<int> Main(int argc, char** argv, io::Outputs& outputs) {
+  TP_ASSIGN_OR_RETURN(VerifierOptions options, ParseCommandLine(argc, argv));
+  const bench::BenchOptions& engine = options.engine;
+  TP_ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend, bench::MakeBackend(engine));
+  bench::FillDefaults(*backend, options.engine);
+  const bool root = backend->IsRoot();
+  // Before the long work: what would be written must be writable.
+  if (root && !engine.json.empty()) TP_RETURN_IF_ERROR(io::CheckWritable(engine.json));
+  TP_ASSIGN_OR_RETURN(const UserTensors tensors, LoadTensors(options));
+
+  std::optional<io::Progress> progress;
+  if (root) progress.emplace(io::Progress::Options{.tool = kTool});
+  bench::RunFacts run{.machine = bench::ThisMachine(), .warnings = {}, .others = {}};
+  run.warnings = bench::WarningsBefore(engine, run.machine, std::getenv);
+  bool begun = false;  // the head is printed: where input is refused, nothing is
+  const auto print = [&](const std::string& text) {
+    if (!begun) outputs.Print(RenderHead(options, tensors));
+    begun = true;
+    outputs.Print(text);
+  };
+  const auto finish = [&](const VerifierResult& result) {
+    if (!engine.json.empty()) {
+      outputs.Account(io::WriteFileAtomically(engine.json, ToJson(options, run, tensors, result)));
+    }
+    print(RenderEnd(options, result));
+  };
+  RunHooks hooks;
+  hooks.progress = progress ? &*progress : nullptr;
+  hooks.lane_done = [&](const LaneRun& lane) { print(RenderLane(options, lane)); };
+  hooks.invariant_done = [&](const InvariantResult& lane) {
+    print(RenderInvariant(options, lane));
+  };
+  hooks.op_by_op_done = [&](const OpByOpResult& lane) { print(RenderOpByOp(lane)); };
+  if (bench::RunsAlone(engine, std::getenv)) {
+    hooks.interrupted = [&](const VerifierResult& result) {
+      finish(result);
+      bench::SayErrors(kTool, outputs);
+    };
+  }
+  TP_ASSIGN_OR_RETURN(const VerifierResult result, RunVerifier(*backend, options, tensors, hooks));
+  if (!root) return bench::kHeld;
+  finish(result);
+  return bench::ExitStatusOf(result.outcome());
+}
+
+}  // namespace
+}  // namespace tp::verifier
+
+int main(int argc, char** argv) {
+  using namespace tp;  // NOLINT
+  return bench::RunTool(verifier::kTool, argc, argv, verifier::Main);
+}
