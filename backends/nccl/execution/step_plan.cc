@@ -8,7 +8,9 @@
 
 #include "backends/nccl/error.h"
 #include "backends/nccl/kernels/all.h"
+#include "backends/nccl/kernels/calls.h"
 #include "backends/nccl/kernels/gemm_search.h"
+#include "backends/nccl/kernels/looped_gemm.h"
 #include "backends/nccl/kernels/views.h"
 #include "backends/nccl/profile/op_scope.h"
 
@@ -23,7 +25,7 @@ int MemberCount(const ScheduledOp& op) { return static_cast<int>(op.group.size()
 }  // namespace
 
 StatusOr<std::unique_ptr<StepPlan>> StepPlan::Build(Rank& rank, const Schedule& schedule) {
-  TP_RETURN_IF_ERROR(CheckViews(schedule));
+  TP_RETURN_IF_ERROR(CheckKernels(schedule));
   TP_RETURN_IF_ERROR(rank.FreeRetired());
   std::unique_ptr<StepPlan> plan(new StepPlan(rank, schedule));
   TP_RETURN_IF_ERROR(plan->MakeArena());
@@ -77,10 +79,10 @@ Status StepPlan::MakeScratch() {
   size_t gemm_bytes = 0;
   for (const ScheduledOp& op : schedule_.ops) {
     if (op.action == Action::kGemm) {
-      const ProductViews views = AsBatch(op).value();
-      if (views.batch.count > 1) continue;  // which are multiplied as they lie
-      gemm_bytes = std::max(
-          gemm_bytes, Gemm::ScratchBytes(At(views.a), At(views.b), At(views.c), OptionsOfGemms()));
+      const std::optional<ProductViews> views = AsBatch(op);
+      if (!views || views->batch.count > 1) continue;  // which are multiplied as they lie
+      gemm_bytes = std::max(gemm_bytes, Gemm::ScratchBytes(At(views->a), At(views->b), At(views->c),
+                                                           OptionsOfGemms()));
     }
     const Kernel* kernel = FindKernel(op.action);
     if (kernel == nullptr || kernel->scratch == nullptr) continue;
@@ -181,33 +183,41 @@ StatusOr<StepPlan::Launch> StepPlan::MakeLaunch(int index) {
   if (op.action == Action::kGemm) return MakeGemm(index);
   if (op.action == Action::kCollective) return MakeCollective(index);
   const Kernel* kernel = FindKernel(op.action);
-  if (kernel == nullptr) {
-    return Unavailable("the GPU backend has no kernel '" + std::string(Name(op.action)) + "'");
-  }
   return Launch([call = CallOf(op), kernel](cudaStream_t stream) {
     return FromCuda(kernel->enqueue(call, stream), kernel->action.name.data());
   });
 }
 
 KernelCall StepPlan::CallOf(const ScheduledOp& op) const {
-  KernelCall call{.op = op, .order = schedule_.sum_order, .scratch = scratch_};
-  const MatrixViews views = AsMatrices(op, schedule_.sum_order).value();
-  for (const View& view : views.reads) call.in.push_back(At(view));
-  for (const View& view : views.writes) call.out.push_back(At(view));
-  return call;
+  return MakeCall(
+      schedule_, op, [this](const View& view) { return AddressOf(view); }, scratch_);
 }
 
 StatusOr<StepPlan::Launch> StepPlan::MakeGemm(int index) {
-  const ProductViews views = AsBatch(schedule_.ops[index]).value();
+  const ScheduledOp& op = schedule_.ops[index];
+  const std::optional<ProductViews> views = AsBatch(op);
+  if (!views) return MakeLoopedGemm(op);
   std::optional<DeviceMatrix> bias;
-  if (views.bias) bias = At(*views.bias);
+  if (views->bias) bias = At(*views->bias);
   GemmContext context = rank_.gemm_context();
   context.scratch = gemm_scratch_;
   TP_ASSIGN_OR_RETURN(std::unique_ptr<Gemm> gemm,
-                      Gemm::Plan(context, At(views.a), At(views.b), At(views.c), bias,
-                                 OptionsOfGemms(), views.batch));
+                      Gemm::Plan(context, At(views->a), At(views->b), At(views->c), bias,
+                                 OptionsOfGemms(), views->batch));
   gemms_.push_back(std::move(gemm));
   return Launch([gemm = gemms_.back().get()](cudaStream_t stream) { return gemm->Run(stream); });
+}
+
+StepPlan::Launch StepPlan::MakeLoopedGemm(const ScheduledOp& op) const {
+  const auto in_memory = [&](const View& view) {
+    return DeviceView{AddressOf(view), schedule_.buffers[view.buffer].dtype, view.dims};
+  };
+  LoopedProduct product{in_memory(op.reads[0]), in_memory(op.reads[1]), in_memory(op.writes[0]),
+                        std::nullopt};
+  if (op.reads.size() == 3) product.bias = in_memory(op.reads[2]);
+  return Launch([product](cudaStream_t stream) {
+    return FromCuda(LoopedGemm(product, stream), "LoopedGemm");
+  });
 }
 
 StepPlan::Launch StepPlan::MakeCollective(int index) {

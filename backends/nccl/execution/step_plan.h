@@ -73,6 +73,7 @@ class StepPlan {
   StatusOr<Launch> MakeLaunch(int op);
   KernelCall CallOf(const ScheduledOp& op) const;
   StatusOr<Launch> MakeGemm(int op);
+  Launch MakeLoopedGemm(const ScheduledOp& op) const;
   Launch MakeCollective(int op);
   DeviceMatrix At(const View& view) const {
     return {AddressOf(view),   schedule_.buffers[view.buffer].dtype,

@@ -27,8 +27,12 @@ cudaError_t BroadcastBias(const DeviceMatrix& bias, const DeviceMatrix& out, cud
                   [&](auto type) { return LaunchMap<decltype(type)>(grid, stream, First{}); });
 }
 
-const Kernel kAddBiasKernel = {Action{"add_bias"}, [](const KernelCall& c, cudaStream_t stream) {
-                                 return AddBias(c.in[0], c.in[1], c.out[0], stream);
-                               }};
+const Kernel kAddBiasKernel = {.action = Action{"add_bias"},
+                               .enqueue =
+                                   [](const KernelCall& c, cudaStream_t stream) {
+                                     return AddBias(c.in[0].matrix(), c.in[1].matrix(),
+                                                    c.out[0].matrix(), stream);
+                                   },
+                               .of_matrices = true};
 
 }  // namespace tp::nccl

@@ -5,20 +5,40 @@
 
 #include "backends/nccl/kernels/kernel.h"
 
-#define TP_GPU_KERNELS(KERNEL)  \
-  KERNEL(kAddBiasKernel)        \
-  KERNEL(kAddKernel)            \
-  KERNEL(kBlockedGemmKernel)    \
-  KERNEL(kBlockedSumRowsKernel) \
-  KERNEL(kCopyKernel)           \
-  KERNEL(kMseGradKernel)        \
-  KERNEL(kMseLossGradKernel)    \
-  KERNEL(kMseLossKernel)        \
-  KERNEL(kReluGradKernel)       \
-  KERNEL(kReluKernel)           \
-  KERNEL(kSgdKernel)            \
-  KERNEL(kSumBlocksKernel)      \
-  KERNEL(kSumRowsKernel)
+#define TP_GPU_KERNELS(KERNEL)    \
+  KERNEL(kAddBiasKernel)          \
+  KERNEL(kAddKernel)              \
+  KERNEL(kAttentionKernel)        \
+  KERNEL(kAttentionGradKernel)    \
+  KERNEL(kBlockedGemmKernel)      \
+  KERNEL(kBlockedSumRowsKernel)   \
+  KERNEL(kCopyKernel)             \
+  KERNEL(kCrossEntropyKernel)     \
+  KERNEL(kCrossEntropyGradKernel) \
+  KERNEL(kEmbeddingKernel)        \
+  KERNEL(kEmbeddingGradKernel)    \
+  KERNEL(kExpSumKernel)           \
+  KERNEL(kExpSumGradKernel)       \
+  KERNEL(kMseGradKernel)          \
+  KERNEL(kMseLossGradKernel)      \
+  KERNEL(kMseLossKernel)          \
+  KERNEL(kMulKernel)              \
+  KERNEL(kPickKernel)             \
+  KERNEL(kPickGradKernel)         \
+  KERNEL(kReluGradKernel)         \
+  KERNEL(kReluKernel)             \
+  KERNEL(kRmsNormKernel)          \
+  KERNEL(kRmsNormGradKernel)      \
+  KERNEL(kRopeKernel)             \
+  KERNEL(kRowMaxKernel)           \
+  KERNEL(kSgdKernel)              \
+  KERNEL(kSiluKernel)             \
+  KERNEL(kSiluGradKernel)         \
+  KERNEL(kSquareSumKernel)        \
+  KERNEL(kSumBlocksKernel)        \
+  KERNEL(kSumRowsKernel)          \
+  KERNEL(kSwigluKernel)           \
+  KERNEL(kSwigluGradKernel)
 
 namespace tp::nccl {
 

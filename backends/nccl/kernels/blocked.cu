@@ -1,5 +1,6 @@
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "backends/nccl/kernels/all.h"
 #include "backends/nccl/kernels/blocked.h"
@@ -316,16 +317,33 @@ cudaError_t SumBlocks(const DeviceMatrix& nodes, const BlockedSum& sum, const De
   });
 }
 
+namespace {
+
+std::vector<DeviceMatrix> MatricesOf(const std::vector<DeviceView>& views) {
+  std::vector<DeviceMatrix> matrices;
+  for (const DeviceView& view : views) matrices.push_back(view.matrix());
+  return matrices;
+}
+
+}  // namespace
+
 const Kernel kBlockedGemmKernel = {Action::kBlockedGemm,
                                    [](const KernelCall& c, cudaStream_t stream) {
-                                     return BlockedGemm(c.in[0], c.in[1], c.op.sum, c.out, stream);
-                                   }};
+                                     return BlockedGemm(c.in[0].matrix(), c.in[1].matrix(),
+                                                        c.op.sum, MatricesOf(c.out), stream);
+                                   },
+                                   nullptr, /*of_matrices=*/true};
 const Kernel kBlockedSumRowsKernel = {Action::kBlockedSumRows,
                                       [](const KernelCall& c, cudaStream_t stream) {
-                                        return BlockedSumRows(c.in[0], c.op.sum, c.out, stream);
-                                      }};
-const Kernel kSumBlocksKernel = {Action::kSumBlocks, [](const KernelCall& c, cudaStream_t stream) {
-                                   return SumBlocks(c.in[0], c.op.sum, c.out[0], stream);
-                                 }};
+                                        return BlockedSumRows(c.in[0].matrix(), c.op.sum,
+                                                              MatricesOf(c.out), stream);
+                                      },
+                                      nullptr, /*of_matrices=*/true};
+const Kernel kSumBlocksKernel = {Action::kSumBlocks,
+                                 [](const KernelCall& c, cudaStream_t stream) {
+                                   return SumBlocks(c.in[0].matrix(), c.op.sum, c.out[0].matrix(),
+                                                    stream);
+                                 },
+                                 nullptr, /*of_matrices=*/true};
 
 }  // namespace tp::nccl

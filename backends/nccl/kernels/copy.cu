@@ -1,5 +1,6 @@
 #include "backends/nccl/kernels/all.h"
 #include "backends/nccl/kernels/map.cuh"
+#include "backends/nccl/kernels/walk.cuh"
 
 namespace tp::nccl {
 namespace {
@@ -61,6 +62,13 @@ cudaError_t LaunchTranspose(const DeviceMatrix& in, const DeviceMatrix& out, cud
                       tiles);
 }
 
+struct AsItIs {
+  template <typename A>
+  __device__ void operator()(const A (&x)[1], A (&y)[1]) const {
+    y[0] = x[0];
+  }
+};
+
 }  // namespace
 
 cudaError_t Copy(const DeviceMatrix& in, const DeviceMatrix& out, cudaStream_t stream) {
@@ -81,6 +89,17 @@ cudaError_t Copy(const DeviceMatrix& in, const DeviceMatrix& out, cudaStream_t s
   const Grid grid = WithoutSecond(in, out);
   return Dispatch(out.dtype,
                   [&](auto type) { return LaunchMap<decltype(type)>(grid, stream, First{}); });
+}
+
+cudaError_t Copy(const DeviceView& in, const DeviceView& out, cudaStream_t stream) {
+  const auto [from, to] = Merged<2>({in, out});
+  if (to.size() <= 2) {
+    return Copy(DeviceView{in.data, in.dtype, from}.matrix(),
+                DeviceView{out.data, out.dtype, to}.matrix(), stream);
+  }
+  return Dispatch(out.dtype, [&](auto type) {
+    return LaunchWalk<1, 1, decltype(type)>({in, out}, stream, AsItIs{});
+  });
 }
 
 const Kernel kCopyKernel = {Action::kCopy, [](const KernelCall& c, cudaStream_t stream) {

@@ -5,8 +5,8 @@
 
 #include <vector>
 
+#include "backends/nccl/kernels/device_view.h"
 #include "backends/nccl/kernels/kernels.h"
-#include "backends/nccl/kernels/matrix.h"
 #include "tp/core/sum_order.h"
 #include "tp/program/action.h"
 #include "tp/schedule/schedule.h"
@@ -17,8 +17,8 @@ namespace tp::nccl {
 struct KernelCall {
   const ScheduledOp& op;
   SumOrder order = SumOrder::kFast;  // of losses
-  std::vector<DeviceMatrix> in = {};
-  std::vector<DeviceMatrix> out = {};
+  std::vector<DeviceView> in = {};
+  std::vector<DeviceView> out = {};
   Scratch scratch = {};
 };
 
@@ -28,6 +28,9 @@ struct Kernel {
   cudaError_t (*enqueue)(const KernelCall& call, cudaStream_t stream);
   // Where its blocks meet, from shapes alone; null for nowhere.
   ScratchSize (*scratch)(const KernelCall& call) = nullptr;
+  // Whether it takes views of two dimensions at most. Of more, they are merged where they can be,
+  // and else the op is UNAVAILABLE.
+  bool of_matrices = false;
 };
 
 }  // namespace tp::nccl

@@ -13,6 +13,7 @@
 
 #include <cstdint>
 
+#include "backends/nccl/kernels/device_view.h"
 #include "backends/nccl/kernels/matrix.h"
 #include "tp/core/sum_order.h"
 
@@ -30,6 +31,7 @@ cudaError_t BroadcastBias(const DeviceMatrix& bias, const DeviceMatrix& out, cud
 cudaError_t Zero(const DeviceMatrix& out, cudaStream_t stream);
 // out = in. The layouts may differ, the dtypes may not; nor may they overlap.
 cudaError_t Copy(const DeviceMatrix& in, const DeviceMatrix& out, cudaStream_t stream);
+cudaError_t Copy(const DeviceView& in, const DeviceView& out, cudaStream_t stream);
 // dy = 2 scale (y - t).
 cudaError_t MseGrad(const DeviceMatrix& y, const DeviceMatrix& t, double scale,
                     const DeviceMatrix& dy, cudaStream_t stream);

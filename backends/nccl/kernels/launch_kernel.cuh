@@ -26,19 +26,28 @@ inline bool CanLaunchEarly() {
          major >= 9;
 }
 
+// `shared_bytes` is dynamic shared memory; above 48 KiB the kernel must have been allowed it.
 template <typename... Parameters>
-cudaError_t LaunchKernel(void (*kernel)(Parameters...), dim3 blocks, dim3 threads,
-                         cudaStream_t stream, std::type_identity_t<Parameters>... arguments) {
+cudaError_t LaunchKernelWith(size_t shared_bytes, void (*kernel)(Parameters...), dim3 blocks,
+                             dim3 threads, cudaStream_t stream,
+                             std::type_identity_t<Parameters>... arguments) {
   cudaLaunchAttribute early;
   early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   early.val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config = {};
   config.gridDim = blocks;
   config.blockDim = threads;
+  config.dynamicSmemBytes = shared_bytes;
   config.stream = stream;
   config.attrs = &early;
   config.numAttrs = CanLaunchEarly() ? 1 : 0;
   return cudaLaunchKernelEx(&config, kernel, arguments...);
+}
+
+template <typename... Parameters>
+cudaError_t LaunchKernel(void (*kernel)(Parameters...), dim3 blocks, dim3 threads,
+                         cudaStream_t stream, std::type_identity_t<Parameters>... arguments) {
+  return LaunchKernelWith(0, kernel, blocks, threads, stream, arguments...);
 }
 
 }  // namespace tp::nccl

@@ -168,25 +168,31 @@ cudaError_t MseLoss(const DeviceMatrix& y, const DeviceMatrix& t, double scale,
 
 namespace {
 
-ScratchSize LossScratch(const KernelCall& c) { return MseLossScratch(c.in[0], c.order); }
+ScratchSize LossScratch(const KernelCall& c) { return MseLossScratch(c.in[0].matrix(), c.order); }
 double ScaleOf(const KernelCall& c) { return c.op.attributes.Number("scale"); }
 
 }  // namespace
 
 const Kernel kMseLossKernel = {Action{"mse_loss"},
                                [](const KernelCall& c, cudaStream_t stream) {
-                                 return MseLoss(c.in[0], c.in[1], ScaleOf(c), c.out[0], nullptr,
-                                                c.order, c.scratch, stream);
+                                 return MseLoss(c.in[0].matrix(), c.in[1].matrix(), ScaleOf(c),
+                                                c.out[0].matrix(), nullptr, c.order, c.scratch,
+                                                stream);
                                },
-                               LossScratch};
-const Kernel kMseGradKernel = {Action{"mse_grad"}, [](const KernelCall& c, cudaStream_t stream) {
-                                 return MseGrad(c.in[0], c.in[1], ScaleOf(c), c.out[0], stream);
-                               }};
+                               LossScratch, /*of_matrices=*/true};
+const Kernel kMseGradKernel = {Action{"mse_grad"},
+                               [](const KernelCall& c, cudaStream_t stream) {
+                                 return MseGrad(c.in[0].matrix(), c.in[1].matrix(), ScaleOf(c),
+                                                c.out[0].matrix(), stream);
+                               },
+                               nullptr, /*of_matrices=*/true};
 const Kernel kMseLossGradKernel = {Action{"mse_loss_grad"},
                                    [](const KernelCall& c, cudaStream_t stream) {
-                                     return MseLoss(c.in[0], c.in[1], ScaleOf(c), c.out[0],
-                                                    &c.out[1], c.order, c.scratch, stream);
+                                     const DeviceMatrix dy = c.out[1].matrix();
+                                     return MseLoss(c.in[0].matrix(), c.in[1].matrix(), ScaleOf(c),
+                                                    c.out[0].matrix(), &dy, c.order, c.scratch,
+                                                    stream);
                                    },
-                                   LossScratch};
+                                   LossScratch, /*of_matrices=*/true};
 
 }  // namespace tp::nccl

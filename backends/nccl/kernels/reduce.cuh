@@ -2,6 +2,7 @@
 #pragma once
 
 #include "backends/nccl/kernels/element.cuh"
+#include "backends/nccl/kernels/kernels.h"
 
 namespace tp::nccl {
 

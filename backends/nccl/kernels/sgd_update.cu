@@ -1,5 +1,6 @@
 #include "backends/nccl/kernels/all.h"
 #include "backends/nccl/kernels/map.cuh"
+#include "backends/nccl/kernels/walk.cuh"
 
 namespace tp::nccl {
 namespace {
@@ -13,6 +14,7 @@ struct Descend {
   __device__ double operator()(double w, double gradient) const {
     return __dsub_rn(w, __dmul_rn(rate, gradient));
   }
+  __device__ void operator()(const A (&x)[2], A (&y)[1]) const { y[0] = (*this)(x[0], x[1]); }
 };
 
 }  // namespace
@@ -26,8 +28,14 @@ cudaError_t Sgd(const DeviceMatrix& w, const DeviceMatrix& gradient, double scal
   });
 }
 
-const Kernel kSgdKernel = {Action{"sgd"}, [](const KernelCall& c, cudaStream_t stream) {
-                             return Sgd(c.in[0], c.in[1], c.op.attributes.Number("rate"), stream);
-                           }};
+const Kernel kSgdKernel = {
+    Action{"sgd"}, [](const KernelCall& c, cudaStream_t stream) {
+      return Dispatch(c.in[0].dtype, [&](auto type) {
+        using T = decltype(type);
+        using A = Accumulator<T>;
+        const auto rate = static_cast<A>(c.op.attributes.Number("rate"));
+        return LaunchWalk<2, 1, T>({c.in[0], c.in[1], c.in[0]}, stream, Descend<A>{rate});
+      });
+    }};
 
 }  // namespace tp::nccl

@@ -24,6 +24,13 @@ View MatrixOf(const View& view) {
   return matrix;
 }
 
+// Whether rows or columns are neighbours in memory, and no two elements are one.
+bool LiesAlong(const View& matrix) {
+  const Dim &row = matrix.dims[0], &column = matrix.dims[1];
+  if ((row.size > 1 && row.stride == 0) || (column.size > 1 && column.stride == 0)) return false;
+  return row.stride == 1 || column.stride == 1 || row.size == 1 || column.size == 1;
+}
+
 }  // namespace
 
 StatusOr<MatrixViews> AsMatrices(const ScheduledOp& op, SumOrder order) {
@@ -55,9 +62,10 @@ StatusOr<MatrixViews> AsMatrices(const ScheduledOp& op, SumOrder order) {
   return views;
 }
 
-StatusOr<ProductViews> AsBatch(const ScheduledOp& op) {
+std::optional<ProductViews> AsBatch(const ScheduledOp& op) {
   const View &a = op.reads[0], &b = op.reads[1], &c = op.writes[0];
   ProductViews views{MatrixOf(a), MatrixOf(b), MatrixOf(c), std::nullopt, {}};
+  if (!LiesAlong(views.a) || !LiesAlong(views.b) || !LiesAlong(views.c)) return std::nullopt;
   const int loops = c.rank() - 2;
   const bool biased = op.reads.size() == 3;
   if (loops == 0) {
@@ -67,24 +75,11 @@ StatusOr<ProductViews> AsBatch(const ScheduledOp& op) {
   const Dim& loop = c.dims[0];
   if (loops > 1 || biased || (loop.stride == 0 && !c.empty()) ||
       loop.size > std::numeric_limits<int>::max()) {
-    return Unknown(op, "it multiplies one batch of matrices, without a bias; " + ToString(a) +
-                           " times " + ToString(b) + " is " + std::to_string(loops) + " loops" +
-                           (biased             ? " with a bias"
-                            : loop.stride == 0 ? " that are summed"
-                                               : ""));
+    return std::nullopt;
   }
   views.batch = {loop.size, a.dims[0].stride, b.dims[0].stride, loop.stride};
   if (loop.size == 0) views.c.dims[0].size = 0;  // nothing to do
   return views;
-}
-
-Status CheckViews(const Schedule& schedule) {
-  for (const ScheduledOp& op : schedule.ops) {
-    if (op.action == Action::kCollective) continue;
-    TP_RETURN_IF_ERROR(op.action == Action::kGemm ? AsBatch(op).status()
-                                                  : AsMatrices(op, schedule.sum_order).status());
-  }
-  return OkStatus();
 }
 
 }  // namespace tp::nccl

@@ -1,8 +1,7 @@
-// What the kernels of the GPU take of an op's views: matrices, and batches of them.
+// What kernels that know two dimensions take of an op's views: matrices, and batches of them.
 //
-// Kernels know two dimensions. An op of more that goes element by element is given its views with
-// dimensions merged, where two are enough; a matrix product, one loop as a batch. Errors, all
-// UNAVAILABLE, name the op and are known before anything runs.
+// A kernel of matrices is given views with dimensions merged, where two are enough, and cuBLASLt
+// one loop of a product as a batch.
 #pragma once
 
 #include <optional>
@@ -16,7 +15,8 @@
 namespace tp::nccl {
 
 // The views of an op that is no product, with two dimensions at most. A loss in the invariant order
-// is not merged: its order is that of its matrix' rows and columns.
+// is not merged: its order is that of its matrix' rows and columns. Errors: UNAVAILABLE, naming the
+// op, where two are not enough.
 struct MatrixViews {
   std::vector<View> reads, writes;
 };
@@ -28,9 +28,8 @@ struct ProductViews {
   std::optional<View> bias;  // of a batch of one only
   Batch batch;
 };
-StatusOr<ProductViews> AsBatch(const ScheduledOp& op);
-
-// Whether all ops of the schedule can be had so.
-Status CheckViews(const Schedule& schedule);
+// Nothing for a product of another form, or with a matrix that lies neither along its rows nor
+// along its columns.
+std::optional<ProductViews> AsBatch(const ScheduledOp& op);
 
 }  // namespace tp::nccl

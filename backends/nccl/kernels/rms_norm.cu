@@ -1,0 +1,162 @@
+#include "backends/nccl/kernels/all.h"
+#include "backends/nccl/kernels/columns.cuh"
+#include "backends/nccl/kernels/functions.cuh"
+#include "backends/nccl/kernels/rows.cuh"
+
+namespace tp::nccl {
+namespace {
+
+// A line that all rows share.
+struct Gain {
+  const void* data;
+  int64_t stride;
+};
+
+// Lanes: x, r, y.
+template <typename T, int kVector, int kPerRow>
+__global__ void __launch_bounds__(kThreads)
+    RmsNormKernel(const __grid_constant__ Rows<3> rows, Gain gain, double eps) {
+  AwaitEarlierKernels();
+  using A = Accumulator<T>;
+  ForEachRow<kPerRow>(rows.places.count, [&](int64_t row, int thread) {
+    int64_t at[3];
+    rows.places.Find(row, at);
+    const T* x = static_cast<const T*>(rows.data[0]) + at[0];
+    A squares = 0;
+    for (int64_t j = thread * kVector; j < rows.length; j += kPerRow * kVector) {
+      A part[kVector];
+      LoadVector<T, kVector>(x + j * rows.strides[0], rows.strides[0], part);
+#pragma unroll
+      for (int k = 0; k < kVector; ++k) squares += part[k] * part[k];
+    }
+    squares = OverRow<kPerRow>(squares, Plus{});
+    const A r = Rsqrt(squares / static_cast<A>(rows.length) + static_cast<A>(eps));
+    if (thread == 0) static_cast<A*>(rows.data[1])[at[1]] = r;
+    T* y = static_cast<T*>(rows.data[2]) + at[2];
+    for (int64_t j = thread * kVector; j < rows.length; j += kPerRow * kVector) {
+      A part[kVector], by[kVector];
+      LoadVector<T, kVector>(x + j * rows.strides[0], rows.strides[0], part);
+      LoadVector<T, kVector>(static_cast<const T*>(gain.data) + j * gain.stride, gain.stride, by);
+#pragma unroll
+      for (int k = 0; k < kVector; ++k) part[k] = part[k] * r * by[k];
+      StoreVector<T, kVector>(y + j * rows.strides[2], part);
+    }
+  });
+}
+
+// Lanes: x, r, dy, dx. A block takes a chunk of the rows, one after the other; each of its threads
+// has columns of its own, whose sums over the chunk it keeps in `sums`.
+template <typename T, int kVector>
+__global__ void __launch_bounds__(kThreads)
+    RmsNormGradKernel(const __grid_constant__ Rows<4> rows, Gain gain, int64_t rows_per_chunk,
+                      Accumulator<T>* partials, bool sums_are_shared) {
+  AwaitEarlierKernels();
+  using A = Accumulator<T>;
+  extern __shared__ __align__(16) unsigned char memory[];
+  const int64_t n = rows.length, vectors = n / kVector;
+  A* const partial = partials + blockIdx.x * n;
+  // Number k of vector v is at k vectors + v, so that neighbours' threads meet no bank twice.
+  A* const sums = sums_are_shared ? reinterpret_cast<A*>(memory) : partial;
+  for (int64_t v = threadIdx.x; v < vectors; v += kThreads) {
+    for (int k = 0; k < kVector; ++k) sums[k * vectors + v] = 0;
+  }
+  const int64_t begin = blockIdx.x * rows_per_chunk;
+  const int64_t end = min(begin + rows_per_chunk, rows.places.count);
+  for (int64_t row = begin; row < end; ++row) {
+    int64_t at[4];
+    rows.places.Find(row, at);
+    const T* x = static_cast<const T*>(rows.data[0]) + at[0];
+    const T* dy = static_cast<const T*>(rows.data[2]) + at[2];
+    T* dx = static_cast<T*>(rows.data[3]) + at[3];
+    const A r = static_cast<const A*>(rows.data[1])[at[1]];
+    const auto load = [&](int64_t v, A* of_x, A* of_dy, A* of_gain) {
+      const int64_t j = v * kVector;
+      LoadVector<T, kVector>(x + j * rows.strides[0], rows.strides[0], of_x);
+      LoadVector<T, kVector>(dy + j * rows.strides[2], rows.strides[2], of_dy);
+      LoadVector<T, kVector>(static_cast<const T*>(gain.data) + j * gain.stride, gain.stride,
+                             of_gain);
+    };
+    A sum = 0;
+    for (int64_t v = threadIdx.x; v < vectors; v += kThreads) {
+      A of_x[kVector], of_dy[kVector], of_gain[kVector];
+      load(v, of_x, of_dy, of_gain);
+#pragma unroll
+      for (int k = 0; k < kVector; ++k) sum += of_dy[k] * of_gain[k] * of_x[k];
+    }
+    sum = OverRow<kThreads>(sum, Plus{});
+    const A along = sum / static_cast<A>(n) * (r * r);
+    for (int64_t v = threadIdx.x; v < vectors; v += kThreads) {
+      A of_x[kVector], of_dy[kVector], of_gain[kVector];
+      load(v, of_x, of_dy, of_gain);
+#pragma unroll
+      for (int k = 0; k < kVector; ++k) {
+        sums[k * vectors + v] += of_dy[k] * (of_x[k] * r);
+        of_dy[k] = r * (of_dy[k] * of_gain[k] - of_x[k] * along);
+      }
+      StoreVector<T, kVector>(dx + v * kVector * rows.strides[3], of_dy);
+    }
+  }
+  if (!sums_are_shared) return;
+  for (int64_t v = threadIdx.x; v < vectors; v += kThreads) {
+    for (int k = 0; k < kVector; ++k) partial[k * vectors + v] = sums[k * vectors + v];
+  }
+}
+
+Rows<4> GradRows(const KernelCall& c) {
+  return MakeRows<4>({RowView{c.in[0]}, {c.in[2], false}, {c.in[3]}, {c.out[0]}});
+}
+
+bool GainIsEven(const DeviceView& gain) {
+  return LinesAreEven(Places<1>{}, 0, gain, gain.Last().stride, gain.Last().size);
+}
+
+Gain GainOf(const DeviceView& gain) { return {gain.data, gain.Last().stride}; }
+
+template <typename T, int kVector>
+cudaError_t LaunchGrad(const KernelCall& c, const Rows<4>& rows, cudaStream_t stream) {
+  using A = Accumulator<T>;
+  constexpr int64_t kMostShared = 48 << 10;  // bytes, without asking for more
+  const int64_t bytes = rows.length * static_cast<int64_t>(sizeof(A));
+  const bool shared = bytes <= kMostShared;
+  const Chunks chunks = CutIntoChunks(rows.count());
+  auto* partials = static_cast<A*>(c.scratch.partials);
+  const cudaError_t error =
+      LaunchKernelWith(shared ? static_cast<size_t>(bytes) : 0, RmsNormGradKernel<T, kVector>,
+                       static_cast<unsigned>(chunks.count), kThreads, stream, rows, GainOf(c.in[1]),
+                       chunks.rows, partials, shared);
+  if (error != cudaSuccess) return error;
+  return SumChunks<T>(partials, chunks.count, rows.length, kVector, c.out[1], stream);
+}
+
+cudaError_t RmsNorm(const KernelCall& c, cudaStream_t stream) {
+  Rows<3> rows = MakeRows<3>({RowView{c.in[0]}, {c.out[1], false}, {c.out[0]}});
+  rows.even = rows.even && GainIsEven(c.in[1]);
+  return Dispatch(c.in[0].dtype, [&](auto type) {
+    using T = decltype(type);
+    return DispatchRows<T>(rows, [&](auto per_row, auto vector, unsigned blocks) {
+      return LaunchKernel(RmsNormKernel<T, decltype(vector)::value, decltype(per_row)::value>,
+                          blocks, kThreads, stream, rows, GainOf(c.in[1]),
+                          c.op.attributes.Number("eps"));
+    });
+  });
+}
+
+cudaError_t RmsNormGrad(const KernelCall& c, cudaStream_t stream) {
+  const Rows<4> rows = GradRows(c);
+  if (rows.length == 0) return cudaSuccess;
+  return Dispatch(c.in[0].dtype, [&](auto type) {
+    using T = decltype(type);
+    return rows.even && GainIsEven(c.in[1]) ? LaunchGrad<T, 16 / sizeof(T)>(c, rows, stream)
+                                            : LaunchGrad<T, 1>(c, rows, stream);
+  });
+}
+
+}  // namespace
+
+const Kernel kRmsNormKernel = {Action{"rms_norm"}, RmsNorm};
+const Kernel kRmsNormGradKernel = {Action{"rms_norm_grad"}, RmsNormGrad, [](const KernelCall& c) {
+                                     return ChunkScratch(CutIntoChunks(GradRows(c).count()),
+                                                         GradRows(c).length, c.in[0].dtype);
+                                   }};
+
+}  // namespace tp::nccl

@@ -1,0 +1,129 @@
+// Rows: views whose last dimension is worked on as a whole, a line by a warp or a block.
+#pragma once
+
+#include <array>
+
+#include "backends/nccl/kernels/reduce.cuh"
+#include "backends/nccl/kernels/walk.cuh"
+
+namespace tp::nccl {
+
+// A view with a line a row, or with one number.
+struct RowView {
+  DeviceView view;
+  bool has_line = true;
+};
+
+template <int kLanes>
+struct Rows {
+  Places<kLanes> places;
+  int64_t length = 0;            // of a line
+  int64_t strides[kLanes] = {};  // along it; 0 where there is one number a row
+  void* data[kLanes] = {};
+  bool even = true;  // all lines can be moved 16 bytes at a time
+
+  int64_t count() const { return places.count; }
+};
+
+template <int kLanes>
+Rows<kLanes> MakeRows(const std::array<RowView, kLanes>& views) {
+  std::array<DeviceView, kLanes> firsts;
+  for (int l = 0; l < kLanes; ++l) {
+    firsts[l] = views[l].has_line ? views[l].view.Rows() : views[l].view;
+  }
+  Rows<kLanes> rows;
+  rows.places = MakePlaces<kLanes>(firsts);
+  for (int l = 0; l < kLanes; ++l) {
+    rows.data[l] = views[l].view.data;
+    if (!views[l].has_line) continue;
+    const Dim line = views[l].view.Last();
+    rows.length = line.size;
+    rows.strides[l] = line.stride;
+    rows.even = rows.even && LinesAreEven(rows.places, l, views[l].view, line.stride, line.size);
+  }
+  return rows;
+}
+
+// Calls body(row, thread of the row) for this thread's rows. All threads of a row are there.
+template <int kPerRow, typename Body>
+__device__ inline void ForEachRow(int64_t rows, const Body& body) {
+  constexpr int kRows = kThreads / kPerRow;
+  const int64_t step = static_cast<int64_t>(gridDim.x) * kRows;
+  const int thread = threadIdx.x % kPerRow;
+  for (int64_t row = static_cast<int64_t>(blockIdx.x) * kRows + threadIdx.x / kPerRow; row < rows;
+       row += step) {
+    body(row, thread);
+  }
+}
+
+struct Plus {
+  template <typename A>
+  __device__ A operator()(A a, A b) const {
+    return a + b;
+  }
+};
+// A NaN is greater than all numbers.
+struct Greater {
+  template <typename A>
+  __device__ A operator()(A a, A b) const {
+    return a > b || a != a ? a : b;
+  }
+};
+
+// What all threads of a row have, joined in a fixed tree; valid in each of them.
+template <int kPerRow, typename A, typename Join>
+__device__ inline A OverRow(A value, const Join& join) {
+#pragma unroll
+  for (int offset = kWarp / 2; offset > 0; offset /= 2) {
+    value = join(value, __shfl_xor_sync(0xffffffffu, value, offset));
+  }
+  if constexpr (kPerRow > kWarp) {
+    __shared__ A of_warp[kPerRow / kWarp];
+    __syncthreads();  // what was there before has been read
+    if (threadIdx.x % kWarp == 0) of_warp[threadIdx.x / kWarp] = value;
+    __syncthreads();
+    value = of_warp[0];
+#pragma unroll
+    for (int i = 1; i < kPerRow / kWarp; ++i) value = join(value, of_warp[i]);
+  }
+  return value;
+}
+
+template <int kValue>
+struct Constant {
+  static constexpr int value = kValue;
+};
+
+// Calls launch(threads a row, elements a vector, blocks), the first two as Constants.
+template <typename T, int kLanes, typename Launch>
+cudaError_t DispatchRows(const Rows<kLanes>& rows, const Launch& launch) {
+  constexpr int kVector = 16 / sizeof(T);
+  constexpr int64_t kLongLine = 1024;
+  if (rows.count() == 0) return cudaSuccess;
+  const auto of_vector = [&](auto per_row) {
+    constexpr int kRows = kThreads / decltype(per_row)::value;
+    const auto blocks = static_cast<unsigned>(
+        std::min<int64_t>((rows.count() + kRows - 1) / kRows, int64_t{1} << 30));
+    return rows.even ? launch(per_row, Constant<kVector>{}, blocks)
+                     : launch(per_row, Constant<1>{}, blocks);
+  };
+  return rows.length > kLongLine ? of_vector(Constant<kThreads>{}) : of_vector(Constant<kWarp>{});
+}
+
+// The sum of what all blocks of a one-dimensional grid have, in a fixed order, to store(sum) on one
+// thread. Takes gridDim.x partials and a counter of `scratch`.
+template <typename Store>
+__device__ inline void SumOverGrid(double sum, const Scratch& scratch, const Store& store) {
+  auto* partials = static_cast<double*>(scratch.partials);
+  sum = SumOverBlock(sum);
+  if (threadIdx.x == 0) partials[blockIdx.x] = sum;
+  if (!IsLastBlock(scratch.counters, gridDim.x)) return;
+  double total = 0;
+  for (unsigned i = threadIdx.x; i < gridDim.x; i += kThreads) total += __ldcg(&partials[i]);
+  total = SumOverBlock(total);
+  if (threadIdx.x == 0) store(total);
+}
+inline constexpr int64_t kMostSumBlocks = 1024;
+inline constexpr ScratchSize kSumScratch = {kMostSumBlocks * 8, 1};
+
+}  // namespace tp::nccl
