@@ -10,9 +10,9 @@
 
 #include "tp/huggingface/checkpoint.h"
 #include "tp/huggingface/files.h"
+#include "tp/huggingface/index.h"
 #include "tp/huggingface/names.h"
 #include "tp/huggingface/state.h"
-#include "tp/io/json.h"
 #include "tp/io/safetensors.h"
 #include "tp/io/tensor_checks.h"
 
@@ -98,32 +98,10 @@ class Tensors {
   std::map<std::string, Found> by_name_;
 };
 
-// By the tensor's name, the file that it is said to lie in.
-StatusOr<std::map<std::string, std::string>> ReadIndex(const std::string& path) {
-  TP_ASSIGN_OR_RETURN(const std::string text, ReadText(path));
-  const auto error = [&](const std::string& what) { return InvalidArgument(path + ": " + what); };
-  const StatusOr<io::Json> root = io::ParseJson(text, "the index", /*max_depth=*/4);
-  if (!root.ok()) return root.status().WithContext(path);
-  const auto map = root->find("weight_map");
-  if (map == root->end() || !map->is_object()) return error("has no object 'weight_map'");
-  std::map<std::string, std::string> files;
-  for (const auto& [tensor, file] : map->items()) {
-    const auto* name = file.get_ptr<const std::string*>();
-    if (name == nullptr || !name->ends_with(".safetensors") ||
-        name->find('/') != std::string::npos) {
-      return error(
-          fmt::format("says that tensor {} lies in {}, which is no .safetensors file "
-                      "beside it",
-                      Quote(tensor), Quote(name == nullptr ? file.dump() : *name)));
-    }
-    files[tensor] = *name;
-  }
-  return files;
-}
-
 Status AddShards(const std::string& folder, const Storage& storage, Tensors& tensors) {
   const std::string path = folder + "/" + kIndexFile;
-  TP_ASSIGN_OR_RETURN(const auto index, ReadIndex(path));
+  TP_ASSIGN_OR_RETURN(const std::string text, ReadText(path));
+  TP_ASSIGN_OR_RETURN(const auto index, ParseIndex(text, path));
   std::set<std::string> files;
   for (const auto& [tensor, file] : index) files.insert(file);
   for (const std::string& file : files) TP_RETURN_IF_ERROR(tensors.Add(file));
