@@ -20,6 +20,12 @@ _LIBRARIES = [
         "include/rapidcheck": "/usr/include/rapidcheck",
         "include/rapidcheck.h": "/usr/include/rapidcheck.h",
     }),
+    # For one comparison alone, which is built by hand: ./bazelw does not install it.
+    ("simgrid", "libsimgrid-dev", {
+        "include/simgrid": "/usr/include/simgrid",
+        "include/xbt": "/usr/include/xbt",
+        "include/xbt.h": "/usr/include/xbt.h",
+    }),
 ]
 
 # Bazel's own rules, as Debian's packages install them.

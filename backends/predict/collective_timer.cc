@@ -45,6 +45,24 @@ sim::LinkCost SlowestLink(const sim::Machine& machine, const std::vector<int>& d
   return link;
 }
 
+std::vector<NodeBytes> NodeBytesOf(const std::vector<std::vector<sim::Touch>>& touches,
+                                   const std::vector<int>& nodes) {
+  std::vector<NodeBytes> all(*std::max_element(nodes.begin(), nodes.end()) + 1);
+  for (size_t from = 0; from < touches.size(); ++from) {
+    for (const sim::Touch& touch : touches[from]) {
+      if (touch.kind != sim::Touch::Kind::kSend) continue;
+      const auto bytes = static_cast<double>(touch.bytes);
+      if (nodes[from] == nodes[touch.peer]) {
+        all[nodes[from]].bus += bytes;
+      } else {
+        all[nodes[from]].out += bytes;
+        all[nodes[touch.peer]].in += bytes;
+      }
+    }
+  }
+  return all;
+}
+
 }  // namespace
 
 std::string LieOf(const sim::Machine& machine, const std::vector<int>& devices) {
@@ -84,23 +102,13 @@ CollectiveCost CollectiveTimer::Time(const CollectiveCall& call, const std::vect
     wanted = sim::Algorithm::kDirect;
   }
   cost.algorithm = sim::Resolve(call, wanted, members);
-  const auto touches = sim::Record(call, cost.algorithm, members);
-  cost.nodes.resize(*std::max_element(nodes.begin(), nodes.end()) + 1);
-  for (int from = 0; from < members; ++from) {
-    for (const sim::Touch& touch : touches[from]) {
-      if (touch.kind != sim::Touch::Kind::kSend) continue;
-      const auto bytes = static_cast<double>(touch.bytes);
-      cost.bytes_sent += bytes;
-      if (nodes[from] == nodes[touch.peer]) {
-        cost.nodes[nodes[from]].bus += bytes;
-      } else {
-        cost.nodes[nodes[from]].out += bytes;
-        cost.nodes[nodes[touch.peer]].in += bytes;
-      }
-    }
-  }
   const sim::LinkCost link = SlowestLink(machine, devices, one_node);
   const std::optional<double> formula = sim::Formula(call, cost.algorithm, members, link);
+  const double launch = machine.device.launch_us * 1e-6;
+  std::vector<std::vector<sim::Touch>> touches;
+  if (!closed_ || !formula) touches = sim::Record(call, cost.algorithm, members);
+  cost.bytes_sent = static_cast<double>(MinimalElementsSent(call, members) * SizeOf(call.dtype));
+  cost.nodes = NodeBytesOf(touches, nodes);
   cost.closed_seconds = (formula ? *formula : sim::LongestPath(touches, link)) / 1e12;
   if (one_node && cost.algorithm == sim::Algorithm::kDirect &&
       machine.within.kind == sim::WithinSpec::Kind::kSwitch) {
@@ -119,11 +127,12 @@ CollectiveCost CollectiveTimer::Time(const CollectiveCall& call, const std::vect
     cost.spread = measured->spread;
     return cost;
   }
+  cost.closed_seconds += launch;
+  cost.seconds = cost.closed_seconds;
+  if (closed_) return cost;
   const sim::TimedCollective timed = sim::TimeMessages(touches, machine, devices);
   messages_ += timed.messages;
-  cost.seconds =
-      static_cast<double>(timed.last()) / sim::kPicosPerSecond + machine.device.launch_us * 1e-6;
-  cost.closed_seconds += machine.device.launch_us * 1e-6;
+  cost.seconds = static_cast<double>(timed.last()) / sim::kPicosPerSecond + launch;
   return cost;
 }
 

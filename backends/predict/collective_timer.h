@@ -38,8 +38,9 @@ class CollectiveTimer {
  public:
   // Of every collective that has a form of `algorithm`; kAuto picks: direct exchange in a node, and
   // between nodes halving-doubling, or a ring where members are no power of two.
-  CollectiveTimer(const CostModel& model, sim::Algorithm algorithm)
-      : model_(model), algorithm_(algorithm) {}
+  // `closed`: what would be timed by its messages is taken by its closed form.
+  CollectiveTimer(const CostModel& model, sim::Algorithm algorithm, bool closed = false)
+      : model_(model), algorithm_(algorithm), closed_(closed) {}
 
   // `devices` in member order, two or more of the machine's.
   const CollectiveCost& Of(const CollectiveCall& call, const std::vector<int>& devices);
@@ -51,6 +52,7 @@ class CollectiveTimer {
 
   const CostModel& model_;
   const sim::Algorithm algorithm_;
+  const bool closed_;
   std::map<std::string, CollectiveCost> known_;
   int64_t messages_ = 0;
 };

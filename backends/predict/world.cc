@@ -92,9 +92,17 @@ class Builder {
 
   Prediction Run() {
     Prediction prediction;
+    prediction.closed_seconds = ReplayClosed(closed_);
+    if (options_.closed) {
+      prediction.seconds = prediction.closed_seconds;
+      for (PredictedRank& rank : ranks_) {
+        prediction.memory_bytes = std::max(prediction.memory_bytes, rank.memory_bytes);
+      }
+      prediction.ranks = std::move(ranks_);
+      return prediction;
+    }
     Replayed replayed = Replay(world_);
     prediction.seconds = static_cast<double>(replayed.end) / sim::kPicosPerSecond;
-    prediction.closed_seconds = ReplayClosed(closed_);
     prediction.events = replayed.events;
     prediction.spread = Spread(prediction.seconds);
     for (size_t i = 0; i < ranks_.size(); ++i) {

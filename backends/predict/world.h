@@ -24,6 +24,7 @@ namespace tp::predict {
 struct WorldOptions {
   LowerOptions lower = {};
   bool fold = true;
+  bool closed = false;  // the closed form alone; then `seconds` is that, and no op has its times
 };
 
 // One rank that stands for all of its colour.

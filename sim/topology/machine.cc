@@ -45,6 +45,12 @@ class Reader {
     if (number != std::floor(number)) return Refuse(key, "must be a whole number");
     value = static_cast<int>(number);
   }
+  void YesNo(const char* key, bool& value) {
+    const Json* found = Find(key, false);
+    if (found == nullptr) return;
+    if (!found->is_boolean()) return Refuse(key, "must be true or false");
+    value = found->get<bool>();
+  }
   template <typename Choice>
   void OneOf(const char* key, const std::map<std::string, Choice>& choices, Choice& value) {
     std::string text, all;
@@ -126,6 +132,7 @@ Status ReadLinks(Reader within, Reader between, Machine& machine) {
                machine.within.kind);
   within.Number("bytes_per_second", machine.within.bytes_per_second, machine.devices_per_node > 1,
                 Least::kAboveZero);
+  within.YesNo("adds", machine.within.adds);
   within.Number("latency_us", machine.within.latency_us, false, Least::kZero, 1e9);
   TP_RETURN_IF_ERROR(within.Finish());
   between.OneOf("per", {{"device", BetweenSpec::Per::kDevice}, {"node", BetweenSpec::Per::kNode}},
@@ -197,7 +204,8 @@ std::string ToJson(const Machine& machine) {
   if (machine.devices_per_node > 1) {
     json["within"] = {{"kind", kKinds[static_cast<int>(machine.within.kind)]},
                       {"bytes_per_second", machine.within.bytes_per_second},
-                      {"latency_us", machine.within.latency_us}};
+                      {"latency_us", machine.within.latency_us},
+                      {"adds", machine.within.adds}};
   }
   if (machine.nodes > 1) {
     json["between"] = {

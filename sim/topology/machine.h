@@ -10,7 +10,8 @@
 //               "multiprocessors": 132, "flops": {"bf16": 989e12, "fp32": 67e12},
 //               "reached_flops": 0.7, "reached_memory": 0.85, "launch_us": 2.5,
 //               "collective_processors": 0.12},
-//    "within": {"kind": "switch", "bytes_per_second": 370e9, "latency_us": 1.5},
+//    "within": {"kind": "switch", "bytes_per_second": 370e9, "latency_us": 1.5,
+//              "adds": true},
 //    "between": {"per": "device", "bytes_per_second": 48e9, "latency_us": 5}}
 //
 // `unvalidated` says why nobody should trust it: no measurement of this project backs it. It is
@@ -52,6 +53,7 @@ struct WithinSpec {
   Kind kind = Kind::kSwitch;
   double bytes_per_second = 0;
   double latency_us = 0;
+  bool adds = false;  // the switch adds what it hands on (NVLink SHARP)
 };
 
 // How nodes talk.

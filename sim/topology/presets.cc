@@ -21,14 +21,15 @@ struct Gpu {
   int multiprocessors;
   double bf16, fp32, fp64;
   double nvlink;  // bytes a second, one way, that collectives get
+  bool adds;      // its switch
   int port;       // Gbit/s of the network that its nodes come with
   int most;       // in a node
 };
 constexpr Gpu kGpus[] = {
-    {"a100", "A100 SXM", 80e9, 2.039e12, 108, 312e12, 19.5e12, 19.5e12, 247e9, 200, 8},
-    {"h100", "H100 SXM", 80e9, 3.35e12, 132, 989.4e12, 66.9e12, 66.9e12, 370.8e9, 400, 8},
-    {"h200", "H200 SXM", 141e9, 4.8e12, 132, 989.4e12, 66.9e12, 66.9e12, 370.8e9, 400, 8},
-    {"b200", "B200", 180e9, 7.7e12, 148, 2250e12, 75e12, 37e12, 741.6e9, 400, 72},
+    {"a100", "A100 SXM", 80e9, 2.039e12, 108, 312e12, 19.5e12, 19.5e12, 247e9, false, 200, 8},
+    {"h100", "H100 SXM", 80e9, 3.35e12, 132, 989.4e12, 66.9e12, 66.9e12, 370.8e9, true, 400, 8},
+    {"h200", "H200 SXM", 141e9, 4.8e12, 132, 989.4e12, 66.9e12, 66.9e12, 370.8e9, true, 400, 8},
+    {"b200", "B200", 180e9, 7.7e12, 148, 2250e12, 75e12, 37e12, 741.6e9, true, 400, 72},
 };
 
 std::optional<int> ParseCount(std::string_view text) {
@@ -83,7 +84,7 @@ StatusOr<Machine> PresetMachine(std::string_view name) {
                       .launch_us = 2.5,
                       .collective_processors = 16.0 / gpu.multiprocessors};
     machine.devices_per_node = *per_node;
-    machine.within = {WithinSpec::Kind::kSwitch, gpu.nvlink, 0.6};
+    machine.within = {WithinSpec::Kind::kSwitch, gpu.nvlink, 0.6, gpu.adds};
     if (*port > 0) {
       constexpr int kMostDevices = 1 << 16;
       machine.nodes = kMostDevices / machine.devices_per_node;

@@ -27,7 +27,7 @@ constexpr CollectiveKind kKinds[] = {CollectiveKind::kAllReduce,     CollectiveK
 Machine MakeMachine(WithinSpec::Kind kind, int devices) {
   Machine machine;
   machine.devices_per_node = devices;
-  machine.within = {kind, kBytesPerSecond, kLatencyUs};
+  machine.within = {kind, kBytesPerSecond, kLatencyUs, false};
   return machine;
 }
 

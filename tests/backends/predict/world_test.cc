@@ -28,7 +28,7 @@ sim::Machine SmallMachine(int devices_per_node, int nodes) {
                     .collective_processors = 0.2};
   machine.devices_per_node = devices_per_node;
   machine.nodes = nodes;
-  machine.within = {sim::WithinSpec::Kind::kSwitch, 1e11, 1};
+  machine.within = {sim::WithinSpec::Kind::kSwitch, 1e11, 1, false};
   machine.between = {sim::BetweenSpec::Per::kDevice, 1e10, 5};
   return machine;
 }

@@ -1,0 +1,183 @@
+#include "backends/predict/fit.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <string>
+
+#include "backends/predict/cost_model.h"
+
+namespace tp::predict {
+namespace {
+
+using testing::HasSubstr;
+
+sim::Machine SomeMachine() {
+  sim::Machine machine = sim::PresetMachine("h100x8").value();
+  return machine;
+}
+
+// A device whose products take what its own law says, with a little noise.
+double TrueSeconds(const ProductShape& shape) {
+  const auto m = static_cast<double>(shape.m), n = static_cast<double>(shape.n),
+             k = static_cast<double>(shape.k);
+  const double tiles = std::ceil(m / 128) * std::ceil(n / 128);
+  const double compute = std::ceil(tiles / 132) * 128 * 128 * k * 2 / (600e12 / 132);
+  const double memory = 2 * (m * k + k * n + m * n) / 2.5e12;
+  return 4e-6 + std::max(compute, memory);
+}
+
+std::vector<MeasuredProduct> Products(std::mt19937_64& random, int count) {
+  std::vector<MeasuredProduct> products;
+  std::normal_distribution<double> noise(0, 0.02);
+  while (static_cast<int>(products.size()) < count) {
+    MeasuredProduct product = {DType::kBFloat16, {}, 0};
+    for (int64_t* size : {&product.shape.m, &product.shape.n, &product.shape.k}) {
+      *size = int64_t{64} << random() % 8;
+    }
+    product.us = TrueSeconds(product.shape) * 1e6 * std::exp(noise(random));
+    products.push_back(product);
+  }
+  return products;
+}
+
+TEST(FitTest, PredictsProductsThatItHasNotSeen) {
+  std::mt19937_64 random(3);
+  Measurements measurements;
+  for (MeasuredProduct& product : Products(random, 300)) {
+    if (!IsHeldOut(NameOf(product))) measurements.products.push_back(product);
+  }
+  const Fit fit(measurements, SomeMachine());
+  double sum = 0;
+  int held_out = 0, covered = 0;
+  for (const MeasuredProduct& product : Products(random, 400)) {
+    if (fit.names().contains(NameOf(product))) {
+      EXPECT_TRUE(fit.Product(product.dtype, product.shape)->measured);
+      continue;
+    }
+    const Estimated estimated = *fit.Product(product.dtype, product.shape);
+    EXPECT_FALSE(estimated.measured);
+    const double off = std::abs(std::log(estimated.seconds * 1e6 / product.us));
+    sum += off;
+    covered += off <= std::log(estimated.spread);
+    ++held_out;
+  }
+  ASSERT_GT(held_out, 50);
+  // Far better than the peak rates alone, and the interval says how much better.
+  EXPECT_LT(sum / held_out, 0.1);
+  EXPECT_GT(covered, held_out * 3 / 4);
+  EXPECT_FALSE(fit.Product(DType::kFloat32, {64, 64, 64}));
+}
+
+TEST(FitTest, TheSameFromItsParameters) {
+  std::mt19937_64 random(4);
+  Measurements measurements;
+  measurements.products = Products(random, 40);
+  const Fit fit(measurements, SomeMachine());
+  Measurements kept = measurements;
+  kept.product_parameters = fit.ProductParameters();
+  const Fit again(kept, SomeMachine());
+  const ProductShape shape = {1000, 1000, 1000};
+  EXPECT_EQ(fit.Product(DType::kBFloat16, shape)->seconds,
+            again.Product(DType::kBFloat16, shape)->seconds);
+}
+
+TEST(FitTest, CurvesGoThroughTheirPointsAndBetween) {
+  Curve curve;
+  curve.Add(100, 1e-5);
+  curve.Add(400, 4e-5);
+  curve.Add(1600, 16e-5);
+  EXPECT_EQ(curve.Of(100), 1e-5);
+  EXPECT_NEAR(curve.Of(200), 2e-5, 1e-15);
+  EXPECT_EQ(curve.Of(1), 1e-5);
+  EXPECT_NEAR(curve.Of(3200), 32e-5, 1e-12);
+  EXPECT_NEAR(curve.Spread(), 1, 1e-12);  // the middle one is where the others say
+}
+
+TEST(FitTest, MoreMembersThanWereMeasured) {
+  Measurements measurements;
+  for (double bytes : {1e3, 1e6, 1e9}) {
+    measurements.collectives.push_back({CollectiveKind::kAllReduce, 2, bytes, 6 + bytes / 300e3});
+    measurements.collectives.push_back({CollectiveKind::kAllGather, 2, bytes, 5 + bytes / 600e3});
+  }
+  const Fit fit(measurements, SomeMachine());
+  EXPECT_TRUE(fit.Collective(CollectiveKind::kAllReduce, 2, 1e6)->measured);
+  const double four = fit.Collective(CollectiveKind::kAllReduce, 4, 1e3)->seconds;
+  // Two are 6 us and a hop of 1 us; four are four hops more, and some bytes.
+  EXPECT_GT(four, 10e-6);
+  EXPECT_LT(four, 11e-6);
+  const double large = fit.Collective(CollectiveKind::kAllGather, 4, 1e9)->seconds;
+  EXPECT_GT(large, fit.Collective(CollectiveKind::kAllGather, 2, 1e9)->seconds);
+  EXPECT_FALSE(fit.Collective(CollectiveKind::kBroadcast, 4, 1e3));
+}
+
+TEST(MeasurementsTest, AFileIsWrittenAndReadBack) {
+  Measurements m;
+  m.when = "2026-01-01T00:00:00Z";
+  m.where = "here";
+  m.repeat_floor = 0.01;
+  m.products = {{DType::kBFloat16, {1, 2, 3}, 4.5}};
+  m.ops = {{"add", DType::kFloat32, 1e6, 3}};
+  m.collectives = {{CollectiveKind::kAllGather, 4, 1e6, 30}};
+  m.steps = {{"row", DType::kFloat32, 20, 1000, 500, 2, 1, 700}};
+  m.product_parameters[DType::kBFloat16] = {1, 2};
+  const std::string text = ToJson(m);
+  EXPECT_EQ(ToJson(ParseMeasurements(text, "m").value()), text);
+  const std::string machine = sim::ToJson(SomeMachine());
+  EXPECT_EQ(ToJson(ParseMeasurements(WithFit(machine, m), "m").value()), text);
+  EXPECT_TRUE(sim::ParseMachine(WithFit(machine, m), "m").ok());
+  EXPECT_TRUE(ParseMeasurements(machine, "m").value().products.empty());
+}
+
+TEST(MeasurementsTest, ErrorsNameTheEntry) {
+  const auto error = [](const char* text) {
+    return ParseMeasurements(text, "m").status().message();
+  };
+  EXPECT_EQ(error("3"), "m: is no JSON object");
+  EXPECT_THAT(error(R"({"products": [["bf16", 1, 2, 3, 4], ["bf17", 1, 2, 3, 4]]})"),
+              HasSubstr("m.fit.products[1]"));
+  for (const char* bad :
+       {R"({"products": [["bf16", 0, 2, 3, 4]]})", R"({"products": [["bf16", 1, 2, 3]]})",
+        R"({"products": 3})", R"({"ops": [["add", "fp32", "x", 3]]})",
+        R"({"collectives": [["all_sum", 2, 3, 4]]})",
+        R"({"steps": [["diagonal", "fp32", 1, 1, 1, 1, 1, 1]]})",
+        R"({"product_parameters": {"bf16": 3}})", R"({"fit": []})"}) {
+    EXPECT_FALSE(ParseMeasurements(bad, "m").ok()) << bad;
+  }
+}
+
+TEST(MeasurementsTest, OneInFourIsHeldOut) {
+  int held_out = 0;
+  for (int i = 0; i < 4000; ++i) held_out += IsHeldOut("shape " + std::to_string(i));
+  // Four standard deviations of a fair draw.
+  EXPECT_NEAR(held_out, 1000, 4 * std::sqrt(4000 * 0.25 * 0.75));
+}
+
+TEST(CostModelTest, EachCostSaysWhereItIsFrom) {
+  const sim::Machine machine = SomeMachine();
+  OpWork work;
+  work.action = Action::kGemm;
+  work.dtype = DType::kBFloat16;
+  work.loops = 1;
+  work.m = work.n = work.k = 4096;
+  work.flops = 2.0 * 4096 * 4096 * 4096;
+  EXPECT_EQ(CostModel(machine).Of(work).source, CostSource::kPreset);
+  EXPECT_EQ(CostModel(machine).Of(work).spread, 0);
+  std::mt19937_64 random(5);
+  Measurements measurements;
+  measurements.products = Products(random, 20);
+  measurements.products.push_back({DType::kBFloat16, {4096, 4096, 4096}, 250});
+  const Fit fit(measurements, machine);
+  const CostModel model(machine, &fit);
+  EXPECT_EQ(model.Of(work).source, CostSource::kMeasured);
+  EXPECT_EQ(model.Of(work).seconds, 250e-6);
+  work.k = 4095;
+  EXPECT_EQ(model.Of(work).source, CostSource::kInterpolated);
+  EXPECT_GT(model.Of(work).spread, 1);
+}
+
+}  // namespace
+}  // namespace tp::predict

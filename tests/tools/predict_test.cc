@@ -1,0 +1,108 @@
+// The predict tool as a user runs it: what it says of a step, of many meshes, of a score, and of
+// bad input.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "tests/tools/command.h"
+
+namespace tp {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+CommandResult Predict(const std::string& arguments) {
+  return RunCommand("tools/predict/predict", arguments);
+}
+
+// The step's time: "..., tp 8 dp 1: 1.23 ms a step".
+double StepMs(const std::string& out) {
+  const size_t end = out.find(" a step");
+  const size_t begin = out.rfind(": ", end) + 2;
+  const double value = std::atof(out.substr(begin).c_str());
+  const std::string unit = out.substr(0, end).substr(out.rfind(' ', end - 1) + 1);
+  return unit == "s" ? value * 1e3 : unit == "ms" ? value : value / 1e3;
+}
+
+TEST(PredictTest, SaysThatItPredictsAndThatNothingBacksThePreset) {
+  const CommandResult row = Predict("--mode=row --tp=8");
+  ASSERT_EQ(row.exit_code, 0) << row.err;
+  for (const char* words : {"predicted", "unvalidated", "closed form", "exposed", "no interval"}) {
+    EXPECT_THAT(row.out, HasSubstr(words));
+  }
+  const CommandResult both = Predict("--tp=8");
+  EXPECT_THAT(both.out, HasSubstr("row mode"));
+  EXPECT_THAT(both.out, HasSubstr("column mode"));
+}
+
+TEST(PredictTest, WhatIf) {
+  const double even = StepMs(Predict("--mode=row --tp=8").out);
+  EXPECT_GT(StepMs(Predict("--mode=row --tp=8 --straggler=5:1.5").out), even);
+  EXPECT_GT(StepMs(Predict("--mode=row --tp=8 --link=0-1:0.1").out), even);
+  EXPECT_LT(StepMs(Predict("--mode=row --tp=8 --machine=preset:b200x8").out), even);
+  EXPECT_GT(StepMs(Predict("--mode=row --tp=1").out), even);
+}
+
+TEST(PredictTest, WritesTracesThatSayPredicted) {
+  const std::string folder = MakeScratchFolder() + "/traces";
+  const CommandResult result = Predict("--mode=column --tp=4 --trace_dir=" + folder);
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const std::string trace = ReadWholeFile(folder + "/rank0.json");
+  ASSERT_NE(trace, "");
+  EXPECT_THAT(trace, HasSubstr("predicted"));
+  EXPECT_TRUE(nlohmann::json::parse(trace).contains("traceEvents"));
+}
+
+TEST(PredictTest, ComparesMeshesWithinTheMemory) {
+  const CommandResult result =
+      Predict("--model=llama3-8b --sweep=tp:1..8,dp:1..4 --batch=4 --sequence=512 --top=2");
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("fit in the memory"));
+  EXPECT_THAT(result.out, HasSubstr("twice the network"));
+  EXPECT_THAT(result.out, HasSubstr("tp 8"));
+}
+
+TEST(PredictTest, ScoresWhatItWasNotFittedOnAlone) {
+  const std::string folder = MakeScratchFolder();
+  nlohmann::json fitted = {{"products", nlohmann::json::array()}};
+  for (int m = 1; m <= 16; ++m) {
+    fitted["products"].push_back({"bf16", 256 * m, 1024, 1024, 10.0 + 2.0 * m});
+  }
+  nlohmann::json held_out = {
+      {"products", {{"bf16", 256, 1024, 1024, 12.0}, {"bf16", 640, 1024, 1024, 15.0}}}};
+  std::ofstream(folder + "/fit.json") << fitted;
+  std::ofstream(folder + "/heldout.json") << held_out;
+  const CommandResult result = Predict("--machine=preset:h100x8 --fit=" + folder +
+                                       "/fit.json --score=" + folder + "/heldout.json");
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("1 points refused: the machine was fitted on them"));
+  EXPECT_THAT(result.out, HasSubstr("bf16 product 640 x 1024 x 1024"));
+  EXPECT_THAT(result.out, Not(HasSubstr("bf16 product 256 x 1024 x 1024")));
+}
+
+TEST(PredictTest, BadInputIsOneLineThatSaysWhat) {
+  const auto error = [](const std::string& arguments) {
+    const CommandResult result = Predict(arguments);
+    EXPECT_EQ(result.exit_code, 1) << arguments;
+    return result.err;
+  };
+  EXPECT_THAT(error("--machine=preset:h99x8"), HasSubstr("h100x8-ib400"));
+  EXPECT_THAT(error("--machine=/nowhere"), HasSubstr("/nowhere: can't be read"));
+  EXPECT_THAT(error("--model=llama9"), HasSubstr("llama3-70b"));
+  EXPECT_THAT(error("--machine=preset:h100x8 --tp=16"), HasSubstr("has 8 devices"));
+  EXPECT_THAT(error("--straggler=5"), HasSubstr("--straggler"));
+  EXPECT_THAT(error("--machine=preset:h100x8 --straggler=9:2"), HasSubstr("no device 9"));
+  EXPECT_THAT(error("--link=3-3:0.5"), HasSubstr("--link"));
+  EXPECT_THAT(error("--sweep=tp:1..8"), HasSubstr("--model"));
+  EXPECT_THAT(error("--model=llama3-8b --sweep=pp:1..8"), HasSubstr("--sweep"));
+  EXPECT_THAT(error("--tokens=0"), HasSubstr("at least 1"));
+  EXPECT_THAT(error("--score=/nowhere.json"), HasSubstr("/nowhere.json"));
+}
+
+}  // namespace
+}  // namespace tp

@@ -1,0 +1,41 @@
+// Cases: schedules that are made to be timed, one of each rank.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "backends/predict/measurements.h"
+#include "tp/core/mesh.h"
+#include "tp/core/status.h"
+#include "tp/program/program.h"
+#include "tp/runtime/backend.h"
+#include "tp/schedule/schedule.h"
+
+namespace tp::predict_tool {
+
+struct TimedCase {
+  std::vector<Schedule> schedules;  // by rank
+  int launches = 1;                 // of the same, one after the other; a time is over that
+};
+
+TimedCase ProductCase(DType dtype, const predict::ProductShape& shape, int world);
+// Of an array of `elements` for each member.
+TimedCase CollectiveCase(CollectiveKind kind, DType dtype, int64_t elements, int world);
+StatusOr<TimedCase> ProgramCase(const Program& program, const Mesh& mesh,
+                                const LowerOptions& lower);
+
+struct CaseTimes {
+  std::vector<double> us;                   // of each timed step, of the slowest rank, a launch
+  std::vector<std::vector<double>> ops_us;  // by op of rank 0, of each step whose ops were timed
+  double median() const;
+  double op_median(size_t op) const;
+  double Floor() const;  // mean of |log(time / median)|
+};
+
+// Times each case in turn. Empty where another process has rank 0. Errors: the backend's.
+StatusOr<std::vector<CaseTimes>> TimeCases(Backend& backend, int world,
+                                           const std::vector<TimedCase>& cases, bool ops,
+                                           DeviceInfo* device);
+
+}  // namespace tp::predict_tool

@@ -1,0 +1,109 @@
+#include "tools/predict/plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "backends/predict/collective_timer.h"
+#include "tp/model/linear_step.h"
+#include "tp/model/presets.h"
+
+namespace tp::predict_tool {
+namespace {
+
+constexpr int64_t kSweepBatch = 128;
+
+struct Small {
+  double seconds = 0;
+  double memory = 0;
+};
+
+StatusOr<Small> PredictSmall(const PredictOptions& options, const TransformerStepOptions& step,
+                             const Mesh& mesh, int64_t layers, const predict::CostModel& model,
+                             predict::CollectiveTimer& timer) {
+  TP_ASSIGN_OR_RETURN(const Program program, MakeStep(options, step, mesh, layers));
+  TP_ASSIGN_OR_RETURN(
+      const predict::Prediction prediction,
+      predict::Predict(program, mesh, model, timer, {.lower = {}, .fold = true, .closed = true}));
+  return Small{prediction.closed_seconds, static_cast<double>(prediction.memory_bytes)};
+}
+
+}  // namespace
+
+std::string NameOf(const Config& config) {
+  return fmt::format("tp {} dp {}{}{}", config.tp, config.dp,
+                     config.sequence_parallel ? " sequence-parallel" : "",
+                     config.recompute ? " recompute" : "");
+}
+
+TransformerStepOptions StepOf(const PredictOptions& options, const Config& config) {
+  TransformerStepOptions step = options.step;
+  if (step.batch == 0) step.batch = options.sweep ? kSweepBatch : config.dp;
+  step.sequence_parallel = config.sequence_parallel;
+  step.recompute = config.recompute;
+  return step;
+}
+
+StatusOr<Program> MakeStep(const PredictOptions& options, const TransformerStepOptions& step,
+                           const Mesh& mesh, int64_t layers) {
+  if (options.model.empty()) {
+    LinearStepOptions linear;
+    linear.mode = options.engine.modes[0];
+    linear.tokens = options.engine.tokens;
+    linear.in_features = options.engine.in_features;
+    linear.out_features = options.engine.out_features;
+    linear.dtype = options.engine.dtype;
+    return MakeLinearStep(linear, mesh);
+  }
+  TP_ASSIGN_OR_RETURN(TransformerConfig config, Preset(options.model));
+  if (layers > 0) config.layers = layers;
+  return MakeTransformerStep(config, step, mesh);
+}
+
+StatusOr<std::vector<Config>> Sweep(const PredictOptions& options,
+                                    const predict::CostModel& model) {
+  TP_ASSIGN_OR_RETURN(const TransformerConfig whole, Preset(options.model));
+  predict::CollectiveTimer timer(model, options.engine.algorithm, /*closed=*/true);
+  std::vector<Config> configs;
+  for (int tp : options.sweep_tp.Values()) {
+    for (int dp : options.sweep_dp.Values()) {
+      if (int64_t{tp} * dp > model.machine().devices()) continue;
+      TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(tp, dp));
+      for (bool sequence_parallel : {false, true}) {
+        if (sequence_parallel && tp == 1) continue;
+        for (bool recompute : {false, true}) {
+          Config config = {
+              .tp = tp, .dp = dp, .sequence_parallel = sequence_parallel, .recompute = recompute};
+          const TransformerStepOptions step = StepOf(options, config);
+          if (step.batch < dp) continue;
+          TP_ASSIGN_OR_RETURN(const Small one, PredictSmall(options, step, mesh, 1, model, timer));
+          TP_ASSIGN_OR_RETURN(const Small two, PredictSmall(options, step, mesh, 2, model, timer));
+          const auto more = static_cast<double>(whole.layers - 1);
+          config.closed_seconds = one.seconds + more * (two.seconds - one.seconds);
+          config.memory_bytes = one.memory + more * (two.memory - one.memory);
+          config.fits = config.memory_bytes <= model.machine().device.memory_bytes;
+          configs.push_back(config);
+        }
+      }
+    }
+  }
+  if (configs.empty()) {
+    return InvalidArgument("--sweep: no mesh of it has enough devices, and a sequence for each dp");
+  }
+  std::stable_sort(configs.begin(), configs.end(), [](const Config& a, const Config& b) {
+    return a.fits != b.fits ? a.fits : a.closed_seconds < b.closed_seconds;
+  });
+  return configs;
+}
+
+StatusOr<predict::Prediction> PredictConfig(const PredictOptions& options, const Config& config,
+                                            const predict::CostModel& model) {
+  TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(config.tp, config.dp));
+  TP_ASSIGN_OR_RETURN(const Program program, MakeStep(options, StepOf(options, config), mesh));
+  predict::CollectiveTimer timer(model, options.engine.algorithm);
+  predict::WorldOptions world;
+  world.lower.sum_part_bytes = std::max<int64_t>(0, options.engine.sum_part_bytes);
+  return predict::Predict(program, mesh, model, timer, world);
+}
+
+}  // namespace tp::predict_tool

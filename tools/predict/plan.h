@@ -1,0 +1,47 @@
+// Plan: steps on meshes, compared by their time within the machine's memory.
+//
+// Of many meshes each is taken by its closed form, from a model of one layer and one of two: what a
+// step takes, and its memory, grow by the same with every layer more. The best are then predicted
+// whole.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backends/predict/cost_model.h"
+#include "backends/predict/world.h"
+#include "tools/predict/options.h"
+#include "tp/core/mesh.h"
+#include "tp/core/status.h"
+#include "tp/program/program.h"
+
+namespace tp::predict_tool {
+
+// The step that the options ask for, on a mesh. Errors: those of the program.
+StatusOr<Program> MakeStep(const PredictOptions& options, const TransformerStepOptions& step,
+                           const Mesh& mesh, int64_t layers = 0);
+
+struct Config {
+  int tp = 1;
+  int dp = 1;
+  bool sequence_parallel = false;
+  bool recompute = false;
+  double closed_seconds = 0;
+  double memory_bytes = 0;
+  bool fits = false;
+};
+std::string NameOf(const Config& config);
+
+// All meshes of the sweep, each with and without sequence parallelism and recomputation; by time,
+// those that fit first. Errors: INVALID_ARGUMENT where none can be built.
+StatusOr<std::vector<Config>> Sweep(const PredictOptions& options, const predict::CostModel& model);
+
+// One of them, whole.
+StatusOr<predict::Prediction> PredictConfig(const PredictOptions& options, const Config& config,
+                                            const predict::CostModel& model);
+
+// The sizes of the options' transformer that a step of the sweep has.
+TransformerStepOptions StepOf(const PredictOptions& options, const Config& config);
+
+}  // namespace tp::predict_tool

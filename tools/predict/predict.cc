@@ -1,0 +1,197 @@
+// predict: how long a training step takes on a machine that need not be there.
+//
+// Exit status: 0; or 1 for input that can't be used, with one line on stderr that says what and
+// where.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "tools/bench/tool.h"
+#include "tools/io/table.h"
+#include "tools/predict/calibrate.h"
+#include "tools/predict/machine_files.h"
+#include "tools/predict/options.h"
+#include "tools/predict/plan.h"
+#include "tools/predict/score.h"
+#include "tp/core/clock.h"
+#include "tp/io/atomic_file.h"
+#include "tp/observe/chrome_trace.h"
+#include "tp/observe/timeline.h"
+
+namespace tp::predict_tool {
+namespace {
+
+constexpr char kTool[] = "predict";
+
+std::string Ms(double seconds) { return io::FormatDuration(seconds * 1e9); }
+std::string Bytes(double bytes) { return io::FormatBytes(static_cast<int64_t>(bytes)); }
+
+std::string RenderMachine(const LoadedMachine& loaded) {
+  const sim::Machine& machine = loaded.machine;
+  std::string text = fmt::format("machine {}: {} nodes of {} {}; predicted", machine.name,
+                                 machine.nodes, machine.devices_per_node, machine.device.name);
+  if (loaded.fit != nullptr) {
+    const predict::Measurements& fitted = loaded.fit->measurements();
+    text += fmt::format(", fitted on {} products, {} other ops, {} collectives of {}",
+                        fitted.products.size(), fitted.ops.size(), fitted.collectives.size(),
+                        fitted.where.empty() ? "an unnamed place" : fitted.where);
+  }
+  if (!machine.unvalidated.empty()) {
+    text += fmt::format(", unvalidated ({})", machine.unvalidated);
+  }
+  return io::Wrap(text) + "\n";
+}
+
+std::string RenderPrediction(const std::string& name, int world, double memory_limit,
+                             const predict::Prediction& p) {
+  std::string text = fmt::format("\n{}: {} a step, predicted", name, Ms(p.seconds));
+  if (p.spread > 0) {
+    text += fmt::format("; 90 %: {} to {}", Ms(p.seconds / p.spread), Ms(p.seconds * p.spread));
+  } else {
+    text += "; no interval, for some of it was never measured";
+  }
+  text += fmt::format(
+      "\n  closed form {}: without contention, and collectives by formula\n"
+      "  the average rank computes {}, communicates {}, of which {} is exposed\n"
+      "  memory of the fullest rank {} of {}{}\n"
+      "  {} of {} ranks replayed, {} events\n",
+      Ms(p.closed_seconds), Ms(p.compute_seconds), Ms(p.communication_seconds),
+      Ms(p.exposed_seconds), Bytes(static_cast<double>(p.memory_bytes)), Bytes(memory_limit),
+      static_cast<double>(p.memory_bytes) > memory_limit ? ": it does not fit" : "", p.ranks.size(),
+      world, p.events);
+  return text;
+}
+
+// A trace of each rank that stands for others.
+void WriteTraces(const PredictOptions& options, const std::string& machine, int world,
+                 predict::Prediction& prediction, io::Outputs& outputs) {
+  outputs.Account(io::CreateDirectories(options.trace_dir));
+  for (predict::PredictedRank& rank : prediction.ranks) {
+    RankRecord record;
+    record.schedule = rank.schedule;
+    record.profile.host = machine;
+    record.profile.device.name = machine;
+    record.algorithms.assign(rank.schedule.ops.size(), "predicted");
+    record.expected_bytes.assign(rank.schedule.ops.size(), 0);
+    ProfiledStep step;
+    step.handed_over_ns = 0;
+    step.synchronized_ns = rank.step.end_ns;
+    step.record = rank.step;
+    record.profile.steps.push_back(step);
+    const Timeline timeline = MakeTimeline(record, world, "sim");
+    outputs.Account(io::WriteFileAtomically(
+        fmt::format("{}/rank{}.json", options.trace_dir, rank.rank), ToChromeTrace(timeline)));
+  }
+  outputs.Print(fmt::format("  {} traces in {}\n", prediction.ranks.size(), options.trace_dir));
+}
+
+StatusOr<int> PredictOne(const PredictOptions& options, const LoadedMachine& loaded,
+                         io::Outputs& outputs) {
+  const predict::CostModel model(loaded.machine, loaded.fit.get());
+  outputs.Print(RenderMachine(loaded));
+  const Config config = {.tp = std::max(1, options.engine.tp),
+                         .dp = options.engine.dp,
+                         .sequence_parallel = options.step.sequence_parallel,
+                         .recompute = options.step.recompute};
+  const int world = config.tp * config.dp;
+  for (LinearMode mode : options.engine.modes) {
+    PredictOptions one = options;
+    one.engine.modes = {mode};
+    TP_ASSIGN_OR_RETURN(predict::Prediction prediction, PredictConfig(one, config, model));
+    const std::string what =
+        options.model.empty() ? fmt::format("linear step, {} mode", Name(mode)) : options.model;
+    outputs.Print(RenderPrediction(what + ", " + NameOf(config), world,
+                                   loaded.machine.device.memory_bytes, prediction));
+    if (!options.trace_dir.empty()) {
+      WriteTraces(one, loaded.machine.name, world, prediction, outputs);
+    }
+    if (!options.model.empty()) break;
+  }
+  return bench::kHeld;
+}
+
+// What would come first if the machine had twice as much of something.
+StatusOr<std::string> WhatIf(const PredictOptions& options, const LoadedMachine& loaded,
+                             const Config& best) {
+  std::string text;
+  struct Change {
+    const char* what;
+    void (*apply)(sim::Machine&);
+  };
+  const Change changes[] = {
+      {"the network", [](sim::Machine& m) { m.between.bytes_per_second *= 2; }},
+      {"the links of a node", [](sim::Machine& m) { m.within.bytes_per_second *= 2; }},
+      {"the memory", [](sim::Machine& m) { m.device.memory_bytes *= 2; }}};
+  for (const Change& change : changes) {
+    sim::Machine machine = loaded.machine;
+    change.apply(machine);
+    const predict::CostModel model(machine, loaded.fit.get());
+    TP_ASSIGN_OR_RETURN(const std::vector<Config> configs, Sweep(options, model));
+    const Config& first = configs.front();
+    text += fmt::format("  twice {}: {}, {}\n", change.what,
+                        NameOf(first) == NameOf(best) ? "the same" : NameOf(first),
+                        Ms(first.closed_seconds));
+  }
+  return text;
+}
+
+StatusOr<int> PredictMany(const PredictOptions& options, const LoadedMachine& loaded,
+                          io::Outputs& outputs) {
+  const predict::CostModel model(loaded.machine, loaded.fit.get());
+  outputs.Print(RenderMachine(loaded));
+  const int64_t begin = HostClock().NowNs();
+  TP_ASSIGN_OR_RETURN(const std::vector<Config> configs, Sweep(options, model));
+  const double swept = static_cast<double>(HostClock().NowNs() - begin) * 1e-9;
+  const auto fit = std::count_if(configs.begin(), configs.end(),
+                                 [](const Config& config) { return config.fits; });
+  outputs.Print(fmt::format("\n{} of {} configurations fit in the memory of {}; compared in {}\n\n",
+                            fit, configs.size(), Bytes(loaded.machine.device.memory_bytes),
+                            Ms(swept)));
+  io::Table table({{"configuration", io::Align::kLeft},
+                   {"step"},
+                   {"closed"},
+                   {"memory"},
+                   {"compute"},
+                   {"exposed"},
+                   {"GPU-seconds"}});
+  // What does not fit is shown only where nothing does.
+  const size_t candidates = fit > 0 ? static_cast<size_t>(fit) : configs.size();
+  const size_t top = std::min(candidates, static_cast<size_t>(options.top));
+  for (size_t i = 0; i < top; ++i) {
+    TP_ASSIGN_OR_RETURN(const predict::Prediction p, PredictConfig(options, configs[i], model));
+    table.AddRow({NameOf(configs[i]), Ms(p.seconds), Ms(configs[i].closed_seconds),
+                  Bytes(static_cast<double>(p.memory_bytes)), Ms(p.compute_seconds),
+                  Ms(p.exposed_seconds),
+                  fmt::format("{:.1f}", p.seconds * configs[i].tp * configs[i].dp)});
+  }
+  outputs.Print(table.Render());
+  outputs.Print("\nthe first one computes and waits the least of those that fit; with\n");
+  TP_ASSIGN_OR_RETURN(const std::string what_if, WhatIf(options, loaded, configs.front()));
+  outputs.Print(what_if);
+  return bench::kHeld;
+}
+
+StatusOr<int> Main(int argc, char** argv, io::Outputs& outputs) {
+  TP_ASSIGN_OR_RETURN(const PredictOptions options, ParseCommandLine(argc, argv));
+  if (!options.calibrate.empty()) return Calibrate(options, outputs);
+  TP_ASSIGN_OR_RETURN(const std::unique_ptr<LoadedMachine> loaded, LoadMachine(options));
+  if (!options.score.empty()) {
+    TP_ASSIGN_OR_RETURN(const predict::Measurements measured, LoadMeasurements(options.score));
+    outputs.Print(RenderMachine(*loaded) + "\n");
+    TP_ASSIGN_OR_RETURN(const Scored scored, Score(loaded->machine, loaded->fit.get(), measured));
+    outputs.Print(RenderScore(scored, measured));
+    return bench::kHeld;
+  }
+  return options.sweep ? PredictMany(options, *loaded, outputs)
+                       : PredictOne(options, *loaded, outputs);
+}
+
+}  // namespace
+}  // namespace tp::predict_tool
+
+int main(int argc, char** argv) {
+  using namespace tp;  // NOLINT
+  return bench::RunTool(predict_tool::kTool, argc, argv, predict_tool::Main);
+}

@@ -1,0 +1,39 @@
+// Score: predicted beside measured, for what the machine was not fitted on.
+#pragma once
+
+#include <string>
+
+#include "backends/predict/fit.h"
+#include "backends/predict/measurements.h"
+#include "sim/topology/machine.h"
+#include "tp/core/status.h"
+
+namespace tp::predict_tool {
+
+// One kind of thing: products of a type, an action, a kind of collective among so many, steps.
+struct ScoreRow {
+  std::string what;
+  int count = 0;
+  double geomean = 0;  // of the errors, as parts: exp of the mean of |log(predicted / measured)|
+  double p90 = 0;
+  double p99 = 0;
+  double max = 0;
+  std::string worst;      // the name of the one that is max off
+  double covered = 0;     // the part that lies within its 90 % interval; of those that have one
+  double half_width = 0;  // the median of these intervals; 0: none has one
+};
+
+struct Scored {
+  std::vector<ScoreRow> rows;
+  int refused = 0;      // because the machine was fitted on them
+  int unpredicted = 0;  // because nothing like it was measured
+};
+
+// Errors: a step that can't be built.
+StatusOr<Scored> Score(const sim::Machine& machine, const predict::Fit* fit,
+                       const predict::Measurements& measured);
+
+// The table, with the repeat floor beside it.
+std::string RenderScore(const Scored& scored, const predict::Measurements& measured);
+
+}  // namespace tp::predict_tool
