@@ -79,7 +79,7 @@ struct Cuts {
   explicit Cuts(const BlockedSum& sum) : first(sum.nodes.front().begin) {
     const ShardGeometry blocks(sum.terms, kSumBlocks);
     for (int block = first; block <= sum.nodes.back().end; ++block) {
-      at[block - first] = blocks.Offset(block) - blocks.Offset(first);
+      at[block - first] = sum.each * (blocks.Offset(block) - blocks.Offset(first));
     }
   }
   int64_t Begin(int block) const { return at[block - first]; }

@@ -76,7 +76,7 @@ PartialProduct MakePartialProduct() {
   return made;
 }
 
-TEST(InvariantProgram, PartialSumsAreReadByRedistributesToReplicateAlone) {
+TEST(InvariantProgram, PartialSumsAreReadByRedistributesAlone) {
   PartialProduct whole = MakePartialProduct();
   ASSERT_TRUE(
       AddRedistribute(whole.program, Phase::kForward, "y", whole.product, Axis::kTp, Replicate())
@@ -87,7 +87,7 @@ TEST(InvariantProgram, PartialSumsAreReadByRedistributesToReplicateAlone) {
   ASSERT_TRUE(
       AddRedistribute(sharded.program, Phase::kForward, "y", sharded.product, Axis::kTp, Shard(0))
           .ok());
-  EXPECT_FALSE(Verify(sharded.program).ok());
+  EXPECT_TRUE(Verify(sharded.program).ok()) << Verify(sharded.program).ToString();
 
   PartialProduct summed = MakePartialProduct();
   ASSERT_TRUE(AddSumRows(summed.program, Phase::kForward, "s", summed.product).ok());

@@ -21,7 +21,8 @@ constexpr double kPoison = std::numeric_limits<double>::quiet_NaN();
 std::pair<int64_t, int64_t> TermsOf(const BlockedSum& sum, size_t node) {
   const ShardGeometry blocks(sum.terms, kSumBlocks);
   const int64_t first = blocks.Offset(sum.nodes[0].begin);
-  return {blocks.Offset(sum.nodes[node].begin) - first, blocks.Offset(sum.nodes[node].end) - first};
+  return {sum.each * (blocks.Offset(sum.nodes[node].begin) - first),
+          sum.each * (blocks.Offset(sum.nodes[node].end) - first)};
 }
 
 // A sum of `parts` numbers that is `whole`, cut so that no part is like another.

@@ -56,17 +56,22 @@ TEST(Lower, GathersHeadsWithoutPacking) {
             "buffer q: 960 bytes\n");
 }
 
+// The tree runs along g, so that tp may cut g and not d.
 TEST(Lower, NamesAProductThatTheInvariantOrderCantSum) {
-  Program program;
-  const ValueId h = Input(program, "h", {2, 4, 3, 5});
-  const ValueId w = Parameter(program, "w", {3, 5, 6});
-  const ValueId y = Product(program, "y", {h, w}, "bqgd,gde -> bqe");
-  program.AddResult(y);
-  EXPECT_TRUE(Lower(program, MeshOf(1, 1), 0).ok());
-  program.set_sum_order(SumOrder::kInvariant);
-  EXPECT_EQ(Lower(program, MeshOf(1, 1), 0).status().ToString(),
-            "INVALID_ARGUMENT: matmul 'y': the invariant order of sums takes one dimension that is "
-            "summed over; bqgd,gde -> bqe has 2");
+  for (bool of_heads : {false, true}) {
+    Program program;
+    const ValueId h = Input(program, "h", {2, 4, 3, 5}, On(Axis::kTp, Shard(of_heads ? 3 : 2)));
+    const ValueId w = Parameter(program, "w", {3, 5, 6}, On(Axis::kTp, Shard(of_heads ? 1 : 0)));
+    const ValueId y = Product(program, "y", {h, w}, "bqgd,gde -> bqe");
+    program.AddResult(
+        AddRedistribute(program, Phase::kForward, "sum", y, Axis::kTp, Replicate()).value());
+    EXPECT_TRUE(Lower(program, MeshOf(2, 1), 0).ok());
+    program.set_sum_order(SumOrder::kInvariant);
+    EXPECT_EQ(Lower(program, MeshOf(2, 1), 0).status().ToString(),
+              of_heads ? "INVALID_ARGUMENT: matmul 'y': the invariant order of sums runs along 'g' "
+                         "of bqgd,gde -> bqe; 'd', which is summed over too, may not be cut"
+                       : "OK");
+  }
 }
 
 TEST(Lower, NamesAProductInLoopsThatTheInvariantOrderCantSum) {
@@ -78,7 +83,7 @@ TEST(Lower, NamesAProductInLoopsThatTheInvariantOrderCantSum) {
   program.set_sum_order(SumOrder::kInvariant);
   EXPECT_EQ(Lower(program, MeshOf(1, 1), 0).status().ToString(),
             "INVALID_ARGUMENT: matmul 'scores': the invariant order of sums takes what is one "
-            "matrix product; bqd,bkd -> bqk is one in each of 1 loops as it lies");
+            "matrix product; bqd,bkd -> bqk is one in each of some loops");
 }
 
 TEST(Lower, NamesAProductOfOtherForm) {

@@ -1,6 +1,7 @@
 #include "tp/autodiff/backward.h"
 
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -109,7 +110,9 @@ class ReversePass {
     for (Axis axis : kAllAxes) {
       const Placement to = Dual(program_.value(id).placements[axis]);
       const Placement from = program_.value(gradient).placements[axis];
-      const bool must = (asked_[id] && finish_) || (IsPartial(from) && IsNonlinear(id));
+      // What was summed whole (WholeTerms) goes on as the shard that the value is.
+      const bool slice = IsReplicate(from) && IsShard(to);
+      const bool must = (asked_[id] && finish_) || slice || (IsPartial(from) && IsNonlinear(id));
       if (!must) continue;
       TP_ASSIGN_OR_RETURN(gradient, Redistribute(id, gradient, axis, to, PhaseOf(id)));
     }
@@ -179,6 +182,41 @@ class ReversePass {
     return tp::Redistribute(program_, id, gradient, axis, to, phase);
   }
 
+  // The operands of an op that is about to be appended. In the invariant order, what it would sum
+  // of parts that lie on several ranks, but for the letter that its tree runs along, each rank sums
+  // by itself: its operands are made whole.
+  StatusOr<std::vector<ValueId>> WholeTerms(const OpDef& def, std::vector<ValueId> inputs,
+                                            const Attributes& attributes) {
+    if (program_.sum_order() != SumOrder::kInvariant) return inputs;
+    const Op op{.def = &def, .inputs = inputs, .attributes = attributes};
+    TP_ASSIGN_OR_RETURN(const Letters letters, LettersOf(program_, op));
+    const std::vector<std::string> operands = letters.operands();
+    const std::string summed = letters.summed();
+    const char tree = def.blocked.name.empty() || summed.empty() ? 0 : summed[0];
+    for (Axis axis : kAllAxes) {
+      for (size_t i = 0; i < inputs.size(); ++i) {
+        const Placement placement = program_.value(inputs[i]).placements[axis];
+        if (!IsShard(placement)) continue;
+        const char letter = operands[i].at(placement.dim);
+        const bool kept = std::all_of(
+            letters.outputs().begin(), letters.outputs().end(),
+            [&](const std::string& dims) { return dims.find(letter) != std::string::npos; });
+        if (kept || letter == tree) continue;
+        TP_ASSIGN_OR_RETURN(inputs[i], Whole(inputs[i], axis));
+      }
+    }
+    return inputs;
+  }
+
+  StatusOr<ValueId> Whole(ValueId id, Axis axis) {
+    const auto [known, made] = whole_.try_emplace({id, axis}, id);
+    if (!made) return known->second;
+    const std::string name = program_.FreeName(program_.value(id).name + ".whole");
+    TP_ASSIGN_OR_RETURN(known->second,
+                        AddRedistribute(program_, Phase::kBackward, name, id, axis, Replicate()));
+    return known->second;
+  }
+
   class Rule;
   Status ReverseOp(const Op& op, bool starts);
 
@@ -201,7 +239,8 @@ class ReversePass {
   std::vector<bool> needed_;  // it lies between wrt and the loss
   std::vector<int> uses_;
   std::vector<std::vector<ValueId>> contributions_;
-  std::vector<std::optional<ValueId>> gradient_;  // once complete
+  std::vector<std::optional<ValueId>> gradient_;       // once complete
+  std::map<std::pair<ValueId, Axis>, ValueId> whole_;  // by shard
 };
 
 // What the rule of one op sees.
@@ -221,6 +260,7 @@ class ReversePass::Rule : public Reverse {
   Status Give(size_t i, ValueId gradient) override { return pass_.Deliver(in(i), gradient); }
   Status Give(size_t i, const OpDef& def, std::vector<ValueId> inputs,
               Attributes attributes) override {
+    TP_ASSIGN_OR_RETURN(inputs, pass_.WholeTerms(def, std::move(inputs), attributes));
     TP_ASSIGN_OR_RETURN(
         const ValueId gradient,
         AddOp(pass_.program_, Phase::kBackward, pass_.program_.FreeName(pass_.GradientName(in(i))),
@@ -229,6 +269,7 @@ class ReversePass::Rule : public Reverse {
   }
   Status Give(const std::vector<size_t>& of, const OpDef& def, std::vector<ValueId> inputs,
               Attributes attributes) override {
+    TP_ASSIGN_OR_RETURN(inputs, pass_.WholeTerms(def, std::move(inputs), attributes));
     std::vector<std::string> names;
     for (size_t i : of) {
       names.push_back(pass_.program_.FreeName(pass_.GradientName(in(i))));

@@ -51,7 +51,8 @@ Status CheckStep(const TransformerConfig& config, const TransformerStepOptions& 
 }
 
 // Whether tp cuts groups of heads; else the query heads of each.
-bool CutsGroups(const TransformerConfig& config, int tp) {
+bool CutsGroups(const TransformerConfig& config, SumOrder order, int tp) {
+  if (order == SumOrder::kInvariant) return true;  // sums over heads take one order on all meshes
   const auto most = [tp](int64_t size) { return (size + tp - 1) / tp; };
   const int64_t of_group = config.heads / config.kv_heads;
   return most(config.kv_heads) * of_group <= config.kv_heads * most(of_group);
@@ -68,7 +69,7 @@ class Transformer {
                    .heads_of_group = config.heads / config.kv_heads,
                    .head_size = config.head_size,
                    .rope_base = config.rope_base,
-                   .cut_groups = CutsGroups(config, mesh.Size(Axis::kTp)),
+                   .cut_groups = CutsGroups(config, options.sum_order, mesh.Size(Axis::kTp)),
                    .out = between_},
         mlp_{.features = config.ffn, .out = between_} {}
 

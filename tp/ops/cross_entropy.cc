@@ -160,6 +160,7 @@ constinit const OpDef kExpSum = {.name = "exp_sum",
                                  .operands = {kSame, kWide},
                                  .types = {kWide},
                                  .advice = kAdvice,
+                                 .blocked = Action::kBlockedExpSum,
                                  .reverse = ReverseExpSum,
                                  .reference = ReferenceOf<ExpSumReference>()};
 

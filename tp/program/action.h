@@ -26,6 +26,9 @@ struct Action {
   static const Action kBlockedGemm;
   static const Action kBlockedSumRows;
   static const Action kSumBlocks;
+  // From {x, m} to {out of each node}: the node's share of the sum of exp(x - m) along x's last
+  // dimension.
+  static const Action kBlockedExpSum;
   // ScheduledOp::call, from {send} to {receive...}.
   static const Action kCollective;
 
@@ -38,6 +41,7 @@ inline constexpr Action Action::kCopy{"copy"};
 inline constexpr Action Action::kBlockedGemm{"blocked_gemm"};
 inline constexpr Action Action::kBlockedSumRows{"blocked_sum_rows"};
 inline constexpr Action Action::kSumBlocks{"sum_blocks"};
+inline constexpr Action Action::kBlockedExpSum{"blocked_exp_sum"};
 inline constexpr Action Action::kCollective{"collective"};
 
 constexpr std::string_view Name(Action action) { return action.name; }

@@ -92,12 +92,12 @@ std::string DescribeInFull(const Program& program, const Op& op) {
   return text + ")";
 }
 
-// Whether `op` makes whole, replicated values of partial sums.
+// Whether `op` makes whole values, or shards of them, of partial sums.
 bool CompletesSums(const Program& program, const Op& op) {
   if (!op.Is(kRedistribute)) return false;
   return std::all_of(kAllAxes.begin(), kAllAxes.end(), [&](Axis axis) {
     return !IsPartial(program.value(op.inputs[0]).placements[axis]) ||
-           IsReplicate(program.value(op.outputs[0]).placements[axis]);
+           !IsPartial(program.value(op.outputs[0]).placements[axis]);
   });
 }
 
@@ -131,7 +131,7 @@ Status VerifyOp(const Program& program, const Op& op, std::vector<bool>& written
     if (program.IsSumTree(id) && !CompletesSums(program, op)) {
       return InvalidArgument("reads '" + program.value(id).name +
                              "', partial sums in the invariant order, which are to be "
-                             "redistributed to Replicate first");
+                             "redistributed first");
     }
   }
   if (program.sum_order() == SumOrder::kInvariant && !op.def->blocked.name.empty() &&

@@ -139,7 +139,7 @@ class Program {
 // it is read, every op's output has the shape, type and placement that its rule gives, results
 // exist, and a parameter's update comes after every read of it and of what may share its memory.
 // Where the sum order is invariant, products have no bias operand, and partial sums of a product or
-// of rows are read by redistributes to Replicate alone: to anything else they are not yet one
+// of rows are read by redistributes that complete them alone: to anything else they are not yet one
 // number. Errors: INVALID_ARGUMENT that names the op and the rule.
 Status Verify(const Program& program);
 

@@ -14,6 +14,7 @@
 #include "tp/schedule/hazards.h"
 #include "tp/schedule/layout.h"
 #include "tp/schedule/local_part.h"
+#include "tp/schedule/lower_blocked.h"
 #include "tp/schedule/lower_redistribute.h"
 #include "tp/schedule/overlap.h"
 
@@ -80,26 +81,6 @@ void LowerSimple(const Op& op, ScheduleDraft& draft) {
   launch.letters = std::move(parts);
 }
 
-// The blocks of the summed dimension that this rank has.
-StatusOr<BlockedSum> BlocksOfSum(const Op& op, const Letters& letters, const ScheduleDraft& draft) {
-  if (letters.summed().size() != 1) {
-    return InvalidArgument("the invariant order of sums takes one dimension that is summed over; " +
-                           letters.ToString() + " has " + std::to_string(letters.summed().size()));
-  }
-  const size_t of_first = letters.operands()[0].find(letters.summed()[0]);
-  const size_t operand = of_first == std::string::npos ? 1 : 0;
-  const auto dim = static_cast<int>(letters.operands()[operand].find(letters.summed()[0]));
-  const Value& summed = draft.program().value(op.inputs[operand]);
-  return BlockedSum{summed.shape[dim],
-                    LargestNodes(BlocksOf(summed, dim, draft.mesh(), draft.rank()))};
-}
-
-// Where a sum along the tree goes: to the value, or to a node of each of this rank's parts.
-std::vector<View> DefineSum(ValueId out, const BlockedSum& sum, ScheduleDraft& draft) {
-  if (sum.nodes.size() == 1 && sum.nodes[0] == BlockRange()) return {draft.Define(out)};
-  return draft.DefineNodes(out, sum.nodes.size());
-}
-
 // "mk,kn -> mn" in any order of letters.
 bool IsOfMatrices(const Letters& letters) {
   const std::vector<std::string> operands = letters.operands();
@@ -109,59 +90,29 @@ bool IsOfMatrices(const Letters& letters) {
          operands[1].find(summed) != std::string::npos;
 }
 
-// A product, as its letters group into matrix products: in any order of its sums, or along the
-// tree, as far as this rank's blocks go.
+// A product, as its letters group into matrix products, in any order of its sums.
 Status LowerProduct(const Op& op, ScheduleDraft& draft) {
   TP_ASSIGN_OR_RETURN(const Letters letters, LettersOf(draft.program(), op));
-  const ValueId out = op.outputs[0];
-  const bool fast = draft.program().sum_order() == SumOrder::kFast;
-  BlockedSum sum;
-  if (!fast) {
-    TP_ASSIGN_OR_RETURN(sum, BlocksOfSum(op, letters, draft));
-  }
-  const std::vector<View> outs =
-      fast ? std::vector<View>{draft.Define(out)} : DefineSum(out, sum, draft);
+  const View out = draft.Define(op.outputs[0]);
   // A bias that another rank adds has no memory here.
   const bool biased = op.inputs.size() == 3 && draft.HasView(op.inputs[2]);
   const View* bias = biased ? &draft.ViewOf(op.inputs[2]) : nullptr;
   TP_ASSIGN_OR_RETURN(
       const Contraction product,
-      GroupLetters(letters, draft.ViewOf(op.inputs[0]), draft.ViewOf(op.inputs[1]), outs[0], bias));
-  if (fast) {
-    std::vector<View> reads = {product.a, product.b};
-    if (product.bias) reads.push_back(*product.bias);
-    draft.Emit(op.def->action(), op, std::move(reads), {product.c}).of_matrices =
-        IsOfMatrices(letters);
-    return OkStatus();
-  }
-  if (product.loops() > 0) {
-    return InvalidArgument("the invariant order of sums takes what is one matrix product; " +
-                           letters.ToString() + " is one in each of " +
-                           std::to_string(product.loops()) + " loops as it lies");
-  }
-  std::vector<View> nodes(outs.size(), product.c);
-  for (size_t i = 0; i < outs.size(); ++i) nodes[i].offset = outs[i].offset;
-  draft.Emit(op.def->blocked, op, {product.a, product.b}, std::move(nodes)).sum = std::move(sum);
-  return OkStatus();
-}
-
-// A sum over a dimension of its operand, likewise.
-Status LowerSum(const Op& op, ScheduleDraft& draft) {
-  TP_ASSIGN_OR_RETURN(const Letters letters, LettersOf(draft.program(), op));
-  const std::vector<View> reads = ViewsOf(op.inputs, draft);
-  if (draft.program().sum_order() == SumOrder::kFast) {
-    draft.Emit(op.def->action(), op, reads, {draft.Define(op.outputs[0])});
-    return OkStatus();
-  }
-  TP_ASSIGN_OR_RETURN(BlockedSum sum, BlocksOfSum(op, letters, draft));
-  std::vector<View> nodes = DefineSum(op.outputs[0], sum, draft);
-  draft.Emit(op.def->blocked, op, reads, std::move(nodes)).sum = std::move(sum);
+      GroupLetters(letters, draft.ViewOf(op.inputs[0]), draft.ViewOf(op.inputs[1]), out, bias));
+  std::vector<View> reads = {product.a, product.b};
+  if (product.bias) reads.push_back(*product.bias);
+  draft.Emit(op.def->action(), op, std::move(reads), {product.c}).of_matrices =
+      IsOfMatrices(letters);
   return OkStatus();
 }
 
 Status LowerOp(const Op& op, ScheduleDraft& draft) {
+  if (draft.program().sum_order() == SumOrder::kInvariant && !op.def->blocked.name.empty()) {
+    return IsProduct(op.def->action()) ? LowerBlockedProduct(op, draft)
+                                       : LowerBlockedSum(op, draft);
+  }
   if (IsProduct(op.def->action())) return LowerProduct(op, draft);
-  if (!op.def->blocked.name.empty()) return LowerSum(op, draft);
   if (op.IsSource()) {
     draft.Define(op.outputs[0]);
   } else if (op.Is(kRedistribute)) {

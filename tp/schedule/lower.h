@@ -43,7 +43,7 @@ struct LowerOptions {
 // collectives in the same order. The program must verify. Errors: INVALID_ARGUMENT from
 // Verify; for letters that no matrix product has, naming the op; for an invariant sum order over
 // ranks whose number does not divide kSumBlocks, or of products that are not one matrix product
-// with one summed letter.
+// or are cut along another letter than the first that is summed over.
 StatusOr<Schedule> Lower(const Program& program, const Mesh& mesh, int rank,
                          const LowerOptions& options = {});
 

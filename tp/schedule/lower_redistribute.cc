@@ -114,8 +114,8 @@ View ByMember(const Op& op, ScheduleDraft& draft, const View& nodes, const Shard
 
 // See SumExchange. Parts are cut from memory as it lies, so any shape and order will do.
 void LowerSumTree(const Op& op, ScheduleDraft& draft, Axis axis) {
-  const ValueId out = op.outputs[0];
-  const View nodes = draft.ViewOf(op.inputs[0]);
+  const ValueId in = op.inputs[0], out = op.outputs[0];
+  const View nodes = draft.ViewOf(in);
   const DType wide = draft.TypeOf(nodes.buffer);
   const int self = draft.Self(axis);
   const SumExchange exchange(nodes.columns(), draft.mesh().Size(axis));
@@ -125,10 +125,17 @@ void LowerSumTree(const Op& op, ScheduleDraft& draft, Axis axis) {
       {static_cast<int64_t>(exchange.nodes.size()), exchange.parts.Length(self)}, Order::Own(2));
   draft.EmitCollective(op, axis, CollectiveKind::kAllToAll, send, received, exchange.node_counts)
       .call.dtype = wide;
-  draft.OrderOf(out) = draft.OrderOf(op.inputs[0]);
-  draft.SetView(out, draft.AllocateValue(out));
-  const View whole =
-      MatrixView(draft.ViewOf(out).buffer, 0, 1, nodes.columns(), nodes.columns(), 1);
+  draft.OrderOf(out) = draft.OrderOf(in);
+  const Value& value = draft.program().value(in);
+  const Placement to = To(draft, op, axis);
+  // What is to be a shard is a part of the whole sum, which every member has for a while.
+  const View sums =
+      IsShard(to) ? draft.Allocate(draft.program().value(out).name + ".whole", value.dtype,
+                                   LocalShape(value, draft.mesh(), draft.rank()), draft.OrderOf(in))
+                  : draft.AllocateValue(out);
+  draft.SetView(out,
+                IsShard(to) ? BlockOf(sums, value, to.dim, draft.mesh().Size(axis), self) : sums);
+  const View whole = MatrixView(sums.buffer, 0, 1, nodes.columns(), nodes.columns(), 1);
   const auto part = [&](int member) {
     return whole.Sub(1, exchange.parts.Offset(member), exchange.parts.Length(member));
   };

@@ -47,6 +47,7 @@ struct Buffer {
 struct BlockedSum {
   int64_t terms = 0;              // of the whole sum: what the tree's blocks cut
   std::vector<BlockRange> nodes;  // in order. kBlocked*: those of this rank; kSumBlocks: of all
+  int64_t each = 1;               // what one term is, in elements one after the other
 };
 
 struct ScheduledOp {

@@ -12,6 +12,7 @@
   KERNEL(kAddKernel)              \
   KERNEL(kAttentionGradKernel)    \
   KERNEL(kAttentionKernel)        \
+  KERNEL(kBlockedExpSumKernel)    \
   KERNEL(kBlockedGemmKernel)      \
   KERNEL(kBlockedSumRowsKernel)   \
   KERNEL(kCopyKernel)             \

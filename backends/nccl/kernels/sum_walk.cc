@@ -46,8 +46,8 @@ SumWalk WalkBlocks(const BlockedSum& sum) {
         node,
         [&](BlockRange range) -> std::optional<SumWalk::Leaf> {
           if (range.end - range.begin > 1) return std::nullopt;
-          return SumWalk::Leaf{blocks.Offset(range.begin) - first, blocks.Offset(range.end) - first,
-                               0};
+          return SumWalk::Leaf{sum.each * (blocks.Offset(range.begin) - first),
+                               sum.each * (blocks.Offset(range.end) - first), 0};
         },
         walk);
   }
