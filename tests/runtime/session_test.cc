@@ -15,7 +15,9 @@
 #include "sim/fabric/endpoint.h"
 #include "tests/model/plain_step.h"
 #include "tp/model/linear_step.h"
+#include "tp/ops/builder.h"
 #include "tp/ops/ops.h"
+#include "tp/runtime/parts.h"
 
 namespace tp {
 namespace {
@@ -302,6 +304,82 @@ TEST(SessionTest, ParametersAreCopiedFromOneProgramToAnother) {
   EXPECT_THAT((*sessions)[2]->CopyParametersFrom(from).ToString(),
               HasSubstr("'w' is fp64 [4, 7] {tp: Shard(1), dp: Replicate}, and where it is copied "
                         "from fp64 [4, 7] {tp: Shard(0), dp: Replicate}"));
+}
+
+// Values that are gathered whole beside their own part, which lies among the others': what is fed
+// and written goes to its part alone, whichever axis is gathered first.
+TEST(SessionTest, PartsLieAmongThoseOfOthers) {
+  constexpr int64_t kRows = 5, kColumns = 7;
+  const auto value = [](int step, int64_t i) { return static_cast<double>(100 * step + i); };
+  for (int which = 0; which < 6; ++which) {
+    const Mesh mesh = which / 2 == 0 ? MeshOf(2, 3) : which / 2 == 1 ? MeshOf(3, 1) : MeshOf(1, 2);
+    const Axis first = which % 2 == 0 ? Axis::kTp : Axis::kDp;
+    const Axis second = which % 2 == 0 ? Axis::kDp : Axis::kTp;
+    Program program;
+    Builder b(program);
+    const Placements cut(Shard(0), Shard(1));
+    const ValueId x = b.Input("x", {kRows, kColumns}, DType::kFloat64, cut);
+    const ValueId w = b.Parameter("w", {kRows, kColumns}, DType::kFloat64, cut);
+    for (ValueId v : {x, w}) {
+      const std::string name = b.value(v).name;
+      const ValueId half = b.Redistribute(name + ".half", v, first, Replicate());
+      b.Result(b.Redistribute(name + ".whole", half, second, Replicate()));
+    }
+    ExpectOk(b.status());
+    const auto backend = cpu::MakeCpuBackend({});
+    const auto session = Session::Create(*backend, mesh, program);
+    ASSERT_TRUE(session.ok()) << session.status().ToString();
+    for (int step = 0; step < 2; ++step) {
+      const auto source = [&](int64_t i) { return value(step, i); };
+      const HostTensor meant = Tensor({kRows, kColumns}, source);
+      ExpectOk((*session)->Feed("x", meant));
+      ExpectOk((*session)->Write("w", source));
+      ExpectOk((*session)->Step());
+      for (const char* name : {"x.whole", "w.whole", "w"}) {
+        const StatusOr<HostTensor> read = (*session)->Read(name);
+        ASSERT_TRUE(read.ok()) << read.status().ToString();
+        EXPECT_EQ(read->ToDoubles(), meant.ToDoubles()) << name;
+      }
+    }
+    // What was gathered is of the step that was taken, whatever is written then.
+    ExpectOk((*session)->Write("w", [&](int64_t i) { return value(7, i); }));
+    const StatusOr<HostTensor> read = (*session)->Read("w.whole");
+    ASSERT_TRUE(read.ok()) << read.status().ToString();
+    EXPECT_EQ(read->ToDoubles(),
+              Elements(kRows * kColumns, [&](int64_t i) { return value(1, i); }));
+  }
+}
+
+// Where several programs share their ranks, and one goes.
+TEST(SessionTest, ItsMemoryGoesWithIt) {
+  const Mesh mesh = MeshOf(2, 1);
+  const auto backend = cpu::MakeCpuBackend({});
+  const Program program = *MakeLinearStep(Options(LinearMode::kRow), mesh);
+  auto sessions = Session::CreateAll(*backend, mesh, {program, program});
+  ASSERT_TRUE(sessions.ok()) << sessions.status().ToString();
+  const auto expect_executors = [&](size_t count) {
+    ExpectOk((*sessions)[0]->OnEachRank([&](LocalRank& rank) {
+      EXPECT_EQ(rank.executors.size(), count);
+      return OkStatus();
+    }));
+  };
+  expect_executors(2);
+  sessions->pop_back();
+  expect_executors(1);
+}
+
+TEST(SessionTest, ReplicasThatDifferAreNotRead) {
+  const auto backend = cpu::MakeCpuBackend({});
+  const auto session = MustCreate(*backend, MeshOf(3, 1), LinearMode::kColumn);
+  ExpectOk(WriteWeights(*session));
+  ExpectOk(session->OnEachRank([&](LocalRank& rank) -> Status {
+    if (rank.context.rank() != 1) return OkStatus();
+    const Schedule& schedule = session->ScheduleOn(rank);
+    const auto other = [](int64_t i) { return B(i) + (i == 2 ? 0x1p-40 : 0); };
+    return WritePart(session->ExecutorOn(rank), schedule, schedule.BindingOf("b"), FillFrom(other));
+  }));
+  EXPECT_THAT(session->Read("b").status().ToString(),
+              HasSubstr("INTERNAL: b: rank 1 holds other bits than rank 0"));
 }
 
 TEST(SessionTest, AStepNeedsEveryInputAndParameter) {

@@ -49,7 +49,8 @@ class LayoutChoice {
       chosen_[id] = true;
     }
     const bool both_in_order = layout_.orders[in] == order && layout_.orders[out] == order;
-    if (gather && both_in_order && layout_.whole_of[in] < 0 && OwnsMemory(in)) {
+    if (gather && both_in_order && layout_.whole_of[in] < 0 && OwnsMemory(in) &&
+        !(IsParameter(in) && IsRead(out))) {
       layout_.whole_of[in] = out;
     }
   }
@@ -59,6 +60,18 @@ class LayoutChoice {
   bool OwnsMemory(ValueId id) const {
     const Op& op = program_.ops()[program_.DefinitionOf(id)];
     return !op.Is(kRedistribute) && op.def->updates < 0;
+  }
+
+  bool IsParameter(ValueId id) const {
+    return program_.ops()[program_.DefinitionOf(id)].Is(kParameter);
+  }
+
+  // Whether a result shows the memory of `whole`: after a step it must stay as it is, and a
+  // parameter is written between steps.
+  bool IsRead(ValueId whole) const {
+    const std::vector<ValueId> sharers = program_.SharersOf(whole);
+    return std::any_of(sharers.begin(), sharers.end(),
+                       [&](ValueId id) { return program_.IsResult(id); });
   }
 
   // Whether `op` goes element by element, or hands on memory.
