@@ -4,8 +4,14 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
+#include <algorithm>
+#include <set>
+#include <string>
+#include <utility>
+
 #include "tests/schedule/interpreter.h"
 #include "tests/schedule/soundness.h"
+#include "tp/ops/builder.h"
 #include "tp/passes/passes.h"
 
 namespace tp {
@@ -68,16 +74,55 @@ RC_GTEST_PROP(RandomPrograms, ComputeTheSameInTheInvariantOrder, ()) {
   ExpectComputes(random.program, random.program, truth, random.sources, mesh);
 }
 
+// Appends a product that is summed over an axis, of matrices of any size, with what may follow it:
+// a bias, another product, a loss.
+void AppendSum(RandomProgram& random, Axis axis) {
+  Program& program = random.program;
+  Builder b(program);
+  const auto size = rc::gen::inRange<int64_t>(2, 9);
+  const int64_t m = *size, k = *size, n = *size;
+  const auto source = [&](const char* name, Shape shape, Placement placement) {
+    Placements placements;
+    placements[axis] = placement;
+    random.sources[name] = [](int64_t i) { return static_cast<double>(i * 5 % 7 - 3); };
+    return b.Parameter(name, std::move(shape), DType::kFloat32, placements);
+  };
+  const ValueId a = source("sum.a", {m, k}, Shard(1));
+  const ValueId w = source("sum.b", {k, n}, Shard(0));
+  const ValueId part = b.MatMul("sum.part", a, w);
+  ValueId last = b.Redistribute("sum.whole", part, axis, Replicate());
+  if (*rc::gen::arbitrary<bool>()) {
+    last = b.AddBias("sum.biased", last, source("sum.bias", {n}, Replicate()));
+    if (*rc::gen::arbitrary<bool>()) {
+      last = b.MatMul("sum.behind", last, source("sum.c", {n, m}, Replicate()));
+    }
+  }
+  b.Result(last);
+  RC_ASSERT(b.status().ToString() == "OK");
+}
+
+// Whether a collective was cut.
+bool IsCut(const Schedule& schedule) {
+  std::set<std::string> names;
+  return std::any_of(schedule.ops.begin(), schedule.ops.end(), [&](const ScheduledOp& op) {
+    return op.action == Action::kCollective && !names.insert(op.name).second;
+  });
+}
+
 // Sums are cut into as many parts as there may be.
 RC_GTEST_PROP(RandomPrograms, ComputeTheSameInParts, ()) {
-  RandomProgram random = DrawProgram();
-  const Mesh mesh = DrawMesh();
+  RandomProgram random = DrawProgram({.ops = 6, .products = 1});
+  const Mesh mesh = *rc::gen::suchThat(rc::gen::exec(DrawMesh),
+                                       [](const Mesh& drawn) { return drawn.world() > 1; });
+  AppendSum(random, mesh.Size(Axis::kTp) > 1 ? Axis::kTp : Axis::kDp);
   const auto truth = Evaluate(random.program, random.sources);
   Program program = random.program;
   if (*rc::gen::arbitrary<bool>()) Optimize(program, mesh);
+  const LowerOptions in_parts = {.sum_part_bytes = 1};
+  RC_ASSERT(IsCut(Lower(program, mesh, 0, in_parts).value()));
   RC_LOG() << ToString(program) << "tp " << mesh.Size(Axis::kTp) << " dp " << mesh.Size(Axis::kDp)
            << "\n";
-  ExpectComputes(program, random.program, truth, random.sources, mesh, {.sum_part_bytes = 1});
+  ExpectComputes(program, random.program, truth, random.sources, mesh, in_parts);
 }
 
 RC_GTEST_PROP(RandomPrograms, ComputeTheSameAfterThePasses, ()) {

@@ -121,24 +121,37 @@ std::vector<const ScheduledOp*> Collectives(const Schedule& schedule) {
   return collectives;
 }
 
+// Whether `op` is what the entry speaks of: a redistribute may be two collectives, of two kinds,
+// and a sum that is cut several of one.
+bool IsOf(const ScheduledOp& op, const ContractEntry& entry) {
+  return op.name == entry.name && op.call.kind == entry.kind && op.axis == entry.axis &&
+         op.phase == entry.phase;
+}
+
 std::string ContractDefect(const Program& program, const Mesh& mesh,
                            const std::vector<Schedule>& schedules) {
   const std::vector<ContractEntry> contract = ByteContract(program, mesh);
   std::vector<int64_t> sent(contract.size());
   for (const Schedule& schedule : schedules) {
     const auto collectives = Collectives(schedule);
-    if (collectives.size() != contract.size()) return "not one collective for each entry";
+    size_t matched = 0;
+    const ScheduledOp* last = nullptr;  // the first part of the entry before
     for (size_t i = 0; i < contract.size(); ++i) {
-      const ScheduledOp& op = *collectives[i];
-      const ContractEntry& entry = contract[i];
-      if (op.name != entry.name || op.call.kind != entry.kind || op.axis != entry.axis ||
-          op.phase != entry.phase) {
-        return "collective '" + op.name + "' is not that of entry '" + entry.name + "'";
+      std::vector<const ScheduledOp*> parts;
+      for (const ScheduledOp* op : collectives) {
+        if (IsOf(*op, contract[i])) parts.push_back(op);
       }
+      matched += parts.size();
+      if (parts.empty()) return "no collective for entry '" + contract[i].name + "'";
+      if (last != nullptr && parts[0] < last) return "'" + contract[i].name + "' comes too early";
+      last = parts[0];
       // Each group counts once, through its first member.
-      if (mesh.Coordinate(schedule.rank, op.axis) > 0) continue;
-      sent[i] += MinimalElementsSent(op.call, mesh.Size(op.axis)) * SizeOf(op.call.dtype);
+      if (mesh.Coordinate(schedule.rank, parts[0]->axis) > 0) continue;
+      for (const ScheduledOp* op : parts) {
+        sent[i] += MinimalElementsSent(op->call, mesh.Size(op->axis)) * SizeOf(op->call.dtype);
+      }
     }
+    if (matched != collectives.size()) return "a collective of no entry of the contract";
   }
   for (size_t i = 0; i < contract.size(); ++i) {
     if (sent[i] == contract[i].bytes) continue;
