@@ -106,6 +106,20 @@ LocalReference::LocalReference(const Program& program, const Mesh& mesh,
   }
 }
 
+LocalReference LocalReference::With(std::map<ValueId, LogicalValue> values) const {
+  LocalReference other = *this;
+  for (auto& [id, value] : values) {
+    other.instead_[id] = std::make_shared<const LogicalValue>(std::move(value));
+  }
+  return other;
+}
+
+LocalReference LocalReference::WithAttributes(ValueId id, Attributes attributes) const {
+  LocalReference other = *this;
+  other.told_instead_[OpIndexOf(id)] = std::move(attributes);
+  return other;
+}
+
 LocalReference LocalReference::With(ValueId id, LogicalValue value) const {
   LocalReference other = *this;
   other.instead_[id] = std::make_shared<const LogicalValue>(std::move(value));
@@ -252,8 +266,10 @@ std::vector<BoundedNumber> LocalReference::Computed(const Op& op, size_t output,
   const Letters& letters = lettered.letters;
   const RoundingScope scope(RoundingFor(op, output, letters, lettered.sizes));
   const std::vector<std::string> operands = letters.operands();
+  const auto instead = told_instead_.find(OpIndexOf(op.outputs[output]));
+  const Attributes& told = instead == told_instead_.end() ? op.attributes : instead->second;
   const auto run = [&](const std::map<char, int64_t>& sizes, const std::map<char, int64_t>& fixed) {
-    ReferenceCall<BoundedNumber> call{letters, sizes, op.attributes, {}, {}};
+    ReferenceCall<BoundedNumber> call{letters, sizes, told, {}, {}};
     call.begin = ByLetter(fixed);
     call.whole = ByLetter(lettered.sizes);
     for (size_t i = 0; i < op.inputs.size(); ++i) {

@@ -37,8 +37,11 @@ class LocalReference {
   LocalReference(const Program& program, const Mesh& mesh, const ObservedValues& observed,
                  const Arithmetic& arithmetic);
 
-  // The same with something else in the place of an observed value.
+  // The same with something else in the place of observed values.
   LocalReference With(ValueId id, LogicalValue value) const;
+  LocalReference With(std::map<ValueId, LogicalValue> values) const;
+  // The same with other attributes for the op that writes a value.
+  LocalReference WithAttributes(ValueId id, Attributes attributes) const;
 
   // Elements (row-major) of a value as its op's reference gives them, and how far what is observed
   // there may be from them. Of sources: what is observed.
@@ -74,6 +77,7 @@ class LocalReference {
   double roundings_ = 1;                             // of the whole step
   std::vector<std::pair<int, size_t>> definitions_;  // by value: op and output
   std::map<ValueId, std::shared_ptr<const LogicalValue>> instead_;
+  std::map<int, Attributes> told_instead_;  // by op
 };
 
 }  // namespace tp::verify

@@ -12,6 +12,7 @@
 #include "tp/core/roundoff.h"
 #include "tp/core/shard_geometry.h"
 #include "tp/program/typing.h"
+#include "tp/verify/input_causes.h"
 #include "tp/verify/value_owners.h"
 
 namespace tp::verify {
@@ -40,9 +41,13 @@ class Inquiry {
 
   std::vector<std::string> Run() {
     TryShares();
+    TryMaximum();
     TryMovedShards();
     TryPartialInputs();
     TryTermOnEveryRank();
+    for (std::string& cause : CausesByInputs(reference_, id_, indices_, observed_)) {
+      Say(std::move(cause));
+    }
     TryFactor();
     SayWhere();
     return std::move(causes_);
@@ -95,6 +100,22 @@ class Inquiry {
       }
     }
     if (Explains(largest)) Say("it is the maximum over the ranks, not the sum");
+  }
+
+  // Of a redistribute that completes a maximum.
+  void TryMaximum() {
+    if (!op_.Is(kRedistribute)) return;
+    for (Axis axis : kAllAxes) {
+      const Placement from = reference_.program().value(op_.inputs[0]).placements[axis];
+      if (!IsPartial(from) || from.reduction != Reduction::kMax || mesh().Size(axis) == 1) continue;
+      bool below = true;
+      for (size_t i = 0; i < indices_.size(); ++i) {
+        below = below && observed_[i] < expected_[i].value;
+      }
+      if (below) {
+        Say(fmt::format("it is below the greatest over {}: the maximum was not taken", Name(axis)));
+      }
+    }
   }
 
   // The value at `indices_` if what belongs at move(index) lay there.

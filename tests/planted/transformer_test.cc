@@ -1,0 +1,210 @@
+// Bugs of transformers that real systems shipped, planted one at a time in a step on the CPU
+// backend: each is caught op by op, at the op that makes it, and named.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "backends/cpu/functions.h"
+#include "tests/model/small_transformer.h"
+#include "tests/planted/edits.h"
+#include "tests/planted/plant.h"
+#include "tests/program/programs.h"
+#include "tp/ops/ops.h"
+#include "tp/verify/observe.h"
+#include "tp/verify/op_by_op.h"
+
+namespace tp::verify {
+namespace {
+
+using planted::Hooks;
+
+struct Bug {
+  std::string name;
+  int tp = 3;
+  int dp = 1;
+  std::function<void(TransformerConfig&, TransformerStepOptions&)> model = nullptr;
+  std::function<void(Schedule&)> edit = nullptr;
+  std::string first;  // what the first wrong value's name begins with
+  std::string cause;  // a part of the words
+};
+
+// The first op of an action that computes a value whose name begins so.
+ScheduledOp& OpOf(Schedule& schedule, std::string_view action, const std::string& name) {
+  const auto op = std::find_if(schedule.ops.begin(), schedule.ops.end(), [&](const auto& o) {
+    return Name(o.action) == action && o.name.starts_with(name);
+  });
+  EXPECT_NE(op, schedule.ops.end()) << action << " " << name;
+  return *op;
+}
+
+// The collective hands on what it was given.
+void NotReduced(Schedule& schedule, const std::string& name) {
+  ScheduledOp& op = OpOf(schedule, "collective", name);
+  op.action = Action::kCopy;
+  op.reads = {op.send};
+  op.writes = {op.receive};
+  planted::OrderAgain(schedule);
+}
+
+// A read of the op comes from a copy with its dimension `dim` turned by one.
+void Turn(Schedule& schedule, std::string_view action, const std::string& name, size_t read,
+          int dim) {
+  const ScheduledOp op = OpOf(schedule, action, name);
+  const View from = op.reads[read];
+  const auto buffer = static_cast<BufferId>(schedule.buffers.size());
+  const View to = PackedView(buffer, 0, SizesOf(from), Order::Own(from.rank()));
+  schedule.buffers.push_back({name + ".turned", schedule.buffers[from.buffer].dtype, to.size()});
+  const int64_t size = from.dims[dim].size;
+  std::vector<ScheduledOp> copies;
+  for (int64_t i = 0; i < size; ++i) {
+    ScheduledOp copy;
+    copy.action = Action::kCopy;
+    copy.name = op.name;
+    copy.phase = op.phase;
+    copy.reads = {from.Sub(dim, (i + 1) % size, 1)};
+    copy.writes = {to.Sub(dim, i, 1)};
+    copies.push_back(copy);
+  }
+  const int index = planted::IndexOf(schedule, op.action, op.name);
+  schedule.ops[index].reads[read] = to;
+  schedule.ops.insert(schedule.ops.begin() + index, copies.begin(), copies.end());
+  planted::OrderAgain(schedule);
+}
+
+std::vector<Bug> Bugs() {
+  return {
+      {.name = "a norm's gain has a gradient left partial under sequence parallelism",
+       .edit = [](Schedule& s) { NotReduced(s, "dlayers.0.attention.norm.gain"); },
+       .first = "dlayers.0.attention.norm.gain",
+       .cause = "share of place 0 on tp alone: the sum was not taken"},
+      {.name = "key and value heads are those of another group",
+       .tp = 1,
+       .dp = 2,
+       .edit =
+           [](Schedule& s) {
+             Turn(s, "attention", "layers.0.attention.heads", 1, 2);
+             Turn(s, "attention", "layers.0.attention.heads", 2, 2);
+           },
+       .first = "layers.0.attention.heads",
+       .cause =
+           "'layers.0.attention.key.turned', 'layers.0.attention.value' read at the wrong 'g'"},
+      {.name = "the mask of ids is off by one where two ranks meet",
+       .edit =
+           [](Schedule& s) {
+             for (LetterPart& part : OpOf(s, "pick", "picked.part").letters) {
+               if (part.letter == 'v' && part.begin == 0) --part.length;
+             }
+           },
+       .first = "picked",
+       .cause = "the mask of ids is off by one there"},
+      {.name = "the maximum is not taken over ranks before the exponentials",
+       .edit = [](Schedule& s) { NotReduced(s, "logits.max"); },
+       .first = "logits.max",
+       .cause = "the maximum was not taken"},
+      {.name = "the loss is divided by the tokens of a rank",
+       .tp = 3,
+       .dp = 2,
+       .edit =
+           [](Schedule& s) {
+             OpOf(s, "cross_entropy", "loss").attributes = {{"scale", 2.0}};
+           },
+       .first = "loss",
+       .cause = "2 times too large: counted by each rank on dp"},
+      {.name = "the two gradients of a tied embedding meet only once",
+       .model = [](TransformerConfig& config,
+                   TransformerStepOptions&) { config.tied_embeddings = true; },
+       .edit =
+           [](Schedule& s) {
+             ScheduledOp& add = OpOf(s, "add", "dembedding.weight");
+             add.action = Action::kCopy;
+             add.reads.pop_back();
+           },
+       .first = "dembedding.weight",
+       .cause = "was left out of the sum"},
+      {.name = "micro-batches are averaged twice",
+       .model =
+           [](TransformerConfig&, TransformerStepOptions& options) {
+             options.batch = 4;
+             options.micro_batches = 2;
+           },
+       .edit =
+           [](Schedule& s) {
+             const ScheduledOp& add = OpOf(s, "add", "dnorm.gain");
+             planted::ScaleAfter(s, planted::IndexOf(s, add.action, add.name), add.writes[0], 0.5);
+           },
+       .first = "dnorm.gain",
+       .cause = "off by the factor 0.5"},
+      {.name = "weights of norms decay",
+       .edit =
+           [](Schedule& s) {
+             for (ScheduledOp& op : s.ops) {
+               if (op.name != "norm.gain.updated" || !op.attributes.Has("decay")) continue;
+               op.attributes.Set("decay", AdamWOptions().decay);
+             }
+           },
+       .first = "norm.gain.updated",
+       .cause = "decay=0.1, as '"},
+  };
+}
+
+OpByOpReport Judge(const Program& program, const Mesh& mesh, const ElementSources& sources,
+                   const std::function<void(Schedule&)>& edit) {
+  Hooks hooks;
+  hooks.schedule = [&](Schedule& schedule, const Mesh&) {
+    if (edit) edit(schedule);
+  };
+  planted::PlantedBackend backend(hooks, mesh, sources, {});
+  StatusOr<ObservedValues> observed = Observe(backend, mesh, program, sources, {});
+  EXPECT_EQ(observed.status().ToString(), "OK");
+  OpByOpOptions options;
+  options.arithmetic.functions = cpu::ErrorsOfFunctions();
+  return VerifyOpByOp(program, mesh, *observed, options).value();
+}
+
+void ExpectNamed(const OpByOpReport& report, const std::string& first, const std::string& cause) {
+  ASSERT_NE(report.first_failure(), nullptr);
+  EXPECT_TRUE(report.first_failure()->name.starts_with(first)) << ToString(report);
+  EXPECT_NE(ToString(report).find(cause), std::string::npos) << ToString(report);
+}
+
+TEST(TransformerBugs, EachIsNamed) {
+  for (const Bug& bug : Bugs()) {
+    SCOPED_TRACE(bug.name);
+    const Mesh mesh = Mesh::Create(bug.tp, bug.dp).value();
+    TransformerConfig config = SmallTransformer();
+    TransformerStepOptions options = SmallStep();
+    options.sequence_parallel = bug.tp > 1;
+    if (bug.model) bug.model(config, options);
+    const Program program = MakeTransformerStep(config, options, mesh).value();
+    ElementSources sources = SourcesOf(program, config);
+    for (const std::string name : {"tokens", "targets", "weights"}) {
+      sources["micro.1." + name] = sources.at(name);
+    }
+    EXPECT_EQ(Judge(program, mesh, sources, nullptr).first_failure(), nullptr);
+    ExpectNamed(Judge(program, mesh, sources, bug.edit), bug.first, bug.cause);
+  }
+}
+
+// Queries are turned after they were gathered; here they are turned before.
+TEST(TransformerBugs, PositionsThatBeginAnewOnEachShardAreNamed) {
+  const Mesh mesh = Mesh::Create(3, 1).value();
+  Program program;
+  const ValueId x = Input(program, "x", {2, 7, 3, 4}, On(Axis::kTp, Shard(1)));
+  program.AddResult(
+      AddOp(program, Phase::kForward, "turned", kRope, {x}, {{"base", 10000.0}, {"turns", 1.0}})
+          .value());
+  const ElementSources sources = {
+      {"x", [](int64_t i) { return static_cast<double>(i * 7 % 13 - 6); }}};
+  const OpByOpReport report = Judge(program, mesh, sources, [](Schedule& s) {
+    for (LetterPart& part : OpOf(s, "rope", "turned").letters) {
+      if (part.letter == 's') part.begin = 0;
+    }
+  });
+  ExpectNamed(report, "turned", "places in 's' of");
+}
+
+}  // namespace
+}  // namespace tp::verify
