@@ -68,9 +68,10 @@ TEST(Lower, NamesAProductThatTheInvariantOrderCantSum) {
     EXPECT_TRUE(Lower(program, MeshOf(2, 1), 0).ok());
     program.set_sum_order(SumOrder::kInvariant);
     EXPECT_EQ(Lower(program, MeshOf(2, 1), 0).status().ToString(),
-              of_heads ? "INVALID_ARGUMENT: matmul 'y': the invariant order of sums runs along 'g' "
-                         "of bqgd,gde -> bqe; 'd', which is summed over too, may not be cut"
-                       : "OK");
+              of_heads
+                  ? "INVALID_ARGUMENT: matmul 'y': the invariant order of sums takes its tree "
+                    "along 'g' of bqgd,gde -> bqe; 'd', which is summed over too, may not be cut"
+                  : "OK");
   }
 }
 

@@ -23,7 +23,7 @@ std::pair<size_t, int> PlaceOf(const Letters& letters, char letter) {
 StatusOr<BlockedSum> BlocksOfSum(const Op& op, const Letters& letters, const ScheduleDraft& draft) {
   const std::string summed = letters.summed();
   if (summed.empty()) {
-    return InvalidArgument("the invariant order of sums is of what is summed over; " +
+    return InvalidArgument("the invariant order of sums takes what is summed over; " +
                            letters.ToString() + " sums over nothing");
   }
   const auto value_of = [&](size_t operand) -> const Value& {
@@ -36,8 +36,8 @@ StatusOr<BlockedSum> BlocksOfSum(const Op& op, const Letters& letters, const Sch
     const auto [other, at] = PlaceOf(letters, letter);
     const Extent extent = ExtentOf(value_of(other), at, draft.mesh(), draft.rank());
     if (!(BlocksOf(value_of(other), at, draft.mesh(), draft.rank()) == BlockRange())) {
-      return InvalidArgument("the invariant order of sums runs along '" + summed.substr(0, 1) +
-                             "' of " + letters.ToString() + "; '" + letter +
+      return InvalidArgument("the invariant order of sums takes its tree along '" +
+                             summed.substr(0, 1) + "' of " + letters.ToString() + "; '" + letter +
                              "', which is summed over too, may not be cut");
     }
     sum.each *= extent.length;

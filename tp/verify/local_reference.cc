@@ -35,6 +35,15 @@ Lettered LetteredOf(const Program& program, const Op& op) {
   return lettered;
 }
 
+// How many blocks a sum along the tree has, each as long as the longest: the tree cuts the first
+// letter that is summed over, and of it an index is all points of the others.
+int BlocksOfSum(const Letters& letters, const std::map<char, int64_t>& sizes) {
+  const std::string summed = letters.summed();
+  if (summed.size() < 2) return kSumBlocks;
+  const int64_t size = std::max<int64_t>(1, sizes.at(summed[0]));
+  return static_cast<int>(size / ((size + kSumBlocks - 1) / kSumBlocks));
+}
+
 double Points(const std::map<char, int64_t>& sizes) {
   double points = 1;
   for (const auto& [letter, size] : sizes) points *= static_cast<double>(size);
@@ -239,7 +248,7 @@ Rounding LocalReference::RoundingFor(const Op& op, size_t output, const Letters&
   if (accumulator == DType::kFloat32) rounding.functions = arithmetic_.functions;
   rounding.shared = IsShared(op.outputs[output]);
   if (program_.sum_order() == SumOrder::kInvariant && !op.def->blocked.name.empty()) {
-    rounding.blocks = kSumBlocks;
+    rounding.blocks = BlocksOfSum(letters, sizes);
   }
   std::map<char, int64_t> parts;  // of letters that are summed over
   const std::vector<std::string> operands = letters.operands();
