@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "backends/cpu/functions.h"
+#include "backends/nccl/functions.h"
 #include "tools/bench/data.h"
 #include "tools/bench/extra_runs.h"
 #include "tools/bench/run.h"
@@ -18,7 +19,8 @@ verify::OpByOpOptions OptionsOf(const bench::BenchOptions& engine, LinearMode mo
   options.arithmetic.product_roundoff = model.accumulator_roundoff;
   options.arithmetic.operand_roundoff = model.operand_roundoff;
   options.arithmetic.probabilistic = model.probabilistic;
-  if (engine.backend == "sim") options.arithmetic.functions = cpu::ErrorsOfFunctions();
+  options.arithmetic.functions =
+      engine.backend == "sim" ? cpu::ErrorsOfFunctions() : nccl::ErrorsOfFunctions();
   options.full = engine.verify == bench::VerifyMode::kFull;
   options.seed = engine.seed;
   return options;

@@ -3,49 +3,12 @@
 // strides. A block takes a tile of one head's queries, or of one group's keys, and goes through the
 // others in order: a head's bits depend on no other head. FlashAttention, Dao et al., 2022.
 #include "backends/nccl/kernels/all.h"
+#include "backends/nccl/kernels/attention.cuh"
 #include "backends/nccl/kernels/functions.cuh"
 #include "backends/nccl/kernels/rows.cuh"
 
 namespace tp::nccl {
 namespace {
-
-// A tensor of queries, [b, q, g, r, d], or of keys, [b, k, g, 1, d].
-struct Operand {
-  void* data = nullptr;
-  int64_t b = 0, place = 0, g = 0, r = 0, d = 0;  // strides
-};
-
-struct Heads {
-  int64_t batches, groups, per_group, size;  // of b, g, r, d
-  int64_t queries, keys;
-  int64_t begin;  // the place of the first query in the sequence
-};
-
-// What a block works on.
-struct Place {
-  int64_t b, g, r, tile;
-};
-
-struct ForwardCall {
-  Heads heads;
-  Operand q, k, v, o, lse;
-  double scale;
-};
-struct BackwardCall {
-  Heads heads;
-  Operand q, k, v, o, lse, dout, dq, dk, dv;
-  double scale;
-};
-
-template <typename T>
-__device__ inline T* At(const Operand& x, int64_t b, int64_t place, int64_t g, int64_t r) {
-  return static_cast<T*>(x.data) + b * x.b + place * x.place + g * x.g + r * x.r;
-}
-
-// How many of the keys a query may look at.
-__device__ inline int64_t Seen(const Heads& heads, int64_t query) {
-  return min(heads.keys, max(heads.begin + query + 1, int64_t{0}));
-}
 
 // A tile of lines, widened, in shared memory; lines of another bank each. Beyond `last` zeros.
 template <typename T, int kLines>
@@ -97,18 +60,6 @@ __device__ inline void StoreTile(const Accumulator<T>* tile, const Operand& x, c
   }
 }
 
-__device__ inline Place FindPlace(const Heads& heads, int64_t per_group, int64_t tiles) {
-  int64_t i = blockIdx.x;
-  Place place;
-  place.tile = tiles - 1 - i % tiles;  // of queries, those with the most keys first
-  i /= tiles;
-  place.r = i % per_group;
-  i /= per_group;
-  place.g = i % heads.groups;
-  place.b = i / heads.groups;
-  return place;
-}
-
 constexpr int kAttentionThreads = 128;
 
 // A thread a line of scores for its statistics.
@@ -142,7 +93,7 @@ __global__ void __launch_bounds__(kAttentionThreads)
     __syncthreads();
     for (int i = threadIdx.x; i < kQ * kK; i += kAttentionThreads) {
       const int row = i / kK, key = i % kK;
-      const bool seen = first + row < last && begin + key < Seen(heads, first + row);
+      const bool seen = first + row < last && Sees(heads, at.b, first + row, begin + key);
       weights[row * (kK + 1) + key] =
           seen ? Dot(q + row * line, k + key * line, size) * static_cast<A>(call.scale) : -INFINITY;
     }
@@ -206,7 +157,7 @@ __device__ inline void LoadLines(const BackwardCall& call, const Place& at, int6
 // weights = exp(scale (q . k) - lse), and slopes = scale weights (do . v - do . o), where the query
 // sees the key, and else 0.
 template <int kQ, int kK, typename A>
-__device__ inline void WeightsAndSlopes(const Heads& heads, double scale, int64_t first,
+__device__ inline void WeightsAndSlopes(const Heads& heads, double scale, int64_t b, int64_t first,
                                         int64_t last, int64_t begin, const A* q, const A* dout,
                                         const A* k, const A* v, const A* along, const A* lse,
                                         A* weights, A* slopes) {
@@ -214,7 +165,7 @@ __device__ inline void WeightsAndSlopes(const Heads& heads, double scale, int64_
   const A by = static_cast<A>(scale);
   for (int i = threadIdx.x; i < kQ * kK; i += kAttentionThreads) {
     const int row = i / kK, key = i % kK;
-    const bool seen = first + row < last && begin + key < Seen(heads, first + row);
+    const bool seen = first + row < last && Sees(heads, b, first + row, begin + key);
     A weight = 0, slope = 0;
     if (seen) {
       weight = Exp(Dot(q + row * line, k + key * line, heads.size) * by - lse[row]);
@@ -253,7 +204,7 @@ __global__ void __launch_bounds__(kAttentionThreads)
     LoadTile<T, kK>(call.k, at, 0, begin, end, size, k);
     LoadTile<T, kK>(call.v, at, 0, begin, end, size, v);
     __syncthreads();
-    WeightsAndSlopes<kQ, kK>(heads, call.scale, first, last, begin, q, dout, k, v, along, lse,
+    WeightsAndSlopes<kQ, kK>(heads, call.scale, at.b, first, last, begin, q, dout, k, v, along, lse,
                              weights, slopes);
     __syncthreads();
     AddProduct<kQ, kK, false>(slopes, k, size, dq);
@@ -295,8 +246,8 @@ __global__ void __launch_bounds__(kAttentionThreads)
       LoadTile<T, kQ>(call.dout, at, r, first, last, size, dout);
       LoadLines<T, kQ>(call, at, r, first, last, along, lse);
       __syncthreads();
-      WeightsAndSlopes<kQ, kK>(heads, call.scale, first, last, begin, q, dout, k, v, along, lse,
-                               weights, slopes);
+      WeightsAndSlopes<kQ, kK>(heads, call.scale, at.b, first, last, begin, q, dout, k, v, along,
+                               lse, weights, slopes);
       __syncthreads();
       AddProduct<kK, kQ, true>(slopes, q, size, dk);
       AddProduct<kK, kQ, true>(weights, dout, size, dv);
@@ -315,15 +266,21 @@ Operand Keys(const DeviceView& x) {
   return {x.data, x.dims[0].stride, x.dims[1].stride, x.dims[2].stride, 0, x.dims[3].stride};
 }
 
-Heads HeadsOf(const KernelCall& c) {
+// `starts` are of packed sequences, or null.
+Heads HeadsOf(const KernelCall& c, const DeviceView* starts) {
   const Dims& q = c.in[0].dims;
-  return {q[0].size,
-          q[2].size,
-          q[3].size,
-          q[4].size,
-          q[1].size,
-          c.in[1].dims[1].size,
-          c.op.PartOf('q').begin};
+  Heads heads = {q[0].size,
+                 q[2].size,
+                 q[3].size,
+                 q[4].size,
+                 q[1].size,
+                 c.in[1].dims[1].size,
+                 c.op.PartOf('q').begin};
+  if (starts == nullptr) return heads;
+  heads.starts = static_cast<const int32_t*>(starts->data);
+  heads.starts_b = starts->dims[0].stride;
+  heads.starts_place = starts->dims[1].stride;
+  return heads;
 }
 
 // Of so many lines of a head, and so many tiles of weights.
@@ -378,14 +335,15 @@ bool HasRoom(const Heads& heads) {
   return SharedBytes<A, kSide, kSide>(heads, 6 * kSide, 2) <= kMostSharedBytes;
 }
 
-cudaError_t Attention(const KernelCall& c, cudaStream_t stream) {
-  const ForwardCall call = {HeadsOf(c),
+cudaError_t Attend(const KernelCall& c, const DeviceView* starts, cudaStream_t stream) {
+  const ForwardCall call = {HeadsOf(c, starts),
                             Queries(c.in[0]),
                             Keys(c.in[1]),
                             Keys(c.in[2]),
                             Queries(c.out[0]),
                             Queries(c.out[1]),
                             c.op.attributes.Number("scale")};
+  if (TensorCoresTake(c)) return AttentionOnTensorCores(call, stream);
   return Dispatch(c.in[0].dtype, [&](auto type) {
     using T = decltype(type);
     return HasRoom<Accumulator<T>>(call.heads) ? Forward<T, kSide, kSide>(call, stream)
@@ -393,8 +351,8 @@ cudaError_t Attention(const KernelCall& c, cudaStream_t stream) {
   });
 }
 
-cudaError_t AttentionGrad(const KernelCall& c, cudaStream_t stream) {
-  const BackwardCall call = {HeadsOf(c),
+cudaError_t AttendBack(const KernelCall& c, const DeviceView* starts, cudaStream_t stream) {
+  const BackwardCall call = {HeadsOf(c, starts),
                              Queries(c.in[0]),
                              Keys(c.in[1]),
                              Keys(c.in[2]),
@@ -405,6 +363,9 @@ cudaError_t AttentionGrad(const KernelCall& c, cudaStream_t stream) {
                              Keys(c.out[1]),
                              Keys(c.out[2]),
                              c.op.attributes.Number("scale")};
+  if (TensorCoresTake(c)) {
+    return AttentionGradOnTensorCores(call, c.scratch, stream);
+  }
   return Dispatch(c.in[0].dtype, [&](auto type) {
     using T = decltype(type);
     return HasRoom<Accumulator<T>>(call.heads) ? Backward<T, kSide, kSide>(call, stream)
@@ -412,9 +373,23 @@ cudaError_t AttentionGrad(const KernelCall& c, cudaStream_t stream) {
   });
 }
 
+ScratchSize GradScratch(const KernelCall& c) { return {AlongBytes(HeadsOf(c, nullptr)), 1}; }
+
 }  // namespace
 
-const Kernel kAttentionKernel = {Action{"attention"}, Attention};
-const Kernel kAttentionGradKernel = {Action{"attention_grad"}, AttentionGrad};
+const Kernel kAttentionKernel = {Action{"attention"}, [](const KernelCall& c, cudaStream_t stream) {
+                                   return Attend(c, nullptr, stream);
+                                 }};
+const Kernel kPackedAttentionKernel = {
+    Action{"packed_attention"},
+    [](const KernelCall& c, cudaStream_t stream) { return Attend(c, &c.in[3], stream); }};
+const Kernel kAttentionGradKernel = {
+    Action{"attention_grad"},
+    [](const KernelCall& c, cudaStream_t stream) { return AttendBack(c, nullptr, stream); },
+    GradScratch};
+const Kernel kPackedAttentionGradKernel = {
+    Action{"packed_attention_grad"},
+    [](const KernelCall& c, cudaStream_t stream) { return AttendBack(c, &c.in[6], stream); },
+    GradScratch};
 
 }  // namespace tp::nccl

@@ -5,13 +5,11 @@
 #include "backends/nccl/kernels/all.h"
 #include "backends/nccl/kernels/blocked.h"
 #include "backends/nccl/kernels/element.cuh"
-#include "backends/nccl/kernels/sum_walk.h"
+#include "backends/nccl/kernels/sum_node.cuh"
 
 namespace tp::nccl {
 namespace {
 
-__device__ inline float Add(float a, float b) { return __fadd_rn(a, b); }
-__device__ inline double Add(double a, double b) { return __dadd_rn(a, b); }
 __device__ inline float MultiplyAdd(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 __device__ inline double MultiplyAdd(double a, double b, double c) { return __fma_rn(a, b, c); }
 
@@ -31,33 +29,6 @@ __device__ inline void StoreSum(const Outputs& c, int node, int64_t row, int64_t
     to = sum;
   } else {
     to = Round<C>(sum);
-  }
-}
-
-// sums[0 .. kCount) = a node's, where sum_leaf(leaf, sums) gives a leaf's. What waits stays in
-// registers: no index depends on what the compiler can't see.
-template <int kCount, typename W, typename SumLeaf>
-__device__ inline void SumNode(const SumWalk& walk, int node, W* sums, const SumLeaf& sum_leaf) {
-  W pending[SumWalk::kMostPending][kCount];
-  int depth = 0;
-  for (int leaf = walk.first_leaf[node]; leaf < walk.first_leaf[node + 1]; ++leaf) {
-    sum_leaf(leaf, sums);
-    for (int merges = walk.leaves[leaf].merges; merges > 0; --merges) {
-      --depth;
-#pragma unroll
-      for (int level = 0; level < SumWalk::kMostPending; ++level) {
-        if (level != depth) continue;
-#pragma unroll
-        for (int i = 0; i < kCount; ++i) sums[i] = Add(pending[level][i], sums[i]);
-      }
-    }
-#pragma unroll
-    for (int level = 0; level < SumWalk::kMostPending; ++level) {
-      if (level != depth) continue;
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) pending[level][i] = sums[i];
-    }
-    ++depth;
   }
 }
 

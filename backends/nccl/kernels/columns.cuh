@@ -22,16 +22,20 @@ inline Chunks CutIntoChunks(int64_t rows) {
   return chunks;
 }
 
+// Bytes of dynamic shared memory that a kernel has without asking for more.
+inline constexpr int64_t kMostPlainShared = 48 << 10;
+
 inline ScratchSize ChunkScratch(const Chunks& chunks, int64_t columns, DType dtype) {
   return {std::max<int64_t>(1, chunks.count * columns) * SizeOf(AccumulatorOf(dtype)), 1};
 }
 
 // out[column] = the sum of partials[chunk][place of the column], in order: a warp a group of
-// chunks, a lane a column. Column `vector v + k` is at k (columns / vector) + v.
+// chunks, a lane a column. A chunk's partials are `stride` apart; column `vector v + k` is at
+// k (columns / vector) + v.
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
-    SumChunksKernel(const Accumulator<T>* partials, int64_t chunks, int64_t columns, int vector,
-                    T* out, int64_t stride) {
+    SumChunksKernel(const Accumulator<T>* partials, int64_t chunks, int64_t stride, int64_t columns,
+                    int vector, T* out, int64_t out_stride) {
   AwaitEarlierKernels();
   using A = Accumulator<T>;
   constexpr int kGroups = kThreads / kWarp;
@@ -41,7 +45,7 @@ __global__ void __launch_bounds__(kThreads)
   A sum = 0;
   if (place < columns) {
 #pragma unroll 4
-    for (int64_t i = group; i < chunks; i += kGroups) sum += partials[i * columns + place];
+    for (int64_t i = group; i < chunks; i += kGroups) sum += partials[i * stride + place];
   }
   of_group[group][lane] = sum;
   __syncthreads();
@@ -49,15 +53,15 @@ __global__ void __launch_bounds__(kThreads)
   sum = 0;
   for (int i = 0; i < kGroups; ++i) sum += of_group[i][lane];
   const int64_t vectors = columns / vector;
-  out[(place % vectors * vector + place / vectors) * stride] = Round<T>(sum);
+  out[(place % vectors * vector + place / vectors) * out_stride] = Round<T>(sum);
 }
 
 template <typename T>
-cudaError_t SumChunks(const Accumulator<T>* partials, int64_t chunks, int64_t columns, int vector,
-                      const DeviceView& out, cudaStream_t stream) {
+cudaError_t SumChunks(const Accumulator<T>* partials, int64_t chunks, int64_t stride,
+                      int64_t columns, int vector, const DeviceView& out, cudaStream_t stream) {
   const auto blocks = static_cast<unsigned>((columns + kWarp - 1) / kWarp);
-  return LaunchKernel(SumChunksKernel<T>, blocks, kThreads, stream, partials, chunks, columns,
-                      vector, static_cast<T*>(out.data), out.Last().stride);
+  return LaunchKernel(SumChunksKernel<T>, blocks, kThreads, stream, partials, chunks, stride,
+                      columns, vector, static_cast<T*>(out.data), out.Last().stride);
 }
 
 }  // namespace tp::nccl

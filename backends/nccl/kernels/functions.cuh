@@ -11,6 +11,8 @@ __device__ inline float Sqrt(float x) { return __fsqrt_rn(x); }
 __device__ inline double Sqrt(double x) { return __dsqrt_rn(x); }
 __device__ inline float Tanh(float x) { return tanhf(x); }
 __device__ inline double Tanh(double x) { return tanh(x); }
+__device__ inline float Erf(float x) { return erff(x); }
+__device__ inline double Erf(double x) { return erf(x); }
 // Two roundings as IEEE 754 has them, where the compiler would take its own function.
 __device__ inline float Rsqrt(float x) { return __fdiv_rn(1.0f, __fsqrt_rn(x)); }
 __device__ inline double Rsqrt(double x) { return __ddiv_rn(1.0, __dsqrt_rn(x)); }

@@ -6,16 +6,10 @@
 namespace tp::nccl {
 namespace {
 
-// A line that all rows share.
-struct Gain {
-  const void* data;
-  int64_t stride;
-};
-
 // Lanes: x, r, y.
 template <typename T, int kVector, int kPerRow>
 __global__ void __launch_bounds__(kThreads)
-    RmsNormKernel(const __grid_constant__ Rows<3> rows, Gain gain, double eps) {
+    RmsNormKernel(const __grid_constant__ Rows<3> rows, SharedLine gain, double eps) {
   AwaitEarlierKernels();
   using A = Accumulator<T>;
   ForEachRow<kPerRow>(rows.places.count, [&](int64_t row, int thread) {
@@ -36,7 +30,7 @@ __global__ void __launch_bounds__(kThreads)
     for (int64_t j = thread * kVector; j < rows.length; j += kPerRow * kVector) {
       A part[kVector], by[kVector];
       LoadVector<T, kVector>(x + j * rows.strides[0], rows.strides[0], part);
-      LoadVector<T, kVector>(static_cast<const T*>(gain.data) + j * gain.stride, gain.stride, by);
+      gain.Load<T, kVector>(j, by);
 #pragma unroll
       for (int k = 0; k < kVector; ++k) part[k] = part[k] * r * by[k];
       StoreVector<T, kVector>(y + j * rows.strides[2], part);
@@ -48,7 +42,7 @@ __global__ void __launch_bounds__(kThreads)
 // has columns of its own, whose sums over the chunk it keeps in `sums`.
 template <typename T, int kVector>
 __global__ void __launch_bounds__(kThreads)
-    RmsNormGradKernel(const __grid_constant__ Rows<4> rows, Gain gain, int64_t rows_per_chunk,
+    RmsNormGradKernel(const __grid_constant__ Rows<4> rows, SharedLine gain, int64_t rows_per_chunk,
                       Accumulator<T>* partials, bool sums_are_shared) {
   AwaitEarlierKernels();
   using A = Accumulator<T>;
@@ -73,8 +67,7 @@ __global__ void __launch_bounds__(kThreads)
       const int64_t j = v * kVector;
       LoadVector<T, kVector>(x + j * rows.strides[0], rows.strides[0], of_x);
       LoadVector<T, kVector>(dy + j * rows.strides[2], rows.strides[2], of_dy);
-      LoadVector<T, kVector>(static_cast<const T*>(gain.data) + j * gain.stride, gain.stride,
-                             of_gain);
+      gain.Load<T, kVector>(j, of_gain);
     };
     A sum = 0;
     for (int64_t v = threadIdx.x; v < vectors; v += kThreads) {
@@ -106,36 +99,29 @@ Rows<4> GradRows(const KernelCall& c) {
   return MakeRows<4>({RowView{c.in[0]}, {c.in[2], false}, {c.in[3]}, {c.out[0]}});
 }
 
-bool GainIsEven(const DeviceView& gain) {
-  return LinesAreEven(Places<1>{}, 0, gain, gain.Last().stride, gain.Last().size);
-}
-
-Gain GainOf(const DeviceView& gain) { return {gain.data, gain.Last().stride}; }
-
 template <typename T, int kVector>
 cudaError_t LaunchGrad(const KernelCall& c, const Rows<4>& rows, cudaStream_t stream) {
   using A = Accumulator<T>;
-  constexpr int64_t kMostShared = 48 << 10;  // bytes, without asking for more
   const int64_t bytes = rows.length * static_cast<int64_t>(sizeof(A));
-  const bool shared = bytes <= kMostShared;
+  const bool shared = bytes <= kMostPlainShared;
   const Chunks chunks = CutIntoChunks(rows.count());
   auto* partials = static_cast<A*>(c.scratch.partials);
   const cudaError_t error =
       LaunchKernelWith(shared ? static_cast<size_t>(bytes) : 0, RmsNormGradKernel<T, kVector>,
-                       static_cast<unsigned>(chunks.count), kThreads, stream, rows, GainOf(c.in[1]),
-                       chunks.rows, partials, shared);
+                       static_cast<unsigned>(chunks.count), kThreads, stream, rows,
+                       SharedLine::Of(c.in[1]), chunks.rows, partials, shared);
   if (error != cudaSuccess) return error;
-  return SumChunks<T>(partials, chunks.count, rows.length, kVector, c.out[1], stream);
+  return SumChunks<T>(partials, chunks.count, rows.length, rows.length, kVector, c.out[1], stream);
 }
 
 cudaError_t RmsNorm(const KernelCall& c, cudaStream_t stream) {
   Rows<3> rows = MakeRows<3>({RowView{c.in[0]}, {c.out[1], false}, {c.out[0]}});
-  rows.even = rows.even && GainIsEven(c.in[1]);
+  rows.even = rows.even && SharedLine::IsEven(c.in[1]);
   return Dispatch(c.in[0].dtype, [&](auto type) {
     using T = decltype(type);
     return DispatchRows<T>(rows, [&](auto per_row, auto vector, unsigned blocks) {
       return LaunchKernel(RmsNormKernel<T, decltype(vector)::value, decltype(per_row)::value>,
-                          blocks, kThreads, stream, rows, GainOf(c.in[1]),
+                          blocks, kThreads, stream, rows, SharedLine::Of(c.in[1]),
                           c.op.attributes.Number("eps"));
     });
   });
@@ -146,8 +132,8 @@ cudaError_t RmsNormGrad(const KernelCall& c, cudaStream_t stream) {
   if (rows.length == 0) return cudaSuccess;
   return Dispatch(c.in[0].dtype, [&](auto type) {
     using T = decltype(type);
-    return rows.even && GainIsEven(c.in[1]) ? LaunchGrad<T, 16 / sizeof(T)>(c, rows, stream)
-                                            : LaunchGrad<T, 1>(c, rows, stream);
+    return rows.even && SharedLine::IsEven(c.in[1]) ? LaunchGrad<T, 16 / sizeof(T)>(c, rows, stream)
+                                                    : LaunchGrad<T, 1>(c, rows, stream);
   });
 }
 

@@ -44,6 +44,22 @@ Rows<kLanes> MakeRows(const std::array<RowView, kLanes>& views) {
   return rows;
 }
 
+// A line that all rows share.
+struct SharedLine {
+  const void* data;
+  int64_t stride;
+
+  static SharedLine Of(const DeviceView& view) { return {view.data, view.Last().stride}; }
+  // Whether it can be moved 16 bytes at a time.
+  static bool IsEven(const DeviceView& view) {
+    return LinesAreEven(Places<1>{}, 0, view, view.Last().stride, view.Last().size);
+  }
+  template <typename T, int kVector>
+  __device__ void Load(int64_t j, Accumulator<T>* values) const {
+    LoadVector<T, kVector>(static_cast<const T*>(data) + j * stride, stride, values);
+  }
+};
+
 // Calls body(row, thread of the row) for this thread's rows. All threads of a row are there.
 template <int kPerRow, typename Body>
 __device__ inline void ForEachRow(int64_t rows, const Body& body) {

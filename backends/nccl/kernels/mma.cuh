@@ -1,0 +1,161 @@
+// Products of small matrices on tensor cores, of operands in shared memory.
+//
+// Tiles are lines of kD elements of 16 bits, in chunks of 16 bytes; chunk c of line i is at place
+// c ^ (i % 8), so that eight lines' chunks lie in different banks. Source: mma.m16n8k16, ldmatrix
+// and cp.async in the PTX ISA, which says which lane has which elements.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <cstdint>
+#include <type_traits>
+
+#include "backends/nccl/kernels/element.cuh"
+
+namespace tp::nccl {
+
+// Of a 16 x 16 matrix; and of two 16 x 8 ones, side by side: {0, 1} and {2, 3}.
+using Fragment = uint32_t[4];
+
+template <int kD, typename T>
+__device__ inline T* ChunkAt(T* tile, int line, int chunk) {
+  return tile + line * kD + (chunk ^ (line & 7)) * 8;
+}
+
+__device__ inline uint32_t SharedAddress(const void* at) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(at));
+}
+
+// 16 bytes on their way from global to shared memory; zeros where not `there`.
+__device__ inline void CopyChunk(void* to, const void* from, bool there) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(SharedAddress(to)), "l"(from),
+               "r"(there ? 16 : 0)
+               : "memory");
+}
+__device__ inline void EndGroup() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+// Until all groups but the last `kPending` have come.
+template <int kPending>
+__device__ inline void AwaitGroups() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+__device__ inline void LoadMatrices(const void* at, Fragment& f) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(f[0]), "=r"(f[1]), "=r"(f[2]), "=r"(f[3])
+               : "r"(SharedAddress(at))
+               : "memory");
+}
+__device__ inline void LoadTurnedMatrices(const void* at, Fragment& f) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(f[0]), "=r"(f[1]), "=r"(f[2]), "=r"(f[3])
+               : "r"(SharedAddress(at))
+               : "memory");
+}
+
+// Lines [line, line + 16) and columns [16 step, 16 step + 16) of a tile, as the left operand.
+template <int kD, typename T>
+__device__ inline void LoadLeft(const T* tile, int line, int step, Fragment& f) {
+  const int lane = threadIdx.x % 32;
+  LoadMatrices(ChunkAt<kD>(tile, line + lane % 16, step * 2 + lane / 16), f);
+}
+// The same as the right operand, turned: its lines are the columns of two products.
+template <int kD, typename T>
+__device__ inline void LoadRightTurned(const T* tile, int line, int step, Fragment& f) {
+  const int lane = threadIdx.x % 32;
+  LoadMatrices(ChunkAt<kD>(tile, line + lane / 16 * 8 + lane % 8, step * 2 + lane / 8 % 2), f);
+}
+// The same as the right operand as it lies: its columns are those of two products.
+template <int kD, typename T>
+__device__ inline void LoadRight(const T* tile, int line, int step, Fragment& f) {
+  const int lane = threadIdx.x % 32;
+  LoadTurnedMatrices(ChunkAt<kD>(tile, line + lane % 16, step * 2 + lane / 16), f);
+}
+
+// c += a b, in fp32. c[0], c[1]: line lane / 4, columns 2 (lane % 4) and the next; c[2], c[3]: the
+// same columns of line lane / 4 + 8.
+template <typename T>
+__device__ inline void MultiplyAdd(const Fragment& a, uint32_t b0, uint32_t b1, float (&c)[4]) {
+  if constexpr (std::is_same_v<T, __half>) {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+        "{%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  } else {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+        "{%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  }
+}
+
+template <typename T>
+__device__ inline uint32_t PackTwo(float low, float high) {
+  if constexpr (std::is_same_v<T, __half>) {
+    const __half2 two = __floats2half2_rn(low, high);
+    return *reinterpret_cast<const uint32_t*>(&two);
+  } else {
+    const __nv_bfloat162 two = __floats2bfloat162_rn(low, high);
+    return *reinterpret_cast<const uint32_t*>(&two);
+  }
+}
+
+// A number of fp32 is the sum of so many of bf16, to the bit: each takes 8 of its 24 bits.
+inline constexpr int kPieces = 3;
+
+// Two products side by side as left operands, of which they are the sum.
+template <typename T>
+__device__ inline void AsLeft(const float (&left)[4], const float (&right)[4],
+                              Fragment (&pieces)[kPieces]) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    float low = i < 2 ? left[2 * i] : right[2 * i - 4];
+    float high = i < 2 ? left[2 * i + 1] : right[2 * i - 3];
+#pragma unroll
+    for (int piece = 0; piece < kPieces; ++piece) {
+      pieces[piece][i] = PackTwo<T>(low, high);
+      low -= Widen(Round<T>(low));
+      high -= Widen(Round<T>(high));
+    }
+  }
+}
+
+// c[.] += the 16 lines of `a` from `line` on, times the kLines lines of `b`, turned.
+template <typename T, int kD, int kLines>
+__device__ inline void MultiplyTurned(const T* a, int line, const T* b, float (&c)[kLines / 8][4]) {
+#pragma unroll
+  for (int step = 0; step < kD / 16; ++step) {
+    Fragment left, right;
+    LoadLeft<kD>(a, line, step, left);
+#pragma unroll
+    for (int n = 0; n < kLines / 16; ++n) {
+      LoadRightTurned<kD>(b, n * 16, step, right);
+      MultiplyAdd<T>(left, right[0], right[1], c[2 * n]);
+      MultiplyAdd<T>(left, right[2], right[3], c[2 * n + 1]);
+    }
+  }
+}
+
+// c[.] += weights, with all their bits, times the kLines lines of `b`.
+template <typename T, int kD, int kLines>
+__device__ inline void MultiplyWeights(const float (&weights)[kLines / 8][4], const T* b,
+                                       float (&c)[kD / 8][4]) {
+#pragma unroll
+  for (int step = 0; step < kLines / 16; ++step) {
+    Fragment left[kPieces], right;
+    AsLeft<T>(weights[2 * step], weights[2 * step + 1], left);
+#pragma unroll
+    for (int n = 0; n < kD / 16; ++n) {
+      LoadRight<kD>(b, step * 16, n, right);
+#pragma unroll
+      for (int piece = kPieces - 1; piece >= 0; --piece) {
+        MultiplyAdd<T>(left[piece], right[0], right[1], c[2 * n]);
+        MultiplyAdd<T>(left[piece], right[2], right[3], c[2 * n + 1]);
+      }
+    }
+  }
+}
+
+}  // namespace tp::nccl
