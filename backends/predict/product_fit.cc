@@ -43,8 +43,10 @@ ProductFit::ProductFit(std::vector<ProductPoint> points, const sim::DeviceSpec& 
   for (const ProductPoint& point : points_) features_.push_back(FeaturesOf(point.shape));
   const bool known = parameters.size() == kTrend + kKernel;
   if (known) {
-    std::copy_n(parameters.begin(), kTrend, trend_.begin());
-    std::copy_n(parameters.begin() + kTrend, kKernel, kernel_.begin());
+    // From a file: whatever it says, numbers stay numbers.
+    const auto tame = [](double value) { return std::clamp(value, -30.0, 30.0); };
+    std::transform(parameters.begin(), parameters.begin() + kTrend, trend_.begin(), tame);
+    std::transform(parameters.begin() + kTrend, parameters.end(), kernel_.begin(), tame);
   } else {
     FitTrend();
   }
@@ -191,7 +193,7 @@ void ProductFit::FitKernel() {
   }
 }
 
-void ProductFit::Solve() {
+bool ProductFit::Factor() {
   const size_t count = points_.size();
   const Kernel spelled = Spelled(kernel_, kFeatures);
   factor_.assign(count * count, 0);
@@ -201,7 +203,12 @@ void ProductFit::Solve() {
     }
     factor_[i * count + i] += spelled[kFeatures + 1];
   }
-  CHECK(Cholesky(factor_, count)) << "the noise keeps it positive definite";
+  return Cholesky(factor_, count);
+}
+
+void ProductFit::Solve() {
+  const size_t count = points_.size();
+  while (!Factor()) kernel_[kFeatures + 1] += 1;  // enough noise makes any points differ
   weights_ = left_;
   SolveLower(factor_, count, weights_);
   SolveUpper(factor_, count, weights_);

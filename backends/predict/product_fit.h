@@ -61,6 +61,7 @@ class ProductFit {
   void FitTrend();
   void FitKernel();
   double NegativeLikelihood(const Kernel& kernel, size_t points) const;
+  bool Factor();  // false where the points are too much alike for the kernel's noise
   void Solve();
 
   std::vector<ProductPoint> points_;

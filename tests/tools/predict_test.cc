@@ -65,6 +65,11 @@ TEST(PredictTest, ComparesMeshesWithinTheMemory) {
   EXPECT_THAT(result.out, HasSubstr("fit in the memory"));
   EXPECT_THAT(result.out, HasSubstr("twice the network"));
   EXPECT_THAT(result.out, HasSubstr("tp 8"));
+  EXPECT_THAT(result.out, HasSubstr("of exposed communication"));
+  const CommandResult large = Predict(
+      "--machine=preset:h100x8 --model=llama3-70b --sweep=tp:8,dp:1 --batch=1 --sequence=512");
+  ASSERT_EQ(large.exit_code, 0) << large.err;
+  EXPECT_THAT(large.out, HasSubstr("none fits"));
 }
 
 TEST(PredictTest, ScoresWhatItWasNotFittedOnAlone) {

@@ -21,6 +21,7 @@
 #include "tp/core/random.h"
 #include "tp/io/atomic_file.h"
 #include "tp/model/linear_step.h"
+#include "tp/model/transformer.h"
 
 namespace tp::predict_tool {
 namespace {
@@ -105,6 +106,8 @@ class Calibration {
       linear.tokens *= world_;
       TP_ASSIGN_OR_RETURN(Program program, MakeLinearStep(linear, mesh));
       programs.push_back(std::move(program));
+      TP_ASSIGN_OR_RETURN(program, TransformerOf(features, mesh));
+      programs.push_back(std::move(program));
     }
     std::vector<TimedCase> cases;
     for (const Program& program : programs) {
@@ -175,6 +178,23 @@ class Calibration {
       held_out.steps.push_back(steps[i]);
     }
     return OkStatus();
+  }
+
+  // A block of a transformer about as wide, whose ops are of all kinds.
+  StatusOr<Program> TransformerOf(int64_t features, const Mesh& mesh) const {
+    TransformerConfig config;
+    config.head_size = 32;
+    config.heads = std::max<int64_t>(2, features / config.head_size / 2 * 2);
+    config.kv_heads = config.heads / 2;
+    config.hidden = config.heads * config.head_size;
+    config.ffn = config.hidden * 5 / 2;
+    config.vocabulary = 2 * config.hidden;
+    config.layers = 1;
+    TransformerStepOptions step;
+    step.batch = world_;
+    step.sequence = std::max<int64_t>(16, features / 2);
+    step.dtype = options_.engine.dtype;
+    return MakeTransformerStep(config, step, mesh);
   }
 
   LinearStepOptions LinearOf(const std::string& mode, int64_t tokens, int64_t in,

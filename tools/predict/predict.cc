@@ -5,7 +5,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tools/bench/tool.h"
@@ -30,8 +32,9 @@ std::string Bytes(double bytes) { return io::FormatBytes(static_cast<int64_t>(by
 
 std::string RenderMachine(const LoadedMachine& loaded) {
   const sim::Machine& machine = loaded.machine;
-  std::string text = fmt::format("machine {}: {} nodes of {} {}; predicted", machine.name,
-                                 machine.nodes, machine.devices_per_node, machine.device.name);
+  std::string text = fmt::format("machine {}: {} {} of {} {}; predicted", machine.name,
+                                 machine.nodes, machine.nodes == 1 ? "node" : "nodes",
+                                 machine.devices_per_node, machine.device.name);
   if (loaded.fit != nullptr) {
     const predict::Measurements& fitted = loaded.fit->measurements();
     text += fmt::format(", fitted on {} products, {} other ops, {} collectives of {}",
@@ -112,6 +115,24 @@ StatusOr<int> PredictOne(const PredictOptions& options, const LoadedMachine& loa
   return bench::kHeld;
 }
 
+// Where the first one saves its time over the second.
+std::string RenderWhy(bool fits, const std::vector<Config>& configs,
+                      const std::vector<predict::Prediction>& whole) {
+  std::string text = "\n";
+  if (!fits) text += "none fits: the times are those of a machine with more memory\n";
+  if (whole.size() > 1) {
+    const auto beside = [](double first, double second, const char* what) {
+      return fmt::format("{} {} {}", Ms(std::abs(second - first)),
+                         first <= second ? "less" : "more", what);
+    };
+    text += fmt::format(
+        "{} beside {}: {}, {}\n", NameOf(configs[0]), NameOf(configs[1]),
+        beside(whole[0].compute_seconds, whole[1].compute_seconds, "of computing"),
+        beside(whole[0].exposed_seconds, whole[1].exposed_seconds, "of exposed communication"));
+  }
+  return text + "what would come first, by the closed form, with\n";
+}
+
 // What would come first if the machine had twice as much of something.
 StatusOr<std::string> WhatIf(const PredictOptions& options, const LoadedMachine& loaded,
                              const Config& best) {
@@ -159,15 +180,17 @@ StatusOr<int> PredictMany(const PredictOptions& options, const LoadedMachine& lo
   // What does not fit is shown only where nothing does.
   const size_t candidates = fit > 0 ? static_cast<size_t>(fit) : configs.size();
   const size_t top = std::min(candidates, static_cast<size_t>(options.top));
+  std::vector<predict::Prediction> whole;
   for (size_t i = 0; i < top; ++i) {
-    TP_ASSIGN_OR_RETURN(const predict::Prediction p, PredictConfig(options, configs[i], model));
+    TP_ASSIGN_OR_RETURN(predict::Prediction p, PredictConfig(options, configs[i], model));
     table.AddRow({NameOf(configs[i]), Ms(p.seconds), Ms(configs[i].closed_seconds),
                   Bytes(static_cast<double>(p.memory_bytes)), Ms(p.compute_seconds),
                   Ms(p.exposed_seconds),
                   fmt::format("{:.1f}", p.seconds * configs[i].tp * configs[i].dp)});
+    whole.push_back(std::move(p));
   }
   outputs.Print(table.Render());
-  outputs.Print("\nthe first one computes and waits the least of those that fit; with\n");
+  outputs.Print(RenderWhy(fit > 0, configs, whole));
   TP_ASSIGN_OR_RETURN(const std::string what_if, WhatIf(options, loaded, configs.front()));
   outputs.Print(what_if);
   return bench::kHeld;

@@ -85,6 +85,22 @@ TEST(FitTest, TheSameFromItsParameters) {
             again.Product(DType::kBFloat16, shape)->seconds);
 }
 
+// A file may say anything: no parameters end the process, or make a time that is none.
+TEST(FitTest, TakesAnyParameters) {
+  std::mt19937_64 random(6);
+  Measurements measurements;
+  measurements.products = Products(random, 30);
+  measurements.products.push_back(measurements.products[0]);
+  const size_t count = Fit(measurements, SomeMachine()).ProductParameters().begin()->second.size();
+  for (double value : {-1e300, -40.0, 0.0, 40.0, 1e300}) {
+    measurements.product_parameters[DType::kBFloat16].assign(count, value);
+    const Fit fit(measurements, SomeMachine());
+    const Estimated estimated = *fit.Product(DType::kBFloat16, {77, 777, 7777});
+    EXPECT_TRUE(std::isfinite(estimated.seconds)) << value;
+    EXPECT_GT(estimated.seconds, 0) << value;
+  }
+}
+
 TEST(FitTest, CurvesGoThroughTheirPointsAndBetween) {
   Curve curve;
   curve.Add(100, 1e-5);
