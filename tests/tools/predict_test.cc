@@ -90,6 +90,28 @@ TEST(PredictTest, ScoresWhatItWasNotFittedOnAlone) {
   EXPECT_THAT(result.out, Not(HasSubstr("bf16 product 256 x 1024 x 1024")));
 }
 
+// What the numbers are is for an idle machine to say; here, that all of it is measured, kept apart,
+// and refused where the machine was fitted on it.
+TEST(PredictTest, CalibratesThisCpu) {
+  const std::string file = MakeScratchFolder() + "/cpu.machine";
+  const CommandResult calibrated = Predict("--calibrate=" + file + " --backend=sim --tp=2");
+  ASSERT_EQ(calibrated.exit_code, 0) << calibrated.err;
+  EXPECT_THAT(calibrated.out, HasSubstr("whole steps"));
+  EXPECT_THAT(calibrated.out, Not(HasSubstr("refused")));
+  const nlohmann::json machine = nlohmann::json::parse(ReadWholeFile(file));
+  const nlohmann::json held_out = nlohmann::json::parse(ReadWholeFile(file + ".heldout.json"));
+  EXPECT_EQ(machine.at("unvalidated"), "");
+  for (const char* kind : {"products", "ops", "collectives"}) {
+    EXPECT_GT(machine.at("fit").at(kind).size(), 10u) << kind;
+    EXPECT_GT(held_out.at(kind).size(), 0u) << kind;
+  }
+  EXPECT_EQ(held_out.at("steps").size(), 24u);
+  const CommandResult again = Predict("--machine=" + file + " --score=" + file);
+  EXPECT_THAT(again.out, HasSubstr("points refused: the machine was fitted on them"));
+  const CommandResult step = Predict("--machine=" + file + " --mode=row --tp=2 --tokens=64");
+  EXPECT_THAT(step.out, HasSubstr("90 %:"));
+}
+
 TEST(PredictTest, BadInputIsOneLineThatSaysWhat) {
   const auto error = [](const std::string& arguments) {
     const CommandResult result = Predict(arguments);
