@@ -3,6 +3,7 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <vector>
 
 namespace tp::predict {
 namespace {
@@ -13,6 +14,17 @@ double BytesOf(const Schedule& schedule, const View& view) {
     if (dim.stride != 0 || dim.size == 0) elements *= static_cast<double>(dim.size);
   }
   return elements * static_cast<double>(SizeOf(schedule.buffers[view.buffer].dtype));
+}
+
+// What it computes in: the type of its first operand that is no list of ids.
+DType TypeOf(const Schedule& schedule, const ScheduledOp& op) {
+  for (const std::vector<View>* views : {&op.reads, &op.writes}) {
+    for (const View& view : *views) {
+      const DType dtype = schedule.buffers[view.buffer].dtype;
+      if (dtype != DType::kInt32) return dtype;
+    }
+  }
+  return DType::kFloat32;
 }
 
 // The letter of what is looked up by id, where the launch is that op's own; 0: none.
@@ -28,7 +40,7 @@ OpWork WorkOf(const Program& program, const Schedule& schedule, const ScheduledO
   CHECK(op.action != Action::kCollective);
   OpWork work;
   work.action = op.action;
-  work.dtype = schedule.buffers[op.reads.empty() ? op.writes[0].buffer : op.reads[0].buffer].dtype;
+  work.dtype = TypeOf(schedule, op);
   for (const View& view : op.reads) work.bytes += BytesOf(schedule, view);
   for (const View& view : op.writes) work.bytes += BytesOf(schedule, view);
   if (IsProduct(op.action)) {

@@ -12,7 +12,7 @@ namespace tp::predict {
 
 struct OpWork {
   Action action = Action::kCopy;
-  DType dtype = DType::kFloat32;  // of its first operand
+  DType dtype = DType::kFloat32;  // of its first operand that is no list of ids
   // Of products: `loops` matrix products of [m, k] and [k, n]; else 0.
   int64_t loops = 0;
   int64_t m = 0;
