@@ -3,30 +3,13 @@
 #include <gflags/gflags.h>
 
 #include <cmath>
-#include <limits>
-#include <sstream>
+#include <iterator>
 
 #include "fmt/format.h"
 #include "tools/bench/engine_flags.h"
 #include "tools/io/paths.h"
-#include "tools/train/text.h"
 
-DEFINE_string(model, "llama-tiny", "the model's sizes, by name");
-DEFINE_string(hf, "",
-              "folder of a model in Hugging Face's layout, to begin with: config.json, "
-              "model.safetensors or its shards");
-DEFINE_string(text, "",
-              "files to learn, with commas between: NAME.npy or NAME.bin (nanoGPT's) of token ids, "
-              "or text, byte by byte; without, the licences that every Debian has");
 DEFINE_int64(steps, 1000, "steps in all, with those of the run that --resume goes on with");
-DEFINE_int64(batch, 16, "sequences that a step takes, over all dp ranks and micro-batches");
-DEFINE_int64(sequence, 128, "tokens of each");
-DEFINE_int32(micro_batches, 1,
-             "pieces in which a batch is taken, one after the other: less memory");
-DEFINE_bool(sequence_parallel, false,
-            "split what lies between the products over tp by places in the sequence");
-DEFINE_bool(recompute, false,
-            "make each layer's activations again for the backward pass, rather than keep them");
 DEFINE_double(min_lr, -1, "learning rate of the last step; -1: a tenth of --lr");
 DEFINE_int64(warmup, 50, "steps until the learning rate is --lr");
 DEFINE_double(weight_decay, 0.1, "of AdamW; gains and biases do not decay");
@@ -49,23 +32,24 @@ using bench::BadValue;
 
 // Of AdamW, as people take it for small transformers.
 constexpr char kDefaultRate[] = "0.003";
+constexpr char kDefaultModel[] = "llama-tiny";
 
 bench::HelpText Help() {
+  std::vector<bench::HelpTopic> topics = ModelTopics();
+  const bench::HelpTopic more[] = {
+      {"Training", {"steps", "lr", "min_lr", "warmup", "weight_decay", "clip", "dtype", "seed"}},
+      {"Where it runs", {"backend", "tp", "dp", "reduction", "deadline", "plan"}},
+      {"Checkpoints", {"save", "save_every", "resume"}},
+      {"What is told", {"eval_every", "log", "logdir", "sample", "temperature", "prompt"}},
+      {"Simulated communication", {"algorithm", "scheduler", "scheduler_seed"}}};
+  topics.insert(topics.end(), std::begin(more), std::end(more));
   return {
       "Trains a language model, split over ranks, on text: loss by step, loss on held-out text, a\n"
       "sample of what it writes, and a checkpoint from which any other split goes on.\n\n"
       "  train [--flag=value ...]\n"
       "  train --text=FILE --tp=3 --sequence_parallel --steps=200 --save=DIR\n"
       "  train --resume\n",
-      {{"Model and text", {"model", "hf", "text", "dtype", "seed"}},
-       {"A step",
-        {"steps", "batch", "sequence", "micro_batches", "recompute", "lr", "min_lr", "warmup",
-         "weight_decay", "clip"}},
-       {"Where it runs",
-        {"backend", "tp", "dp", "sequence_parallel", "reduction", "deadline", "plan"}},
-       {"Checkpoints", {"save", "save_every", "resume"}},
-       {"What is told", {"eval_every", "log", "logdir", "sample", "temperature", "prompt"}},
-       {"Simulated communication", {"algorithm", "scheduler", "scheduler_seed"}}}};
+      topics};
 }
 
 Status RefuseFlagsOfOthers() {
@@ -88,17 +72,10 @@ Status NotNegative(const char* name, double value) {
 
 Status CheckNumbers() {
   TP_RETURN_IF_ERROR(AtLeast("steps", FLAGS_steps, 1));
-  TP_RETURN_IF_ERROR(AtLeast("batch", FLAGS_batch, 1));
-  TP_RETURN_IF_ERROR(AtLeast("sequence", FLAGS_sequence, 1));
-  TP_RETURN_IF_ERROR(AtLeast("micro_batches", FLAGS_micro_batches, 1));
   for (const auto& [name, value] :
        {std::pair("warmup", FLAGS_warmup), std::pair("eval_every", FLAGS_eval_every),
         std::pair("save_every", FLAGS_save_every), std::pair("sample", FLAGS_sample)}) {
     TP_RETURN_IF_ERROR(AtLeast(name, value, 0));
-  }
-  if (FLAGS_batch % FLAGS_micro_batches != 0) {
-    return BadValue("micro_batches", std::to_string(FLAGS_micro_batches),
-                    fmt::format("a divisor of --batch, {}", FLAGS_batch).c_str());
   }
   TP_RETURN_IF_ERROR(NotNegative("weight_decay", FLAGS_weight_decay));
   TP_RETURN_IF_ERROR(NotNegative("clip", FLAGS_clip));
@@ -108,9 +85,6 @@ Status CheckNumbers() {
 }
 
 Status CheckFiles() {
-  if (!FLAGS_hf.empty() && !gflags::GetCommandLineFlagInfoOrDie("model").is_default) {
-    return InvalidArgument("--model and --hf both say which model; give one of them");
-  }
   if (FLAGS_save.empty() && FLAGS_resume) {
     return InvalidArgument("--resume goes on from a checkpoint in --save, which is empty");
   }
@@ -123,35 +97,20 @@ Status CheckFiles() {
   return OkStatus();
 }
 
-std::vector<std::string> Files(const std::string& words) {
-  std::vector<std::string> files;
-  std::istringstream stream(words);
-  for (std::string file; std::getline(stream, file, ',');) {
-    if (!file.empty()) files.push_back(io::ResolvePath(file));
-  }
-  return files;
-}
-
 }  // namespace
 
 StatusOr<TrainOptions> ParseCommandLine(int argc, char** argv) {
   gflags::SetCommandLineOptionWithMode("lr", kDefaultRate, gflags::SET_FLAGS_DEFAULT);
+  gflags::SetCommandLineOptionWithMode("model", kDefaultModel, gflags::SET_FLAGS_DEFAULT);
   TP_RETURN_IF_ERROR(bench::ParseFlags(argc, argv, Help()));
   TrainOptions options;
   TP_RETURN_IF_ERROR(bench::ReadEngineFlags(options.engine));
   TP_RETURN_IF_ERROR(RefuseFlagsOfOthers());
+  TP_ASSIGN_OR_RETURN(options.model, ReadModelFlags());
   TP_RETURN_IF_ERROR(CheckNumbers());
   TP_RETURN_IF_ERROR(NotNegative("lr", options.engine.learning_rate));
   TP_RETURN_IF_ERROR(CheckFiles());
-  options.model = FLAGS_model;
-  options.hf = io::ResolvePath(FLAGS_hf);
-  options.text = FLAGS_text.empty() ? DefaultText() : Files(FLAGS_text);
   options.steps = FLAGS_steps;
-  options.batch = FLAGS_batch;
-  options.sequence = FLAGS_sequence;
-  options.micro_batches = FLAGS_micro_batches;
-  options.sequence_parallel = FLAGS_sequence_parallel;
-  options.recompute = FLAGS_recompute;
   options.peak_rate = options.engine.learning_rate;
   options.least_rate = FLAGS_min_lr == -1 ? options.peak_rate / 10 : FLAGS_min_lr;
   options.warmup = FLAGS_warmup;

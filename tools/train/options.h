@@ -3,24 +3,17 @@
 
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "tools/bench/options.h"
+#include "tools/train/model_flags.h"
 #include "tp/core/status.h"
 
 namespace tp::train {
 
 struct TrainOptions {
   bench::BenchOptions engine;  // where it runs, its dtype, order of sums and seed
-  std::string model;           // a preset
-  std::string hf;              // or a folder in Hugging Face's layout; "" where not given
-  std::vector<std::string> text;
+  ModelOptions model;
   int64_t steps = 1;
-  int64_t batch = 1;  // sequences a step
-  int64_t sequence = 1;
-  int micro_batches = 1;
-  bool sequence_parallel = false;
-  bool recompute = false;
   double peak_rate = 0;
   double least_rate = 0;
   int64_t warmup = 0;

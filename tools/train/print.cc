@@ -4,6 +4,7 @@
 
 #include "fmt/format.h"
 #include "tools/io/table.h"
+#include "tools/train/model_step.h"
 #include "tp/schedule/memory.h"
 
 namespace tp::train {
@@ -14,32 +15,19 @@ std::string Files(const std::vector<std::string>& files) {
   return fmt::format("{} files from {} on", files.size(), files[0]);
 }
 
-// The model, and how a step of it is split.
-std::string RenderStepOf(const TrainOptions& options, const TransformerConfig& config) {
-  const bench::BenchOptions& engine = options.engine;
-  std::string text = fmt::format(
-      "{}: {} parameters in {}, tp {}{}, dp {}, backend {}\n", options.model,
-      io::FormatCount(static_cast<double>(NumParameters(config))), bench::DTypeName(engine),
-      engine.tp, options.sequence_parallel ? " with sequence parallelism" : "", engine.dp,
-      engine.backend);
-  text += fmt::format("a step: {} sequences of {} tokens", options.batch, options.sequence);
-  if (options.micro_batches > 1) text += fmt::format(" in {} micro-batches", options.micro_batches);
-  if (options.recompute) text += ", activations recomputed";
-  return text + "\n";
-}
-
 }  // namespace
 
 std::string RenderHead(const TrainOptions& options, const TransformerConfig& config,
                        const Text& text) {
-  return RenderStepOf(options, config) +
+  return RenderModel(options.model, options.engine, config) +
          fmt::format("text: {} tokens of {}; {} more are held out\n\n",
-                     io::FormatCount(static_cast<double>(text.learned())), Files(options.text),
+                     io::FormatCount(static_cast<double>(text.learned())),
+                     Files(options.model.text),
                      io::FormatCount(static_cast<double>(text.size() - text.learned())));
 }
 
 std::string RenderStep(const TrainOptions& options, const StepMetrics& metrics) {
-  const auto tokens = static_cast<double>(options.batch * options.sequence);
+  const auto tokens = static_cast<double>(options.model.batch * options.model.sequence);
   const auto digits = static_cast<int>(std::to_string(options.steps).size());
   return fmt::format("step {:{}}/{}  loss {:.4f}  |g| {:<7.4g}  lr {:.2e}  {} tokens/s  {}\n",
                      metrics.step, digits, options.steps, metrics.loss, metrics.gradient_norm,
@@ -67,7 +55,7 @@ std::string RenderPlan(const TrainOptions& options, const TransformerConfig& con
   std::vector<int64_t> bytes;
   for (const Schedule& schedule : schedules) bytes.push_back(ArenaOf(schedule).bytes);
   const auto [least, most] = std::minmax_element(bytes.begin(), bytes.end());
-  return RenderStepOf(options, config) +
+  return RenderModel(options.model, options.engine, config) +
          fmt::format(
              "memory: {} a rank{}; {} if no buffer shared its memory\n", io::FormatBytes(*most),
              *least < *most ? fmt::format(" at most, {} at least", io::FormatBytes(*least)) : "",

@@ -19,6 +19,7 @@
 #include "tools/io/progress.h"
 #include "tools/train/checkpoints.h"
 #include "tools/train/log.h"
+#include "tools/train/model_step.h"
 #include "tools/train/options.h"
 #include "tools/train/print.h"
 #include "tools/train/text.h"
@@ -26,7 +27,6 @@
 #include "tp/core/clock.h"
 #include "tp/huggingface/config.h"
 #include "tp/io/atomic_file.h"
-#include "tp/model/presets.h"
 #include "tp/schedule/lower.h"
 
 namespace tp::train {
@@ -46,8 +46,8 @@ class Run {
     root_ = root;
     if (from) {
       TP_RETURN_IF_ERROR(trainer_.Load(CheckpointAt(options_.save, *from)));
-    } else if (!options_.hf.empty()) {
-      TP_RETURN_IF_ERROR(trainer_.InitializeFrom(options_.hf));
+    } else if (!options_.model.hf.empty()) {
+      TP_RETURN_IF_ERROR(trainer_.InitializeFrom(options_.model.hf));
     } else {
       TP_RETURN_IF_ERROR(trainer_.Initialize());
     }
@@ -100,7 +100,7 @@ class Run {
   }
 
   void Tell(const StepMetrics& metrics) {
-    const int64_t tokens = options_.batch * options_.sequence;
+    const int64_t tokens = options_.model.batch * options_.model.sequence;
     outputs_.Print(RenderStep(options_, metrics));
     if (log_) outputs_.Account(log_->AddStep(metrics, tokens));
     if (!events_) return;
@@ -161,12 +161,11 @@ StatusOr<std::optional<int64_t>> Beginning(const TrainOptions& options) {
   return options.resume ? newest : std::optional<int64_t>();
 }
 
-// Of the checkpoint to go on from, of --hf, or of a preset.
+// Of the checkpoint to go on from, or the one that the flags name.
 StatusOr<hf::ModelConfig> ConfigFor(const TrainOptions& options, std::optional<int64_t> from) {
-  if (from) return hf::ReadConfig(CheckpointAt(options.save, *from));
-  if (!options.hf.empty()) return hf::ReadConfig(options.hf);
-  TP_ASSIGN_OR_RETURN(const TransformerConfig sizes, Preset(options.model));
-  return hf::ConfigOf(sizes, options.sequence);
+  ModelOptions model = options.model;
+  if (from) model.hf = CheckpointAt(options.save, *from);
+  return ConfigOf(model);
 }
 
 StatusOr<int> Plan(const Backend& backend, const Mesh& mesh, const TransformerConfig& config,
@@ -189,11 +188,7 @@ StatusOr<int> Main(int argc, char** argv, io::Outputs& outputs) {
   bench::FillDefaults(*backend, options.engine);
   TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(options.engine.tp, options.engine.dp));
   if (options.plan) return Plan(*backend, mesh, config.sizes, options, outputs);
-  if (options.sequence > config.longest) {
-    return InvalidArgument(fmt::format("--sequence={}: the model was made for up to {} tokens",
-                                       options.sequence, config.longest));
-  }
-  TP_ASSIGN_OR_RETURN(const Text text, Text::Open(options.text, config.sizes.vocabulary));
+  TP_ASSIGN_OR_RETURN(const Text text, Text::Open(options.model.text, config.sizes.vocabulary));
   TP_ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer,
                       Trainer::Create(*backend, mesh, config, options, text));
   const io::Interrupt interrupt;

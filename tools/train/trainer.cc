@@ -7,6 +7,7 @@
 #include <span>
 #include <utility>
 
+#include "tools/train/model_step.h"
 #include "tp/core/host_tensor.h"
 #include "tp/core/random.h"
 #include "tp/huggingface/checkpoint.h"
@@ -28,8 +29,8 @@ constexpr char kStateFile[] = "trainer.json";
 nlohmann::ordered_json StateOf(const TrainOptions& options, int64_t done) {
   return {{"step", done},
           {"seed", options.engine.seed},
-          {"batch", options.batch},
-          {"sequence", options.sequence}};
+          {"batch", options.model.batch},
+          {"sequence", options.model.sequence}};
 }
 
 // The steps that are done, where the run took the batches of these options.
@@ -82,23 +83,17 @@ int32_t Draw(const HostTensor& logits, int64_t first, int64_t count, double temp
 }  // namespace
 
 TransformerStepOptions StepOptions(const TrainOptions& options) {
-  TransformerStepOptions step;
-  step.batch = options.batch;
-  step.sequence = options.sequence;
-  step.dtype = options.engine.dtype;
-  step.sequence_parallel = options.sequence_parallel;
+  TransformerStepOptions step = StepOptions(options.model, options.engine);
   step.adamw.decay = options.weight_decay;
-  step.sum_order = options.engine.sum_order;
-  step.micro_batches = options.micro_batches;
-  step.recompute = options.recompute;
   return step;
 }
 
 StatusOr<std::unique_ptr<Trainer>> Trainer::Create(Backend& backend, const Mesh& mesh,
                                                    const hf::ModelConfig& config,
                                                    const TrainOptions& options, const Text& text) {
-  TP_ASSIGN_OR_RETURN(const BatchOrder order,
-                      BatchOrder::Create(text.learned(), options.sequence, options.engine.seed));
+  TP_ASSIGN_OR_RETURN(
+      const BatchOrder order,
+      BatchOrder::Create(text.learned(), options.model.sequence, options.engine.seed));
   TransformerStepOptions step = StepOptions(options);
   TP_ASSIGN_OR_RETURN(const Program training, MakeTransformerStep(config.sizes, step, mesh));
   step.batch /= step.micro_batches;
@@ -151,7 +146,7 @@ Status Trainer::FeedScalar(const char* name, double value) {
 
 Status Trainer::FeedRows(Session& session, int piece, const std::vector<int64_t>& begins,
                          double weight) {
-  const int64_t n = options_.sequence;
+  const int64_t n = options_.model.sequence;
   std::vector<int32_t> tokens, targets, row(static_cast<size_t>(n + 1));
   for (int64_t begin : begins) {
     if (begin >= 0) {
@@ -171,12 +166,12 @@ Status Trainer::FeedRows(Session& session, int piece, const std::vector<int64_t>
 }
 
 Status Trainer::FeedStep(int64_t step) {
-  const int64_t rows = options_.batch / options_.micro_batches;
-  const double weight = 1 / static_cast<double>(options_.batch * options_.sequence);
-  for (int piece = 0; piece < options_.micro_batches; ++piece) {
+  const int64_t rows = options_.model.batch / options_.model.micro_batches;
+  const double weight = 1 / static_cast<double>(options_.model.batch * options_.model.sequence);
+  for (int piece = 0; piece < options_.model.micro_batches; ++piece) {
     std::vector<int64_t> begins;
     for (int64_t row = 0; row < rows; ++row) {
-      begins.push_back(order_.Begin(step * options_.batch + piece * rows + row));
+      begins.push_back(order_.Begin(step * options_.model.batch + piece * rows + row));
     }
     TP_RETURN_IF_ERROR(FeedRows(*step_, piece, begins, weight));
   }
@@ -208,16 +203,16 @@ StatusOr<StepMetrics> Trainer::Step() {
 
 StatusOr<std::optional<double>> Trainer::HeldOutLoss() {
   const int64_t first = text_.learned();
-  const int64_t windows = (text_.size() - first - 1) / options_.sequence;
+  const int64_t windows = (text_.size() - first - 1) / options_.model.sequence;
   if (windows < 1) return std::optional<double>();
   TP_RETURN_IF_ERROR(forward_->CopyParametersFrom(*step_));
-  const double weight = 1 / static_cast<double>(windows * options_.sequence);
-  const int64_t rows = options_.batch / options_.micro_batches;
+  const double weight = 1 / static_cast<double>(windows * options_.model.sequence);
+  const int64_t rows = options_.model.batch / options_.model.micro_batches;
   double loss = 0;
   for (int64_t window = 0; window < windows; window += rows) {
     std::vector<int64_t> begins(static_cast<size_t>(rows), -1);
     for (int64_t row = 0; row < std::min(rows, windows - window); ++row) {
-      begins[static_cast<size_t>(row)] = first + (window + row) * options_.sequence;
+      begins[static_cast<size_t>(row)] = first + (window + row) * options_.model.sequence;
     }
     TP_RETURN_IF_ERROR(FeedRows(*forward_, 0, begins, weight));
     TP_RETURN_IF_ERROR(forward_->Step());
@@ -230,9 +225,9 @@ StatusOr<std::optional<double>> Trainer::HeldOutLoss() {
 StatusOr<std::vector<int32_t>> Trainer::Write(std::vector<int32_t> prompt, int64_t count,
                                               double temperature) {
   TP_RETURN_IF_ERROR(writer_->CopyParametersFrom(*step_));
-  const auto sequence = static_cast<size_t>(options_.sequence);
+  const auto sequence = static_cast<size_t>(options_.model.sequence);
   const RandomTensor random(options_.engine.seed, kSampleStream);
-  const Shape shape = {1, options_.sequence};
+  const Shape shape = {1, options_.model.sequence};
   std::vector<int32_t> written;
   TP_RETURN_IF_ERROR(writer_->Feed("targets", TensorOf(shape, std::vector<int32_t>(sequence, -1))));
   TP_RETURN_IF_ERROR(writer_->Feed("weights", [](int64_t) { return 0.0; }));

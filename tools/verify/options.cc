@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <sstream>
 
+#include "fmt/format.h"
 #include "tools/bench/engine_flags.h"
 #include "tools/io/paths.h"
 #include "tp/core/sum_order.h"
@@ -30,6 +31,15 @@ namespace tp::verifier {
 namespace {
 
 bench::HelpText Help() {
+  std::vector<bench::HelpTopic> topics = {
+      {"Tensors", {"load", "x", "w", "b", "targets", "expect"}},
+      {"The arithmetic", {"mode", "tp", "dp", "dtype", "steps", "lr", "reduction"}},
+      {"What is verified", {"lanes", "json", "verbose"}},
+      {"How our engine runs",
+       {"backend", "deadline", "seed", "algorithm", "scheduler", "scheduler_seed", "sum_part_bytes",
+        "graph", "gemm_search", "peers"}}};
+  const std::vector<bench::HelpTopic> model = train::ModelTopics();
+  topics.insert(topics.begin() + 1, model.begin(), model.end());
   return {
       "Verifies a training step of a linear layer on tensors of your own, against an independent\n"
       "reference in fp64 and within bounds that follow from the data, the element type and the\n"
@@ -44,13 +54,10 @@ bench::HelpText Help() {
       "  verify --load=DIR [--flag=value ...]\n"
       "  verify --x=FILE:NAME --w=FILE:NAME [--flag=value ...]\n"
       "  verify --load=DIR --lanes=bounded,exact,invariant --steps=5\n"
-      "  verify --load=DIR --expect=DIR --mode=row --tp=2 --lanes=none\n",
-      {{"Tensors", {"load", "x", "w", "b", "targets", "expect"}},
-       {"The arithmetic", {"mode", "tp", "dp", "dtype", "steps", "lr", "reduction"}},
-       {"What is verified", {"lanes", "json", "verbose"}},
-       {"How our engine runs",
-        {"backend", "deadline", "seed", "algorithm", "scheduler", "scheduler_seed",
-         "sum_part_bytes", "graph", "gemm_search", "peers"}}}};
+      "  verify --load=DIR --expect=DIR --mode=row --tp=2 --lanes=none\n"
+      "  verify --model=llama-tiny --tp=4       a transformer's step instead, op by op\n"
+      "  verify --hf=DIR --text=FILE --tp=4     on weights and tokens of your own\n",
+      topics};
 }
 
 // After the engine's flags: not every lane goes with all of them.
@@ -88,6 +95,18 @@ Status ParseLanes(VerifierOptions& options) {
   return OkStatus();
 }
 
+// Flags that a transformer's step has no use for.
+Status RefuseFlagsOfTheLayer() {
+  for (const char* name : {"load", "x", "w", "b", "targets", "expect", "lanes", "mode", "json"}) {
+    if (gflags::GetCommandLineFlagInfoOrDie(name).is_default) continue;
+    return InvalidArgument(
+        fmt::format("--{} is of the linear layer's step, and --model and --hf verify a "
+                    "transformer's, op by op",
+                    name));
+  }
+  return OkStatus();
+}
+
 }  // namespace
 
 StatusOr<VerifierOptions> ParseCommandLine(int argc, char** argv) {
@@ -102,6 +121,11 @@ StatusOr<VerifierOptions> ParseCommandLine(int argc, char** argv) {
   options.engine.floor = false;
   options.engine.peak = false;
   options.engine.hold_all_steps = true;
+  TP_ASSIGN_OR_RETURN(options.model, train::ReadModelFlags());
+  if (options.model.given()) {
+    TP_RETURN_IF_ERROR(RefuseFlagsOfTheLayer());
+    return options;
+  }
   TP_RETURN_IF_ERROR(ParseLanes(options));
   options.load = io::ResolvePath(FLAGS_load);
   options.expect = io::ResolvePath(FLAGS_expect);

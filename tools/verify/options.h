@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tools/bench/options.h"
+#include "tools/train/model_flags.h"
 #include "tp/core/status.h"
 #include "tp/verify/report.h"
 
@@ -23,6 +24,8 @@ struct VerifierOptions {
   std::vector<verify::Lane> lanes;
   bool invariant = false;  // and in the lane of invariant.h
   bool op_by_op = false;   // and in that of op_by_op.h
+  // A transformer, whose step is verified in place of the layer's, op by op.
+  train::ModelOptions model;
   // A folder with the user's own results; "" where not given.
   std::string expect;
 };

@@ -13,6 +13,7 @@
 #include "tools/bench/tool.h"
 #include "tools/bench/verdict.h"
 #include "tools/io/progress.h"
+#include "tools/verify/model.h"
 #include "tools/verify/options.h"
 #include "tools/verify/print.h"
 #include "tools/verify/run.h"
@@ -29,6 +30,15 @@ StatusOr<int> Main(int argc, char** argv, io::Outputs& outputs) {
   TP_ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend, bench::MakeBackend(engine));
   bench::FillDefaults(*backend, options.engine);
   const bool root = backend->IsRoot();
+  if (options.model.given()) {
+    std::optional<io::Progress> progress;
+    if (root) progress.emplace(io::Progress::Options{.tool = kTool});
+    const io::ProgressStage stage(progress ? &*progress : nullptr, "op by op");
+    TP_ASSIGN_OR_RETURN(const ModelResult result, RunModel(*backend, options.model, engine));
+    if (!root) return bench::kHeld;
+    outputs.Print(RenderModelResult(engine, result));
+    return bench::ExitStatusOf(result.report.outcome());
+  }
   // Before the long work: what would be written must be writable.
   if (root && !engine.json.empty()) TP_RETURN_IF_ERROR(io::CheckWritable(engine.json));
   TP_ASSIGN_OR_RETURN(const UserTensors tensors, LoadTensors(options));

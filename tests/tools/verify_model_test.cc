@@ -1,0 +1,61 @@
+// The verify tool on a transformer's step: on a preset, on a model in Hugging Face's layout, and on
+// bad input.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "tests/tools/command.h"
+
+namespace tp {
+namespace {
+
+CommandResult Verify(const std::string& arguments) {
+  return RunCommand("tools/verify/verify", "--batch=2 --sequence=16 " + arguments);
+}
+
+void ExpectAgrees(const CommandResult& result, const std::string& words) {
+  EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
+  for (const std::string& expected :
+       {words, std::string("0 undecided, 0 wrong"),
+        std::string("Verdict: the sharded step is the unsharded program, but for rounding.")}) {
+    EXPECT_NE(result.out.find(expected), std::string::npos) << expected << "\n" << result.out;
+  }
+}
+
+TEST(VerifyModelTest, ProvesAStepOpByOp) {
+  ExpectAgrees(Verify("--model=llama-tiny --tp=4 --steps=2"),
+               "llama-tiny: 610,176 parameters in fp32, tp 4, dp 1");
+  ExpectAgrees(Verify("--model=llama-tiny --tp=3 --dp=2 --sequence_parallel --micro_batches=2 "
+                      "--recompute --dtype=bf16"),
+               "in 2 micro-batches, activations recomputed");
+}
+
+TEST(VerifyModelTest, TakesWeightsInHuggingFacesLayout) {
+  const std::string folder = MakeScratchFolder();
+  const CommandResult trained = RunCommand(
+      "tools/train/train",
+      "--steps=2 --batch=2 --sequence=16 --sample=0 --eval_every=0 --save=" + folder);
+  ASSERT_EQ(trained.exit_code, 0) << trained.err;
+  ExpectAgrees(Verify("--hf=" + folder + "/step-2"), folder + "/step-2: 610,176 parameters");
+}
+
+TEST(VerifyModelTest, RefusesBadInputInOneLine) {
+  for (const auto& [arguments, words] :
+       {std::pair("--model=gpt5", "no model is called 'gpt5'"),
+        std::pair("--hf=/nowhere", "/nowhere"),
+        std::pair("--model=llama-tiny --mode=row", "--mode is of the linear layer's step"),
+        std::pair("--model=llama-tiny --lanes=exact", "--lanes is of the linear layer's step"),
+        std::pair("--model=llama-tiny --text=/nowhere", "/nowhere")}) {
+    const CommandResult result = Verify(arguments);
+    EXPECT_EQ(result.exit_code, 1) << arguments;
+    EXPECT_NE(result.err.find(words), std::string::npos) << arguments << "\n" << result.err;
+    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+    EXPECT_EQ(result.out, "") << arguments;
+  }
+}
+
+}  // namespace
+}  // namespace tp

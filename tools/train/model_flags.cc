@@ -1,0 +1,78 @@
+#include "tools/train/model_flags.h"
+
+#include <gflags/gflags.h>
+
+#include <sstream>
+
+#include "fmt/format.h"
+#include "tools/io/paths.h"
+#include "tools/train/text.h"
+
+DEFINE_string(model, "", "a transformer's sizes, by name: llama-tiny, smollm2-135m, ...");
+DEFINE_string(hf, "",
+              "folder of a transformer in Hugging Face's layout, to begin with: config.json, "
+              "model.safetensors or its shards");
+DEFINE_string(text, "",
+              "files to learn, with commas between: NAME.npy or NAME.bin (nanoGPT's) of token ids, "
+              "or text, byte by byte; without, the licences that every Debian has");
+DEFINE_int64(batch, 16, "sequences that a step takes, over all dp ranks and micro-batches");
+DEFINE_int64(sequence, 128, "tokens of each");
+DEFINE_int32(micro_batches, 1,
+             "pieces in which a batch is taken, one after the other: less memory");
+DEFINE_bool(sequence_parallel, false,
+            "split what lies between the products over tp by places in the sequence");
+DEFINE_bool(recompute, false,
+            "make each layer's activations again for the backward pass, rather than keep them");
+
+namespace tp::train {
+namespace {
+
+using bench::BadValue;
+
+Status CheckRanges() {
+  const std::pair<const char*, int64_t> positive[] = {
+      {"batch", FLAGS_batch}, {"sequence", FLAGS_sequence}, {"micro_batches", FLAGS_micro_batches}};
+  for (const auto& [name, value] : positive) {
+    if (value < 1) return BadValue(name, std::to_string(value), "at least 1");
+  }
+  if (FLAGS_batch % FLAGS_micro_batches != 0) {
+    return BadValue("micro_batches", std::to_string(FLAGS_micro_batches),
+                    fmt::format("a divisor of --batch, {}", FLAGS_batch).c_str());
+  }
+  if (!FLAGS_hf.empty() && !gflags::GetCommandLineFlagInfoOrDie("model").is_default) {
+    return InvalidArgument("--model and --hf both say which model; give one of them");
+  }
+  return OkStatus();
+}
+
+std::vector<std::string> Files(const std::string& words) {
+  std::vector<std::string> files;
+  std::istringstream stream(words);
+  for (std::string file; std::getline(stream, file, ',');) {
+    if (!file.empty()) files.push_back(io::ResolvePath(file));
+  }
+  return files;
+}
+
+}  // namespace
+
+std::vector<bench::HelpTopic> ModelTopics() {
+  return {{"A transformer", {"model", "hf", "text", "batch", "sequence"}},
+          {"How its step is cut", {"sequence_parallel", "micro_batches", "recompute"}}};
+}
+
+StatusOr<ModelOptions> ReadModelFlags() {
+  TP_RETURN_IF_ERROR(CheckRanges());
+  ModelOptions options;
+  options.hf = io::ResolvePath(FLAGS_hf);
+  if (options.hf.empty()) options.model = FLAGS_model;
+  options.text = FLAGS_text.empty() ? DefaultText() : Files(FLAGS_text);
+  options.batch = FLAGS_batch;
+  options.sequence = FLAGS_sequence;
+  options.micro_batches = FLAGS_micro_batches;
+  options.sequence_parallel = FLAGS_sequence_parallel;
+  options.recompute = FLAGS_recompute;
+  return options;
+}
+
+}  // namespace tp::train

@@ -1,0 +1,34 @@
+// The flags of every tool that runs a transformer's step: which model, on which text, in which
+// pieces.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tools/bench/engine_flags.h"
+#include "tp/core/status.h"
+
+namespace tp::train {
+
+struct ModelOptions {
+  std::string model;              // a preset; "" where none is asked for
+  std::string hf;                 // or a folder in Hugging Face's layout; "" where not given
+  std::vector<std::string> text;  // files
+  int64_t batch = 1;              // sequences a step
+  int64_t sequence = 1;           // tokens of each
+  int micro_batches = 1;
+  bool sequence_parallel = false;
+  bool recompute = false;
+
+  // Whether a transformer is asked for at all.
+  bool given() const { return !model.empty() || !hf.empty(); }
+};
+
+// For the help.
+std::vector<bench::HelpTopic> ModelTopics();
+
+// What the flags say. Errors: INVALID_ARGUMENT that names the flag, its value, and what it may be.
+StatusOr<ModelOptions> ReadModelFlags();
+
+}  // namespace tp::train

@@ -1,0 +1,135 @@
+#include "tools/train/model_step.h"
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "fmt/format.h"
+#include "tools/io/table.h"
+#include "tools/train/text.h"
+#include "tp/core/host_tensor.h"
+#include "tp/data/batches.h"
+#include "tp/huggingface/checkpoint.h"
+#include "tp/model/initial.h"
+#include "tp/model/presets.h"
+#include "tp/optim/learning_rate.h"
+#include "tp/passes/micro_batches.h"
+#include "tp/runtime/session.h"
+
+namespace tp::train {
+namespace {
+
+using Sources = std::map<std::string, ElementSource>;
+
+ElementSource ElementsOf(HostTensor tensor) {
+  return [shared = std::make_shared<const HostTensor>(std::move(tensor))](int64_t i) {
+    return shared->At(i);
+  };
+}
+
+ElementSource Constant(double value) {
+  return [value](int64_t) { return value; };
+}
+
+// The first batch, as the train tool takes it.
+Status AddBatch(const ModelOptions& model, uint64_t seed, int64_t vocabulary, Sources& sources) {
+  TP_ASSIGN_OR_RETURN(const Text text, Text::Open(model.text, vocabulary));
+  TP_ASSIGN_OR_RETURN(const BatchOrder order,
+                      BatchOrder::Create(text.learned(), model.sequence, seed));
+  const int64_t rows = model.batch / model.micro_batches, n = model.sequence;
+  std::vector<int32_t> row(static_cast<size_t>(n + 1));
+  for (int piece = 0; piece < model.micro_batches; ++piece) {
+    HostTensor tokens({rows, n}, DType::kInt32), targets({rows, n}, DType::kInt32);
+    for (int64_t r = 0; r < rows; ++r) {
+      TP_RETURN_IF_ERROR(text.Read(order.Begin(piece * rows + r), row));
+      for (int64_t i = 0; i < n; ++i) {
+        tokens.Set(r * n + i, row[static_cast<size_t>(i)]);
+        targets.Set(r * n + i, row[static_cast<size_t>(i + 1)]);
+      }
+    }
+    sources[MicroBatchName("tokens", piece)] = ElementsOf(std::move(tokens));
+    sources[MicroBatchName("targets", piece)] = ElementsOf(std::move(targets));
+    sources[MicroBatchName("weights", piece)] =
+        Constant(1 / static_cast<double>(model.batch * model.sequence));
+  }
+  return OkStatus();
+}
+
+// The weights of --hf in place of those that were drawn.
+Status AddWeights(Backend& backend, const Mesh& mesh, const std::string& folder,
+                  const hf::ModelConfig& config, const Program& program, Sources& sources) {
+  TP_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session,
+                      Session::Create(backend, mesh, program));
+  const StatusOr<Storage> storage = hf::StorageIn(folder, config, program, hf::Load::kWeights);
+  TP_RETURN_IF_ERROR(session->Load(folder, storage));
+  std::vector<std::string> names;
+  for (const StoredTensor& tensor : storage->tensors) names.push_back(tensor.parameter);
+  TP_ASSIGN_OR_RETURN(Tensors tensors, session->ReadAll(names));
+  for (auto& [name, tensor] : tensors.by_name) sources[name] = ElementsOf(std::move(tensor));
+  return OkStatus();
+}
+
+}  // namespace
+
+TransformerStepOptions StepOptions(const ModelOptions& model, const bench::BenchOptions& engine) {
+  TransformerStepOptions step;
+  step.batch = model.batch;
+  step.sequence = model.sequence;
+  step.dtype = engine.dtype;
+  step.sequence_parallel = model.sequence_parallel;
+  step.sum_order = engine.sum_order;
+  step.micro_batches = model.micro_batches;
+  step.recompute = model.recompute;
+  return step;
+}
+
+StatusOr<hf::ModelConfig> ConfigOf(const ModelOptions& model) {
+  if (model.hf.empty()) {
+    TP_ASSIGN_OR_RETURN(const TransformerConfig sizes, Preset(model.model));
+    return hf::ConfigOf(sizes, model.sequence);
+  }
+  TP_ASSIGN_OR_RETURN(hf::ModelConfig config, hf::ReadConfig(model.hf));
+  if (model.sequence <= config.longest) return config;
+  return InvalidArgument(fmt::format("--sequence={}: the model was made for up to {} tokens",
+                                     model.sequence, config.longest));
+}
+
+StatusOr<ModelStep> MakeModelStep(Backend& backend, const Mesh& mesh, const ModelOptions& model,
+                                  const bench::BenchOptions& engine) {
+  ModelStep step;
+  TP_ASSIGN_OR_RETURN(step.config, ConfigOf(model));
+  step.options = StepOptions(model, engine);
+  TP_ASSIGN_OR_RETURN(step.program, MakeTransformerStep(step.config.sizes, step.options, mesh));
+  for (const Op& op : step.program.ops()) {
+    if (!op.Is(kParameter)) continue;
+    const std::string& name = step.program.value(op.outputs[0]).name;
+    step.sources[name] = InitialValue(step.config.sizes, name, engine.seed);
+  }
+  TP_RETURN_IF_ERROR(AddBatch(model, engine.seed, step.config.sizes.vocabulary, step.sources));
+  step.sources[kRateInput] = Constant(engine.learning_rate);
+  step.sources[kMomentCorrectionInput] =
+      Constant(BiasCorrection(step.options.adamw.beta_moment, 0));
+  step.sources[kSquareCorrectionInput] =
+      Constant(BiasCorrection(step.options.adamw.beta_square, 0));
+  if (!model.hf.empty()) {
+    TP_RETURN_IF_ERROR(
+        AddWeights(backend, mesh, model.hf, step.config, step.program, step.sources));
+  }
+  return step;
+}
+
+std::string RenderModel(const ModelOptions& model, const bench::BenchOptions& engine,
+                        const TransformerConfig& config) {
+  std::string text = fmt::format("{}: {} parameters in {}, tp {}{}, dp {}, backend {}\n",
+                                 model.hf.empty() ? model.model : model.hf,
+                                 io::FormatCount(static_cast<double>(NumParameters(config))),
+                                 bench::DTypeName(engine), engine.tp,
+                                 model.sequence_parallel ? " with sequence parallelism" : "",
+                                 engine.dp, engine.backend);
+  text += fmt::format("a step: {} sequences of {} tokens", model.batch, model.sequence);
+  if (model.micro_batches > 1) text += fmt::format(" in {} micro-batches", model.micro_batches);
+  if (model.recompute) text += ", activations recomputed";
+  return text + "\n";
+}
+
+}  // namespace tp::train

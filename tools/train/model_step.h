@@ -1,0 +1,44 @@
+// One step of a transformer's training, with all that it reads: what tools that measure a step, or
+// prove it, run.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "tools/bench/options.h"
+#include "tools/train/model_flags.h"
+#include "tp/core/mesh.h"
+#include "tp/core/status.h"
+#include "tp/huggingface/config.h"
+#include "tp/model/transformer.h"
+#include "tp/program/program.h"
+#include "tp/runtime/backend.h"
+#include "tp/runtime/parts.h"
+
+namespace tp::train {
+
+struct ModelStep {
+  hf::ModelConfig config;
+  TransformerStepOptions options;
+  Program program;
+  // Of every input and parameter of the program: the text's first batch in the order of training, a
+  // first step's scalars, and weights, drawn by the seed or read from --hf.
+  std::map<std::string, ElementSource> sources;
+};
+
+// The step's options that the flags stand for.
+TransformerStepOptions StepOptions(const ModelOptions& model, const bench::BenchOptions& engine);
+
+// The model that the flags name. Errors: no such preset; those of a folder's config.json; more
+// tokens in a sequence than the model was made for.
+StatusOr<hf::ModelConfig> ConfigOf(const ModelOptions& model);
+
+// With --hf, `backend` loads the weights, once. Errors: what the files lack; the backend's.
+StatusOr<ModelStep> MakeModelStep(Backend& backend, const Mesh& mesh, const ModelOptions& model,
+                                  const bench::BenchOptions& engine);
+
+// "llama-tiny: 610,176 parameters in fp32, tp 2, dp 1, backend sim", then what a step takes.
+std::string RenderModel(const ModelOptions& model, const bench::BenchOptions& engine,
+                        const TransformerConfig& config);
+
+}  // namespace tp::train

@@ -1,0 +1,45 @@
+#include "tools/verify/model.h"
+
+#include "backends/cpu/functions.h"
+#include "fmt/format.h"
+#include "tools/bench/run.h"
+#include "tools/train/model_step.h"
+#include "tp/verify/observe.h"
+
+namespace tp::verifier {
+
+StatusOr<ModelResult> RunModel(Backend& backend, const train::ModelOptions& model,
+                               const bench::BenchOptions& engine) {
+  TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(engine.tp, engine.dp));
+  TP_ASSIGN_OR_RETURN(const train::ModelStep step,
+                      train::MakeModelStep(backend, mesh, model, engine));
+  TP_ASSIGN_OR_RETURN(const verify::ObservedValues observed,
+                      verify::Observe(backend, mesh, step.program, step.sources,
+                                      {.steps_before = engine.steps - 1}));
+  ModelResult result;
+  result.head = RenderModel(model, engine, step.config.sizes);
+  if (!backend.IsRoot()) return result;
+  const verify::NumericModel numbers = bench::ModelOf(engine, LinearMode::kRow);
+  verify::OpByOpOptions options;
+  options.arithmetic.product_roundoff = numbers.accumulator_roundoff;
+  options.arithmetic.operand_roundoff = numbers.operand_roundoff;
+  options.arithmetic.probabilistic = numbers.probabilistic;
+  if (engine.backend == "sim") options.arithmetic.functions = cpu::ErrorsOfFunctions();
+  options.seed = engine.seed;
+  TP_ASSIGN_OR_RETURN(result.report, verify::VerifyOpByOp(step.program, mesh, observed, options));
+  return result;
+}
+
+std::string RenderModelResult(const bench::BenchOptions& engine, const ModelResult& result) {
+  const char* verdict = "the sharded step is the unsharded program, but for rounding.";
+  if (result.report.outcome() == verify::Outcome::kFail) verdict = "FAIL: see above.";
+  if (result.report.outcome() == verify::Outcome::kUndecided) {
+    verdict = "undecided: nothing fails, and not everything could be decided; see above.";
+  }
+  return fmt::format(
+      "{}\nStep {}: every value against what its op makes of the values that it read\n  "
+      "{}\nVerdict: {}\n",
+      result.head, engine.steps - 1, verify::ToString(result.report), verdict);
+}
+
+}  // namespace tp::verifier
