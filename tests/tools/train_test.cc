@@ -250,7 +250,6 @@ TEST(TrainTest, RefusesBadInputInOneLine) {
   ExpectRefusal("--lr=-1", "--lr=-1: it must be a finite number, 0 or more");
   ExpectRefusal("--lr=nan", "--lr=nan");
   ExpectRefusal("--min_lr=-2", "--min_lr=-2: it must be a finite number, 0 or more");
-  ExpectRefusal("--clip=-1", "--clip=-1");
   ExpectRefusal("--weight_decay=inf", "--weight_decay=inf");
   ExpectRefusal("--temperature=-1", "--temperature=-1");
   ExpectRefusal("--warmup=-1", "--warmup=-1: it must be at least 0");

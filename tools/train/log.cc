@@ -48,7 +48,6 @@ Status Log::AddStep(const StepMetrics& metrics, int64_t tokens) {
   return Append(Json{
       {"step", metrics.step},
       {"loss", metrics.loss},
-      {"gradient_norm", metrics.gradient_norm},
       {"learning_rate", metrics.rate},
       {"seconds", metrics.seconds},
       {"tokens",

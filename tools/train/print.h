@@ -17,7 +17,7 @@ namespace tp::train {
 std::string RenderHead(const TrainOptions& options, const TransformerConfig& config,
                        const Text& text);
 
-// One line: "step   12/1000  loss 2.9876  |g| 0.812  lr 1.20e-03  31,200 tokens/s  65.6 ms".
+// One line: "step   12/1000  loss 2.9876  lr 1.20e-03  31,200 tokens/s  65.6 ms".
 std::string RenderStep(const TrainOptions& options, const StepMetrics& metrics);
 
 // One line: "held-out loss 1.9034 nats a token after step 250".

@@ -26,9 +26,8 @@
 namespace tp::train {
 
 struct StepMetrics {
-  int64_t step = 0;          // from 1: how many are done
-  double loss = 0;           // nats a token, before the step
-  double gradient_norm = 0;  // of the whole gradient, before it is clipped
+  int64_t step = 0;  // from 1: how many are done
+  double loss = 0;   // nats a token, before the step
   double rate = 0;
   double seconds = 0;
 };

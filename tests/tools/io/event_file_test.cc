@@ -1,4 +1,4 @@
-// The format of event files; tests/tensorboard/check_scalars.py holds them against TensorBoard.
+// The format of event files, byte by byte.
 #include "tools/io/event_file.h"
 
 #include <gtest/gtest.h>
