@@ -22,7 +22,6 @@
 namespace tp::cpu {
 namespace {
 
-constexpr size_t kMostReads = 8;
 constexpr uint64_t kStop = ~uint64_t{0};
 
 cpu_set_t AllowedCores() {
@@ -227,7 +226,7 @@ class ExecutorState {
   // The call of a kernel on this rank's memory.
   template <typename Use>
   auto WithCall(const ScheduledOp& op, const Use& use) const {
-    std::array<Tensor, kMostReads> in;
+    std::array<Tensor, kMostOperands> in;
     std::array<Tensor, kSumBlocks> out;
     for (size_t i = 0; i < op.reads.size(); ++i) in.at(i) = TensorOf(op.reads[i]);
     for (size_t i = 0; i < op.writes.size(); ++i) out.at(i) = TensorOf(op.writes[i]);

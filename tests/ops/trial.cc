@@ -138,10 +138,10 @@ class Trial {
     std::vector<View> reads, writes;
     for (ValueId id : inputs_) reads.push_back(draw(id));
     for (size_t k = 0; k < outputs_.size(); ++k) {
-      if (k == 0 && trial_.def->updates >= 0) {
-        writes.push_back(reads[trial_.def->updates]);
+      if (k < static_cast<size_t>(trial_.def->updates)) {
+        writes.push_back(reads[k]);
         for (Binding& binding : rank.schedule.bindings) {
-          if (binding.value == outputs_[0]) binding.view = writes[0];
+          if (binding.value == outputs_[k]) binding.view = writes[k];
         }
       } else {
         writes.push_back(draw(outputs_[k]));
@@ -302,7 +302,8 @@ int64_t IdsOf(const OpDef& def, const Attributes& attributes, const std::vector<
 
 bool MustBePositive(const OpDef& def, size_t operand) {
   constexpr std::pair<std::string_view, size_t> kPositive[] = {
-      {"cross_entropy", 0}, {"cross_entropy_grad", 0}, {"adamw_step", 2}, {"adamw_step", 5}};
+      {"cross_entropy", 0}, {"cross_entropy_grad", 0}, {"adamw", 2},      {"adamw", 6},
+      {"adamw_master", 3},  {"adamw_master", 7},       {"clip_factor", 0}};
   return std::any_of(std::begin(kPositive), std::end(kPositive), [&](const auto& positive) {
     return positive.first == def.name && positive.second == operand;
   });

@@ -85,8 +85,9 @@ void ExpectAnswersOf(const Program& program) {
       for (ValueId out : ops[i].outputs) {
         if (out == id && definition < 0) definition = i;
       }
-      const int updates = ops[i].def->updates;
-      if (updates >= 0 && ops[i].inputs[updates] == id && update < 0) update = i;
+      for (int u = 0; u < ops[i].def->updates; ++u) {
+        if (ops[i].inputs[u] == id && update < 0) update = i;
+      }
     }
     EXPECT_EQ(program.ReadersOf(id), readers);
     if (definition >= 0) {

@@ -1,14 +1,15 @@
-// AdamW in four steps, each of which updates one tensor in place:
+// AdamW, in one pass over memory. With g' = factor g:
 //
-//   adam_moment   m = beta m + (1 - beta) g
-//   adam_square   v = beta v + (1 - beta) g^2
-//   adamw_step    w = w - rate (a m / (sqrt(b v) + eps) + decay w), in the accumulator's type
-//   adamw_store   the parameter = w, rounded to its type
+//   m = beta_moment m + (1 - beta_moment) g'
+//   v = beta_square v + (1 - beta_square) g'^2
+//   w = w - rate (a m / (sqrt(b v) + eps) + decay w)
 //
-// What differs from step to step is a value: the rate, and a = 1 / (1 - beta_m^t) and
-// b = 1 / (1 - beta_v^t) of step t, which make up for moments that begin as zeros. Kingma & Ba,
-// "Adam", 2015; Loshchilov & Hutter, "Decoupled Weight Decay Regularization", 2019; Micikevicius et
-// al., "Mixed Precision Training", 2018, for the master copy.
+// What differs from step to step is a value, in the accumulator's type: the rate; a and b, which
+// make up for moments that begin as zeros, in step t a = 1 / (1 - beta_moment^t) and
+// b = 1 / (1 - beta_square^t); and the factor of gradients, which clips them (clip_factor) or
+// undoes a loss scale. Kingma & Ba, "Adam", 2015; Loshchilov & Hutter, "Decoupled Weight Decay
+// Regularization", 2019; Micikevicius et al., "Mixed Precision Training", 2018, for the master
+// copy.
 #include "tp/core/elementary.h"
 #include "tp/ops/all.h"
 
@@ -21,86 +22,87 @@ constexpr std::string_view kNoReverse = "nothing is differentiated through an up
 constexpr TypeRule kSame = TypeRule::kSame;
 constexpr TypeRule kWide = TypeRule::kAccumulator;
 
-struct MomentReference {
+// Inputs and outputs from `first` on: w, m, v, g, rate, a, b, factor -> w, m, v.
+template <typename T>
+void Update(ReferenceCall<T>& call, size_t first) {
+  const auto in = [&](size_t i) -> const std::vector<T>& { return call.in[first + i]; };
+  const auto number = [&](const char* name) { return call.attributes.Number(name); };
+  const double beta_moment = number("beta_moment"), beta_square = number("beta_square");
+  const T eps(number("eps")), decay(number("decay"));
+  const T rate = in(4)[0], a = in(5)[0], b = in(6)[0], factor = in(7)[0];
+  for (size_t i = 0; i < in(0).size(); ++i) {
+    const T w = in(0)[i];
+    const T g = factor * in(3)[i];
+    const T m = T(beta_moment) * in(1)[i] + T(1 - beta_moment) * g;
+    const T v = T(beta_square) * in(2)[i] + T(1 - beta_square) * (g * g);
+    const T step = m * a / (Apply(Function::kSqrt, v * b) + eps);
+    call.out[first][i] = w - rate * (step + decay * w);
+    call.out[first + 1][i] = m;
+    call.out[first + 2][i] = v;
+  }
+}
+
+struct AdamwReference {
   template <typename T>
   static void Run(ReferenceCall<T>& call) {
-    const double beta = call.attributes.Number("beta");
-    for (size_t i = 0; i < call.in[0].size(); ++i) {
-      call.out[0][i] = T(beta) * call.in[1][i] + T(1 - beta) * call.in[0][i];
-    }
+    Update(call, 0);
   }
 };
 
-struct SquareReference {
+struct AdamwMasterReference {
   template <typename T>
   static void Run(ReferenceCall<T>& call) {
-    const double beta = call.attributes.Number("beta");
-    for (size_t i = 0; i < call.in[0].size(); ++i) {
-      call.out[0][i] = T(beta) * call.in[1][i] + T(1 - beta) * (call.in[0][i] * call.in[0][i]);
-    }
+    Update(call, 1);
+    call.out[0] = call.out[1];
   }
 };
 
-struct StepReference {
+struct ClipFactorReference {
   template <typename T>
   static void Run(ReferenceCall<T>& call) {
-    const T eps(call.attributes.Number("eps")), decay(call.attributes.Number("decay"));
-    for (size_t i = 0; i < call.in[0].size(); ++i) {
-      const T w = call.in[0][i];
-      const T root = Apply(Function::kSqrt, call.in[2][i] * call.in[5][0]);
-      const T step = call.in[1][i] * call.in[4][0] / (root + eps);
-      call.out[0][i] = w - call.in[3][0] * (step + decay * w);
-    }
-  }
-};
-
-struct StoreReference {
-  template <typename T>
-  static void Run(ReferenceCall<T>& call) {
-    call.out[0] = call.in[1];
+    const T most(call.attributes.Number("max"));
+    call.out[0][0] = most / Greater(Apply(Function::kSqrt, call.in[0][0]), most);
   }
 };
 
 }  // namespace
 
-// From g and m.
-constinit const OpDef kAdamMoment = {.name = "adam_moment",
-                                     .letters = "*,* -> *",
-                                     .operands = {kSame, kWide},
-                                     .types = {kWide},
-                                     .attributes = {AttributeDef{"beta"}},
-                                     .advice = kAdvice,
-                                     .updates = 1,
-                                     .no_reverse = kNoReverse,
-                                     .reference = ReferenceOf<MomentReference>()};
+// From w, m, v, g, rate, a, b and factor: w, m and v.
+constinit const OpDef kAdamw = {
+    .name = "adamw",
+    .letters = "*,*,*,*,,,, -> *,*,*",
+    .operands = {kSame, kWide, kWide, kSame, kWide, kWide, kWide, kWide},
+    .types = {kSame, kWide, kWide},
+    .attributes = {AttributeDef{"beta_moment"}, AttributeDef{"beta_square"}, AttributeDef{"eps"},
+                   AttributeDef{"decay"}},
+    .advice = kAdvice,
+    .updates = 3,
+    .no_reverse = kNoReverse,
+    .reference = ReferenceOf<AdamwReference>()};
 
-// From g and v.
-constinit const OpDef kAdamSquare = {.name = "adam_square",
-                                     .letters = "*,* -> *",
-                                     .operands = {kSame, kWide},
-                                     .types = {kWide},
-                                     .attributes = {AttributeDef{"beta"}},
-                                     .advice = kAdvice,
-                                     .updates = 1,
-                                     .no_reverse = kNoReverse,
-                                     .reference = ReferenceOf<SquareReference>()};
+// The same for a w in the accumulator's type, of which the parameter, before it in inputs and
+// outputs, is a copy in its own type: what is too small for that type is not lost.
+constinit const OpDef kAdamwMaster = {
+    .name = "adamw_master",
+    .letters = "*,*,*,*,*,,,, -> *,*,*,*",
+    .operands = {kSame, kWide, kWide, kWide, kSame, kWide, kWide, kWide, kWide},
+    .types = {kSame, kWide, kWide, kWide},
+    .attributes = {AttributeDef{"beta_moment"}, AttributeDef{"beta_square"}, AttributeDef{"eps"},
+                   AttributeDef{"decay"}},
+    .advice = kAdvice,
+    .updates = 4,
+    .no_reverse = kNoReverse,
+    .reference = ReferenceOf<AdamwMasterReference>()};
 
-// From w, m, v, rate, a and b.
-constinit const OpDef kAdamwStep = {.name = "adamw_step",
-                                    .letters = "*,*,*,,, -> *",
-                                    .attributes = {AttributeDef{"eps"}, AttributeDef{"decay"}},
-                                    .advice = kAdvice,
-                                    .updates = 0,
-                                    .no_reverse = kNoReverse,
-                                    .reference = ReferenceOf<StepReference>()};
-
-// From the parameter and its master copy.
-constinit const OpDef kAdamwStore = {.name = "adamw_store",
-                                     .letters = "*,* -> *",
-                                     .operands = {kSame, kWide},
-                                     .advice = "both must lie alike",
-                                     .updates = 0,
-                                     .no_reverse = kNoReverse,
-                                     .reference = ReferenceOf<StoreReference>()};
+// From the sum of the squares of all gradients: min(1, max / its root), by which gradients are
+// multiplied so that their norm is at most max. Pascanu, Mikolov & Bengio, "On the difficulty of
+// training recurrent neural networks", 2013.
+constinit const OpDef kClipFactor = {
+    .name = "clip_factor",
+    .letters = " -> ",
+    .attributes = {AttributeDef{"max"}},
+    .advice = "a norm is that of the whole gradient; redistribute the sum of squares first",
+    .no_reverse = kNoReverse,
+    .reference = ReferenceOf<ClipFactorReference>()};
 
 }  // namespace tp

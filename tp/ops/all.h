@@ -7,14 +7,13 @@
 #include "tp/program/op_def.h"
 
 #define TP_ALL_OPS(OP)  \
-  OP(kAdamMoment)       \
-  OP(kAdamSquare)       \
-  OP(kAdamwStep)        \
-  OP(kAdamwStore)       \
+  OP(kAdamw)            \
+  OP(kAdamwMaster)      \
   OP(kAdd)              \
   OP(kAddBias)          \
   OP(kAttention)        \
   OP(kAttentionGrad)    \
+  OP(kClipFactor)       \
   OP(kCrossEntropy)     \
   OP(kCrossEntropyGrad) \
   OP(kEmbedding)        \

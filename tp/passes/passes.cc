@@ -120,7 +120,7 @@ class BiasIntoProduct {
   explicit BiasIntoProduct(Program& program)
       : program_(program), moved_to_(program.ops().size()), updates_before_(1) {
     for (const Op& op : program.ops()) {
-      updates_before_.push_back(updates_before_.back() + (op.def->updates >= 0 ? 1 : 0));
+      updates_before_.push_back(updates_before_.back() + (op.def->updates > 0 ? 1 : 0));
     }
     moved_.resize(program.ops().size());
   }
@@ -228,10 +228,11 @@ std::vector<std::vector<int>> OpsBehind(const Program& program) {
   for (size_t i = 0; i < ops.size(); ++i) {
     const int op = static_cast<int>(i);
     for (ValueId id : ops[i].inputs) behind[program.DefinitionOf(id)].push_back(op);
-    if (ops[i].def->updates < 0) continue;
-    for (ValueId id : program.SharersOf(ops[i].inputs[ops[i].def->updates])) {
-      for (int reader : program.ReadersOf(id)) {
-        if (reader != op) behind[reader].push_back(op);
+    for (int u = 0; u < ops[i].def->updates; ++u) {
+      for (ValueId id : program.SharersOf(ops[i].inputs[u])) {
+        for (int reader : program.ReadersOf(id)) {
+          if (reader != op) behind[reader].push_back(op);
+        }
       }
     }
   }
@@ -304,7 +305,7 @@ void DropDeadOps(Program& program) {
   std::vector<Op> kept;
   for (auto op = program.ops().rbegin(); op != program.ops().rend(); ++op) {
     const bool alive =
-        op->IsSource() || op->def->updates >= 0 ||
+        op->IsSource() || op->def->updates > 0 ||
         std::any_of(op->outputs.begin(), op->outputs.end(), [&](ValueId id) { return live[id]; });
     if (!alive) continue;
     for (ValueId id : op->inputs) live[id] = true;

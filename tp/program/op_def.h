@@ -7,6 +7,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <string_view>
 
 #include "tp/core/status.h"
@@ -39,6 +40,9 @@ struct AttributeDef {
   AttributeType type = AttributeType::kNumber;
 };
 
+// Of an op with letters of its own.
+inline constexpr size_t kMostOperands = 10;
+
 struct OpDef {
   std::string_view name;
   OpRole role = OpRole::kCompute;
@@ -48,17 +52,18 @@ struct OpDef {
   std::string_view whole = {};  // letters that are never cut
   // Whether it is linear in each operand, so that it may work on parts of a sum.
   bool linear = false;
-  std::array<TypeRule, 8> operands = {};  // by operand: what type it must have
+  std::array<TypeRule, kMostOperands> operands = {};  // by operand: what type it must have
   char ids_of = 0;  // the letter that kInt32 operands have indices of; others are nobody's
   std::array<TypeRule, 4> types = {};  // by output
   // By output: what it is over letters that it lacks, a sum or a maximum.
   std::array<Reduction, 4> reductions = {};
-  std::array<AttributeDef, 4> attributes = {};  // up to the first without a name
+  std::array<AttributeDef, 8> attributes = {};  // up to the first without a name
   // What to do where operands do not lie as the letters ask; appended to the refusal.
   std::string_view advice = {};
 
-  // The input whose memory the first output takes over, or -1.
-  int updates = -1;
+  // How many of its first inputs, parameters, it changes in place: output i takes over the memory
+  // of input i, for i < updates.
+  int updates = 0;
   // What its launch is called, where not as the op.
   Action launch = {};
   // Its launch in the invariant order of sums, for ops that sum over a dimension of their first

@@ -145,10 +145,13 @@ Status VerifyOp(const Program& program, const Op& op, std::vector<bool>& written
     written[id] = true;
   }
   TP_RETURN_IF_ERROR(CheckTypes(program, op));
-  if (op.def->updates >= 0) {
-    const ValueId parameter = op.inputs[op.def->updates];
+  for (int i = 0; i < op.def->updates; ++i) {
+    const ValueId parameter = op.inputs[i];
     if (!program.ops()[program.DefinitionOf(parameter)].Is(kParameter)) {
       return InvalidArgument("'" + program.value(parameter).name + "' is no parameter");
+    }
+    if (updated[parameter]) {
+      return InvalidArgument("updates '" + program.value(parameter).name + "' twice");
     }
     for (ValueId id : program.SharersOf(parameter)) updated[id] = true;
   }

@@ -65,10 +65,11 @@ void Program::IndexOp(int op) const {
   for (ValueId id : indexed.inputs) {
     if (auto* readers = EntryOf(index_.readers, id, {})) readers->push_back(op);
   }
-  const int updated = indexed.def->updates;
-  if (updated < 0 || updated >= static_cast<int>(indexed.inputs.size())) return;
-  int* update = EntryOf(index_.update, indexed.inputs[updated], -1);
-  if (update != nullptr && *update < 0) *update = op;
+  const int updates = std::min(indexed.def->updates, static_cast<int>(indexed.inputs.size()));
+  for (int i = 0; i < updates; ++i) {
+    int* update = EntryOf(index_.update, indexed.inputs[i], -1);
+    if (update != nullptr && *update < 0) *update = op;
+  }
 }
 
 void Program::IndexResult(ValueId id) const {

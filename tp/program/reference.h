@@ -22,6 +22,7 @@
 #pragma once
 
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -51,6 +52,17 @@ class SumOf<BoundedNumber> : public BoundedSum {};
 inline double ValueOf(double x) { return x; }
 inline double ValueOf(const DualNumber& x) { return x.value; }
 inline double ValueOf(const BoundedNumber& x) { return x.value; }
+
+// The greater of two.
+template <typename T>
+T Greater(const T& a, const T& b) {
+  return ValueOf(a) > ValueOf(b) ? a : b;
+}
+// No further off than either of them.
+inline BoundedNumber Greater(const BoundedNumber& a, const BoundedNumber& b) {
+  return {std::fmax(a.value, b.value), std::fmax(a.error, b.error), std::fmax(a.size, b.size),
+          std::fmin(a.grid, b.grid), a.shares || b.shares};
+}
 
 // A number for each letter.
 class ByLetter {

@@ -59,7 +59,7 @@ class LayoutChoice {
   // read.
   bool OwnsMemory(ValueId id) const {
     const Op& op = program_.ops()[program_.DefinitionOf(id)];
-    return !op.Is(kRedistribute) && op.def->updates < 0;
+    return !op.Is(kRedistribute) && op.def->updates == 0;
   }
 
   bool IsParameter(ValueId id) const {
@@ -76,7 +76,7 @@ class LayoutChoice {
 
   // Whether `op` goes element by element, or hands on memory.
   bool KeepsOrder(const Op& op) const {
-    if (op.IsSource() || op.def->updates >= 0) return false;
+    if (op.IsSource() || op.def->updates > 0) return false;
     if (!op.Is(kRedistribute)) return GoesByElement(op);
     const std::optional<Axis> axis = ActiveAxis(program_, mesh_, op);
     if (!axis) return true;

@@ -62,9 +62,9 @@ std::vector<LetterPart> PartsOf(const Op& op, const Letters& letters, const Sche
 void LowerSimple(const Op& op, ScheduleDraft& draft) {
   std::vector<View> reads = ViewsOf(op.inputs, draft);
   std::vector<View> writes;
-  if (op.def->updates >= 0) {
-    draft.SetView(op.outputs[0], draft.ViewOf(op.inputs[op.def->updates]));
-    writes.push_back(draft.ViewOf(op.outputs[0]));
+  for (int i = 0; i < op.def->updates; ++i) {
+    draft.SetView(op.outputs[i], draft.ViewOf(op.inputs[i]));
+    writes.push_back(draft.ViewOf(op.outputs[i]));
   }
   for (size_t i = writes.size(); i < op.outputs.size(); ++i) {
     writes.push_back(draft.Define(op.outputs[i]));

@@ -137,8 +137,9 @@ Program KeepAll(const Program& program) {
   std::vector<bool> left_out(program.values().size());
   for (ValueId id : program.results()) left_out[id] = true;  // it is one already
   for (const Op& op : program.ops()) {
-    if (op.def->updates < 0) continue;
-    for (ValueId id : program.SharersOf(op.inputs[op.def->updates])) left_out[id] = true;
+    for (int i = 0; i < op.def->updates; ++i) {
+      for (ValueId id : program.SharersOf(op.inputs[i])) left_out[id] = true;
+    }
   }
   for (const Op& op : program.ops()) {
     if (op.IsSource()) continue;

@@ -4,10 +4,8 @@
 #include "backends/cpu/kernels/kernel.h"
 
 #define TP_CPU_KERNELS(KERNEL)    \
-  KERNEL(kAdamMomentKernel)       \
-  KERNEL(kAdamSquareKernel)       \
-  KERNEL(kAdamwStepKernel)        \
-  KERNEL(kAdamwStoreKernel)       \
+  KERNEL(kAdamwKernel)            \
+  KERNEL(kAdamwMasterKernel)      \
   KERNEL(kAddBiasKernel)          \
   KERNEL(kAddKernel)              \
   KERNEL(kAttentionGradKernel)    \
@@ -15,6 +13,7 @@
   KERNEL(kBlockedExpSumKernel)    \
   KERNEL(kBlockedGemmKernel)      \
   KERNEL(kBlockedSumRowsKernel)   \
+  KERNEL(kClipFactorKernel)       \
   KERNEL(kCopyKernel)             \
   KERNEL(kCrossEntropyGradKernel) \
   KERNEL(kCrossEntropyKernel)     \
