@@ -2,34 +2,74 @@
 
 #include <glog/logging.h>
 
+#include <algorithm>
+#include <string>
+#include <vector>
+
 #include "tp/ops/builder.h"
 
 namespace tp {
 namespace {
 
-struct Inputs {
-  ValueId rate, moment_correction, square_correction;
+struct Scalars {
+  ValueId rate, moment_correction, square_correction, factor;
 };
 
-void Update(Builder& b, ValueId w, ValueId gradient, const Inputs& inputs,
+// `v` whole on every axis.
+ValueId Whole(Builder& b, const std::string& name, ValueId v) {
+  for (Axis axis : kAllAxes) {
+    v = b.Redistribute(name + "." + std::string(Name(axis)), v, axis, Replicate());
+  }
+  return v;
+}
+
+// What gradients are multiplied by so that the norm of all of them is at most `max`. Sums that lie
+// alike are added up before they are made whole.
+ValueId ClipFactor(Builder& b, const std::vector<ValueId>& gradients, double max) {
+  std::vector<ValueId> sums;  // one of each placement
+  for (ValueId gradient : gradients) {
+    const std::string name = b.value(gradient).name + ".squares";
+    const ValueId part = b.Op(name, kSquareSum, {gradient});
+    if (part == kNoValue) return kNoValue;
+    const auto alike = std::find_if(sums.begin(), sums.end(), [&](ValueId sum) {
+      return b.value(sum).placements == b.value(part).placements;
+    });
+    if (alike == sums.end()) {
+      sums.push_back(part);
+    } else {
+      *alike = b.Add(name + ".sum", *alike, part);
+    }
+  }
+  ValueId total = kNoValue;
+  for (const ValueId& part : sums) {
+    const std::string name = "gradients.squares." + std::to_string(&part - sums.data());
+    const ValueId sum = Whole(b, name, part);
+    total = total == kNoValue ? sum : b.Add(name + ".sum", total, sum);
+  }
+  return b.Op("gradients.factor", kClipFactor, {total}, {{"max", max}});
+}
+
+void Update(Builder& b, ValueId w, ValueId gradient, const Scalars& scalars,
             const AdamWOptions& options, double decay) {
   const Value value = b.value(w);
   const DType wide = AccumulatorOf(value.dtype);
-  const auto state = [&](const char* what) {
-    return b.Parameter(value.name + what, value.shape, wide, value.placements);
+  std::vector<ValueId> inputs = {w};
+  std::vector<std::string> names = {value.name + ".updated"};
+  const auto add_state = [&](const std::string& name) {
+    inputs.push_back(b.Parameter(name, value.shape, wide, value.placements));
+    names.push_back(name + ".updated");
   };
-  const ValueId moment = b.Op(value.name + ".moment.updated", kAdamMoment,
-                              {gradient, state(".moment")}, {{"beta", options.beta_moment}});
-  const ValueId square = b.Op(value.name + ".square.updated", kAdamSquare,
-                              {gradient, state(".square")}, {{"beta", options.beta_square}});
-  const Attributes attributes = {{"eps", options.eps}, {"decay", decay}};
   const bool narrow = wide != value.dtype;
-  const ValueId master = narrow ? state(".master") : w;
-  const ValueId updated = b.Op(
-      value.name + (narrow ? ".master.updated" : ".updated"), kAdamwStep,
-      {master, moment, square, inputs.rate, inputs.moment_correction, inputs.square_correction},
-      attributes);
-  if (narrow) b.Op(value.name + ".updated", kAdamwStore, {w, updated});
+  if (narrow) add_state(value.name + ".master");
+  add_state(value.name + ".moment");
+  add_state(value.name + ".square");
+  inputs.insert(inputs.end(), {gradient, scalars.rate, scalars.moment_correction,
+                               scalars.square_correction, scalars.factor});
+  b.Ops(names, narrow ? kAdamwMaster : kAdamw, inputs,
+        {{"beta_moment", options.beta_moment},
+         {"beta_square", options.beta_square},
+         {"eps", options.eps},
+         {"decay", decay}});
 }
 
 }  // namespace
@@ -42,11 +82,12 @@ Status AddAdamW(Program& program, const std::vector<ValueId>& parameters,
   Builder b(program);
   b.set_phase(Phase::kOptimizer);
   const DType wide = AccumulatorOf(program.value(parameters[0]).dtype);
-  const Inputs inputs = {b.Input(kRateInput, {}, wide), b.Input(kMomentCorrectionInput, {}, wide),
-                         b.Input(kSquareCorrectionInput, {}, wide)};
+  const Scalars scalars = {b.Input(kRateInput, {}, wide), b.Input(kMomentCorrectionInput, {}, wide),
+                           b.Input(kSquareCorrectionInput, {}, wide),
+                           ClipFactor(b, gradients, options.max_norm)};
   for (size_t i = 0; i < parameters.size(); ++i) {
     const bool decay = decays(program.value(parameters[i]).name);
-    Update(b, parameters[i], gradients[i], inputs, options, decay ? options.decay : 0);
+    Update(b, parameters[i], gradients[i], scalars, options, decay ? options.decay : 0);
   }
   return b.status();
 }

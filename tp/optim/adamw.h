@@ -18,6 +18,9 @@ struct AdamWOptions {
   double eps = 1e-8;
   // Of the parameters that decay: each step takes away rate * decay of them.
   double decay = 0.1;
+  // Gradients are scaled down where the norm of all of them is above it. Of a model that is not to
+  // be clipped, a number that no norm reaches.
+  double max_norm = 1;
 };
 
 // What differs from step to step: inputs, scalars in fp32, or in fp64 where that is trained.
@@ -28,7 +31,8 @@ inline constexpr char kSquareCorrectionInput[] = "square_correction";
 
 // Appends the inputs above, and for each parameter "w" the parameters "w.moment" and "w.square",
 // which begin as zeros, "w.master", which begins as w does, where w's type is narrower than its
-// accumulator's, and the update by its gradient. `decays` says whether a parameter decays. Errors:
+// accumulator's, and the update by its gradient; before them, "gradients.factor", which clips. A
+// Program has one of these. `decays` says whether a parameter decays. Errors:
 // INVALID_ARGUMENT where a gradient does not lie as its parameter does, a Partial one above all.
 Status AddAdamW(Program& program, const std::vector<ValueId>& parameters,
                 const std::vector<ValueId>& gradients, const AdamWOptions& options,
