@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <numbers>
 
 #include "Eigen/Core"
+#include "unsupported/Eigen/SpecialFunctions"
 
 namespace tp::cpu {
 namespace {
@@ -18,13 +20,16 @@ using Block = Eigen::Array<float, kBlock, 1>;
 
 template <typename F>
 void Map(std::span<const float> in, std::span<float> out, const F& f) {
-  Block block = Block::Zero();
-  for (size_t begin = 0; begin < in.size(); begin += kBlock) {
-    const size_t count = std::min(kBlock, in.size() - begin);
-    std::copy_n(in.data() + begin, count, block.data());
-    const Block result = f(block);
-    std::copy_n(result.data(), count, out.data() + begin);
+  size_t begin = 0;
+  for (; begin + kBlock <= in.size(); begin += kBlock) {
+    Eigen::Map<Block>(out.data() + begin) = f(Eigen::Map<const Block>(in.data() + begin));
   }
+  if (begin == in.size()) return;
+  Block block = Block::Zero();
+  const size_t count = in.size() - begin;
+  std::copy_n(in.data() + begin, count, block.data());
+  const Block result = f(block);
+  std::copy_n(result.data(), count, out.data() + begin);
 }
 
 // By exp(-|x|), which can't overflow. Eigen's logistic is off by thousands of ulps where it is
@@ -42,6 +47,12 @@ void Sigmoid(std::span<const float> in, std::span<float> out) {
     }
   }
 }
+
+// Where Eigen's numerator is below the normal range and loses bits, the first term of the series.
+constexpr auto kErf = [](const auto& x) -> Block {
+  constexpr auto kSlope = static_cast<float>(2 * std::numbers::inv_sqrtpi);
+  return (x.abs() < 0x1p-12f).select(x * kSlope, x.erf());
+};
 
 }  // namespace
 
@@ -62,6 +73,8 @@ void Apply(Function function, std::span<const float> in, std::span<float> out) {
       return Map(in, out, [](const auto& x) { return x.tanh(); });
     case Function::kSigmoid:
       return Sigmoid(in, out);
+    case Function::kErf:
+      return Map(in, out, kErf);
   }
   LOG(FATAL) << "no such function: " << static_cast<int>(function);
 }

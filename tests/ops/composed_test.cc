@@ -13,6 +13,7 @@
 #include "tp/autodiff/backward.h"
 #include "tp/core/roundoff.h"
 #include "tp/ops/ops.h"
+#include "tp/ops/rope.h"
 #include "tp/schedule/lower.h"
 
 namespace tp {
@@ -95,9 +96,7 @@ TEST_F(LanguageLoss, KeepsLogitsOnTheirRank) {
 TEST(Letters, ARankIsToldWhichPartOfEachItHas) {
   Program program;
   const ValueId x = Input(program, "x", {2, 7, 3, 4}, On(Axis::kTp, Shard(1)));
-  program.AddResult(
-      AddOp(program, Phase::kForward, "y", kRope, {x}, {{"base", 10000.0}, {"turns", 1.0}})
-          .value());
+  program.AddResult(AddOp(program, Phase::kForward, "y", kRope, {x}, RopeAttributes({})).value());
   const Mesh mesh = Mesh::Create(3, 1).value();
   const Schedule schedule = Lower(program, mesh, 2).value();
   EXPECT_EQ(schedule.ops.at(0).PartOf('s'), (LetterPart{'s', 5, 2, 7}));

@@ -30,25 +30,27 @@ TEST_P(EachKernel, ComputesItsReferenceOverAllPlacements) {
     for (size_t s = 0; s < kSizes.size(); ++s) {
       KernelTrial trial;
       trial.def = &def;
-      trial.attributes = AttributesFor(def, text);
       trial.shapes = ShapesFor(written, kSizes[s], {kSizes[s][1], kSizes[s][2]});
       const Letters letters =
           written.For(trial.shapes, std::vector<std::string>(trial.shapes.size())).value();
-      std::vector<Placement> on;
-      ForEachPlacement(def, letters, on, [&](const std::vector<Placement>& allowed) {
-        trial.on = allowed;
-        for (trial.ranks = 1; trial.ranks <= 4; ++trial.ranks) {
-          for (DType dtype : kAllDTypes) {
-            trial.dtype = dtype;
-            for (trial.layout = 0; trial.layout < 3; ++trial.layout) {
-              const std::string wrong = RunTrial(trial, kernels);
-              ASSERT_EQ(wrong, "") << ToString(trial);
-              ++runs;
+      for (const Attributes& attributes : AttributesToTry(def, text)) {
+        trial.attributes = attributes;
+        std::vector<Placement> on;
+        ForEachPlacement(def, letters, on, [&](const std::vector<Placement>& allowed) {
+          trial.on = allowed;
+          for (trial.ranks = 1; trial.ranks <= 4; ++trial.ranks) {
+            for (DType dtype : kAllDTypes) {
+              trial.dtype = dtype;
+              for (trial.layout = 0; trial.layout < 3; ++trial.layout) {
+                const std::string wrong = RunTrial(trial, kernels);
+                ASSERT_EQ(wrong, "") << ToString(trial);
+                ++runs;
+              }
             }
           }
-        }
-      });
-      if (HasFatalFailure()) return;
+        });
+        if (HasFatalFailure()) return;
+      }
     }
   }
   EXPECT_GT(runs, 100);

@@ -49,6 +49,8 @@ std::string ToString(const KernelTrial& trial);
 
 // Attributes that any op can be tried with; `letters` for ops that carry their own.
 Attributes AttributesFor(const OpDef& def, const std::string& letters);
+// Those, and where an op does one thing or another by its attributes, what makes it do each.
+std::vector<Attributes> AttributesToTry(const OpDef& def, const std::string& letters);
 
 // Element `i` of operand `operand`: a multiple of 1/4 in [-2, 2], of ids an index of the letter
 // that they number or nobody's.

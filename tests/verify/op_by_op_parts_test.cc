@@ -13,6 +13,7 @@
 #include "tp/autodiff/backward.h"
 #include "tp/core/random.h"
 #include "tp/ops/ops.h"
+#include "tp/ops/rope.h"
 #include "tp/verify/observe.h"
 #include "tp/verify/op_by_op.h"
 
@@ -32,7 +33,7 @@ class Language {
     const ValueId ids = Input(program_, "ids", {1, kTokens}, {}, DType::kInt32);
     const ValueId x =
         Parameter(program_, "x", {1, kTokens, kHeads, kSize}, On(Axis::kTp, Shard(1)), dtype);
-    const ValueId turned = Op({"turned"}, kRope, {x}, {{"base", 10000.0}, {"turns", 1.0}})[0];
+    const ValueId turned = Op({"turned"}, kRope, {x}, RopeAttributes({}))[0];
     program_.AddResult(turned);
     const ValueId logits =
         Parameter(program_, "logits", {1, kTokens, kVocabulary}, On(Axis::kTp, Shard(2)), dtype);

@@ -253,6 +253,7 @@ class ReversePass::Rule : public Reverse {
   const Letters& letters() const override { return letters_; }
   ValueId in(size_t i) const override { return op_.inputs.at(i); }
   ValueId out(size_t i) const override { return op_.outputs.at(i); }
+  const Value& value(ValueId id) const override { return pass_.program_.value(id); }
   bool starts() const override { return starts_; }
   ValueId gradient(size_t i) const override { return pass_.gradient_[out(i)].value(); }
   bool Needs(size_t i) const override { return pass_.needed_[in(i)]; }

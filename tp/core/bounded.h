@@ -126,6 +126,9 @@ struct BoundedNumber {
   friend BoundedNumber operator*(BoundedNumber a, BoundedNumber b) {
     a = Operand(a);
     b = Operand(b);
+    if ((a.IsZero() && std::isfinite(b.error)) || (b.IsZero() && std::isfinite(a.error))) {
+      return Exactly(a.value * b.value);
+    }
     const double product = a.value * b.value;
     const bool shares = a.shares || b.shares;
     const double size = shares ? a.size * b.size : std::abs(product);
@@ -142,6 +145,9 @@ struct BoundedNumber {
     return Rounded(quotient, (a.error + std::abs(quotient) * b.error) / divisor, size, 0, a.shares);
   }
   BoundedNumber& operator+=(BoundedNumber b) { return *this = *this + b; }
+
+  // For certain, on every rank.
+  bool IsZero() const { return value == 0 && error == 0 && size == 0; }
 
   // Anything may stand there.
   static BoundedNumber Unbounded(double value) {

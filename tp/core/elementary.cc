@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 namespace tp {
 namespace {
@@ -26,6 +27,8 @@ double Derivative(Function function, double x) {
       return 1 - y * y;
     case Function::kSigmoid:
       return y * (1 - y);
+    case Function::kErf:
+      return 2 * std::numbers::inv_sqrtpi * std::exp(-x * x);
   }
   LOG(FATAL) << "no such function: " << static_cast<int>(function);
 }
@@ -33,7 +36,7 @@ double Derivative(Function function, double x) {
 }  // namespace
 
 std::string_view Name(Function function) {
-  constexpr std::string_view kNames[] = {"exp", "log", "sqrt", "rsqrt", "tanh", "sigmoid"};
+  constexpr std::string_view kNames[] = {"exp", "log", "sqrt", "rsqrt", "tanh", "sigmoid", "erf"};
   return kNames[static_cast<size_t>(function)];
 }
 
@@ -52,6 +55,8 @@ double Apply(Function function, double x) {
     case Function::kSigmoid:
       // Both ends to full precision.
       return x >= 0 ? 1 / (1 + std::exp(-x)) : std::exp(x) / (1 + std::exp(x));
+    case Function::kErf:
+      return std::erf(x);
   }
   LOG(FATAL) << "no such function: " << static_cast<int>(function);
 }

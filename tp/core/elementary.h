@@ -17,12 +17,12 @@
 
 namespace tp {
 
-enum class Function { kExp, kLog, kSqrt, kRsqrt, kTanh, kSigmoid };
-inline constexpr int kNumFunctions = 6;
+enum class Function { kExp, kLog, kSqrt, kRsqrt, kTanh, kSigmoid, kErf };
+inline constexpr int kNumFunctions = 7;
 inline constexpr std::array<Function, kNumFunctions> kAllFunctions = {
-    Function::kExp,   Function::kLog,  Function::kSqrt,
-    Function::kRsqrt, Function::kTanh, Function::kSigmoid};
-// "exp", "log", "sqrt", "rsqrt", "tanh", "sigmoid".
+    Function::kExp,  Function::kLog,     Function::kSqrt, Function::kRsqrt,
+    Function::kTanh, Function::kSigmoid, Function::kErf};
+// "exp", "log", "sqrt", "rsqrt", "tanh", "sigmoid", "erf".
 std::string_view Name(Function function);
 
 // How far an implementation in fp32 is from the exact value, at the worst of all floats.

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "tp/layers/projection.h"
+#include "tp/ops/rope.h"
 
 namespace tp {
 
@@ -13,7 +14,7 @@ ValueId AddAttention(Builder& b, const AttentionOptions& options, ValueId x) {
   const Placement of_query = options.cut_groups ? Shard(0) : Shard(1);
   const Placement of_key = options.cut_groups ? Shard(0) : Replicate();
   const Placement of_output = options.cut_groups ? Shard(1) : Shard(2);
-  const Attributes turn = {{"base", options.rope_base}, {"turns", 1.0}};
+  const Attributes turn = RopeAttributes({.base = options.rope_base});
   const Attributes scale = {{"scale", 1 / std::sqrt(static_cast<double>(d))}};
 
   const ValueId q = AddProjection(b, "query", {"bse,grde -> bsgrd", {g, r, d, e}, of_query}, x);

@@ -10,18 +10,31 @@ namespace {
 
 constexpr std::string_view kAdvice =
     "a query needs all keys of its group, and a softmax is not linear; redistribute first";
+constexpr TypeRule kSame = TypeRule::kSame;
+constexpr TypeRule kWide = TypeRule::kAccumulator;
 
-// How many keys a query may look at: those of its own place in the sequence and before.
+// The keys that a query may look at, [first, end): those of its own place in the sequence and
+// before; packed, not those before its start, the last operand.
+struct Keys {
+  int64_t first = 0;
+  int64_t end = 0;
+};
 template <typename T>
-int64_t KeysOf(const ReferenceCall<T>& call, const ByLetter& query) {
-  return std::min(call.extent['k'], call.begin['q'] + query['q'] + 1);
+Keys KeysOf(const ReferenceCall<T>& call, const ByLetter& query) {
+  Keys keys{0, std::min(call.extent['k'], call.begin['q'] + query['q'] + 1)};
+  if (call.letters.operands().back() == "bq") {
+    const auto start = static_cast<int64_t>(ValueOf(call.in.back()[call.At("bq", query)]));
+    keys.first = std::clamp(start, int64_t{0}, keys.end);
+  }
+  return keys;
 }
 
 // scale (q . k) for each key that the query at `point` looks at.
 template <typename T>
 std::vector<T> Scores(const ReferenceCall<T>& call, ByLetter& point) {
   std::vector<T> scores;
-  for (point['k'] = 0; point['k'] < KeysOf(call, point); ++point['k']) {
+  const Keys keys = KeysOf(call, point);
+  for (point['k'] = keys.first; point['k'] < keys.end; ++point['k']) {
     SumOf<T> sum;
     call.ForEachPoint("d", point, [&](const ByLetter& at) {
       sum.Add(call.in[0][call.At("bqgrd", at)] * call.in[1][call.At("bkgd", at)]);
@@ -37,6 +50,7 @@ struct AttentionReference {
     call.ForEachPoint("bqgr", [&](ByLetter& point) {
       std::vector<T> weights = Scores(call, point);
       if (weights.empty()) return;
+      const int64_t first = KeysOf(call, point).first;
       T greatest = weights[0];
       for (const T& score : weights) {
         if (ValueOf(score) > ValueOf(greatest)) greatest = score;
@@ -51,7 +65,7 @@ struct AttentionReference {
       call.ForEachPoint("d", point, [&](ByLetter& at) {
         SumOf<T> value;
         for (size_t k = 0; k < weights.size(); ++k) {
-          at['k'] = static_cast<int64_t>(k);
+          at['k'] = first + static_cast<int64_t>(k);
           value.Add(weights[k] * call.in[2][call.At("bkgd", at)]);
         }
         call.out[0][call.At("bqgrd", at)] = value.Total() / total;
@@ -84,6 +98,7 @@ struct AttentionGradReference {
   static void AddQuery(ReferenceCall<T>& call, ByLetter& point, std::vector<SumOf<T>>& dk,
                        std::vector<SumOf<T>>& dv) {
     const std::vector<T> scores = Scores(call, point);
+    const int64_t first = KeysOf(call, point).first;
     const T lse = call.in[4][call.At("bqgr", point)];
     SumOf<T> delta;
     call.ForEachPoint("d", point, [&](const ByLetter& at) {
@@ -91,7 +106,7 @@ struct AttentionGradReference {
     });
     std::vector<SumOf<T>> dq(static_cast<size_t>(call.extent['d']));
     for (size_t k = 0; k < scores.size(); ++k) {
-      point['k'] = static_cast<int64_t>(k);
+      point['k'] = first + static_cast<int64_t>(k);
       const T weight = Apply(Function::kExp, scores[k] - lse);
       SumOf<T> along;
       call.ForEachPoint("d", point, [&](const ByLetter& at) {
@@ -117,6 +132,13 @@ Status ReverseAttention(Reverse& r) {
                 {r.in(0), r.in(1), r.in(2), r.out(0), r.out(1), r.gradient(0)}, r.attributes());
 }
 
+Status ReversePacked(Reverse& r) {
+  if (!r.Needs(0) && !r.Needs(1) && !r.Needs(2)) return OkStatus();
+  return r.Give({0, 1, 2}, kPackedAttentionGrad,
+                {r.in(0), r.in(1), r.in(2), r.out(0), r.out(1), r.gradient(0), r.in(3)},
+                r.attributes());
+}
+
 }  // namespace
 
 // Causal attention of r query heads to each of g key and value heads: for each query the softmax of
@@ -126,7 +148,7 @@ Status ReverseAttention(Reverse& r) {
 constinit const OpDef kAttention = {.name = "attention",
                                     .letters = "bqgrd,bkgd,bkgd -> bqgrd,bqgr",
                                     .whole = "kd",
-                                    .types = {TypeRule::kSame, TypeRule::kAccumulator},
+                                    .types = {kSame, kWide},
                                     .attributes = {AttributeDef{"scale"}},
                                     .advice = kAdvice,
                                     .reverse = ReverseAttention,
@@ -139,8 +161,31 @@ constinit const OpDef kAttentionGrad = {
     .name = "attention_grad",
     .letters = "bqgrd,bkgd,bkgd,bqgrd,bqgr,bqgrd -> bqgrd,bkgd,bkgd",
     .whole = "kd",
-    .operands = {TypeRule::kSame, TypeRule::kSame, TypeRule::kSame, TypeRule::kSame,
-                 TypeRule::kAccumulator, TypeRule::kSame},
+    .operands = {kSame, kSame, kSame, kSame, kWide, kSame},
+    .attributes = {AttributeDef{"scale"}},
+    .advice = kAdvice,
+    .no_reverse = "it is only part of reverse passes",
+    .reference = ReferenceOf<AttentionGradReference>()};
+
+// The same for several sequences packed into one: with the starts of queries, a query looks at no
+// key before its start, which is where its own sequence begins.
+constinit const OpDef kPackedAttention = {.name = "packed_attention",
+                                          .letters = "bqgrd,bkgd,bkgd,bq -> bqgrd,bqgr",
+                                          .whole = "kd",
+                                          .operands = {kSame, kSame, kSame, TypeRule::kInt32},
+                                          .ids_of = 'k',
+                                          .types = {kSame, kWide},
+                                          .attributes = {AttributeDef{"scale"}},
+                                          .advice = kAdvice,
+                                          .reverse = ReversePacked,
+                                          .reference = ReferenceOf<AttentionReference>()};
+
+constinit const OpDef kPackedAttentionGrad = {
+    .name = "packed_attention_grad",
+    .letters = "bqgrd,bkgd,bkgd,bqgrd,bqgr,bqgrd,bq -> bqgrd,bkgd,bkgd",
+    .whole = "kd",
+    .operands = {kSame, kSame, kSame, kSame, kWide, kSame, TypeRule::kInt32},
+    .ids_of = 'k',
     .attributes = {AttributeDef{"scale"}},
     .advice = kAdvice,
     .no_reverse = "it is only part of reverse passes",

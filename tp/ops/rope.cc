@@ -1,10 +1,27 @@
+#include "tp/ops/rope.h"
+
 #include <cmath>
+#include <numbers>
 
 #include "tp/ops/all.h"
 #include "tp/program/reverse.h"
 
 namespace tp {
 namespace {
+
+// How far pair i of `size` elements turns a place.
+double TurnOf(const Attributes& attributes, int64_t i, int64_t size) {
+  const auto number = [&](const char* name) { return attributes.Number(name); };
+  const double turn =
+      std::pow(number("base"), -2.0 * static_cast<double>(i) / static_cast<double>(size));
+  const double slow = turn / number("factor");
+  if (number("original") <= 0) return slow;
+  const double turns = number("original") * turn / (2 * std::numbers::pi);  // while it was trained
+  if (turns < number("low")) return slow;
+  if (turns > number("high")) return turn;
+  const double kept = (turns - number("low")) / (number("high") - number("low"));
+  return (1 - kept) * slow + kept * turn;
+}
 
 struct RopeReference {
   template <typename T>
@@ -13,6 +30,7 @@ struct RopeReference {
     const std::string rows = x.substr(0, x.size() - 1);
     const int64_t size = call.extent['d'];
     const int64_t half = size / 2;
+    const bool interleaved = call.attributes.Integer("interleaved") != 0;
     call.ForEachPoint(rows, [&](const ByLetter& row) {
       const auto position = static_cast<double>(call.begin['s'] + row['s']);
       ByLetter at = row;
@@ -21,14 +39,14 @@ struct RopeReference {
         return call.At(x, at);
       };
       for (int64_t i = 0; i < half; ++i) {
-        const double angle = call.attributes.Number("turns") * position *
-                             std::pow(call.attributes.Number("base"),
-                                      -2.0 * static_cast<double>(i) / static_cast<double>(size));
+        const double angle =
+            call.attributes.Number("turns") * position * TurnOf(call.attributes, i, size);
         const T cosine(std::cos(angle)), sine(std::sin(angle));
-        const T first = call.in[0][element(i)];
-        const T second = call.in[0][element(half + i)];
-        call.out[0][element(i)] = first * cosine - second * sine;
-        call.out[0][element(half + i)] = second * cosine + first * sine;
+        const int64_t at_first = element(interleaved ? 2 * i : i);
+        const int64_t at_second = element(interleaved ? 2 * i + 1 : half + i);
+        const T first = call.in[0][at_first], second = call.in[0][at_second];
+        call.out[0][at_first] = first * cosine - second * sine;
+        call.out[0][at_second] = second * cosine + first * sine;
       }
       if (size % 2 != 0) call.out[0][element(size - 1)] = call.in[0][element(size - 1)];
     });
@@ -44,17 +62,29 @@ Status ReverseRope(Reverse& r) {
 
 }  // namespace
 
-// Turns element i of each head's first half with element i of its second half by the angle turns
-// s base^(-2i/d), where s is the place in the sequence; what turns back is the same op with the
-// other sign. Of an odd number of elements the last one stays. Su et al., "RoFormer", 2021; halves
-// in place of neighbours as in GPT-NeoX (Black et al., 2022).
-constinit const OpDef kRope = {.name = "rope",
-                               .letters = "bs*d -> bs*d",
-                               .whole = "d",
-                               .linear = true,
-                               .attributes = {AttributeDef{"base"}, AttributeDef{"turns"}},
-                               .advice = "a head is turned as a whole",
-                               .reverse = ReverseRope,
-                               .reference = ReferenceOf<RopeReference>()};
+Attributes RopeAttributes(const RopeOptions& options) {
+  return {{"base", options.base},
+          {"turns", 1.0},
+          {"interleaved", int64_t{options.interleaved}},
+          {"factor", options.factor},
+          {"original", options.original},
+          {"low", options.low},
+          {"high", options.high}};
+}
+
+// Turns pair i of each head by `turns` s times what RopeOptions say of it, where s is the place in
+// the sequence; what turns back is the same op with the other sign. Of an odd number of elements
+// the last one stays. Su et al., "RoFormer", 2021.
+constinit const OpDef kRope = {
+    .name = "rope",
+    .letters = "bs*d -> bs*d",
+    .whole = "d",
+    .linear = true,
+    .attributes = {AttributeDef{"base"}, AttributeDef{"turns"},
+                   AttributeDef{"interleaved", AttributeType::kInteger}, AttributeDef{"factor"},
+                   AttributeDef{"original"}, AttributeDef{"low"}, AttributeDef{"high"}},
+    .advice = "a head is turned as a whole",
+    .reverse = ReverseRope,
+    .reference = ReferenceOf<RopeReference>()};
 
 }  // namespace tp

@@ -30,7 +30,8 @@ enum class OpRole {
 enum class TypeRule {
   kSame,         // the op's own, which all operands of this rule have
   kAccumulator,  // AccumulatorOf that
-  kInt32,        // ids; of operands only
+  kInt32,        // ids and seeds; of operands only
+  kNamed,        // what the attribute "to" says; of outputs only
 };
 
 enum class AttributeType { kNumber, kInteger, kText };
@@ -53,7 +54,8 @@ struct OpDef {
   // Whether it is linear in each operand, so that it may work on parts of a sum.
   bool linear = false;
   std::array<TypeRule, kMostOperands> operands = {};  // by operand: what type it must have
-  char ids_of = 0;  // the letter that kInt32 operands have indices of; others are nobody's
+  // The letter that kInt32 operands have indices of, others being nobody's; 0 where they are none.
+  char ids_of = 0;
   std::array<TypeRule, 4> types = {};  // by output
   // By output: what it is over letters that it lacks, a sum or a maximum.
   std::array<Reduction, 4> reductions = {};

@@ -17,6 +17,7 @@ class Reverse {
   virtual const Letters& letters() const = 0;
   virtual ValueId in(size_t i) const = 0;
   virtual ValueId out(size_t i) const = 0;
+  virtual const Value& value(ValueId id) const = 0;
   // Whether the gradient starts here: this op's first output is the scalar to be differentiated.
   virtual bool starts() const = 0;
   // The gradient of output `i`, which the rule may ask for unless the gradient starts here.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <utility>
 
 namespace tp {
@@ -103,6 +104,14 @@ StatusOr<DType> TypeOf(const Program& program, const Op& op) {
   return first->dtype;
 }
 
+StatusOr<DType> OutputType(const Op& op, TypeRule rule, DType own) {
+  if (rule != TypeRule::kNamed) return rule == TypeRule::kSame ? own : AccumulatorOf(own);
+  const std::optional<DType> named = ParseDType(op.attributes.Text("to"));
+  if (named) return *named;
+  return InvalidArgument("has no type '" + op.attributes.Text("to") +
+                         "' to give; there are fp64, fp32, bf16 and fp16");
+}
+
 Status CheckAttributes(const Op& op) {
   size_t expected = op.def->letters.empty() && op.def->role == OpRole::kCompute ? 1 : 0;
   if (expected == 1 && !op.attributes.Has("letters")) return InvalidArgument("has no letters");
@@ -190,9 +199,9 @@ StatusOr<std::vector<Value>> InferOutputs(const Program& program, const Op& op) 
                            " outputs; an op has at most " + std::to_string(op.def->types.size()));
   }
   for (Shape& shape : letters.OutputShapes(sizes)) {
-    const bool same = op.def->types.at(outputs.size()) == TypeRule::kSame;
+    TP_ASSIGN_OR_RETURN(const DType dtype, OutputType(op, op.def->types.at(outputs.size()), own));
     TP_RETURN_IF_ERROR(CheckRank("an output", shape));
-    outputs.push_back({"", std::move(shape), same ? own : AccumulatorOf(own), {}});
+    outputs.push_back({"", std::move(shape), dtype, {}});
   }
   for (Axis axis : kAllAxes) {
     std::vector<Placement> on;

@@ -9,81 +9,83 @@ namespace {
 
 // What is the same for all elements.
 template <typename Wide>
-struct Step {
+class Step {
+ public:
   // Scalars are the inputs from `first` on.
   Step(const KernelCall& c, size_t first)
-      : beta_moment(c.op.attributes.Number("beta_moment")),
-        beta_square(c.op.attributes.Number("beta_square")),
-        rest_moment(static_cast<Wide>(1 - c.op.attributes.Number("beta_moment"))),
-        rest_square(static_cast<Wide>(1 - c.op.attributes.Number("beta_square"))),
-        eps(c.op.attributes.Number("eps")),
-        decay(c.op.attributes.Number("decay")),
-        rate(*static_cast<const Wide*>(c.in[first].data)),
-        a(*static_cast<const Wide*>(c.in[first + 1].data)),
-        b(*static_cast<const Wide*>(c.in[first + 2].data)),
-        factor(*static_cast<const Wide*>(c.in[first + 3].data)) {}
+      : beta_moment_(Number(c, "beta_moment")),
+        beta_square_(Number(c, "beta_square")),
+        rest_moment_(static_cast<Wide>(1 - c.op.attributes.Number("beta_moment"))),
+        rest_square_(static_cast<Wide>(1 - c.op.attributes.Number("beta_square"))),
+        eps_(Number(c, "eps")),
+        decay_(Number(c, "decay")),
+        rate_(Scalar(c, first)),
+        a_(Scalar(c, first + 1)),
+        b_(Scalar(c, first + 2)),
+        factor_(Scalar(c, first + 3)) {}
 
-  // The new w; m and v in place.
-  Wide Take(Wide w, Wide gradient, Wide& m, Wide& v) const {
-    const Wide g = factor * gradient;
-    m = beta_moment * m + rest_moment * g;
-    v = beta_square * v + rest_square * (g * g);
-    return w - rate * (a * m / (std::sqrt(b * v) + eps) + decay * w);
+  // `n` elements of w, m and v in place.
+  void Take(int64_t n, Wide* w, Wide* m, Wide* v, const Wide* gradient) const {
+    const Step s = *this;  // which no store can change, so that the loop is vectorised
+    for (int64_t j = 0; j < n; ++j) {
+      const Wide g = s.factor_ * gradient[j];
+      m[j] = s.beta_moment_ * m[j] + s.rest_moment_ * g;
+      v[j] = s.beta_square_ * v[j] + s.rest_square_ * (g * g);
+      w[j] -= s.rate_ * (s.a_ * m[j] / (std::sqrt(s.b_ * v[j]) + s.eps_) + s.decay_ * w[j]);
+    }
   }
 
-  Wide beta_moment, beta_square, rest_moment, rest_square, eps, decay, rate, a, b, factor;
+ private:
+  static Wide Number(const KernelCall& c, const char* name) {
+    return static_cast<Wide>(c.op.attributes.Number(name));
+  }
+  static Wide Scalar(const KernelCall& c, size_t i) {
+    return *static_cast<const Wide*>(c.in[i].data);
+  }
+
+  Wide beta_moment_, beta_square_, rest_moment_, rest_square_, eps_, decay_;
+  Wide rate_, a_, b_, factor_;
 };
 
-// Calls f(i, element) for tensors of one shape; element(t, i) is in tensor t of type T.
-template <typename F, size_t kTensors>
-void ForEachLine(const KernelCall& c, const std::array<const Tensor*, kTensors>& tensors,
-                 const F& f) {
+// `tensors`: the parameter of type T first, the gradient last; between them w, where that is not
+// the parameter, m and v, in the accumulator's type.
+template <typename T, size_t kTensors>
+void Update(const KernelCall& c, const std::array<const Tensor*, kTensors>& tensors) {
+  using Wide = typename Element<T>::Wide;
   if (c.in[0].empty()) return;
+  const Step<Wide> step(c, kTensors);
   const Lines<kTensors> lines(tensors);
-  const bool packed = std::all_of(lines.strides.begin(), lines.strides.end(),
-                                  [](int64_t stride) { return stride == 1; });
+  alignas(64) Wide memory[kTensors][kBlock];
   lines.ForEach([&](const auto& at) {
-    if (packed) {
-      f(lines.length, [&]<typename T>(size_t t, T) {
-        return PackedRow<T>{static_cast<T*>(tensors[t]->data) + at[t]};
-      });
-    } else {
-      f(lines.length, [&]<typename T>(size_t t, T) {
-        return Row<T>{static_cast<T*>(tensors[t]->data) + at[t], lines.strides[t]};
-      });
+    for (int64_t begin = 0; begin < lines.length; begin += kBlock) {
+      const int64_t n = std::min(kBlock, lines.length - begin);
+      const auto place = [&](size_t t) { return at[t] + begin * lines.strides[t]; };
+      for (size_t t = 0; t < kTensors; ++t) {
+        if (t == 0 || t + 1 == kTensors) {
+          LoadLine<T>(*tensors[t], place(t), lines.strides[t], n, memory[t]);
+        } else {
+          LoadLine<Wide>(*tensors[t], place(t), lines.strides[t], n, memory[t]);
+        }
+      }
+      Wide* const w = memory[kTensors - 4];
+      step.Take(n, w, memory[kTensors - 3], memory[kTensors - 2], memory[kTensors - 1]);
+      StoreLine<T>(w, *tensors[0], place(0), lines.strides[0], n);
+      for (size_t t = 1; t + 1 < kTensors; ++t) {
+        StoreLine<Wide>(memory[t], *tensors[t], place(t), lines.strides[t], n);
+      }
     }
   });
 }
 
 void Adamw(const KernelCall& c) {
   VisitElement(c.dtype, [&]<typename T>(T) {
-    using Wide = typename Element<T>::Wide;
-    const Step<Wide> step(c, 4);
-    ForEachLine<>(c, std::array{&c.in[0], &c.in[1], &c.in[2], &c.in[3]},
-                  [&](int64_t n, const auto& row) {
-                    const auto w = row(0, T{}), g = row(3, T{});
-                    const auto m = row(1, Wide{}), v = row(2, Wide{});
-                    for (int64_t j = 0; j < n; ++j) {
-                      w[j] = Element<T>::Narrow(
-                          step.Take(Element<T>::Widen(w[j]), Element<T>::Widen(g[j]), m[j], v[j]));
-                    }
-                  });
+    Update<T>(c, std::array{&c.in[0], &c.in[1], &c.in[2], &c.in[3]});
   });
 }
 
 void AdamwMaster(const KernelCall& c) {
   VisitElement(c.dtype, [&]<typename T>(T) {
-    using Wide = typename Element<T>::Wide;
-    const Step<Wide> step(c, 5);
-    ForEachLine<>(c, std::array{&c.in[0], &c.in[1], &c.in[2], &c.in[3], &c.in[4]},
-                  [&](int64_t n, const auto& row) {
-                    const auto copy = row(0, T{}), g = row(4, T{});
-                    const auto w = row(1, Wide{}), m = row(2, Wide{}), v = row(3, Wide{});
-                    for (int64_t j = 0; j < n; ++j) {
-                      w[j] = step.Take(w[j], Element<T>::Widen(g[j]), m[j], v[j]);
-                      copy[j] = Element<T>::Narrow(w[j]);
-                    }
-                  });
+    Update<T>(c, std::array{&c.in[0], &c.in[1], &c.in[2], &c.in[3], &c.in[4]});
   });
 }
 

@@ -29,6 +29,28 @@ inline void ApplyTo(Function function, const double* in, double* out, int64_t n)
   for (int64_t i = 0; i < n; ++i) out[i] = tp::Apply(function, in[i]);
 }
 
+// `n` elements from `place` on, widened and packed; and back.
+template <typename T>
+void LoadLine(const Tensor& tensor, int64_t place, int64_t stride, int64_t n,
+              typename Element<T>::Wide* to) {
+  const T* from = static_cast<const T*>(tensor.data) + place;
+  if (stride == 1) {  // of its own, so that it is vectorised
+    for (int64_t j = 0; j < n; ++j) to[j] = Element<T>::Widen(from[j]);
+    return;
+  }
+  for (int64_t j = 0; j < n; ++j) to[j] = Element<T>::Widen(from[j * stride]);
+}
+template <typename T>
+void StoreLine(const typename Element<T>::Wide* from, const Tensor& tensor, int64_t place,
+               int64_t stride, int64_t n) {
+  T* to = static_cast<T*>(tensor.data) + place;
+  if (stride == 1) {
+    for (int64_t j = 0; j < n; ++j) to[j] = Element<T>::Narrow(from[j]);
+    return;
+  }
+  for (int64_t j = 0; j < n; ++j) to[j * stride] = Element<T>::Narrow(from[j]);
+}
+
 // For tensors of one shape and type: calls f(in, out) with arrays of Numbers, a block of each at a
 // time; f writes out. `out` may be in the memory of `in`.
 template <size_t kIn, size_t kOut, typename F>
@@ -42,16 +64,12 @@ void ForEachBlock(DType dtype, const std::array<Tensor, kIn>& in,
     for (size_t i = 0; i < kOut; ++i) tensors[kIn + i] = &out[i];
     const Lines<kIn + kOut> lines(tensors);
     alignas(64) Wide memory[kIn + kOut][kBlock];
-    const auto element = [&](size_t t, const auto& at, int64_t j) -> T& {
-      return static_cast<T*>(tensors[t]->data)[at[t] + j * lines.strides[t]];
-    };
     lines.ForEach([&](const auto& at) {
       for (int64_t begin = 0; begin < lines.length; begin += kBlock) {
         const int64_t n = std::min(kBlock, lines.length - begin);
         for (size_t t = 0; t < kIn; ++t) {
-          for (int64_t j = 0; j < n; ++j) {
-            memory[t][j] = Element<T>::Widen(element(t, at, begin + j));
-          }
+          const int64_t stride = lines.strides[t];
+          LoadLine<T>(*tensors[t], at[t] + begin * stride, stride, n, memory[t]);
         }
         const auto numbers = [&]<size_t... i>(size_t first, std::index_sequence<i...>) {
           return std::array<Numbers<Wide>, sizeof...(i)>{Numbers<Wide>(memory[first + i], n)...};
@@ -59,9 +77,8 @@ void ForEachBlock(DType dtype, const std::array<Tensor, kIn>& in,
         auto results = numbers(kIn, std::make_index_sequence<kOut>());
         f(numbers(0, std::make_index_sequence<kIn>()), results);
         for (size_t t = kIn; t < kIn + kOut; ++t) {
-          for (int64_t j = 0; j < n; ++j) {
-            element(t, at, begin + j) = Element<T>::Narrow(memory[t][j]);
-          }
+          const int64_t stride = lines.strides[t];
+          StoreLine<T>(memory[t], *tensors[t], at[t] + begin * stride, stride, n);
         }
       }
     });
@@ -92,20 +109,6 @@ void ForEachIndex(const Tensor& tensor, int dims, const F& f) {
   View view;
   for (int d = 0; d < dims; ++d) view.dims.push_back({tensor.dims[d].size, 1});
   ForEachElement(view, [&](const Index& index, int64_t) { f(index); });
-}
-
-// `n` elements from `place` on, widened and packed; and back.
-template <typename T>
-void LoadLine(const Tensor& tensor, int64_t place, int64_t stride, int64_t n,
-              typename Element<T>::Wide* to) {
-  const T* from = static_cast<const T*>(tensor.data) + place;
-  for (int64_t j = 0; j < n; ++j) to[j] = Element<T>::Widen(from[j * stride]);
-}
-template <typename T>
-void StoreLine(const typename Element<T>::Wide* from, const Tensor& tensor, int64_t place,
-               int64_t stride, int64_t n) {
-  T* to = static_cast<T*>(tensor.data) + place;
-  for (int64_t j = 0; j < n; ++j) to[j * stride] = Element<T>::Narrow(from[j]);
 }
 
 }  // namespace tp::cpu

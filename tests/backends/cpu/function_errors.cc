@@ -30,6 +30,8 @@ float InStd(Function function, float x) {
       return std::tanh(x);
     case Function::kSigmoid:
       return 1 / (1 + std::exp(-x));
+    case Function::kErf:
+      return std::erf(x);
   }
   return 0;
 }
