@@ -11,6 +11,9 @@
 namespace tp {
 namespace {
 
+// No gradient that is of use has it, and every type has it.
+constexpr double kAnyNorm = 1e30;
+
 struct Scalars {
   ValueId rate, moment_correction, square_correction, factor;
 };
@@ -25,7 +28,8 @@ ValueId Whole(Builder& b, const std::string& name, ValueId v) {
 
 // What gradients are multiplied by so that the norm of all of them is at most `max`. Sums that lie
 // alike are added up before they are made whole.
-ValueId ClipFactor(Builder& b, const std::vector<ValueId>& gradients, double max) {
+ValueId ClipFactor(Program& program, Builder& b, const std::vector<ValueId>& gradients,
+                   double max) {
   std::vector<ValueId> sums;  // one of each placement
   for (ValueId gradient : gradients) {
     const std::string name = b.value(gradient).name + ".squares";
@@ -46,7 +50,8 @@ ValueId ClipFactor(Builder& b, const std::vector<ValueId>& gradients, double max
     const ValueId sum = Whole(b, name, part);
     total = total == kNoValue ? sum : b.Add(name + ".sum", total, sum);
   }
-  return b.Op("gradients.factor", kClipFactor, {total}, {{"max", max}});
+  if (total != kNoValue) program.Rename(total, kSquaresOfGradients);
+  return b.Op("gradients.factor", kClipFactor, {total}, {{"max", max > 0 ? max : kAnyNorm}});
 }
 
 void Update(Builder& b, ValueId w, ValueId gradient, const Scalars& scalars,
@@ -84,7 +89,7 @@ Status AddAdamW(Program& program, const std::vector<ValueId>& parameters,
   const DType wide = AccumulatorOf(program.value(parameters[0]).dtype);
   const Scalars scalars = {b.Input(kRateInput, {}, wide), b.Input(kMomentCorrectionInput, {}, wide),
                            b.Input(kSquareCorrectionInput, {}, wide),
-                           ClipFactor(b, gradients, options.max_norm)};
+                           ClipFactor(program, b, gradients, options.max_norm)};
   for (size_t i = 0; i < parameters.size(); ++i) {
     const bool decay = decays(program.value(parameters[i]).name);
     Update(b, parameters[i], gradients[i], scalars, options, decay ? options.decay : 0);

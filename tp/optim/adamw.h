@@ -18,9 +18,8 @@ struct AdamWOptions {
   double eps = 1e-8;
   // Of the parameters that decay: each step takes away rate * decay of them.
   double decay = 0.1;
-  // Gradients are scaled down where the norm of all of them is above it. Of a model that is not to
-  // be clipped, a number that no norm reaches.
-  double max_norm = 1;
+  // Gradients are scaled down where the norm of all of them is above it; 0: any may be.
+  double max_norm = 0;
 };
 
 // What differs from step to step: inputs, scalars in fp32, or in fp64 where that is trained.
@@ -28,6 +27,9 @@ inline constexpr char kRateInput[] = "rate";
 // 1 / (1 - beta^t) of step t, from 1, for beta_moment and beta_square.
 inline constexpr char kMomentCorrectionInput[] = "moment_correction";
 inline constexpr char kSquareCorrectionInput[] = "square_correction";
+
+// A scalar of the step: the sum of the squares of all gradients, before they are scaled down.
+inline constexpr char kSquaresOfGradients[] = "gradients.squares";
 
 // Appends the inputs above, and for each parameter "w" the parameters "w.moment" and "w.square",
 // which begin as zeros, "w.master", which begins as w does, where w's type is narrower than its
