@@ -352,7 +352,9 @@ TEST(Rules, RefuseAWrongNumberOfInputs) {
     op.def = def;
     if (def->letters.empty()) op.attributes.Set("letters", "mk,kn -> mn");
     for (const AttributeDef& attribute : def->attributes) {
-      if (!attribute.name.empty()) op.attributes.Set(attribute.name, 0.5);
+      if (attribute.name.empty()) break;
+      const Attribute values[] = {0.5, int64_t{1}, std::string("fp32")};
+      op.attributes.Set(attribute.name, values[static_cast<size_t>(attribute.type)]);
     }
     const auto wanted = Letters::Parse(def->letters.empty() ? "mk,kn -> mn" : def->letters)
                             .value()

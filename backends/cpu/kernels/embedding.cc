@@ -23,6 +23,10 @@ void Embedding(const KernelCall& c) {
       T* const line = static_cast<T*>(out.data) + LineAt(out, index, dims);
       const T* const from =
           static_cast<const T*>(table.data) + std::max<int64_t>(row, 0) * table.dims[0].stride;
+      if (to.stride == 1 && table.dims[1].stride == 1) {
+        row < 0 ? std::fill_n(line, to.size, T{}) : std::copy_n(from, to.size, line);
+        return;
+      }
       for (int64_t j = 0; j < to.size; ++j) {
         line[j * to.stride] = row < 0 ? T{} : from[j * table.dims[1].stride];
       }
@@ -57,14 +61,14 @@ void EmbeddingGrad(const KernelCall& c) {
       ++i;
     });
     const Dim from = dy.dims[dims];
-    Wide sums[kBlock];
+    Wide sums[kBlock], line[kBlock];
     for (int64_t row = 0; row < rows; ++row) {
       for (int64_t begin = 0; begin < columns; begin += kBlock) {
         const int64_t n = std::min(kBlock, columns - begin);
         std::fill_n(sums, n, Wide{0});
         for (int64_t id = first[row]; id >= 0; id = next[id]) {
-          const T* line = static_cast<const T*>(dy.data) + places[id] + begin * from.stride;
-          for (int64_t j = 0; j < n; ++j) sums[j] += Element<T>::Widen(line[j * from.stride]);
+          LoadLine<T>(dy, places[id] + begin * from.stride, from.stride, n, line);
+          for (int64_t j = 0; j < n; ++j) sums[j] += line[j];
         }
         StoreLine<T>(sums, out, row * out.dims[0].stride + begin * out.dims[1].stride,
                      out.dims[1].stride, n);
