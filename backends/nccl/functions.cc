@@ -16,6 +16,7 @@ const FunctionErrors* ErrorsOfFunctions() {
       // roundings, e / (1 + e) by d more and one more: 2^-22 (3/2) + 3 2^-24 of the value, of which
       // an ulp is 2^-24 at least. Below the normal range by 2 ulps of e and a rounding.
       {.ulps = 9, .below = 0x1.8p-148},  // sigmoid
+      {.ulps = 2, .below = 0x1p-148},    // erf
   }}};
   return &kErrors;
 }

@@ -1,4 +1,5 @@
 #include <cmath>
+#include <numbers>
 
 #include "backends/nccl/kernels/all.h"
 #include "backends/nccl/kernels/walk.cuh"
@@ -25,6 +26,8 @@ struct Turn {
   int64_t first;  // pair of this launch
   int pairs;      // of this launch
   int64_t half;   // of a head's pairs
+  int64_t step;   // from one pair's first element to the next one's, in elements of a head
+  int64_t apart;  // a pair's two elements, likewise
   bool odd;       // the last element is in no pair, and this launch copies it
 };
 
@@ -53,11 +56,11 @@ __global__ void __launch_bounds__(kThreads)
     for (int64_t t = threadIdx.x; t < all; t += kThreads) {
       const int i = static_cast<int>(t % vectors) * kVector;
       turn.heads.Find(t / vectors, at);
-      const T* near = x + at[0] + (turn.first + i) * turn.x_stride;
-      T* to = y + at[1] + (turn.first + i) * turn.y_stride;
+      const T* near = x + at[0] + (turn.first + i) * turn.step * turn.x_stride;
+      T* to = y + at[1] + (turn.first + i) * turn.step * turn.y_stride;
       A first[kVector], second[kVector];
       LoadVector<T, kVector>(near, turn.x_stride, first);
-      LoadVector<T, kVector>(near + turn.half * turn.x_stride, turn.x_stride, second);
+      LoadVector<T, kVector>(near + turn.apart * turn.x_stride, turn.x_stride, second);
 #pragma unroll
       for (int k = 0; k < kVector; ++k) {
         const A a = first[k], b = second[k];
@@ -65,7 +68,7 @@ __global__ void __launch_bounds__(kThreads)
         second[k] = b * cosines[i + k] + a * sines[i + k];
       }
       StoreVector<T, kVector>(to, first);
-      StoreVector<T, kVector>(to + turn.half * turn.y_stride, second);
+      StoreVector<T, kVector>(to + turn.apart * turn.y_stride, second);
     }
     for (int64_t h = threadIdx.x; turn.odd && h < turn.heads.count; h += kThreads) {
       turn.heads.Find(h, at);
@@ -102,23 +105,38 @@ Turn TurnOf(const KernelCall& c) {
   turn.begin = c.op.PartOf('s').begin;
   turn.turns = c.op.attributes.Number("turns");
   turn.half = c.in[0].Last().size / 2;
+  const bool interleaved = c.op.attributes.Integer("interleaved") != 0;
+  turn.step = interleaved ? 2 : 1;
+  turn.apart = interleaved ? 1 : turn.half;
   return turn;
+}
+
+// How far a pair turns a place (tp/ops/rope.h).
+double FrequencyOf(const Attributes& attributes, int64_t pair, int64_t size) {
+  const double turn = std::pow(attributes.Number("base"),
+                               -2.0 * static_cast<double>(pair) / static_cast<double>(size));
+  const double slow = turn / attributes.Number("factor");
+  const double original = attributes.Number("original");
+  const double low = attributes.Number("low"), high = attributes.Number("high");
+  const double within = original * turn / (2 * std::numbers::pi);
+  if (original <= 0 || within < low) return slow;
+  if (within > high) return turn;
+  const double kept = (within - low) / (high - low);
+  return (1 - kept) * slow + kept * turn;
 }
 
 cudaError_t Rope(const KernelCall& c, cudaStream_t stream) {
   if (c.out[0].empty()) return cudaSuccess;
   Turn turn = TurnOf(c);
   const int64_t size = c.in[0].Last().size;
-  const double base = c.op.attributes.Number("base");
-  const bool even = IsEven(turn, c);
+  const bool even = turn.step == 1 && IsEven(turn, c);
   const auto blocks = static_cast<unsigned>(std::min<int64_t>(turn.tokens.count, int64_t{1} << 30));
   for (turn.first = 0; turn.first == 0 || turn.first < turn.half; turn.first += kMostPairs) {
     turn.pairs = static_cast<int>(std::min<int64_t>(turn.half - turn.first, kMostPairs));
     turn.odd = turn.first == 0 && size % 2 != 0;
     Frequencies frequencies = {};
     for (int i = 0; i < turn.pairs; ++i) {
-      frequencies.of[i] =
-          std::pow(base, -2.0 * static_cast<double>(turn.first + i) / static_cast<double>(size));
+      frequencies.of[i] = FrequencyOf(c.op.attributes, turn.first + i, size);
     }
     const cudaError_t error = Dispatch(c.in[0].dtype, [&](auto type) {
       using T = decltype(type);

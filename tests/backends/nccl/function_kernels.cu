@@ -18,6 +18,8 @@ __device__ float Evaluate(Function function, float x) {
       return Tanh(x);
     case Function::kSigmoid:
       return Sigmoid(x);
+    case Function::kErf:
+      return erff(x);
   }
   return 0;
 }
