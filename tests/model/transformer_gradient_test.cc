@@ -24,10 +24,8 @@ class Differences {
     const auto values = Evaluate(program_, sources_);
     size_ = std::abs(values[loss_].at(0));
     for (const Op& op : program_.ops()) {
-      if (!op.Is(kAdamMoment)) continue;
-      const std::string& moment = program_.value(op.inputs[1]).name;
-      const std::string parameter = moment.substr(0, moment.size() - std::string(".moment").size());
-      gradients_[parameter] = values[op.inputs[0]];
+      if (!op.Is(kAdamw)) continue;
+      gradients_[program_.value(op.inputs[0]).name] = values[op.inputs[3]];
     }
   }
 

@@ -13,6 +13,7 @@
 #include "tests/planted/plant.h"
 #include "tests/program/programs.h"
 #include "tp/ops/ops.h"
+#include "tp/ops/rope.h"
 #include "tp/verify/observe.h"
 #include "tp/verify/op_by_op.h"
 
@@ -194,8 +195,7 @@ TEST(TransformerBugs, PositionsThatBeginAnewOnEachShardAreNamed) {
   Program program;
   const ValueId x = Input(program, "x", {2, 7, 3, 4}, On(Axis::kTp, Shard(1)));
   program.AddResult(
-      AddOp(program, Phase::kForward, "turned", kRope, {x}, {{"base", 10000.0}, {"turns", 1.0}})
-          .value());
+      AddOp(program, Phase::kForward, "turned", kRope, {x}, RopeAttributes({})).value());
   const ElementSources sources = {
       {"x", [](int64_t i) { return static_cast<double>(i * 7 % 13 - 6); }}};
   const OpByOpReport report = Judge(program, mesh, sources, [](Schedule& s) {
