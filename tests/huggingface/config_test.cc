@@ -40,6 +40,11 @@ void ExpectSame(const TransformerConfig& a, const TransformerConfig& b) {
   EXPECT_EQ(a.norm.eps, b.norm.eps);
   EXPECT_EQ(a.rope_base, b.rope_base);
   EXPECT_EQ(a.tied_embeddings, b.tied_embeddings);
+  EXPECT_EQ(a.norm.kind, b.norm.kind);
+  EXPECT_EQ(a.mlp, b.mlp);
+  EXPECT_EQ(a.qkv_bias, b.qkv_bias);
+  EXPECT_EQ(a.bias, b.bias);
+  EXPECT_EQ(a.positions, b.positions);
 }
 
 TEST(ConfigTest, ReadsWhatAModelsMakerWrote) {
@@ -67,6 +72,36 @@ TEST(ConfigTest, AWindowMakesSequencesShorter) {
   EXPECT_EQ(Parse(mistral)->longest, 8192);
   mistral["sliding_window"] = 4096;
   EXPECT_EQ(Parse(mistral)->longest, 4096);
+}
+
+// As gpt2 has it, whose n_inner is not said.
+TEST(ConfigTest, ReadsGpt2) {
+  json gpt2 = json::parse(R"({
+    "activation_function": "gelu_new", "architectures": ["GPT2LMHeadModel"], "attn_pdrop": 0.1,
+    "bos_token_id": 50256, "embd_pdrop": 0.1, "eos_token_id": 50256, "initializer_range": 0.02,
+    "layer_norm_epsilon": 1e-05, "model_type": "gpt2", "n_ctx": 1024, "n_embd": 768, "n_head": 12,
+    "n_layer": 12, "n_positions": 1024, "resid_pdrop": 0.1, "vocab_size": 50257})");
+  const StatusOr<ModelConfig> model = Parse(gpt2);
+  ASSERT_TRUE(model.ok()) << model.status().ToString();
+  ExpectSame(model->sizes, *Preset("gpt2"));
+  EXPECT_EQ(model->longest, 1024);
+  gpt2["activation_function"] = "relu";
+  EXPECT_THAT(Parse(gpt2).status().message(), HasSubstr("'activation_function' is \"relu\""));
+  gpt2["activation_function"] = "gelu_new";
+  gpt2["n_head"] = 7;
+  EXPECT_THAT(Parse(gpt2).status().message(), HasSubstr("'n_head' is 7; it must be a divisor"));
+}
+
+TEST(ConfigTest, ReadsQwen2) {
+  json qwen = Smol();
+  qwen["model_type"] = "qwen2";
+  qwen.erase("attention_bias");
+  qwen["use_sliding_window"] = false;
+  qwen["sliding_window"] = 4096;
+  EXPECT_TRUE(Parse(qwen)->sizes.qkv_bias);
+  EXPECT_EQ(Parse(qwen)->longest, 8192);
+  qwen["use_sliding_window"] = true;
+  EXPECT_EQ(Parse(qwen)->longest, 4096);
 }
 
 TEST(ConfigTest, LeavesOutWhatHasAMeaningWithoutIt) {
@@ -141,7 +176,7 @@ TEST(ConfigTest, WhatIsMadeHereIsReadBack) {
     ASSERT_TRUE(read.ok()) << name << ": " << read.status().ToString();
     ExpectSame(read->sizes, *sizes);
     EXPECT_EQ(read->type, made.type);
-    EXPECT_EQ(read->longest, 100);
+    EXPECT_EQ(read->longest, sizes->positions > 0 ? sizes->positions : 100);
   }
 }
 

@@ -224,6 +224,8 @@ TEST(Transformer, CountsItsParameters) {
   // As published.
   EXPECT_EQ(NumParameters(Preset("smollm2-135m").value()), 134515008);
   EXPECT_EQ(NumParameters(Preset("llama3-8b").value()), 8030261248);
+  EXPECT_EQ(NumParameters(Preset("gpt2").value()), 124439808);
+  EXPECT_EQ(NumParameters(Preset("qwen2.5-7b").value()), 7615616512);
 }
 
 TEST(Transformer, RefusesWhatNoModelHas) {

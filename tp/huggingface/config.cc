@@ -144,7 +144,31 @@ ModelConfig ReadLlama(Reader& reader, const std::string& type) {
   model.longest = Longest(reader, type);
   reader.Only("hidden_act", "silu");
   reader.Only("mlp_bias", false);
-  reader.Only("attention_bias", false);
+  reader.Only("attention_bias", type == "qwen2");
+  sizes.qkv_bias = type == "qwen2";
+  return model;
+}
+
+ModelConfig ReadGpt2(Reader& reader) {
+  ModelConfig model;
+  model.type = "gpt2";
+  TransformerConfig& sizes = model.sizes;
+  sizes.vocabulary = reader.Size("vocab_size");
+  sizes.hidden = reader.Size("n_embd");
+  sizes.ffn = reader.Size("n_inner", 4 * sizes.hidden);
+  sizes.layers = reader.Size("n_layer");
+  sizes.heads = sizes.kv_heads = reader.Size("n_head");
+  if (sizes.hidden % sizes.heads != 0) reader.Refuse("n_head", "a divisor of 'n_embd'");
+  sizes.head_size = std::max<int64_t>(sizes.hidden / sizes.heads, 1);
+  sizes.norm = {NormKind::kLayer, reader.Positive("layer_norm_epsilon", 1e-5)};
+  sizes.mlp = MlpKind::kGelu;
+  sizes.qkv_bias = sizes.bias = true;
+  sizes.positions = model.longest = reader.Size("n_positions");
+  sizes.tied_embeddings = reader.Bool("tie_word_embeddings", true);
+  reader.Only("activation_function", "gelu_new");
+  reader.Only("scale_attn_weights", true);
+  reader.Only("scale_attn_by_inverse_layer_idx", false);
+  reader.Only("add_cross_attention", false);
   return model;
 }
 
@@ -152,14 +176,31 @@ StatusOr<ModelConfig> ReadObject(const Json& root) {
   Reader reader(root);
   const Json* type = reader.Find("model_type");
   const std::string name = type != nullptr && type->is_string() ? type->get<std::string>() : "";
-  if (name != "llama" && name != "mistral") {
-    reader.Refuse("model_type", "\"llama\" or \"mistral\"");
+  if (name != "llama" && name != "mistral" && name != "qwen2" && name != "gpt2") {
+    reader.Refuse("model_type", "\"llama\", \"mistral\", \"qwen2\" or \"gpt2\"");
     return reader.status();
   }
-  ModelConfig model = ReadLlama(reader, name);
+  ModelConfig model = name == "gpt2" ? ReadGpt2(reader) : ReadLlama(reader, name);
   TP_RETURN_IF_ERROR(reader.status());
   TP_RETURN_IF_ERROR(CheckConfig(model.sizes));
   return model;
+}
+
+ModelConfig MakeGpt2(const TransformerConfig& sizes) {
+  const nlohmann::ordered_json root = {
+      {"architectures", {"GPT2LMHeadModel"}},
+      {"model_type", "gpt2"},
+      {"vocab_size", sizes.vocabulary},
+      {"n_embd", sizes.hidden},
+      {"n_inner", sizes.ffn},
+      {"n_layer", sizes.layers},
+      {"n_head", sizes.heads},
+      {"n_positions", sizes.positions},
+      {"activation_function", "gelu_new"},
+      {"layer_norm_epsilon", sizes.norm.eps},
+      {"tie_word_embeddings", sizes.tied_embeddings},
+  };
+  return {"gpt2", sizes, sizes.positions, root.dump(2) + "\n"};
 }
 
 }  // namespace
@@ -180,9 +221,11 @@ StatusOr<ModelConfig> ReadConfig(const std::string& folder) {
 }
 
 ModelConfig ConfigOf(const TransformerConfig& sizes, int64_t longest) {
-  const nlohmann::ordered_json root = {
-      {"architectures", {"LlamaForCausalLM"}},
-      {"model_type", "llama"},
+  if (sizes.positions > 0) return MakeGpt2(sizes);
+  const bool qwen = sizes.qkv_bias;
+  nlohmann::ordered_json root = {
+      {"architectures", {qwen ? "Qwen2ForCausalLM" : "LlamaForCausalLM"}},
+      {"model_type", qwen ? "qwen2" : "llama"},
       {"vocab_size", sizes.vocabulary},
       {"hidden_size", sizes.hidden},
       {"intermediate_size", sizes.ffn},
@@ -195,10 +238,8 @@ ModelConfig ConfigOf(const TransformerConfig& sizes, int64_t longest) {
       {"rms_norm_eps", sizes.norm.eps},
       {"rope_theta", sizes.rope_base},
       {"tie_word_embeddings", sizes.tied_embeddings},
-      {"attention_bias", false},
-      {"mlp_bias", false},
   };
-  return {"llama", sizes, longest, root.dump(2) + "\n"};
+  return {qwen ? "qwen2" : "llama", sizes, longest, root.dump(2) + "\n"};
 }
 
 std::string TextWithDType(const ModelConfig& config, DType dtype) {

@@ -1,8 +1,9 @@
 // config.json of Hugging Face's transformers: what a model's sizes are and how its layers work.
 //
-// Read are the models of type llama (SmolLM too), mistral and qwen2. A key that changes what the
-// layers compute, and that they do not follow here, is an error and never passed over: another
-// activation, a scaled rope, a bias, attention to a window.
+// Read are the models of type llama (SmolLM too), mistral, qwen2 and gpt2. A key that changes what
+// the layers compute, and that they do not follow here, is an error and never passed over: another
+// activation, a scaled rope, a bias, attention to a window. Dropout is none here, whatever the file
+// says of it.
 //
 // Source: the configuration classes of those models in the package `transformers`, 4 and 5.
 #pragma once
@@ -18,7 +19,7 @@
 namespace tp::hf {
 
 struct ModelConfig {
-  std::string type;  // "llama", "mistral", "qwen2"
+  std::string type;  // "llama", "mistral", "qwen2", "gpt2"
   TransformerConfig sizes;
   // Tokens of the longest sequence that attention is computed for as here, and that the model was
   // made for.

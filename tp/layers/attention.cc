@@ -17,16 +17,23 @@ ValueId AddAttention(Builder& b, const AttentionOptions& options, ValueId x) {
   const Attributes turn = RopeAttributes({.base = options.rope_base});
   const Attributes scale = {{"scale", 1 / std::sqrt(static_cast<double>(d))}};
 
-  const ValueId q = AddProjection(b, "query", {"bse,grde -> bsgrd", {g, r, d, e}, of_query}, x);
-  const ValueId k = AddProjection(b, "key", {"bse,gde -> bsgd", {g, d, e}, of_key}, x);
-  const ValueId v = AddProjection(b, "value", {"bse,gde -> bsgd", {g, d, e}, of_key}, x);
-  const ValueId turned_q = b.Op("query.turned", kRope, {q}, turn);
-  const ValueId turned_k = b.Op("key.turned", kRope, {k}, turn);
+  const auto project = [&](const std::string& name, const Projection& projection) {
+    const ValueId y = AddProjection(b, name, projection, x);
+    return options.input_bias ? AddTokenBias(b, name, projection.on_tp, y) : y;
+  };
+  const ValueId q = project("query", {"bse,grde -> bsgrd", {g, r, d, e}, of_query});
+  const ValueId k = project("key", {"bse,gde -> bsgd", {g, d, e}, of_key});
+  const ValueId v = project("value", {"bse,gde -> bsgd", {g, d, e}, of_key});
+  const auto turned = [&](const std::string& name, ValueId heads) {
+    return options.rope ? b.Op(name + ".turned", kRope, {heads}, turn) : heads;
+  };
+  const ValueId turned_q = turned("query", q), turned_k = turned("key", k);
   const ValueId heads =
       b.Ops({"heads", "heads.log_sum"}, kAttention, {turned_q, turned_k, v}, scale)[0];
   const ValueId part =
       AddProjection(b, "output", {"bsgrd,egrd -> bse", {e, g, r, d}, of_output}, heads);
-  return b.Redistribute("output.sum", part, Axis::kTp, options.out);
+  const ValueId sum = b.Redistribute("output.sum", part, Axis::kTp, options.out);
+  return options.output_bias ? AddTokenBias(b, "output", Replicate(), sum) : sum;
 }
 
 }  // namespace tp

@@ -4,6 +4,8 @@
 // each, d numbers a head, e features:
 //
 //   query.weight [g, r, d, e]   key.weight, value.weight [g, d, e]   output.weight [e, g, r, d]
+//   query.bias [g, r, d]        key.bias, value.bias [g, d]          output.bias [e]     where
+//   asked
 //
 // Over tp the groups are cut, or where there are more ranks than groups the query heads of each
 // group: keys and values are then whole on every rank. Sizes need not divide.
@@ -23,7 +25,10 @@ struct AttentionOptions {
   int64_t groups = 1;          // key and value heads
   int64_t heads_of_group = 1;  // query heads of each
   int64_t head_size = 1;
+  bool rope = true;  // queries and keys are turned by their places
   double rope_base = 10000;
+  bool input_bias = false;  // of query, key and value
+  bool output_bias = false;
   bool cut_groups = true;       // over tp; else the query heads of each group
   Placement out = Replicate();  // on tp
 };

@@ -8,6 +8,11 @@ Embedding AddEmbedding(Builder& b, const EmbeddingOptions& options, ValueId toke
                                 options.dtype, Placements(Shard(0), Replicate()));
   const ValueId part = b.Op("embedding.part", kEmbedding, {tokens, embedding.table});
   embedding.x = b.Redistribute("embedding", part, Axis::kTp, options.out);
+  if (options.positions > 0) {
+    const ValueId places = b.Parameter("position.weight", {options.positions, options.features},
+                                       options.dtype, Placements());
+    embedding.x = b.Op("embedding.placed", kAddPositions, {embedding.x, places});
+  }
   return embedding;
 }
 

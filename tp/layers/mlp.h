@@ -2,6 +2,8 @@
 //
 // SwiGLU: down (silu(gate x) * (up x)), with gate.weight and up.weight [f, e], down.weight [e, f].
 // Source: Shazeer, "GLU Variants Improve Transformer", 2020.
+// GELU, by its approximation with tanh: down gelu(up x), with biases where asked. Source: Hendrycks
+// & Gimpel, "Gaussian Error Linear Units", 2016; Radford et al., 2019 (GPT-2).
 #pragma once
 
 #include <cstdint>
@@ -11,8 +13,12 @@
 
 namespace tp {
 
+enum class MlpKind { kSwiglu, kGelu };
+
 struct MlpOptions {
+  MlpKind kind = MlpKind::kSwiglu;
   int64_t features = 1;         // f
+  bool bias = false;            // up.bias [f] and down.bias [e]
   Placement out = Replicate();  // on tp
 };
 

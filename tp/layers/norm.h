@@ -1,4 +1,7 @@
 // The norm of a transformer: each vector of a sequence by itself.
+//
+// Sources: Zhang & Sennrich, "Root Mean Square Layer Normalization", 2019; Ba, Kiros & Hinton,
+// "Layer Normalization", 2016.
 #pragma once
 
 #include <string>
@@ -8,15 +11,15 @@
 
 namespace tp {
 
-enum class NormKind { kRms };
+enum class NormKind { kRms, kLayer };
 
 struct NormOptions {
   NormKind kind = NormKind::kRms;
-  double eps = 1e-5;  // added to the mean of squares
+  double eps = 1e-5;  // added to the mean of squares, or to the variance
 };
 
-// Appends the parameter "NAME.gain" [features], whole on every rank, and NAME, which lies as `x`
-// [..., features] does.
+// Appends the parameter "NAME.gain" [features], with kLayer "NAME.bias" too, whole on every rank,
+// and NAME, which lies as `x` [..., features] does.
 ValueId AddNorm(Builder& b, const std::string& name, const NormOptions& options, ValueId x);
 
 }  // namespace tp

@@ -32,4 +32,8 @@ struct Projection {
 // where the weight is cut, or Partial where that is summed over. The weight's type is x's.
 ValueId AddProjection(Builder& b, const std::string& name, const Projection& projection, ValueId x);
 
+// Appends the parameter "NAME.bias" of the shape that a token of `x` [batch, sequence, ...] has,
+// which lies `on_tp` as that does, and the sum. `x` is no part of a sum.
+ValueId AddTokenBias(Builder& b, const std::string& name, Placement on_tp, ValueId x);
+
 }  // namespace tp

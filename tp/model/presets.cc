@@ -45,11 +45,36 @@ constexpr TransformerConfig kSmolLm2_135m = {.vocabulary = 49152,
                                              .rope_base = 100000,
                                              .tied_embeddings = true};
 
+// Radford et al., "Language Models are Unsupervised Multitask Learners", 2019.
+constexpr TransformerConfig kGpt2 = {.vocabulary = 50257,
+                                     .hidden = 768,
+                                     .layers = 12,
+                                     .heads = 12,
+                                     .kv_heads = 12,
+                                     .head_size = 64,
+                                     .ffn = 3072,
+                                     .norm = {.kind = NormKind::kLayer},
+                                     .mlp = MlpKind::kGelu,
+                                     .qkv_bias = true,
+                                     .bias = true,
+                                     .positions = 1024,
+                                     .tied_embeddings = true};
+
+// The config.json of Qwen/Qwen2.5-7B; Yang et al., "Qwen2.5 Technical Report", 2024.
+constexpr TransformerConfig kQwen25_7b = {.vocabulary = 152064,
+                                          .hidden = 3584,
+                                          .layers = 28,
+                                          .heads = 28,
+                                          .kv_heads = 4,
+                                          .head_size = 128,
+                                          .ffn = 18944,
+                                          .norm = {.eps = 1e-6},
+                                          .qkv_bias = true,
+                                          .rope_base = 1000000};
+
 constexpr std::pair<std::string_view, const TransformerConfig*> kPresets[] = {
-    {"llama-tiny", &kLlamaTiny},
-    {"smollm2-135m", &kSmolLm2_135m},
-    {"llama3-8b", &kLlama3_8b},
-    {"llama3-70b", &kLlama3_70b},
+    {"llama-tiny", &kLlamaTiny}, {"smollm2-135m", &kSmolLm2_135m}, {"gpt2", &kGpt2},
+    {"qwen2.5-7b", &kQwen25_7b}, {"llama3-8b", &kLlama3_8b},       {"llama3-70b", &kLlama3_70b},
 };
 
 }  // namespace

@@ -45,6 +45,11 @@ Status CheckStep(const TransformerConfig& config, const TransformerStepOptions& 
     return InvalidArgument("micro_batches is " + std::to_string(options.micro_batches) +
                            ", which must divide batch, " + std::to_string(options.batch));
   }
+  if (config.positions > 0 && options.sequence > config.positions) {
+    return InvalidArgument("sequence is " + std::to_string(options.sequence) +
+                           ", and the model has " + std::to_string(config.positions) +
+                           " positions");
+  }
   const int64_t widest =
       std::max({config.hidden, config.heads * config.head_size, config.ffn, config.vocabulary});
   return Fits("what a batch makes", options.batch * options.sequence, widest);
@@ -68,10 +73,13 @@ class Transformer {
         attention_{.groups = config.kv_heads,
                    .heads_of_group = config.heads / config.kv_heads,
                    .head_size = config.head_size,
+                   .rope = config.positions == 0,
                    .rope_base = config.rope_base,
+                   .input_bias = config.qkv_bias,
+                   .output_bias = config.bias,
                    .cut_groups = CutsGroups(config, options.sum_order, mesh.Size(Axis::kTp)),
                    .out = between_},
-        mlp_{.features = config.ffn, .out = between_} {}
+        mlp_{.kind = config.mlp, .features = config.ffn, .bias = config.bias, .out = between_} {}
 
   // Appends the forward pass and returns its loss.
   ValueId Forward(Builder& b) const {
@@ -80,8 +88,9 @@ class Transformer {
     const ValueId tokens = b.Input("tokens", shape, DType::kInt32, batch);
     const ValueId targets = b.Input("targets", shape, DType::kInt32, batch);
     const ValueId weights = b.Input("weights", shape, AccumulatorOf(options_.dtype), batch);
-    const Embedding embedding =
-        AddEmbedding(b, {config_.vocabulary, config_.hidden, options_.dtype, between_}, tokens);
+    const Embedding embedding = AddEmbedding(
+        b, {config_.vocabulary, config_.hidden, config_.positions, options_.dtype, between_},
+        tokens);
     ValueId x = embedding.x;
     for (int64_t i = 0; i < config_.layers; ++i) {
       const Builder::Scope scope = b.In("layers", i);
@@ -213,6 +222,7 @@ Status CheckConfig(const TransformerConfig& config) {
     return InvalidArgument("heads is " + std::to_string(config.heads) + " and kv_heads is " +
                            std::to_string(config.kv_heads) + ", which must divide it");
   }
+  if (config.positions != 0) TP_RETURN_IF_ERROR(InRange("positions", config.positions));
   TP_RETURN_IF_ERROR(Fits("heads x head_size", config.heads, config.head_size));
   TP_RETURN_IF_ERROR(Fits("a projection of heads", config.heads * config.head_size, config.hidden));
   TP_RETURN_IF_ERROR(Fits("a feed-forward weight", config.ffn, config.hidden));
@@ -222,9 +232,14 @@ Status CheckConfig(const TransformerConfig& config) {
 int64_t NumParameters(const TransformerConfig& config) {
   const int64_t heads = config.heads * config.head_size, keys = config.kv_heads * config.head_size;
   const int64_t attention = config.hidden * (2 * heads + 2 * keys);
-  const int64_t mlp = 3 * config.hidden * config.ffn;
+  const int64_t matrices = config.mlp == MlpKind::kSwiglu ? 3 : 2;
+  const int64_t mlp = matrices * config.hidden * config.ffn;
+  const int64_t norm = (config.norm.kind == NormKind::kLayer ? 2 : 1) * config.hidden;
+  const int64_t of_inputs = config.qkv_bias ? heads + 2 * keys : 0;
+  const int64_t of_outputs = config.bias ? 2 * config.hidden + (matrices - 1) * config.ffn : 0;
   const int64_t tables = (config.tied_embeddings ? 1 : 2) * config.vocabulary * config.hidden;
-  return config.layers * (attention + mlp + 2 * config.hidden) + config.hidden + tables;
+  return config.layers * (attention + mlp + 2 * norm + of_inputs + of_outputs) + norm + tables +
+         config.positions * config.hidden;
 }
 
 StatusOr<Program> MakeTransformerStep(const TransformerConfig& config,

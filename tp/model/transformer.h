@@ -20,6 +20,9 @@
 //   layers.i.attention.key.weight, value.weight [g, d, e]
 //   layers.i.attention.output.weight [e, g, r, d]  layers.i.mlp.down.weight [e, f]
 //
+// Where the model has them, also position.weight [positions, e], a ".bias" beside each gain, and
+// one beside each weight of a layer, of the shape of what comes out of it.
+//
 // The last word of a name says what it is: "weight", "gain", "bias"; row-major, each has the memory
 // of the tensor of Hugging Face's Llama that it stands for. AdamW adds ".moment", ".square" and
 // ".master" behind a parameter's name.
@@ -41,6 +44,7 @@
 #include "tp/core/mesh.h"
 #include "tp/core/status.h"
 #include "tp/core/sum_order.h"
+#include "tp/layers/mlp.h"
 #include "tp/layers/norm.h"
 #include "tp/optim/adamw.h"
 #include "tp/program/program.h"
@@ -56,6 +60,10 @@ struct TransformerConfig {
   int64_t head_size = 16;
   int64_t ffn = 176;
   NormOptions norm = {};
+  MlpKind mlp = MlpKind::kSwiglu;
+  bool qkv_bias = false;  // of queries, keys and values
+  bool bias = false;      // of what attention and the feed-forward layers' products put out
+  int64_t positions = 0;  // learned, of as many places; 0: queries and keys are turned by rope
   double rope_base = 10000;
   bool tied_embeddings = false;  // the logits' weight is the embedding's
 };

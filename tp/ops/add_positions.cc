@@ -29,7 +29,9 @@ struct AddPositionsGradReference {
     call.ForEachPoint("pe", [&](ByLetter& point) {
       SumOf<T> sum;
       call.ForEachPoint("bs", point, [&](const ByLetter& at) {
-        if (RowOf(call, at) == at['p']) sum.Add(call.in[0][call.At("bse", at)]);
+        // Other places are terms that are zero: whoever holds a row's place holds all of its terms,
+        // which are no more than its share of these.
+        sum.Add(RowOf(call, at) == at['p'] ? call.in[0][call.At("bse", at)] : T(0));
       });
       call.out[0][call.At("pe", point)] = sum.Total();
     });
