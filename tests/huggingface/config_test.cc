@@ -38,7 +38,7 @@ void ExpectSame(const TransformerConfig& a, const TransformerConfig& b) {
   EXPECT_EQ(a.head_size, b.head_size);
   EXPECT_EQ(a.ffn, b.ffn);
   EXPECT_EQ(a.norm.eps, b.norm.eps);
-  EXPECT_EQ(a.rope_base, b.rope_base);
+  EXPECT_EQ(RopeAttributes(a.rope), RopeAttributes(b.rope));
   EXPECT_EQ(a.tied_embeddings, b.tied_embeddings);
   EXPECT_EQ(a.norm.kind, b.norm.kind);
   EXPECT_EQ(a.mlp, b.mlp);
@@ -60,8 +60,14 @@ TEST(ConfigTest, ReadsBothVersionsOfRope) {
   five.erase("rope_theta");
   five.erase("rope_scaling");
   five["rope_parameters"] = {{"rope_theta", 5e5}, {"rope_type", "default"}};
-  EXPECT_EQ(Parse(five)->sizes.rope_base, 5e5);
-  EXPECT_EQ(Parse(Smol())->sizes.rope_base, 1e5);
+  EXPECT_EQ(Parse(five)->sizes.rope.base, 5e5);
+  // As Llama 3.2 has it.
+  five["rope_parameters"] = {{"rope_theta", 5e5},      {"rope_type", "llama3"},
+                             {"factor", 32.0},         {"original_max_position_embeddings", 8192},
+                             {"low_freq_factor", 1.0}, {"high_freq_factor", 4.0}};
+  EXPECT_EQ(RopeAttributes(Parse(five)->sizes.rope),
+            RopeAttributes({.base = 5e5, .factor = 32, .original = 8192, .low = 1, .high = 4}));
+  EXPECT_EQ(Parse(Smol())->sizes.rope.base, 1e5);
 }
 
 TEST(ConfigTest, AWindowMakesSequencesShorter) {
@@ -114,7 +120,7 @@ TEST(ConfigTest, LeavesOutWhatHasAMeaningWithoutIt) {
   ASSERT_TRUE(model.ok()) << model.status().ToString();
   EXPECT_EQ(model->sizes.kv_heads, 9);
   EXPECT_EQ(model->sizes.head_size, 64);
-  EXPECT_EQ(model->sizes.rope_base, 10000);
+  EXPECT_EQ(model->sizes.rope.base, 10000);
   EXPECT_EQ(model->sizes.norm.eps, 1e-6);
   EXPECT_FALSE(model->sizes.tied_embeddings);
 }
@@ -137,9 +143,13 @@ TEST(ConfigTest, SaysWhichKeyIsWrong) {
       {"num_key_value_heads", 2, "heads is 9 and kv_heads is 2, which must divide it"},
       {"rms_norm_eps", 0, "'rms_norm_eps' is 0; it must be a number above 0"},
       {"rope_theta", "NaN", "'rope_theta' is \"NaN\""},
-      {"rope_scaling", json({{"rope_type", "llama3"}, {"factor", 8}}),
-       "rope_scaling: 'rope_type' is \"llama3\"; it must be \"default\""},
-      {"rope_scaling", json({{"type", "linear"}}), "rope_scaling: 'type' is \"linear\""},
+      {"rope_scaling", json({{"rope_type", "yarn"}, {"factor", 8}}),
+       "rope_scaling: 'rope_type' is \"yarn\"; it must be \"default\", \"linear\" or"},
+      {"rope_scaling", json({{"type", "linear"}}), "rope_scaling: there is no 'factor'"},
+      {"rope_scaling", json({{"type", "linear"}, {"factor", -2}}), "'factor' is -2; it must be a"},
+      {"rope_scaling", json({{"type", "llama3"}, {"factor", 2}}),
+       "rope_scaling: there is no 'original_max_position_embeddings'"},
+      {"rope_scaling", json("linear"), "'rope_scaling' is \"linear\"; it must be an object"},
       {"hidden_act", "gelu", "'hidden_act' is \"gelu\"; it must be \"silu\""},
       {"attention_bias", true, "'attention_bias' is true"},
       {"mlp_bias", true, "'mlp_bias' is true"},
@@ -177,6 +187,12 @@ TEST(ConfigTest, WhatIsMadeHereIsReadBack) {
     ExpectSame(read->sizes, *sizes);
     EXPECT_EQ(read->type, made.type);
     EXPECT_EQ(read->longest, sizes->positions > 0 ? sizes->positions : 100);
+    TransformerConfig scaled = *sizes;
+    if (scaled.positions > 0) continue;
+    scaled.rope.factor = 8;
+    ExpectSame(ParseConfig(ConfigOf(scaled, 100).text, "c.json")->sizes, scaled);
+    scaled.rope = {.factor = 32, .original = 8192, .low = 1, .high = 4};
+    ExpectSame(ParseConfig(ConfigOf(scaled, 100).text, "c.json")->sizes, scaled);
   }
 }
 

@@ -41,13 +41,17 @@ def llama_sizes(**more):
 
 
 MODELS = {
-    "llama": lambda: transformers.LlamaConfig(**llama_sizes(tie_word_embeddings=False)),
+    "llama": lambda: transformers.LlamaConfig(
+        **llama_sizes(tie_word_embeddings=False, rope_parameters=dict(
+            rope_type="llama3", rope_theta=10000.0, factor=8.0, low_freq_factor=1.0,
+            high_freq_factor=4.0, original_max_position_embeddings=16))),
     "mistral": lambda: transformers.MistralConfig(
         **llama_sizes(sliding_window=None, num_key_value_heads=3)),
     # It works its heads' size out of hidden_size.
     "qwen2": lambda: transformers.Qwen2Config(
         **llama_sizes(num_attention_heads=3, num_key_value_heads=1,
-                      tie_word_embeddings=True)),
+                      tie_word_embeddings=True, rope_parameters=dict(
+                          rope_type="linear", rope_theta=10000.0, factor=2.0))),
     "gpt2": lambda: transformers.GPT2Config(
         vocab_size=17, n_positions=11, n_embd=12, n_layer=2, n_head=3, n_inner=20, resid_pdrop=0.0,
         embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=None, eos_token_id=None),

@@ -58,14 +58,15 @@ class Reader {
     return static_cast<int64_t>(*number);
   }
 
-  double Positive(std::string_view key, double otherwise) {
+  double Positive(std::string_view key, std::optional<double> otherwise = std::nullopt) {
     const Json* value = Find(key);
-    if (value == nullptr) return otherwise;
-    if (value->is_number() && value->get<double>() > 0 && std::isfinite(value->get<double>())) {
+    if (value == nullptr && otherwise.has_value()) return *otherwise;
+    if (value != nullptr && value->is_number() && value->get<double>() > 0 &&
+        std::isfinite(value->get<double>())) {
       return value->get<double>();
     }
     Refuse(key, "a number above 0");
-    return otherwise;
+    return 1;
   }
 
   bool Bool(std::string_view key, bool otherwise) {
@@ -92,24 +93,40 @@ class Reader {
   Status status_;
 };
 
-// Rope's base; transformers 5 says it in rope_parameters, 4 in rope_theta and rope_scaling.
-double RopeBase(Reader& reader) {
-  double base = reader.Positive("rope_theta", kRopeBase);
+// How pairs turn slower, where the file says so in an object.
+void ReadScaling(Reader& reader, RopeOptions& rope) {
+  rope.base = reader.Positive("rope_theta", rope.base);
+  reader.Only("partial_rotary_factor", 1.0);
+  const std::string key = reader.Find("rope_type") != nullptr ? "rope_type" : "type";
+  const Json* type = reader.Find(key);
+  if (type == nullptr || *type == "default") return;
+  if (*type != "linear" && *type != "llama3") {
+    return reader.Refuse(key, "\"default\", \"linear\" or \"llama3\"");
+  }
+  rope.factor = reader.Positive("factor");
+  if (*type == "linear") return;
+  rope.original = static_cast<double>(reader.Size("original_max_position_embeddings"));
+  rope.low = reader.Positive("low_freq_factor");
+  rope.high = reader.Positive("high_freq_factor");
+  if (rope.low >= rope.high) reader.Refuse("low_freq_factor", "below 'high_freq_factor'");
+}
+
+// Transformers 5 says it in rope_parameters, 4 in rope_theta and rope_scaling.
+RopeOptions ReadRope(Reader& reader) {
+  RopeOptions rope;
+  rope.base = reader.Positive("rope_theta", kRopeBase);
   for (const char* key : {"rope_parameters", "rope_scaling"}) {
-    const Json* rope = reader.Find(key);
-    if (rope == nullptr) continue;
-    if (!rope->is_object()) {
+    const Json* object = reader.Find(key);
+    if (object == nullptr) continue;
+    if (!object->is_object()) {
       reader.Refuse(key, "an object");
       continue;
     }
-    Reader inner(*rope);
-    base = inner.Positive("rope_theta", base);
-    inner.Only("rope_type", "default");
-    inner.Only("type", "default");
-    inner.Only("partial_rotary_factor", 1.0);
+    Reader inner(*object);
+    ReadScaling(inner, rope);
     if (!inner.status().ok()) reader.Fail(fmt::format("{}: {}", key, inner.status().message()));
   }
-  return base;
+  return rope;
 }
 
 // Attention to a window is attention to all for sequences that are no longer than it.
@@ -139,7 +156,7 @@ ModelConfig ReadLlama(Reader& reader, const std::string& type) {
   sizes.kv_heads = reader.Size("num_key_value_heads", sizes.heads);
   sizes.head_size = reader.Size("head_dim", std::max<int64_t>(sizes.hidden / sizes.heads, 1));
   sizes.norm.eps = reader.Positive("rms_norm_eps", 1e-6);
-  sizes.rope_base = RopeBase(reader);
+  sizes.rope = ReadRope(reader);
   sizes.tied_embeddings = reader.Bool("tie_word_embeddings", false);
   model.longest = Longest(reader, type);
   reader.Only("hidden_act", "silu");
@@ -236,9 +253,21 @@ ModelConfig ConfigOf(const TransformerConfig& sizes, int64_t longest) {
       {"hidden_act", "silu"},
       {"max_position_embeddings", longest},
       {"rms_norm_eps", sizes.norm.eps},
-      {"rope_theta", sizes.rope_base},
+      {"rope_theta", sizes.rope.base},
       {"tie_word_embeddings", sizes.tied_embeddings},
   };
+  const RopeOptions& rope = sizes.rope;
+  if (rope.factor != 1) {
+    root["rope_scaling"] = {{"rope_type", "linear"}, {"factor", rope.factor}};
+  }
+  if (rope.factor != 1 && rope.original > 0) {
+    root["rope_scaling"] = {
+        {"rope_type", "llama3"},
+        {"factor", rope.factor},
+        {"original_max_position_embeddings", static_cast<int64_t>(rope.original)},
+        {"low_freq_factor", rope.low},
+        {"high_freq_factor", rope.high}};
+  }
   return {qwen ? "qwen2" : "llama", sizes, longest, root.dump(2) + "\n"};
 }
 

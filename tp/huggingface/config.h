@@ -2,8 +2,8 @@
 //
 // Read are the models of type llama (SmolLM too), mistral, qwen2 and gpt2. A key that changes what
 // the layers compute, and that they do not follow here, is an error and never passed over: another
-// activation, a scaled rope, a bias, attention to a window. Dropout is none here, whatever the file
-// says of it.
+// activation, another scaled rope, a bias, attention to a window. Dropout is none here, whatever
+// the file says of it.
 //
 // Source: the configuration classes of those models in the package `transformers`, 4 and 5.
 #pragma once

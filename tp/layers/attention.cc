@@ -14,7 +14,7 @@ ValueId AddAttention(Builder& b, const AttentionOptions& options, ValueId x) {
   const Placement of_query = options.cut_groups ? Shard(0) : Shard(1);
   const Placement of_key = options.cut_groups ? Shard(0) : Replicate();
   const Placement of_output = options.cut_groups ? Shard(1) : Shard(2);
-  const Attributes turn = RopeAttributes({.base = options.rope_base});
+  const Attributes turn = RopeAttributes(options.rope);
   const Attributes scale = {{"scale", 1 / std::sqrt(static_cast<double>(d))}};
 
   const auto project = [&](const std::string& name, const Projection& projection) {
@@ -25,7 +25,7 @@ ValueId AddAttention(Builder& b, const AttentionOptions& options, ValueId x) {
   const ValueId k = project("key", {"bse,gde -> bsgd", {g, d, e}, of_key});
   const ValueId v = project("value", {"bse,gde -> bsgd", {g, d, e}, of_key});
   const auto turned = [&](const std::string& name, ValueId heads) {
-    return options.rope ? b.Op(name + ".turned", kRope, {heads}, turn) : heads;
+    return options.turn ? b.Op(name + ".turned", kRope, {heads}, turn) : heads;
   };
   const ValueId turned_q = turned("query", q), turned_k = turned("key", k);
   const ValueId heads =

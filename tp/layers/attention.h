@@ -17,6 +17,7 @@
 #include <cstdint>
 
 #include "tp/ops/builder.h"
+#include "tp/ops/rope.h"
 #include "tp/program/program.h"
 
 namespace tp {
@@ -25,8 +26,8 @@ struct AttentionOptions {
   int64_t groups = 1;          // key and value heads
   int64_t heads_of_group = 1;  // query heads of each
   int64_t head_size = 1;
-  bool rope = true;  // queries and keys are turned by their places
-  double rope_base = 10000;
+  bool turn = true;  // queries and keys, by their places
+  RopeOptions rope = {};
   bool input_bias = false;  // of query, key and value
   bool output_bias = false;
   bool cut_groups = true;       // over tp; else the query heads of each group

@@ -24,7 +24,7 @@ constexpr TransformerConfig kLlama3_8b = {.vocabulary = 128256,
                                           .kv_heads = 8,
                                           .head_size = 128,
                                           .ffn = 14336,
-                                          .rope_base = 500000};
+                                          .rope = {.base = 500000}};
 constexpr TransformerConfig kLlama3_70b = {.vocabulary = 128256,
                                            .hidden = 8192,
                                            .layers = 80,
@@ -32,7 +32,7 @@ constexpr TransformerConfig kLlama3_70b = {.vocabulary = 128256,
                                            .kv_heads = 8,
                                            .head_size = 128,
                                            .ffn = 28672,
-                                           .rope_base = 500000};
+                                           .rope = {.base = 500000}};
 
 // The config.json of HuggingFaceTB/SmolLM2-135M; Allal et al., "SmolLM2", 2025.
 constexpr TransformerConfig kSmolLm2_135m = {.vocabulary = 49152,
@@ -42,7 +42,7 @@ constexpr TransformerConfig kSmolLm2_135m = {.vocabulary = 49152,
                                              .kv_heads = 3,
                                              .head_size = 64,
                                              .ffn = 1536,
-                                             .rope_base = 100000,
+                                             .rope = {.base = 100000},
                                              .tied_embeddings = true};
 
 // Radford et al., "Language Models are Unsupervised Multitask Learners", 2019.
@@ -70,7 +70,7 @@ constexpr TransformerConfig kQwen25_7b = {.vocabulary = 152064,
                                           .ffn = 18944,
                                           .norm = {.eps = 1e-6},
                                           .qkv_bias = true,
-                                          .rope_base = 1000000};
+                                          .rope = {.base = 1000000}};
 
 constexpr std::pair<std::string_view, const TransformerConfig*> kPresets[] = {
     {"llama-tiny", &kLlamaTiny}, {"smollm2-135m", &kSmolLm2_135m}, {"gpt2", &kGpt2},

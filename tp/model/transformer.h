@@ -46,6 +46,7 @@
 #include "tp/core/sum_order.h"
 #include "tp/layers/mlp.h"
 #include "tp/layers/norm.h"
+#include "tp/ops/rope.h"
 #include "tp/optim/adamw.h"
 #include "tp/program/program.h"
 
@@ -64,7 +65,7 @@ struct TransformerConfig {
   bool qkv_bias = false;  // of queries, keys and values
   bool bias = false;      // of what attention and the feed-forward layers' products put out
   int64_t positions = 0;  // learned, of as many places; 0: queries and keys are turned by rope
-  double rope_base = 10000;
+  RopeOptions rope = {};
   bool tied_embeddings = false;  // the logits' weight is the embedding's
 };
 
