@@ -32,6 +32,8 @@ std::vector<Sizes> LargeSizesOf(const OpDef& def) {
     return {{{2, 70, 2, 3, 64, 70}, {}}, {{1, 37, 1, 2, 128, 50}, {}}, {{1, 9, 1, 1, 300, 9}, {}}};
   }
   if (name == "rope") return {{{3, 37, 64}, {2, 3}}, {{1, 5, 1031}, {2}}};
+  if (name.find("positions") != name.npos) return {{{3, 37, 72, 40}, {}}};
+  if (name.find("tokens") != name.npos) return {{{3, 37}, {33, 5}}, {{2, 9}, {7, 40}}};
   if (name.starts_with("embedding")) return {{{50, 2064}, {40, 20}}, {{900, 72}, {300}}};
   if (def.letters.empty()) return {{{40, 24, 72, 16}, {}}};
   const bool only_star = std::all_of(def.letters.begin(), def.letters.end(),
