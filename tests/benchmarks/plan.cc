@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "tests/program/deep_chain.h"
+#include "tests/programs/printed.h"
 #include "tp/core/clock.h"
 #include "tp/passes/passes.h"
 #include "tp/schedule/hazards.h"
@@ -106,5 +107,5 @@ int main() {
   tp::RunRandom();
   tp::Run({});
   tp::Run({.sum_part_bytes = 1 << 16});
-  return 0;
+  return tp::Printed(0);
 }

@@ -15,6 +15,7 @@
 #include "sim/collectives/record.h"
 #include "sim/timed/timed_collective.h"
 #include "sim/topology/machine.h"
+#include "tests/programs/printed.h"
 #include "tp/core/clock.h"
 #include "tp/core/dtype.h"
 #include "tp/core/mesh.h"
@@ -84,5 +85,5 @@ int main() {
   tp::predict::TimeMessages(Algorithm::kDirect, CollectiveKind::kAllToAll, 256);
   tp::predict::TimeStep("llama3-70b", 8, 128);
   tp::predict::TimeStep("llama3-8b", 8, 128);
-  return 0;
+  return tp::Printed(0);
 }

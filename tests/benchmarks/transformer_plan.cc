@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <string_view>
 
+#include "tests/programs/printed.h"
 #include "tp/core/clock.h"
 #include "tp/model/presets.h"
 #include "tp/model/transformer.h"
@@ -69,5 +70,5 @@ int main() {
                             tp::Case{"llama3-70b", 8, true}, tp::Case{"smollm2-135m", 4}}) {
     tp::Plan(c);
   }
-  return 0;
+  return tp::Printed(0);
 }

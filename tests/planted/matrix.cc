@@ -6,6 +6,7 @@
 
 #include "fmt/format.h"
 #include "tests/planted/trial.h"
+#include "tests/programs/printed.h"
 #include "tools/io/table.h"
 
 namespace tp::planted {
@@ -60,5 +61,5 @@ int Main() {
 
 int main(int, char** argv) {
   google::InitGoogleLogging(argv[0]);
-  return tp::planted::Main();
+  return tp::Printed(tp::planted::Main());
 }

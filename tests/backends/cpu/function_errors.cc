@@ -12,6 +12,7 @@
 #include "backends/cpu/functions.h"
 #include "fmt/format.h"
 #include "tests/backends/cpu/function_error.h"
+#include "tests/programs/printed.h"
 
 namespace tp::cpu {
 namespace {
@@ -89,4 +90,4 @@ int Main(const std::vector<std::string>& names) {
 }  // namespace
 }  // namespace tp::cpu
 
-int main(int argc, char** argv) { return tp::cpu::Main({argv + 1, argv + argc}); }
+int main(int argc, char** argv) { return tp::Printed(tp::cpu::Main({argv + 1, argv + argc})); }
