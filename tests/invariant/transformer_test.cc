@@ -29,6 +29,7 @@ Trained TrainOver(const Mesh& mesh, bool sequence_parallel, DType dtype) {
   options.sum_order = SumOrder::kInvariant;
   options.sequence_parallel = sequence_parallel;
   options.dtype = dtype;
+  options.adamw.max_norm = 0.5;  // which clips
   const TransformerConfig config = SmallTransformer();
   const auto program = MakeTransformerStep(config, options, mesh);
   EXPECT_EQ(program.status().ToString(), "OK");

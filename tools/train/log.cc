@@ -48,6 +48,7 @@ Status Log::AddStep(const StepMetrics& metrics, int64_t tokens) {
   return Append(Json{
       {"step", metrics.step},
       {"loss", metrics.loss},
+      {"gradient_norm", metrics.norm},
       {"learning_rate", metrics.rate},
       {"seconds", metrics.seconds},
       {"tokens",

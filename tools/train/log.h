@@ -1,6 +1,6 @@
 // The log of a run: a file with a line of JSON for each step, in the order of steps.
 //
-//   {"step":1,"loss":5.54,"learning_rate":6e-05,"seconds":0.11,"tokens":2048}
+//   {"step":1,"loss":5.54,"gradient_norm":2.1,"learning_rate":6e-05,"seconds":0.11,"tokens":2048}
 //   {"step":250,"held_out_loss":1.92}
 #pragma once
 

@@ -29,8 +29,8 @@ std::string RenderHead(const TrainOptions& options, const TransformerConfig& con
 std::string RenderStep(const TrainOptions& options, const StepMetrics& metrics) {
   const auto tokens = static_cast<double>(options.model.batch * options.model.sequence);
   const auto digits = static_cast<int>(std::to_string(options.steps).size());
-  return fmt::format("step {:{}}/{}  loss {:.4f}  lr {:.2e}  {} tokens/s  {}\n", metrics.step,
-                     digits, options.steps, metrics.loss, metrics.rate,
+  return fmt::format("step {:{}}/{}  loss {:.4f}  norm {:.3f}  lr {:.2e}  {} tokens/s  {}\n",
+                     metrics.step, digits, options.steps, metrics.loss, metrics.norm, metrics.rate,
                      io::FormatCount(tokens / metrics.seconds),
                      io::FormatDuration(metrics.seconds * 1e9));
 }

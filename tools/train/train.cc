@@ -106,6 +106,7 @@ class Run {
     if (!events_) return;
     outputs_.Account(events_->Add(
         metrics.step, {{"loss", metrics.loss},
+                       {"gradient_norm", metrics.norm},
                        {"learning_rate", metrics.rate},
                        {"tokens_per_second", static_cast<double>(tokens) / metrics.seconds}}));
   }

@@ -85,6 +85,8 @@ int32_t Draw(const HostTensor& logits, int64_t first, int64_t count, double temp
 TransformerStepOptions StepOptions(const TrainOptions& options) {
   TransformerStepOptions step = StepOptions(options.model, options.engine);
   step.adamw.decay = options.weight_decay;
+  step.adamw.max_norm = options.clip;
+  step.results = {kSquaresOfGradients};
   return step;
 }
 
@@ -96,6 +98,7 @@ StatusOr<std::unique_ptr<Trainer>> Trainer::Create(Backend& backend, const Mesh&
       BatchOrder::Create(text.learned(), options.model.sequence, options.engine.seed));
   TransformerStepOptions step = StepOptions(options);
   TP_ASSIGN_OR_RETURN(const Program training, MakeTransformerStep(config.sizes, step, mesh));
+  step.results = {};
   step.batch /= step.micro_batches;
   step.micro_batches = 1;
   TP_ASSIGN_OR_RETURN(const Program forward, MakeTransformerForward(config.sizes, step, mesh));
@@ -191,11 +194,12 @@ StatusOr<StepMetrics> Trainer::Step() {
   metrics.step = ++done_;
   // The next batch travels while this step runs.
   if (done_ < options_.steps) TP_RETURN_IF_ERROR(FeedStep(done_));
-  TP_ASSIGN_OR_RETURN(const Tensors results, step_->ReadAll({"loss"}));
+  TP_ASSIGN_OR_RETURN(const Tensors results, step_->ReadAll({"loss", kSquaresOfGradients}));
   metrics.seconds = static_cast<double>(HostClock().NowNs() - begin) / 1e9;
   if (!step_->IsRoot()) return metrics;
   if (!results.replica_defects.empty()) return Internal(results.replica_defects[0]);
   metrics.loss = results.by_name.at("loss").At(0);
+  metrics.norm = std::sqrt(results.by_name.at(kSquaresOfGradients).At(0));
   if (std::isfinite(metrics.loss)) return metrics;
   return FailedPrecondition("the loss of step " + std::to_string(done_) +
                             " is no finite number: take a smaller --lr, or a longer --warmup");

@@ -28,6 +28,7 @@ namespace tp::train {
 struct StepMetrics {
   int64_t step = 0;  // from 1: how many are done
   double loss = 0;   // nats a token, before the step
+  double norm = 0;   // of all gradients, before they are scaled down
   double rate = 0;
   double seconds = 0;
 };

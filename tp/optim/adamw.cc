@@ -33,7 +33,10 @@ ValueId ClipFactor(Program& program, Builder& b, const std::vector<ValueId>& gra
   std::vector<ValueId> sums;  // one of each placement
   for (ValueId gradient : gradients) {
     const std::string name = b.value(gradient).name + ".squares";
-    const ValueId part = b.Op(name, kSquareSum, {gradient});
+    // In the invariant order each rank sums the squares of all, in one order.
+    const bool whole = program.sum_order() == SumOrder::kInvariant;
+    const ValueId part =
+        b.Op(name, kSquareSum, {whole ? Whole(b, name + ".of", gradient) : gradient});
     if (part == kNoValue) return kNoValue;
     const auto alike = std::find_if(sums.begin(), sums.end(), [&](ValueId sum) {
       return b.value(sum).placements == b.value(part).placements;

@@ -137,12 +137,13 @@ TEST(GpuSession, AFailedRankEndsEveryCallWithItsName) {
   const auto session = MustCreate(*backend, world, 1, Small(LinearMode::kColumn, DType::kFloat32));
   WriteWeights(*session);
   FeedBatch(*session, 0);
-  const Status failed = session->OnEachRank([](LocalRank& rank) {
-    return rank.context.rank() == 1 ? InvalidArgument("no more") : OkStatus();
+  const int last = world - 1;
+  const Status failed = session->OnEachRank([&](LocalRank& rank) {
+    return rank.context.rank() == last ? InvalidArgument("no more") : OkStatus();
   });
   for (const Status& status : {failed, session->Step(), session->Wait(),
                                session->Feed("x", Batch("x", 0)), session->Read("w").status()}) {
-    EXPECT_EQ(status.ToString(), "INVALID_ARGUMENT: rank 1: no more");
+    EXPECT_EQ(status.ToString(), "INVALID_ARGUMENT: rank " + std::to_string(last) + ": no more");
   }
 }
 
