@@ -16,10 +16,14 @@ _NVCC_FLAGS = [
     "-std=c++20",
     "-O3",
     "-lineinfo",
-    "-gencode=arch=compute_80,code=sm_80",
     "-gencode=arch=compute_90a,code=sm_90a",
-    "-gencode=arch=compute_90,code=compute_90",  # PTX, for chips to come
     "-Xcompiler=-fPIC,-Wall",
+]
+
+# Of --//:every_gpu.
+_MORE_GPUS = [
+    "-gencode=arch=compute_80,code=sm_80",
+    "-gencode=arch=compute_90,code=compute_90",  # PTX, for chips to come
 ]
 
 def _cuda_object_impl(ctx):
@@ -31,6 +35,8 @@ def _cuda_object_impl(ctx):
         out = ctx.actions.declare_file("%s/%s.pic.o" % (ctx.label.name, src.basename))
         args = ctx.actions.args()
         args.add_all(_NVCC_FLAGS)
+        if ctx.attr.every_gpu:
+            args.add_all(_MORE_GPUS)
         args.add_all(context.defines, before_each = "-D")
         args.add("-I.")
         args.add_all(context.quote_includes, before_each = "-I")
@@ -54,6 +60,7 @@ _cuda_object = rule(
     implementation = _cuda_object_impl,
     attrs = {
         "deps": attr.label_list(providers = [CcInfo]),
+        "every_gpu": attr.bool(),
         "hdrs": attr.label_list(allow_files = [".h", ".cuh"]),
         "srcs": attr.label_list(allow_files = [".cu"], mandatory = True),
         "_nvcc": attr.label(
@@ -67,6 +74,8 @@ _cuda_object = rule(
 
 def cuda_library(name, srcs, hdrs = [], deps = [], visibility = None):
     """A cc_library of .cu files, for sm_80, sm_90a and, as PTX, what comes after.
+
+    With --//:every_gpu=false for sm_90a alone, in a third of the time.
 
     Args:
       name: name of the library.
@@ -82,6 +91,10 @@ def cuda_library(name, srcs, hdrs = [], deps = [], visibility = None):
         hdrs = hdrs,
         target_compatible_with = NEEDS_CUDA,
         visibility = ["//visibility:private"],
+        every_gpu = select({
+            "//:for_every_gpu": True,
+            "//conditions:default": False,
+        }),
         deps = deps,
     )
     native.cc_library(
