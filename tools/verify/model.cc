@@ -1,6 +1,7 @@
 #include "tools/verify/model.h"
 
 #include "backends/cpu/functions.h"
+#include "backends/nccl/functions.h"
 #include "fmt/format.h"
 #include "tools/bench/run.h"
 #include "tools/train/model_step.h"
@@ -24,7 +25,8 @@ StatusOr<ModelResult> RunModel(Backend& backend, const train::ModelOptions& mode
   options.arithmetic.product_roundoff = numbers.accumulator_roundoff;
   options.arithmetic.operand_roundoff = numbers.operand_roundoff;
   options.arithmetic.probabilistic = numbers.probabilistic;
-  if (engine.backend == "sim") options.arithmetic.functions = cpu::ErrorsOfFunctions();
+  options.arithmetic.functions =
+      engine.backend == "sim" ? cpu::ErrorsOfFunctions() : nccl::ErrorsOfFunctions();
   options.seed = engine.seed;
   TP_ASSIGN_OR_RETURN(result.report, verify::VerifyOpByOp(step.program, mesh, observed, options));
   return result;

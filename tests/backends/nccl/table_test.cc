@@ -1,11 +1,10 @@
 // The GPU backend's table of kernels, without a GPU: whether each op of the list has its kernel.
 #include <gtest/gtest.h>
 
-#include <set>
 #include <string>
-#include <string_view>
 
 #include "backends/nccl/kernels/all.h"
+#include "tests/backends/nccl/missing_kernels.h"
 #include "tp/ops/all.h"
 
 namespace tp::nccl {
@@ -13,10 +12,6 @@ namespace {
 
 // Products are planned, not only launched, and so they are not in the table.
 bool IsPlanned(Action action) { return action == Action::kGemm; }
-
-// Ops that GPUs do not compute yet; a schedule with one of them is UNAVAILABLE there. The list can
-// only shrink: one that has its kernel fails here.
-const std::set<std::string_view> kMissing = {"dropout"};
 
 TEST(GpuTable, HasAKernelForEachOp) {
   size_t missing = 0;
