@@ -65,9 +65,6 @@ void Builder::Result(ValueId v) {
   if (status_.ok()) program_.AddResult(v);
 }
 
-const Value& Builder::value(ValueId id) const {
-  static const Value none;
-  return id == kNoValue ? none : program_.value(id);
-}
+Value Builder::value(ValueId id) const { return id == kNoValue ? Value() : program_.value(id); }
 
 }  // namespace tp

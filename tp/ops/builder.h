@@ -80,8 +80,8 @@ class Builder {
   ValueId Redistribute(const std::string& name, ValueId v, Axis axis, Placement to);
   void Result(ValueId v);
 
-  // The value; an empty one for kNoValue.
-  const Value& value(ValueId id) const;
+  // A copy of the value, as what is appended moves the Program's own; an empty one for kNoValue.
+  Value value(ValueId id) const;
   // Remembers an error of the caller's own, unless there was one before.
   void Fail(const Status& error);
   // The first error.
