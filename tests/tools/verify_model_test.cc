@@ -35,9 +35,9 @@ TEST(VerifyModelTest, ProvesAStepOpByOp) {
 
 TEST(VerifyModelTest, TakesWeightsInHuggingFacesLayout) {
   const std::string folder = MakeScratchFolder();
-  const CommandResult trained = RunCommand(
-      "tools/train/train",
-      "--steps=2 --batch=2 --sequence=16 --sample=0 --eval_every=0 --save=" + folder);
+  const CommandResult trained =
+      RunCommand("tools/train/train",
+                 "--steps=2 --batch=2 --sequence=16 --sample=0 --eval_every=0 --save=" + folder);
   ASSERT_EQ(trained.exit_code, 0) << trained.err;
   ExpectAgrees(Verify("--hf=" + folder + "/step-2"), folder + "/step-2: 610,176 parameters");
 }

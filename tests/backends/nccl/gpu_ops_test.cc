@@ -36,11 +36,10 @@ std::vector<Sizes> LargeSizesOf(const OpDef& def) {
   if (name.find("positions") != name.npos) return {{{3, 37, 72, 40}, {}}};
   if (name.find("tokens") != name.npos) return {{{3, 37}, {33, 5}}, {{2, 9}, {7, 40}}};
   if (name.starts_with("embedding")) return {{{50, 2064}, {40, 20}}, {{900, 72}, {300}}};
-  if (def.letters.empty()) return {{{40, 24, 72, 16}, {}}};
+  if (def.letters.empty()) return {{{40, 24, 9, 16}, {}}};  // of up to five letters
   const bool only_star = std::all_of(def.letters.begin(), def.letters.end(),
                                      [](char c) { return !(c >= 'a' && c <= 'z'); });
   if (only_star) return {{{}, {129, 264}}, {{}, {7, 1, 5, 3, 40}}, {{}, {300001}}};
-  if (name == "matmul") return {{{40, 24, 9, 16}, {}}};
   return {{{2048, 72}, {33, 5}}, {{264, 1032}, {700}}};
 }
 
