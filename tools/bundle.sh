@@ -68,7 +68,8 @@ WRAPPER
 done
 
 # OpenBLAS is no program's: backends/cpu/openblas.cc loads it later.
-blas=$(/sbin/ldconfig -p | awk '$1 == "libopenblas.so.0" {print $NF; exit}')
+# (awk reads to the end: one that leaves earlier breaks the pipe that ldconfig still writes to.)
+blas=$(/sbin/ldconfig -p | awk '$1 == "libopenblas.so.0" && !path {path = $NF} END {print path}')
 if [[ -n $blas ]]; then
   install -m 755 "$blas" "$root/lib/libopenblas.so.0"
   strip --strip-unneeded "$root/lib/libopenblas.so.0"
