@@ -9,7 +9,6 @@
 
 #include "tools/train/model_step.h"
 #include "tp/core/host_tensor.h"
-#include "tp/core/random.h"
 #include "tp/huggingface/checkpoint.h"
 #include "tp/io/byte_source.h"
 #include "tp/io/json.h"
@@ -18,9 +17,6 @@
 
 namespace tp::train {
 namespace {
-
-// Of the tokens that are drawn; the weights' streams are hashes of their names.
-constexpr uint64_t kSampleStream = 1;
 
 // What a checkpoint says of its run, beside the model.
 constexpr char kStateFile[] = "trainer.json";
@@ -62,24 +58,6 @@ HostTensor TensorOf(const Shape& shape, const std::vector<int32_t>& ids) {
   return tensor;
 }
 
-// The place of a number drawn by its weight: exp((logit - greatest) / temperature).
-int32_t Draw(const HostTensor& logits, int64_t first, int64_t count, double temperature,
-             double uniform) {
-  int64_t best = 0;
-  for (int64_t i = 1; i < count; ++i) {
-    if (logits.At(first + i) > logits.At(first + best)) best = i;
-  }
-  if (temperature == 0) return static_cast<int32_t>(best);
-  std::vector<double> sums;
-  double sum = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    sum += std::exp((logits.At(first + i) - logits.At(first + best)) / temperature);
-    sums.push_back(sum);
-  }
-  const auto place = std::upper_bound(sums.begin(), sums.end(), uniform * sum);
-  return static_cast<int32_t>(std::min<int64_t>(place - sums.begin(), count - 1));
-}
-
 }  // namespace
 
 TransformerStepOptions StepOptions(const TrainOptions& options) {
@@ -103,8 +81,7 @@ StatusOr<std::unique_ptr<Trainer>> Trainer::Create(Backend& backend, const Mesh&
   step.micro_batches = 1;
   TP_ASSIGN_OR_RETURN(const Program forward, MakeTransformerForward(config.sizes, step, mesh));
   step.batch = 1;
-  step.results = {"logits"};
-  TP_ASSIGN_OR_RETURN(const Program writer, MakeTransformerForward(config.sizes, step, mesh));
+  TP_ASSIGN_OR_RETURN(const Program writer, MakeTransformerDecode(config.sizes, step, mesh));
   TP_ASSIGN_OR_RETURN(auto sessions,
                       Session::CreateAll(backend, mesh, {training, forward, writer}));
   std::unique_ptr<Trainer> trainer(new Trainer(config, options, text, order));
@@ -112,7 +89,7 @@ StatusOr<std::unique_ptr<Trainer>> Trainer::Create(Backend& backend, const Mesh&
   trainer->adamw_ = StepOptions(options).adamw;
   trainer->step_ = std::move(sessions[0]);
   trainer->forward_ = std::move(sessions[1]);
-  trainer->writer_ = std::move(sessions[2]);
+  trainer->writer_.emplace(config.sizes, options.model.sequence, std::move(sessions[2]));
   return trainer;
 }
 
@@ -228,27 +205,7 @@ StatusOr<std::optional<double>> Trainer::HeldOutLoss() {
 
 StatusOr<std::vector<int32_t>> Trainer::Write(std::vector<int32_t> prompt, int64_t count,
                                               double temperature) {
-  TP_RETURN_IF_ERROR(writer_->CopyParametersFrom(*step_));
-  const auto sequence = static_cast<size_t>(options_.model.sequence);
-  const RandomTensor random(options_.engine.seed, kSampleStream);
-  const Shape shape = {1, options_.model.sequence};
-  std::vector<int32_t> written;
-  TP_RETURN_IF_ERROR(writer_->Feed("targets", TensorOf(shape, std::vector<int32_t>(sequence, -1))));
-  TP_RETURN_IF_ERROR(writer_->Feed("weights", [](int64_t) { return 0.0; }));
-  for (int64_t i = 0; i < count; ++i) {
-    const size_t seen = std::min(prompt.size(), sequence);
-    std::vector<int32_t> tokens(prompt.end() - static_cast<std::ptrdiff_t>(seen), prompt.end());
-    tokens.resize(sequence, 0);  // causal: what comes behind is not seen
-    TP_RETURN_IF_ERROR(writer_->Feed("tokens", TensorOf(shape, tokens)));
-    TP_RETURN_IF_ERROR(writer_->Step());
-    TP_ASSIGN_OR_RETURN(const HostTensor logits, writer_->Read("logits"));
-    if (!writer_->IsRoot()) continue;
-    const double uniform = 0.5 + random.Uniform(static_cast<uint64_t>(i)) / 2;
-    const auto last = static_cast<int64_t>(seen - 1) * config_.sizes.vocabulary;
-    written.push_back(Draw(logits, last, config_.sizes.vocabulary, temperature, uniform));
-    prompt.push_back(written.back());
-  }
-  return written;
+  return writer_->Write(*step_, std::move(prompt), {count, temperature, options_.engine.seed});
 }
 
 }  // namespace tp::train

@@ -13,6 +13,7 @@
 
 #include "tools/train/options.h"
 #include "tools/train/text.h"
+#include "tools/train/writer.h"
 #include "tp/core/clock.h"
 #include "tp/core/mesh.h"
 #include "tp/core/status.h"
@@ -61,9 +62,7 @@ class Trainer {
   // Nats a token of the held-out text; none where it has no whole sequence.
   StatusOr<std::optional<double>> HeldOutLoss();
 
-  // `count` tokens that the model writes behind `prompt`, each drawn from its probabilities to the
-  // power of 1 / temperature; at 0 the most likely one. The model sees the last tokens only, as
-  // many as a training sequence has. Empty where rank 0 lives in another process.
+  // `count` tokens behind `prompt`, as Writer says.
   StatusOr<std::vector<int32_t>> Write(std::vector<int32_t> prompt, int64_t count,
                                        double temperature);
 
@@ -85,7 +84,8 @@ class Trainer {
   const BatchOrder order_;
   LearningRate rate_;
   AdamWOptions adamw_;
-  std::unique_ptr<Session> step_, forward_, writer_;
+  std::unique_ptr<Session> step_, forward_;
+  std::optional<Writer> writer_;
   int64_t done_ = 0;
   int64_t fed_ = -1;  // the step whose inputs are fed
 };

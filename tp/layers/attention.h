@@ -34,8 +34,22 @@ struct AttentionOptions {
   Placement out = Replicate();  // on tp
 };
 
+// What scores are multiplied by before their softmax: 1 / sqrt(head_size).
+double ScaleOf(const AttentionOptions& options);
+
 // Appends the parameters above and what "output" is on `x` [batch, sequence, features], which is
 // whole on every rank of tp.
 ValueId AddAttention(Builder& b, const AttentionOptions& options, ValueId x);
+
+// The two ends of it: queries [b, s, g, r, d], keys and values [b, s, g, d] before they are turned;
+// and from what the heads give, [b, s, g, r, d], the layer's output of `features`.
+struct AttentionHeads {
+  ValueId query = kNoValue;
+  ValueId key = kNoValue;
+  ValueId value = kNoValue;
+};
+AttentionHeads AddAttentionHeads(Builder& b, const AttentionOptions& options, ValueId x);
+ValueId AddAttentionOutput(Builder& b, const AttentionOptions& options, int64_t features,
+                           ValueId heads);
 
 }  // namespace tp

@@ -11,7 +11,12 @@ Embedding AddEmbedding(Builder& b, const EmbeddingOptions& options, ValueId toke
   if (options.positions > 0) {
     const ValueId places = b.Parameter("position.weight", {options.positions, options.features},
                                        options.dtype, Placements());
-    embedding.x = b.Op("embedding.placed", kAddPositions, {embedding.x, places});
+    if (options.places == kNoValue) {
+      embedding.x = b.Op("embedding.placed", kAddPositions, {embedding.x, places});
+    } else {
+      const ValueId at = b.Op("embedding.place", kEmbedding, {options.places, places});
+      embedding.x = b.Add("embedding.placed", embedding.x, at);
+    }
   }
   return embedding;
 }

@@ -6,6 +6,7 @@
 
 #include "tp/autodiff/backward.h"
 #include "tp/layers/attention.h"
+#include "tp/layers/cached_attention.h"
 #include "tp/layers/embedding.h"
 #include "tp/layers/loss.h"
 #include "tp/layers/mlp.h"
@@ -91,20 +92,48 @@ class Transformer {
     const Embedding embedding = AddEmbedding(
         b, {config_.vocabulary, config_.hidden, config_.positions, options_.dtype, between_},
         tokens);
-    ValueId x = embedding.x;
-    for (int64_t i = 0; i < config_.layers; ++i) {
-      const Builder::Scope scope = b.In("layers", i);
-      x = Block(b, x);
-    }
-    return AddLanguageLoss(b, Logits(b, x, embedding.table), targets, weights);
+    const auto attend = [&](ValueId x) { return AddAttention(b, attention_, x); };
+    return AddLanguageLoss(b, Blocks(b, embedding, attend), targets, weights);
+  }
+
+  // Appends the pass of one token of each sequence and returns its logits.
+  ValueId Decode(Builder& b) const {
+    const Placements batch(Replicate(), Shard(0));
+    const DType wide = AccumulatorOf(options_.dtype);
+    const int64_t n = options_.batch, d = config_.head_size;
+    const ValueId tokens = b.Input("tokens", {n, 1}, DType::kInt32, batch);
+    EmbeddingOptions table = {config_.vocabulary, config_.hidden, config_.positions,
+                              options_.dtype};
+    if (table.positions > 0) table.places = b.Input("places", {n, 1}, DType::kInt32, batch);
+    CachePlace at;
+    at.place = b.Input("place", {n, options_.sequence}, wide, batch);
+    at.seen = b.Input("seen", {n, 1, options_.sequence}, wide, batch);
+    at.turn_query = b.Input("turn.query", {n, d, d}, wide, batch);
+    at.turn_key = b.Input("turn.key", {n, d, d}, wide, batch);
+    at.ones = b.Input("ones", {attention_.groups, attention_.heads_of_group, n, 1}, wide,
+                      Placements(attention_.cut_groups ? Shard(0) : Shard(1), Shard(2)));
+    const auto attend = [&](ValueId x) { return AddCachedAttention(b, attention_, at, x); };
+    return Blocks(b, AddEmbedding(b, table, tokens), attend);
   }
 
  private:
-  ValueId Block(Builder& b, ValueId x) const {
+  // From the embedding to the logits; `attend` appends a layer's attention.
+  template <typename Attend>
+  ValueId Blocks(Builder& b, const Embedding& embedding, const Attend& attend) const {
+    ValueId x = embedding.x;
+    for (int64_t i = 0; i < config_.layers; ++i) {
+      const Builder::Scope scope = b.In("layers", i);
+      x = Block(b, x, attend);
+    }
+    return Logits(b, x, embedding.table);
+  }
+
+  template <typename Attend>
+  ValueId Block(Builder& b, ValueId x, const Attend& attend) const {
     const auto normed = [&] { return Whole(b, AddNorm(b, "norm", config_.norm, x)); };
     {
       const Builder::Scope scope = b.In("attention");
-      x = b.Add("sum", x, AddAttention(b, attention_, normed()));
+      x = b.Add("sum", x, attend(normed()));
     }
     const Builder::Scope scope = b.In("mlp");
     return b.Add("sum", x, AddMlp(b, mlp_, normed()));
@@ -177,9 +206,9 @@ Status AddUpdates(Program& program, ValueId& loss, const TransformerStepOptions&
   return AddAdamW(program, parameters, gradients, options.adamw, Decays);
 }
 
-Status Finish(Program& program, ValueId loss, const TransformerStepOptions& options,
+Status Finish(Program& program, ValueId result, const TransformerStepOptions& options,
               const Mesh& mesh) {
-  program.AddResult(loss);
+  program.AddResult(result);
   for (const std::string& name : options.results) {
     TP_ASSIGN_OR_RETURN(const ValueId result, program.Find(name));
     program.AddResult(result);
@@ -250,6 +279,22 @@ StatusOr<Program> MakeTransformerStep(const TransformerConfig& config,
 StatusOr<Program> MakeTransformerForward(const TransformerConfig& config,
                                          const TransformerStepOptions& options, const Mesh& mesh) {
   return Make(config, options, mesh, /*trains=*/false);
+}
+
+StatusOr<Program> MakeTransformerDecode(const TransformerConfig& config,
+                                        const TransformerStepOptions& options, const Mesh& mesh) {
+  TP_RETURN_IF_ERROR(CheckStep(config, options));
+  TransformerStepOptions decode = options;
+  decode.sequence_parallel = false;
+  decode.micro_batches = 1;
+  decode.recompute = false;
+  Program program;
+  program.set_sum_order(options.sum_order);
+  Builder b(program);
+  const ValueId logits = Transformer(config, decode, mesh).Decode(b);
+  TP_RETURN_IF_ERROR(b.status());
+  TP_RETURN_IF_ERROR(Finish(program, logits, decode, mesh));
+  return program;
 }
 
 }  // namespace tp

@@ -101,4 +101,12 @@ StatusOr<Program> MakeTransformerStep(const TransformerConfig& config,
 StatusOr<Program> MakeTransformerForward(const TransformerConfig& config,
                                          const TransformerStepOptions& options, const Mesh& mesh);
 
+// One token more of each of `batch` sequences of up to `sequence` tokens: the keys and values of
+// those before are kept in parameters "layers.i.attention.key.cache" and "value.cache"
+// (tp/layers/cached_attention.h), which are zero where a sequence begins. Result "logits" [batch,
+// 1, vocabulary]. Inputs: "tokens" [batch, 1] int32, and those that tell where they are
+// (tp/model/decode.h). The options' sequence_parallel and what is said of training have no meaning.
+StatusOr<Program> MakeTransformerDecode(const TransformerConfig& config,
+                                        const TransformerStepOptions& options, const Mesh& mesh);
+
 }  // namespace tp

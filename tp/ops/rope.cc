@@ -9,20 +9,6 @@
 namespace tp {
 namespace {
 
-// How far pair i of `size` elements turns a place.
-double TurnOf(const Attributes& attributes, int64_t i, int64_t size) {
-  const auto number = [&](const char* name) { return attributes.Number(name); };
-  const double turn =
-      std::pow(number("base"), -2.0 * static_cast<double>(i) / static_cast<double>(size));
-  const double slow = turn / number("factor");
-  if (number("original") <= 0) return slow;
-  const double turns = number("original") * turn / (2 * std::numbers::pi);  // while it was trained
-  if (turns < number("low")) return slow;
-  if (turns > number("high")) return turn;
-  const double kept = (turns - number("low")) / (number("high") - number("low"));
-  return (1 - kept) * slow + kept * turn;
-}
-
 struct RopeReference {
   template <typename T>
   static void Run(ReferenceCall<T>& call) {
@@ -61,6 +47,19 @@ Status ReverseRope(Reverse& r) {
 }
 
 }  // namespace
+
+double TurnOf(const Attributes& attributes, int64_t pair, int64_t size) {
+  const auto number = [&](const char* name) { return attributes.Number(name); };
+  const double turn =
+      std::pow(number("base"), -2.0 * static_cast<double>(pair) / static_cast<double>(size));
+  const double slow = turn / number("factor");
+  if (number("original") <= 0) return slow;
+  const double turns = number("original") * turn / (2 * std::numbers::pi);  // while it was trained
+  if (turns < number("low")) return slow;
+  if (turns > number("high")) return turn;
+  const double kept = (turns - number("low")) / (number("high") - number("low"));
+  return (1 - kept) * slow + kept * turn;
+}
 
 Attributes RopeAttributes(const RopeOptions& options) {
   return {{"base", options.base},

@@ -1,6 +1,8 @@
 // The attributes of rope: how fast each pair of a head's elements turns, and which make a pair.
 #pragma once
 
+#include <cstdint>
+
 #include "tp/program/attributes.h"
 
 namespace tp {
@@ -23,5 +25,9 @@ struct RopeOptions {
 };
 
 Attributes RopeAttributes(const RopeOptions& options);
+
+// By how many radians a place turns pair `pair` of a head of `size` elements, with attributes that
+// RopeAttributes made.
+double TurnOf(const Attributes& attributes, int64_t pair, int64_t size);
 
 }  // namespace tp

@@ -158,9 +158,10 @@ Status Session::Write(const std::string& name, const HostTensor& tensor) {
   return Place(name, Role::kParameter, &tensor, FillFrom(tensor));
 }
 
-Status Session::CopyParametersFrom(Session& other) {
+Status Session::CopyParametersFrom(Session& other, const std::set<std::string>& but) {
   CHECK(world_ == other.world_) << "sessions that were not created together";
-  const std::vector<std::string> names = NamesOf(Role::kParameter);
+  std::vector<std::string> names = NamesOf(Role::kParameter);
+  std::erase_if(names, [&but](const std::string& name) { return but.contains(name); });
   for (const std::string& name : names) {
     TP_ASSIGN_OR_RETURN(const size_t there, other.Find(name, Role::kParameter));
     const Binding& from = other.schedules_[0].bindings[there];

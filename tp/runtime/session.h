@@ -79,9 +79,9 @@ class Session {
 
   // Sets every parameter to what the parameter of that name is in `other`, which was created
   // together with this one, after the steps that were ordered there: each rank copies its own part.
-  // Errors: NOT_FOUND for one that `other` lacks; INVALID_ARGUMENT for one that is or lies
-  // otherwise there.
-  Status CopyParametersFrom(Session& other);
+  // Those in `but` stay as they are. Errors: NOT_FOUND for one that `other` lacks; INVALID_ARGUMENT
+  // for one that is or lies otherwise there.
+  Status CopyParametersFrom(Session& other, const std::set<std::string>& but = {});
 
   // Orders a step and returns. FAILED_PRECONDITION names an input that was never fed, or a
   // parameter that has no value yet.
