@@ -75,6 +75,29 @@ TEST(Lower, NamesAProductThatTheInvariantOrderCantSum) {
   }
 }
 
+// Rows of the matrix are read, and written, in another order than memory has them.
+TEST(Lower, TurnsWhatTheInvariantOrderSums) {
+  constexpr char kTurnedInput[] =
+      "0 compute: y = copy(x[0+3x4x2x5 by 40,5,20,1]) -> x.packed[0+3x4x2x5 by 40,10,5,1]  "
+      "# forward\n"
+      "1 compute: y = blocked_gemm(x.packed[0+24x5 by 5,1], w[0+5x1 by 1,1]) -> "
+      "y[0+24x1 by 1,1]  # forward\n";
+  constexpr char kTurnedOutput[] =
+      "0 compute: y = blocked_gemm(x[0+6x5 by 5,1], w[0+5x4 by 1,5]) -> y.own[0+6x4 by 4,1]  "
+      "# forward\n"
+      "1 compute: y = copy(y.own[0+2x3x4 by 12,4,1]) -> y[0+2x3x4 by 12,1,3]  # forward\n";
+  for (bool turned_output : {false, true}) {
+    Program program;
+    const ValueId x = Input(program, "x", turned_output ? Shape{2, 3, 5} : Shape{3, 2, 4, 5});
+    const ValueId w = Input(program, "w", turned_output ? Shape{4, 5} : Shape{5});
+    program.AddResult(
+        Product(program, "y", {x, w}, turned_output ? "nmk,zk -> nzm" : "nyzk,k -> nzy"));
+    program.set_sum_order(SumOrder::kInvariant);
+    EXPECT_THAT(ToString(Lower(program, MeshOf(1, 1), 0).value()),
+                HasSubstr(turned_output ? kTurnedOutput : kTurnedInput));
+  }
+}
+
 TEST(Lower, NamesAProductInLoopsThatTheInvariantOrderCantSum) {
   Program program;
   const ValueId q = Input(program, "q", {2, 3, 4});

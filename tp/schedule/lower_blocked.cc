@@ -73,16 +73,23 @@ std::optional<View> Matrix(const View& view, const std::string& dims, const std:
   return View{view.buffer, view.offset, {*row, *column}};
 }
 
-// `view`, or a copy of it, as a matrix.
-StatusOr<View> AsMatrix(const Op& op, ValueId id, const std::string& dims, const std::string& rows,
-                        const std::string& columns, ScheduleDraft& draft) {
+// `view` with its dimensions in the order of `letters`, all of which `dims` has.
+View Turned(const View& view, const std::string& dims, const std::string& letters) {
+  View turned{view.buffer, view.offset, {}};
+  for (char letter : letters) {
+    turned.dims.push_back(view.dims[static_cast<int>(dims.find(letter))]);
+  }
+  return turned;
+}
+
+// What `id` is, or a copy of it, as a matrix.
+View AsMatrix(const Op& op, ValueId id, const std::string& dims, const std::string& rows,
+              const std::string& columns, ScheduleDraft& draft) {
   const View& view = draft.ViewOf(id);
   if (const auto matrix = Matrix(view, dims, rows, columns)) return *matrix;
-  const View packed =
-      draft.InOrder(op, view, Order::Own(view.rank()), draft.program().value(id).name + ".packed");
-  if (const auto matrix = Matrix(packed, dims, rows, columns)) return *matrix;
-  return InvalidArgument("'" + draft.program().value(id).name + "' with the letters '" + dims +
-                         "' is no matrix of '" + rows + "' and '" + columns + "'");
+  const View packed = draft.InOrder(op, Turned(view, dims, rows + columns), Order::Own(view.rank()),
+                                    draft.program().value(id).name + ".packed");
+  return Matrix(packed, rows + columns, rows, columns).value();
 }
 
 // The letters of `dims` that `other` has, or lacks.
@@ -106,11 +113,12 @@ Target TargetOf(ValueId out, const std::string& dims, const std::string& rows,
   for (const View& node : DefineSum(out, sum, draft)) {
     std::optional<View> matrix = Matrix(node, dims, rows, columns);
     if (!matrix) {
+      const View turned = Turned(node, dims, rows + columns);
       const View own =
           draft.Allocate(draft.program().value(out).name + ".own", draft.TypeOf(node.buffer),
-                         SizesOf(node), Order::Own(node.rank()));
-      target.copies.emplace_back(own, node);
-      matrix = Matrix(own, dims, rows, columns);
+                         SizesOf(turned), Order::Own(turned.rank()));
+      target.copies.emplace_back(own, turned);
+      matrix = Matrix(own, rows + columns, rows, columns);
     }
     target.matrices.push_back(*matrix);
   }
@@ -138,8 +146,8 @@ Status LowerBlockedProduct(const Op& op, ScheduleDraft& draft) {
     return InvalidArgument("the invariant order of sums takes what is one matrix product; " +
                            letters.ToString() + " is one in each of some loops");
   }
-  TP_ASSIGN_OR_RETURN(const View a, AsMatrix(op, op.inputs[0], in[0], rows, summed, draft));
-  TP_ASSIGN_OR_RETURN(const View b, AsMatrix(op, op.inputs[1], in[1], summed, columns, draft));
+  const View a = AsMatrix(op, op.inputs[0], in[0], rows, summed, draft);
+  const View b = AsMatrix(op, op.inputs[1], in[1], summed, columns, draft);
   Target target = TargetOf(op.outputs[0], out, rows, columns, sum, draft);
   EmitSum(op, {a, b}, std::move(target), std::move(sum), draft);
   return OkStatus();
@@ -156,8 +164,7 @@ Status LowerBlockedSum(const Op& op, ScheduleDraft& draft) {
     EmitSum(op, std::move(reads), std::move(target), std::move(sum), draft);
     return OkStatus();
   }
-  TP_ASSIGN_OR_RETURN(const View g, AsMatrix(op, op.inputs[0], letters.operands()[0],
-                                             letters.summed(), out, draft));
+  const View g = AsMatrix(op, op.inputs[0], letters.operands()[0], letters.summed(), out, draft);
   Target target = TargetOf(op.outputs[0], out, "", out, sum, draft);
   for (View& row : target.matrices) row.dims = {row.dims[1]};  // a vector is one row
   EmitSum(op, {g}, std::move(target), std::move(sum), draft);
