@@ -9,6 +9,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <functional>
+#include <map>
 #include <new>
 #include <utility>
 
@@ -94,6 +96,7 @@ class ExecutorState {
   Status Prepare(int index) {
     TP_ASSIGN_OR_RETURN(memory_, Allocate("a rank's buffers", arena_.bytes));
     for (const ScheduledOp& op : schedule_.ops) {
+      communicator_of_.push_back(nullptr);
       if (op.action == Action::kCollective) TP_RETURN_IF_ERROR(PrepareCollective(op, index));
     }
     TP_ASSIGN_OR_RETURN(const int64_t scratch_bytes, FindKernels());
@@ -106,7 +109,7 @@ class ExecutorState {
     for (uint64_t step = 1;; ++step) {
       TP_RETURN_IF_ERROR(AwaitOwn(ordered_, step, "its next step"));
       if (step > last_step_) return OkStatus();
-      for (int other = 0; other < kNumStreams; ++other) {  // a step begins when the last has ended
+      for (int other = 0; other < kMostStreams; ++other) {  // a step begins when the last has ended
         if (used_[other]) TP_RETURN_IF_ERROR(AwaitOwn(done_[other], step - 1, "the step before"));
       }
       if (fed_.load() == step) TP_RETURN_IF_ERROR(BeginWithWhatWasFed(stream, step));
@@ -130,7 +133,8 @@ class ExecutorState {
     if (kind == StepKind::kWhole && std::exchange(feeds_next_, false)) {
       // Feed saw the step begin that took what was fed before, so nobody needs its number any more.
       fed_.store(steps_ + 1);
-      if (!used_[0] && !used_[1]) TakeFed(steps_ + 1);  // no op reads it, but Read does
+      if (std::ranges::none_of(used_, std::identity()))
+        TakeFed(steps_ + 1);  // no op reads it, but Read does
     }
     scheduler().Raise(ordered_, ++steps_);
     return OkStatus();
@@ -144,7 +148,7 @@ class ExecutorState {
   }
 
   Status Synchronize() {
-    for (int stream = 0; stream < kNumStreams; ++stream) {
+    for (int stream = 0; stream < kMostStreams; ++stream) {
       if (used_[stream]) TP_RETURN_IF_ERROR(AwaitOwn(done_[stream], steps_, "its streams to end"));
     }
     if (synchronized_ < steps_) record_.end_ns = clock_.NowNs();
@@ -185,11 +189,10 @@ class ExecutorState {
     scheduler().Raise(taken_, step);
   }
 
-  // The stream's part of a step's begin: the first that has ops copies, the other waits for it.
+  // The stream's part of a step's begin: the first that has ops copies, the others wait for it.
   Status BeginWithWhatWasFed(Stream stream, uint64_t step) {
-    const Stream first =
-        used_[static_cast<int>(Stream::kCompute)] ? Stream::kCompute : Stream::kCommunication;
-    if (stream != first) return AwaitOwn(taken_, step, "what was fed");
+    const auto first = std::ranges::find(used_, true) - used_.begin();
+    if (static_cast<int>(stream) != first) return AwaitOwn(taken_, step, "what was fed");
     TakeFed(step);
     return OkStatus();
   }
@@ -205,14 +208,18 @@ class ExecutorState {
   }
 
   Status PrepareCollective(const ScheduledOp& op, int index) {
-    std::unique_ptr<sim::Communicator>& communicator = communicators_[static_cast<int>(op.axis)];
+    // No two groups of a mesh have the same first two members, and no two streams one communicator.
+    static_assert(Mesh::kMaxWorld <= 1 << 16 && kMostStreams <= 1 << 4);
+    const uint64_t group_id = (static_cast<uint64_t>(index) + 1) << 36 |
+                              static_cast<uint64_t>(op.stream) << 32 |
+                              static_cast<uint64_t>(op.group.front()) << 16 |
+                              static_cast<uint64_t>(op.group.size() > 1 ? op.group[1] : 0);
+    std::unique_ptr<sim::Communicator>& communicator = communicators_[group_id];
     if (communicator == nullptr) {
-      const uint64_t group_id = (static_cast<uint64_t>(index) + 1) << 32 |
-                                static_cast<uint64_t>(op.axis) << 24 |
-                                static_cast<uint64_t>(op.group[0]);
       TP_ASSIGN_OR_RETURN(communicator,
                           sim::Communicator::Create(fabric_, op.group, schedule_.rank, group_id));
     }
+    communicator_of_.back() = communicator.get();
     return communicator->Prepare(op.call, AlgorithmFor(op));
   }
 
@@ -267,7 +274,7 @@ class ExecutorState {
     OpRecord& record = record_.ops[index];
     record.begin_ns = clock_.NowNs();
     if (op.action == Action::kCollective) {
-      sim::Communicator& communicator = *communicators_[static_cast<int>(op.axis)];
+      sim::Communicator& communicator = *communicator_of_[index];
       TP_RETURN_IF_ERROR(
           communicator.Run(op.call, AlgorithmFor(op), AddressOf(op.send), AddressOf(op.receive)));
       record.bytes_sent = communicator.last_bytes_sent();
@@ -287,13 +294,14 @@ class ExecutorState {
   std::vector<const Kernel*> kernels_;  // by op; null for collectives
   Memory memory_;                       // the arena
   Memory scratch_;                      // of the compute stream
-  std::array<std::unique_ptr<sim::Communicator>, kNumAxes> communicators_;
+  std::map<uint64_t, std::unique_ptr<sim::Communicator>> communicators_;  // by group's number
+  std::vector<sim::Communicator*> communicator_of_;                       // by op; null for others
 
-  std::array<bool, kNumStreams> used_ = {};
-  std::vector<bool> awaited_;                  // by op: another stream waits for it
-  std::vector<sim::Signal> ended_;             // by op: the step in which it last ended
-  std::array<sim::Signal, kNumStreams> done_;  // the step whose ops of the stream have all ended
-  sim::Signal ordered_;                        // the last step that the rank asked for
+  std::array<bool, kMostStreams> used_ = {};
+  std::vector<bool> awaited_;                   // by op: another stream waits for it
+  std::vector<sim::Signal> ended_;              // by op: the step in which it last ended
+  std::array<sim::Signal, kMostStreams> done_;  // the step whose ops of the stream have all ended
+  sim::Signal ordered_;                         // the last step that the rank asked for
   Staging staging_;  // a worker's from the order of the step that takes until `taken_` says it did
   bool feeds_next_ = false;                 // the rank's own: something was fed for the next step
   std::atomic<uint64_t> fed_{0};            // the last step that takes what was fed; 0: none
@@ -313,15 +321,14 @@ StatusOr<std::unique_ptr<CpuExecutor>> CpuExecutor::Create(sim::Fabric& fabric,
   auto state = std::make_shared<ExecutorState>(fabric, schedule, all_reduce, clock);
   TP_RETURN_IF_ERROR(state->Prepare(index));
   const bool stay = own_cores && fabric.world() <= NumCores();
-  for (Stream stream : {Stream::kCompute, Stream::kCommunication}) {
+  for (Stream stream : AllStreams()) {
     if (!state->Uses(stream)) continue;
     const bool pinned = stay && stream == Stream::kCompute;
-    fabric.scheduler().Spawn(
-        {"rank " + std::to_string(schedule.rank) + " " + std::string(Name(stream)), schedule.rank,
-         [state, stream, pinned] {
-           if (pinned) StayOnCore(state->schedule().rank);
-           return state->Work(stream);
-         }});
+    fabric.scheduler().Spawn({"rank " + std::to_string(schedule.rank) + " " + Name(stream),
+                              schedule.rank, [state, stream, pinned] {
+                                if (pinned) StayOnCore(state->schedule().rank);
+                                return state->Work(stream);
+                              }});
   }
   return std::unique_ptr<CpuExecutor>(new CpuExecutor(std::move(state)));
 }

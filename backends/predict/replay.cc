@@ -32,7 +32,7 @@ class Streams {
   // Begins whatever can be begun on the rank.
   void Advance(int rank) {
     Lane& lane = lanes_[rank];
-    for (int s = 0; s < kNumStreams; ++s) {
+    for (int s = 0; s < kMostStreams; ++s) {
       if (lane.running[s] || lane.next[s] == lane.order[s].size()) continue;
       const int index = lane.order[s][lane.next[s]];
       const ReplayOp& op = world_.ranks[rank][index];
@@ -60,9 +60,9 @@ class Streams {
 
  private:
   struct Lane {
-    std::array<std::vector<int>, kNumStreams> order;
-    std::array<size_t, kNumStreams> next = {};
-    std::array<bool, kNumStreams> running = {};
+    std::array<std::vector<int>, kMostStreams> order;
+    std::array<size_t, kMostStreams> next = {};
+    std::array<bool, kMostStreams> running = {};
     std::vector<char> ended;
   };
 
@@ -175,7 +175,7 @@ Replayed Replay(const ReplayWorld& world) { return Run(world).Do(); }
 double ReplayClosed(const ReplayWorld& world) {
   const size_t ranks = world.ranks.size();
   std::vector<size_t> next(ranks);
-  std::vector<std::array<double, kNumStreams>> free(ranks);
+  std::vector<std::array<double, kMostStreams>> free(ranks);
   std::vector<std::vector<double>> ends(ranks);
   for (size_t r = 0; r < ranks; ++r) ends[r].resize(world.ranks[r].size());
   struct State {

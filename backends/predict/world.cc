@@ -30,7 +30,7 @@ std::vector<int> KindsOf(const Program& program, const Mesh& mesh, const sim::Ma
   std::vector<int> kind_of_rank;
   for (int rank = 0; rank < mesh.world(); ++rank) {
     std::vector<double> looks;
-    for (Axis axis : kAllAxes) looks.push_back(mesh.Coordinate(rank, axis) == 0);
+    for (const Axis& axis : mesh.axes()) looks.push_back(mesh.Coordinate(rank, axis) == 0);
     for (const Value* value : values) {
       for (int64_t size : LocalShape(*value, mesh, rank)) {
         looks.push_back(static_cast<double>(size));
@@ -124,13 +124,13 @@ class Builder {
   Status MakeFolding() {
     const sim::Machine& machine = model_.machine();
     shared_ = SharedOf(machine, mesh_.world());
-    for (Axis axis : kAllAxes) {
+    for (const Axis& axis : mesh_.axes()) {
       for (int rank = 0; rank < mesh_.world(); ++rank) {
         if (mesh_.Coordinate(rank, axis) != 0) continue;
         FoldGroup group = {mesh_.Group(rank, axis), ""};
         group.lie = std::string(Name(axis)) + LieOf(machine, group.ranks);
         for (int member : group.ranks) {
-          group_of_[{static_cast<int>(axis), member}] = static_cast<int>(groups_.size());
+          group_of_[{mesh_.PlaceOf(axis), member}] = static_cast<int>(groups_.size());
         }
         groups_.push_back(std::move(group));
       }
@@ -163,13 +163,13 @@ class Builder {
     TP_ASSIGN_OR_RETURN(Schedule schedule, ScheduleOf(rank));
     const double slowness = model_.machine().SlownessOf(rank);
     std::vector<ReplayOp> ops;
-    std::array<int, kNumAxes> calls = {};
+    std::array<int, Mesh::kMostAxes> calls = {};
     PredictedRank predicted;
     for (const ScheduledOp& op : schedule.ops) {
       ReplayOp replay = {.stream = op.stream, .waits = op.waits};
       OpRecord record;
       if (op.action == Action::kCollective) {
-        const int axis = static_cast<int>(op.axis);
+        const int axis = mesh_.PlaceOf(op.axis);
         const int group = group_of_.at({axis, rank});
         const CollectiveCost& cost = timer_.Of(op.call, groups_[group].ranks);
         replay.meeting = MeetingOf(group, calls[axis]++, cost);
@@ -292,7 +292,7 @@ class Builder {
   const WorldOptions& options_;
   Shared shared_;
   std::vector<FoldGroup> groups_;
-  std::map<std::pair<int, int>, int> group_of_;  // by axis and rank
+  std::map<std::pair<int, int>, int> group_of_;  // by the axis's place and rank
   std::vector<int> kinds_;
   Folding folding_;
   std::vector<bool> node_stands_;

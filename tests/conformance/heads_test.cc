@@ -1,11 +1,14 @@
 // Training steps over tensors of up to five dimensions, heads being dimensions of parameters, on
 // the CPU backend: every mesh, heads and batches that do not divide, to the bit. Everything is an
-// integer small enough to be exact in double, whatever the order of sums.
+// integer small enough to be exact in double, whatever the order of sums. On meshes of three axes
+// heads are split over two of them, which may cut other dimensions or the same one.
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <iterator>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "backends/cpu/backend.h"
@@ -21,6 +24,35 @@ namespace {
 
 constexpr int64_t kBatch = 3, kTokens = 2, kGroups = 5, kOfGroup = 2, kHead = 2, kEmbedding = 3;
 
+const Axis kKv = Axis::Named("kv").value();
+
+// How a program lies on the mesh. Between the products x is whole on the axes that cut heads.
+struct Layout {
+  Placements x;        // [batch, tokens, embedding]; targets and y too
+  Placements queries;  // of wq and wo, [groups, of group, head, embedding]
+  Placements keys;     // of wk and wv, [groups, head, embedding]
+};
+
+Placements Lie(const std::vector<std::pair<Axis, int>>& cuts) {
+  Placements placements;
+  for (const auto& [axis, dim] : cuts) placements.Set(axis, Shard(dim));
+  return placements;
+}
+
+const Layout kGroupsOverTp = {Lie({{Axis::kDp, 0}}), Lie({{Axis::kTp, 0}}), Lie({{Axis::kTp, 0}})};
+// Fewer groups than ranks: groups on one axis, the heads of a group on the other.
+const Layout kHeadsOverTwo = {Lie({{Axis::kDp, 0}}), Lie({{kKv, 0}, {Axis::kTp, 1}}),
+                              Lie({{kKv, 0}})};
+// The same, and between the products each of both axes cuts a part of x that the other, or dp,
+// left.
+const Layout kSequenceOverAll = {Lie({{Axis::kDp, 0}, {Axis::kTp, 0}, {kKv, 1}}),
+                                 Lie({{kKv, 0}, {Axis::kTp, 1}}), Lie({{kKv, 0}})};
+const Layout kBatchOverAll = {Lie({{Axis::kDp, 0}, {kKv, 0}, {Axis::kTp, 0}}),
+                              Lie({{kKv, 0}, {Axis::kTp, 1}}), Lie({{kKv, 0}})};
+// Groups over both axes.
+const Layout kGroupsOverTwo = {Lie({{Axis::kDp, 0}, {Axis::kTp, 1}}),
+                               Lie({{kKv, 0}, {Axis::kTp, 0}}), Lie({{kKv, 0}, {Axis::kTp, 0}})};
+
 // -1, 0 and 1.
 Source Digits(int64_t salt) {
   return [salt](int64_t i) { return static_cast<double>((i * i + 2 * i + salt) % 5 % 3 - 1); };
@@ -34,16 +66,36 @@ ValueId Product(Program& program, const std::string& name, ValueId a, ValueId b,
   return AddOp(program, Phase::kForward, name, kMatMul, {a, b}, {{"letters", letters}}).value();
 }
 
+// `id` brought to `to`, an axis at a time. The last step is called `name`.
+ValueId BringTo(Program& program, const std::string& name, ValueId id, const Placements& to) {
+  std::vector<Axis> steps = StepsBetween(program.value(id).placements, to).value();
+  for (size_t i = 0; i < steps.size(); ++i) {
+    const std::string own = i + 1 == steps.size() ? name : name + "." + std::string(Name(steps[i]));
+    id = AddRedistribute(program, Phase::kForward, own, id, steps[i], to[steps[i]]).value();
+  }
+  return id;
+}
+
+ValueId AddX(Program& program, const Layout& layout) {
+  return Input(program, "x", {kBatch, kTokens, kEmbedding}, layout.x, DType::kFloat64);
+}
+
+// x as the products read it: cut by dp alone.
+ValueId Gathered(Program& program, ValueId x) {
+  Placements whole;
+  whole.Set(Axis::kDp, program.value(x).placements[Axis::kDp]);
+  return BringTo(program, "x.whole", x, whole);
+}
+
 // The heads' outputs joined by wo and added to x, its loss, all gradients, and an update.
-Program Finish(Program program, ValueId x, ValueId heads, std::vector<ValueId> parameters) {
-  const Placements over_dp(Replicate(), Shard(0));
+Program Finish(Program program, const Layout& layout, ValueId x, ValueId heads,
+               std::vector<ValueId> parameters) {
   const ValueId wo = Parameter(program, "wo", {kGroups, kOfGroup, kHead, kEmbedding},
-                               On(Axis::kTp, Shard(0)), DType::kFloat64);
+                               layout.queries, DType::kFloat64);
   const ValueId targets =
-      Input(program, "targets", {kBatch, kTokens, kEmbedding}, over_dp, DType::kFloat64);
+      Input(program, "targets", {kBatch, kTokens, kEmbedding}, layout.x, DType::kFloat64);
   const ValueId part = Product(program, "y.partial", heads, wo, "bqgrd,grde -> bqe");
-  const ValueId sum =
-      AddRedistribute(program, Phase::kForward, "y.sum", part, Axis::kTp, Replicate()).value();
+  const ValueId sum = BringTo(program, "y.sum", part, layout.x);
   const ValueId y = AddOp(program, Phase::kForward, "y", kAdd, {sum, x}).value();
   const ValueId loss = AddMseLoss(program, Phase::kForward, "loss", y, targets, 0.5).value();
   parameters.push_back(wo);
@@ -62,34 +114,32 @@ Program Finish(Program program, ValueId x, ValueId heads, std::vector<ValueId> p
 }
 
 // y = (x wq) wo + x, by heads.
-Program TwoProducts() {
+Program TwoProducts(const Layout& layout) {
   Program program;
-  const ValueId x = Input(program, "x", {kBatch, kTokens, kEmbedding},
-                          Placements(Replicate(), Shard(0)), DType::kFloat64);
+  const ValueId x = AddX(program, layout);
   const ValueId wq = Parameter(program, "wq", {kGroups, kOfGroup, kHead, kEmbedding},
-                               On(Axis::kTp, Shard(0)), DType::kFloat64);
-  const ValueId heads = Product(program, "heads", x, wq, "bqe,grde -> bqgrd");
-  return Finish(std::move(program), x, heads, {wq});
+                               layout.queries, DType::kFloat64);
+  const ValueId heads = Product(program, "heads", Gathered(program, x), wq, "bqe,grde -> bqgrd");
+  return Finish(std::move(program), layout, x, heads, {wq});
 }
 
 // Attention without its softmax: x is read four times, and products have batches.
-Program Attention() {
+Program Attention(const Layout& layout) {
   Program program;
-  const Placements on_groups = On(Axis::kTp, Shard(0));
-  const ValueId x = Input(program, "x", {kBatch, kTokens, kEmbedding},
-                          Placements(Replicate(), Shard(0)), DType::kFloat64);
-  const ValueId wq =
-      Parameter(program, "wq", {kGroups, kOfGroup, kHead, kEmbedding}, on_groups, DType::kFloat64);
+  const ValueId x = AddX(program, layout);
+  const ValueId wq = Parameter(program, "wq", {kGroups, kOfGroup, kHead, kEmbedding},
+                               layout.queries, DType::kFloat64);
   const ValueId wk =
-      Parameter(program, "wk", {kGroups, kHead, kEmbedding}, on_groups, DType::kFloat64);
+      Parameter(program, "wk", {kGroups, kHead, kEmbedding}, layout.keys, DType::kFloat64);
   const ValueId wv =
-      Parameter(program, "wv", {kGroups, kHead, kEmbedding}, on_groups, DType::kFloat64);
-  const ValueId q = Product(program, "q", x, wq, "bqe,grde -> bqgrd");
-  const ValueId k = Product(program, "k", x, wk, "bke,gde -> bkgd");
-  const ValueId v = Product(program, "v", x, wv, "bke,gde -> bkgd");
+      Parameter(program, "wv", {kGroups, kHead, kEmbedding}, layout.keys, DType::kFloat64);
+  const ValueId whole = Gathered(program, x);
+  const ValueId q = Product(program, "q", whole, wq, "bqe,grde -> bqgrd");
+  const ValueId k = Product(program, "k", whole, wk, "bke,gde -> bkgd");
+  const ValueId v = Product(program, "v", whole, wv, "bke,gde -> bkgd");
   const ValueId scores = Product(program, "scores", q, k, "bqgrd,bkgd -> bgrqk");
   const ValueId heads = Product(program, "heads", scores, v, "bgrqk,bkgd -> bqgrd");
-  return Finish(std::move(program), x, heads, {wq, wk, wv});
+  return Finish(std::move(program), layout, x, heads, {wq, wk, wv});
 }
 
 TrainResult TrainOn(const Mesh& mesh, const Program& program, int steps) {
@@ -102,20 +152,39 @@ TrainResult TrainOn(const Mesh& mesh, const Program& program, int steps) {
   return Train(*backend, mesh, program, sources, train).value();
 }
 
-// Calls check(program, mesh) for each mesh, without and with the passes.
+// Calls check(program, mesh) without and with the passes.
+template <typename Check>
+void ForEachForm(const Program& program, const std::vector<NamedAxis>& axes, const Check& check) {
+  const Mesh mesh = Mesh::Create(axes).value();
+  for (bool optimize : {false, true}) {
+    testing::Message what;
+    for (const NamedAxis& axis : axes) what << axis.name << " " << axis.size << " ";
+    SCOPED_TRACE(what << "passes " << optimize);
+    Program as_run = program;
+    if (optimize) Optimize(as_run, mesh);
+    check(as_run, mesh);
+    if (testing::Test::HasFatalFailure()) return;
+  }
+}
+
 template <typename Check>
 void ForEachMesh(const Program& program, const Check& check) {
   for (int tp : {1, 2, 3, 4}) {
-    for (int dp : {1, 2}) {
-      for (bool optimize : {false, true}) {
-        SCOPED_TRACE(testing::Message() << "tp " << tp << " dp " << dp << " passes " << optimize);
-        const Mesh mesh = Mesh::Create(tp, dp).value();
-        Program as_run = program;
-        if (optimize) Optimize(as_run, mesh);
-        check(as_run, mesh);
-        if (testing::Test::HasFatalFailure()) return;
-      }
-    }
+    for (int dp : {1, 2}) ForEachForm(program, {{"tp", tp}, {"dp", dp}}, check);
+  }
+}
+
+// Calls make(layout) for each that speaks of three axes, and check for each such mesh.
+template <typename Make, typename Check>
+void ForEachMeshOfThree(const Make& make, const Check& check) {
+  const Layout* layouts[] = {&kHeadsOverTwo, &kSequenceOverAll, &kBatchOverAll, &kGroupsOverTwo};
+  for (size_t i = 0; i < std::size(layouts); ++i) {
+    SCOPED_TRACE(testing::Message() << "layout " << i);
+    const Program program = make(*layouts[i]);
+    ForEachForm(program, {{"tp", 2}, {"kv", 2}, {"dp", 2}}, check);
+    ForEachForm(program, {{"tp", 3}, {"kv", 2}, {"dp", 1}}, check);
+    ForEachForm(program, {{"kv", 3}, {"dp", 2}, {"tp", 1}}, check);
+    ForEachForm(program, {{"dp", 1}}, check);
   }
 }
 
@@ -187,9 +256,8 @@ TEST(Heads, TrainAsPlainLoopsDo) {
   const Plain first = plain;
   plain.Step();
   for (double loss : plain.losses) ASSERT_LT(loss, 0x1p52);  // what is smaller was exact
-  const Program meant = TwoProducts();
-  const std::string dx = meant.value(meant.results().back()).name;
-  ForEachMesh(meant, [&](const Program& program, const Mesh& mesh) {
+  const auto check = [&](const Program& program, const Mesh& mesh) {
+    const std::string dx = program.value(program.results().back()).name;
     const TrainResult result = TrainOn(mesh, program, /*steps=*/2);
     EXPECT_EQ(result.losses, plain.losses);
     EXPECT_EQ(result.replica_defects, std::vector<std::string>());
@@ -199,28 +267,33 @@ TEST(Heads, TrainAsPlainLoopsDo) {
     ExpectIs(result.first, "dwo", first.dwo);
     ExpectIs(result.last, "wq", plain.wq);
     ExpectIs(result.last, "wo", plain.wo);
-  });
+  };
+  ForEachMesh(TwoProducts(kGroupsOverTp), check);
+  ForEachMeshOfThree(TwoProducts, check);
 }
 
+// That of the ops of the program as it lies on one rank. Names may differ.
 TEST(Heads, AttentionStepsAsItsOpsMean) {
-  const Program meant = Attention();
+  const Program meant = Attention(kGroupsOverTp);
   const auto truth = Evaluate(meant, kSources);
-  ForEachMesh(meant, [&](const Program& program, const Mesh& mesh) {
+  const auto check = [&](const Program& program, const Mesh& mesh) {
     const TrainResult result = TrainOn(mesh, program, /*steps=*/1);
     EXPECT_EQ(result.replica_defects, std::vector<std::string>());
-    for (ValueId id : meant.results()) {
-      const Value& value = meant.value(id);
-      if (value.shape.empty()) {
+    for (size_t i = 0; i < meant.results().size(); ++i) {
+      const ValueId id = meant.results()[i];
+      if (meant.value(id).shape.empty()) {
         EXPECT_EQ(result.losses, truth[id]);
       } else {
-        ExpectIs(result.first, value.name, truth[id]);
+        ExpectIs(result.first, program.value(program.results()[i]).name, truth[id]);
       }
     }
     for (const Op& op : meant.ops()) {
       if (op.def->updates == 0) continue;
       ExpectIs(result.last, meant.value(op.inputs[0]).name, truth[op.outputs[0]]);
     }
-  });
+  };
+  ForEachMesh(meant, check);
+  ForEachMeshOfThree(Attention, check);
 }
 
 }  // namespace

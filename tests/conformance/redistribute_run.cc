@@ -18,7 +18,7 @@ namespace {
 // and different shares where the value is partial.
 double Fed(const Transition& transition, const Mesh& mesh, int rank, int64_t index) {
   uint64_t key = static_cast<uint64_t>(index) + 1;
-  for (Axis axis : kAllAxes) {
+  for (Axis axis : kDefaultAxes) {
     const int share = IsPartial(transition.from[axis]) ? mesh.Coordinate(rank, axis) : 0;
     key = (key ^ static_cast<uint64_t>(share)) * 0x9e3779b97f4a7c15u;
     key ^= key >> 29;
@@ -144,19 +144,20 @@ std::vector<Transition> AllTransitions(const Shape& shape, DType dtype) {
   std::vector<Placement> all = {Replicate(), Partial()};
   for (size_t dim = 0; dim < shape.size(); ++dim) all.push_back(Shard(static_cast<int>(dim)));
   std::vector<Transition> transitions;
-  for (Axis axis : kAllAxes) {
+  for (Axis axis : kDefaultAxes) {
     const Axis other = axis == Axis::kTp ? Axis::kDp : Axis::kTp;
     for (Placement from : all) {
       for (Placement to : all) {
         if (from == to || IsPartial(to)) continue;
         for (Placement on_other : all) {
-          if (IsShard(on_other) && (on_other == from || on_other == to)) continue;
           Transition transition = {shape, dtype, axis, {}, to, false};
-          transition.from[axis] = from;
-          transition.from[other] = on_other;
+          transition.from.Set(other, on_other);
+          transition.from.Set(axis,
+                              from);  // within the other's parts, if it cuts the same dimension
           transitions.push_back(transition);
           // A product whose both factors are sharded over different dimensions has no identity.
-          const bool has_product = shape.size() == 2 && !(IsShard(from) && IsShard(on_other));
+          const bool has_product =
+              shape.size() == 2 && !(IsShard(from) && IsShard(on_other) && from != on_other);
           if (!has_product) continue;
           transition.computed = true;
           transitions.push_back(transition);

@@ -66,6 +66,23 @@ TEST(ParseProgram, ReadsIdsAndMaxima) {
   EXPECT_EQ(ToString(*parsed), kText);
 }
 
+TEST(ParseProgram, ReadsAxesOfAnyNameInTheOrderInWhichTheyCut) {
+  const std::string ops = " = input()  # forward\n";
+  for (const char* line : {"x: fp32 [4, 6] {tp: Replicate, dp: Replicate, kv: Shard(0)}",
+                           "x: fp32 [4, 6] {dp: Shard(0), tp: Shard(0)}",
+                           "x: fp32 [4, 6] {tp: Shard(0), dp: Shard(0)}",
+                           "x: fp32 [4, 6] {kv: Shard(1), dp: Partial, tp: Shard(1)}"}) {
+    const StatusOr<Program> parsed = ParseProgram(line + ops);
+    ASSERT_EQ(parsed.status().ToString(), "OK");
+    EXPECT_EQ(ToString(*parsed), line + ops);
+  }
+  // What is not told is Replicate, and told in another order all the same.
+  EXPECT_EQ(ToString(*ParseProgram("x: fp32 [4] {kv: Shard(0)}" + ops)),
+            "x: fp32 [4] {tp: Replicate, dp: Replicate, kv: Shard(0)}" + ops);
+  EXPECT_EQ(ToString(*ParseProgram("x: fp32 [4] {pp: Replicate, dp: Partial, tp: Shard(0)}" + ops)),
+            "x: fp32 [4] {tp: Shard(0), dp: Partial}" + ops);
+}
+
 // More operands or outputs than any op has; nothing but an error may come of it.
 TEST(ParseProgram, TakesAsManyOperandsAsLettersSay) {
   const std::string x = "x: fp32 [2] {tp: Replicate, dp: Replicate} = input()  # forward\n";
@@ -187,6 +204,13 @@ TEST(ParseProgram, NamesLineAndColumn) {
        "line 2, column 10: a size that is too large, or too small"},
       {"y: fp32 [4] {tp: Split(0), dp: Replicate} = input()",
        "line 2, column 18: there should be Replicate, Shard(dimension) or Partial, not 'S'"},
+      {"y: fp32 [4] {Tp: Replicate} = input()",
+       "line 2, column 14: 'Tp' is no name of an axis: that is a small letter, then small letters, "
+       "digits and '_', at most 15 in all"},
+      {"y: fp32 [4] {kv: Replicate, kv: Shard(0)} = input()",
+       "line 2, column 29: 'kv' is told twice"},
+      {"y: fp32 [4] {a: Partial, b: Partial, c: Partial, d: Partial, e: Partial} = input()",
+       "line 2, column 62: at most 4 axes can be other than Replicate"},
       {"y: fp32 [4] {tp: Shard(1), dp: Replicate} = input()",
        "line 2, column 45: 'y' of shape [4] has no dimension to be Shard(1)"},
       {"y: fp32 [4, 6] {tp: Replicate, dp: Shard(0)} = add(x, x, scale=1)",

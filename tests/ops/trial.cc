@@ -51,7 +51,7 @@ class Trial {
   std::string Run() {
     for (size_t i = 0; i < trial_.shapes.size(); ++i) {
       Placements placements;
-      placements[Axis::kTp] = trial_.on[i];
+      placements.Set(Axis::kTp, trial_.on[i]);
       inputs_.push_back(Parameterlike(i, placements));
     }
     Op op{.def = trial_.def, .inputs = inputs_, .attributes = trial_.attributes};

@@ -31,7 +31,7 @@ TEST(Sgd, UpdatesEachParameterByItsGradient) {
 }
 
 TEST(Sgd, RefusesAPartialGradient) {
-  for (Axis axis : kAllAxes) {
+  for (Axis axis : kDefaultAxes) {
     Program program;
     const ValueId w = Parameter(program, "w", {4, 6});
     const ValueId dw = Input(program, "dw", {4, 6}, On(axis, Partial()));

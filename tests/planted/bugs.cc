@@ -41,7 +41,7 @@ Op& FirstOf(Program& program, const OpDef& def) {
 }
 
 std::function<void(Program&)> Declare(std::string name, Axis axis, Placement placement) {
-  return [=](Program& program) { ValueNamed(program, name).placements[axis] = placement; };
+  return [=](Program& program) { ValueNamed(program, name).placements.Set(axis, placement); };
 }
 
 std::function<void(Program&)> ReadWithout(std::string name) {

@@ -81,17 +81,17 @@ void AddMeshBugs(std::vector<Bug>& bugs) {
 }
 
 void AddDivisionBugs(std::vector<Bug>& bugs) {
-  bugs.push_back({.number = 13,
-                  .form = "the layer falls back to no sharding",
-                  .setting = kRow,
-                  .program =
-                      [](Program& p) {
-                        for (size_t id = 0; id < p.values().size(); ++id) {
-                          p.mutable_value(static_cast<ValueId>(id)).placements[Axis::kTp] =
-                              Replicate();
-                        }
-                      },
-                  .caught_by = {{Lane::kBytes, "y 0 of"}}});
+  bugs.push_back(
+      {.number = 13,
+       .form = "the layer falls back to no sharding",
+       .setting = kRow,
+       .program =
+           [](Program& p) {
+             for (size_t id = 0; id < p.values().size(); ++id) {
+               p.mutable_value(static_cast<ValueId>(id)).placements.Set(Axis::kTp, Replicate());
+             }
+           },
+       .caught_by = {{Lane::kBytes, "y 0 of"}}});
   bugs.push_back({.number = 13,
                   .form = "out_features / tp is rounded down; the rest is not computed",
                   .setting = kRow,

@@ -8,7 +8,7 @@ std::vector<Placement> AllPlacements() { return {Replicate(), Shard(0), Shard(1)
 
 Placements On(Axis axis, Placement on_axis) {
   Placements placements;
-  placements[axis] = on_axis;
+  placements.Set(axis, on_axis);
   return placements;
 }
 
@@ -29,7 +29,7 @@ std::vector<std::string> Redistributes(const Program& program) {
     const Value& in = program.value(op.inputs[0]);
     const Value& out = program.value(op.outputs[0]);
     std::string line = std::string(Name(op.phase)) + " " + out.name + ":";
-    for (Axis axis : kAllAxes) {
+    for (Axis axis : kDefaultAxes) {
       if (in.placements[axis] == out.placements[axis]) continue;
       line.append(" ").append(Name(axis)).append(" ").append(ToString(in.placements[axis]));
       line.append(" -> ").append(ToString(out.placements[axis]));

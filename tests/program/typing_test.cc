@@ -37,7 +37,7 @@ using Build = std::function<StatusOr<ValueId>(Program&, Placements, Placements)>
 
 void CheckTable(const std::vector<Placement>& left, const std::vector<Placement>& right,
                 const Table& table, const std::string& advice, const Build& build) {
-  for (Axis axis : kAllAxes) {
+  for (Axis axis : kDefaultAxes) {
     const Axis other = axis == Axis::kTp ? Axis::kDp : Axis::kTp;
     for (size_t i = 0; i < left.size(); ++i) {
       for (size_t j = 0; j < right.size(); ++j) {
@@ -76,7 +76,7 @@ TEST(MatMulRule, HoldsForEveryPairOfPlacements) {
   for (bool transpose_a : {false, true}) {
     for (bool transpose_b : {false, true}) {
       SCOPED_TRACE(testing::Message() << transpose_a << transpose_b);
-      for (Axis axis : kAllAxes) {
+      for (Axis axis : kDefaultAxes) {
         for (size_t i = 0; i < 4; ++i) {
           for (size_t j = 0; j < 4; ++j) {
             SCOPED_TRACE(Case(axis, kMatrix[i], kMatrix[j]));
@@ -186,7 +186,7 @@ TEST(MseRule, TheLossIsAScalarOfTheAccumulatorsType) {
 
 TEST(SumRowsRule, HoldsForEveryPlacement) {
   const std::vector<Placement> expected = {kR, kP, kS0, kP};
-  for (Axis axis : kAllAxes) {
+  for (Axis axis : kDefaultAxes) {
     for (size_t i = 0; i < kMatrix.size(); ++i) {
       Program program;
       const ValueId g = Input(program, "g", {3, 5}, On(axis, kMatrix[i]));
@@ -210,7 +210,7 @@ TEST(SgdRule, HoldsForEveryPairOfPlacements) {
 }
 
 TEST(RedistributeRule, MakesNoShardPartial) {
-  for (Axis axis : kAllAxes) {
+  for (Axis axis : kDefaultAxes) {
     for (Placement from : kMatrix) {
       for (Placement to : kMatrix) {
         SCOPED_TRACE(Case(axis, from, to));
@@ -235,12 +235,38 @@ TEST(RedistributeRule, MakesNoShardPartial) {
   }
 }
 
-TEST(RedistributeRule, ShardsADimensionOverOneAxisOnly) {
+TEST(RedistributeRule, ChangesTheInnermostAxisOfADimension) {
   Program program;
+  const auto f = Phase::kForward;
   const ValueId v = Input(program, "v", {3, 5}, On(Axis::kDp, kS0));
-  EXPECT_TRUE(AddRedistribute(program, Phase::kForward, "ok", v, Axis::kTp, kS1).ok());
-  const auto twice = AddRedistribute(program, Phase::kForward, "twice", v, Axis::kTp, kS0);
-  EXPECT_THAT(twice.status().message(), HasSubstr("dimension 0 is sharded over two axes"));
+  const ValueId twice = AddRedistribute(program, f, "twice", v, Axis::kTp, kS0).value();
+  EXPECT_EQ(ToString(program.value(twice).placements), "{dp: Shard(0), tp: Shard(0)}");
+  for (Placement to : {kR, kS1}) {
+    const auto outer = AddRedistribute(program, f, "outer", twice, Axis::kDp, to);
+    EXPECT_THAT(outer.status().message(),
+                HasSubstr("on axis dp: dimension 0 is cut by dp, then tp; a redistribute changes "
+                          "the last of them only, tp"));
+  }
+  const ValueId back = AddRedistribute(program, f, "back", twice, Axis::kTp, kR).value();
+  EXPECT_EQ(program.value(back).placements, program.value(v).placements);
+  const ValueId other = AddRedistribute(program, f, "other", twice, Axis::kTp, kS1).value();
+  EXPECT_EQ(program.value(other).placements, Placements(kS1, kS0));
+  EXPECT_EQ(Verify(program).ToString(), "OK");
+}
+
+TEST(RedistributeRule, KeepsTheOrderInWhichAxesCut) {
+  Program program;
+  Placements tp_first(kS0, kS0);
+  tp_first.Set(*Axis::Named("kv"), kS0);
+  Placements dp_first;
+  for (Axis axis : {Axis::kDp, Axis::kTp}) dp_first.Set(axis, kS0);
+  Op op;
+  op.def = &kRedistribute;
+  op.inputs = {Input(program, "v", {3, 5}, tp_first)};
+  op.outputs = {program.AddValue(Value{"swapped", {3, 5}, DType::kFloat32, dp_first})};
+  EXPECT_THAT(CheckTypes(program, op).message(),
+              HasSubstr("from {tp: Shard(0), dp: Shard(0), kv: Shard(0)} to {dp: Shard(0), tp: "
+                        "Shard(0)}, the axes that cut a dimension change their order"));
 }
 
 TEST(RedistributeRule, ChangesOneAxisAtATime) {
@@ -262,7 +288,6 @@ TEST(SourceRule, NeedsADimensionToShard) {
   }
   EXPECT_FALSE(AddParameter(program, Value{"b", {5}, DType::kFloat32, On(Axis::kDp, kS1)}).ok());
   EXPECT_FALSE(AddInput(program, Value{"s", {}, DType::kFloat32, On(Axis::kTp, kS0)}).ok());
-  EXPECT_FALSE(AddInput(program, Value{"x", {3, 5}, DType::kFloat32, Placements(kS1, kS1)}).ok());
   EXPECT_TRUE(AddInput(program, Value{"x", {3, 5}, DType::kFloat32, Placements(kS1, kS0)}).ok());
   EXPECT_EQ(program.ops().size(), 1u);
 }
@@ -277,6 +302,38 @@ TEST(Rules, AxesAreIndependent) {
   EXPECT_EQ(program.value(dw).placements, Placements(kS0, kP));
   const ValueId db = AddSumRows(program, Phase::kBackward, "db", g).value();
   EXPECT_EQ(program.value(db).placements, Placements(kS0, kP));
+}
+
+Placements CutBy(std::vector<Axis> axes, int dim) {
+  Placements placements;
+  for (const Axis& axis : axes) placements.Set(axis, Shard(dim));
+  return placements;
+}
+
+TEST(Rules, KeepTheOrderInWhichAxesCutALetter) {
+  Program program;
+  const auto f = Phase::kForward;
+  const Axis kv = Axis::Named("kv").value();
+  for (const std::vector<Axis>& order : {std::vector<Axis>{Axis::kTp, Axis::kDp},
+                                         {Axis::kDp, Axis::kTp},
+                                         {kv, Axis::kDp, Axis::kTp}}) {
+    const std::string name = "x" + std::to_string(program.values().size());
+    const ValueId x = Input(program, name, {3, 5}, CutBy(order, 0));
+    const ValueId w = Input(program, name + ".w", {5, 7});
+    const ValueId y = AddMatMul(program, f, name + ".y", x, w, {}).value();
+    EXPECT_EQ(program.value(y).placements, CutBy(order, 0));
+    // Moved to another dimension, and summed over.
+    const ValueId t =
+        AddOp(program, f, name + ".t", kMatMul, {w, x}, {{"letters", "kn,mk -> nm"}}).value();
+    EXPECT_EQ(program.value(t).placements, CutBy(order, 1));
+    const ValueId sum = AddSumRows(program, f, name + ".sum", y).value();
+    for (const Axis& axis : order) EXPECT_EQ(program.value(sum).placements[axis], kP);
+  }
+  const ValueId a = Input(program, "a", {3, 5}, CutBy({Axis::kTp, Axis::kDp}, 0));
+  const ValueId b = Input(program, "b", {3, 5}, CutBy({Axis::kDp, Axis::kTp}, 0));
+  EXPECT_THAT(AddOp(program, f, "sum", kAdd, {a, b}).status().message(),
+              HasSubstr("is cut by tp, then dp in 'a' and by dp, then tp in 'b'; the order must be "
+                        "one"));
 }
 
 TEST(Rules, RefuseShapesAndTypesThatDoNotFit) {

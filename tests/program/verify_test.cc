@@ -49,11 +49,11 @@ TEST_P(VerifyDamage, AnyOtherPlacementOfAnyValue) {
     const Op& op = sound.ops()[i];
     for (ValueId id : op.outputs) {
       if (IsFree(sound, id)) continue;
-      for (Axis axis : kAllAxes) {
+      for (Axis axis : kDefaultAxes) {
         for (Placement placement : AllPlacements()) {
           if (placement == sound.value(id).placements[axis]) continue;
           Program program = sound;
-          program.mutable_value(id).placements[axis] = placement;
+          program.mutable_value(id).placements.Set(axis, placement);
           EXPECT_FALSE(Verify(program).ok())
               << sound.value(id).name << " as " << ToString(placement) << " on " << Name(axis);
           ++damages;
@@ -169,7 +169,7 @@ TEST(Verify, NamesTheOpAndTheRule) {
   const ValueId x = Input(program, "x", {4, 6});
   const ValueId w = Parameter(program, "w", {5, 6}, On(Axis::kTp, Shard(0)));
   const ValueId y = AddMatMul(program, Phase::kForward, "y", x, w, {.transpose_b = true}).value();
-  program.mutable_value(y).placements[Axis::kTp] = Replicate();
+  program.mutable_value(y).placements.Set(Axis::kTp, Replicate());
   EXPECT_EQ(Verify(program).ToString(),
             "INVALID_ARGUMENT: matmul(x, w^T): 'y' is declared fp32 [4, 5] {tp: Replicate, dp: "
             "Replicate}, but the rule gives fp32 [4, 5] {tp: Shard(1), dp: Replicate}");
@@ -235,6 +235,21 @@ TEST(Verify, AnUpdatedParameterCanBeAResultByItsNewName) {
   const ValueId updated = AddSgdUpdate(program, Phase::kOptimizer, "new", w, g, 1).value();
   program.AddResult(updated);
   EXPECT_TRUE(Verify(program).ok()) << Verify(program).ToString();
+}
+
+TEST(Verify, TheInvariantOrderSumsOverOneAxis) {
+  Program program;
+  Placements both;
+  for (Axis axis : {Axis::kDp, Axis::kTp}) both.Set(axis, Shard(0));
+  const ValueId x = Input(program, "x", {4, 3}, both);
+  program.AddResult(AddSumRows(program, Phase::kForward, "sum", x).value());
+  EXPECT_EQ(Verify(program).ToString(), "OK");
+  program.set_sum_order(SumOrder::kInvariant);
+  EXPECT_NE(Verify(program).ToString().find(
+                "the invariant order of sums takes sums over one axis of the mesh; 'sum' is "
+                "Partial on tp and dp"),
+            std::string::npos)
+      << Verify(program).ToString();
 }
 
 }  // namespace

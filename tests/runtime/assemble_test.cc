@@ -28,7 +28,7 @@ Binding MakeBinding(const Shape& shape, DType dtype, const Placements& placement
   binding.dtype = dtype;
   binding.placements = placements;
   Shape sizes = shape;
-  for (Axis axis : kAllAxes) {
+  for (Axis axis : kDefaultAxes) {
     if (!IsShard(placements[axis])) continue;
     const int dim = placements[axis].dim;
     const ShardGeometry geometry(shape[dim], mesh.Size(axis));

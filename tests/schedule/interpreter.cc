@@ -39,8 +39,8 @@ double PartOfMax(double whole, int64_t index, int part, int parts) {
 }
 
 Reduction ReductionOf(const Placements& placements) {
-  for (Axis axis : kAllAxes) {
-    if (IsPartial(placements[axis])) return placements[axis].reduction;
+  for (const auto& [axis, placement] : placements.entries()) {
+    if (IsPartial(placement)) return placement.reduction;
   }
   return Reduction::kSum;
 }
@@ -55,7 +55,7 @@ double Reduced(Reduction reduction, double a, double b) {
 // The place of a rank among those whose partial values are summed, and their number.
 std::pair<int, int> PartialPlace(const Placements& placements, const Mesh& mesh, int rank) {
   std::pair<int, int> place = {0, 1};
-  for (Axis axis : kAllAxes) {
+  for (const Axis& axis : mesh.axes()) {
     if (!IsPartial(placements[axis])) continue;
     place.first += place.second * mesh.Coordinate(rank, axis);
     place.second *= mesh.Size(axis);
@@ -359,7 +359,7 @@ StatusOr<Interpreter::Choices> Interpreter::ReadyOps(std::optional<Stream> favou
   Choices preferred;
   Choices others;
   for (int rank = 0; rank < mesh_.world(); ++rank) {
-    for (Stream stream : {Stream::kCompute, Stream::kCommunication}) {
+    for (Stream stream : AllStreams()) {
       const ScheduledOp* op = ReadyOp(rank, stream);
       if (op == nullptr) continue;
       if (op->action == Action::kCollective) {
@@ -373,11 +373,12 @@ StatusOr<Interpreter::Choices> Interpreter::ReadyOps(std::optional<Stream> favou
 }
 
 Status Interpreter::Step(uint64_t seed) {
-  constexpr std::optional<Stream> kFavours[] = {std::nullopt, Stream::kCompute,
-                                                Stream::kCommunication};
+  // Of all a mesh may have, and of none.
+  std::vector<std::optional<Stream>> favours = {std::nullopt};
+  for (size_t i = 0; i <= mesh_.axes().size(); ++i) favours.emplace_back(AllStreams()[i]);
   std::mt19937_64 random(seed);
   for (size_t left = Begin(); left > 0;) {
-    TP_ASSIGN_OR_RETURN(const Choices choices, ReadyOps(kFavours[seed % 3]));
+    TP_ASSIGN_OR_RETURN(const Choices choices, ReadyOps(favours[seed % favours.size()]));
     if (choices.empty()) return Internal("deadlock: no op may run");
     const auto [rank, stream] = choices[random() % choices.size()];
     const ScheduledOp* op = ReadyOp(rank, stream);
@@ -397,7 +398,7 @@ Status Interpreter::Step(uint64_t seed) {
 }
 
 int Interpreter::OriginalOf(const Binding& binding, int rank) const {
-  for (Axis axis : kAllAxes) {
+  for (const Axis& axis : mesh_.axes()) {
     if (IsReplicate(binding.placements[axis])) rank = mesh_.Group(rank, axis)[0];
   }
   return rank;

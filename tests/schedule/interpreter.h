@@ -54,8 +54,8 @@ class Interpreter {
   using Choices = std::vector<std::pair<int, Stream>>;
 
   struct Progress {
-    std::vector<int> queue[kNumStreams];  // ops of each stream, in order
-    size_t next[kNumStreams] = {};
+    std::vector<int> queue[kMostStreams];  // ops of each stream, in order
+    size_t next[kMostStreams] = {};
     std::vector<bool> done;
     std::vector<int> uses_left;  // by buffer
   };

@@ -2,6 +2,7 @@
 
 #include <rapidcheck.h>
 
+#include <algorithm>
 #include <map>
 #include <string>
 #include <vector>
@@ -15,6 +16,7 @@ std::string Numbered(std::string name, int number) { return name.append(std::to_
 
 const std::vector<Placement> kPlacements = {Replicate(), Shard(0), Shard(1), Partial(),
                                             Shard(2),    Shard(3), Shard(4), Shard(5)};
+const Axis kKv = Axis::Named("kv").value();
 constexpr int64_t kMostElements = 200;
 constexpr int64_t kMostTerms = 24;  // of a sum, so that it stays exact
 
@@ -68,6 +70,24 @@ class Drawing {
     return dims;
   }
 
+  // Of a value of so many dimensions, one of which several axes may cut, in any order.
+  Placements DrawPlacements(size_t dims) {
+    static const std::vector<std::vector<Axis>> kOrders = {{Axis::kTp, Axis::kDp, kKv},
+                                                           {Axis::kDp, Axis::kTp, kKv},
+                                                           {Axis::kDp, kKv, Axis::kTp},
+                                                           {kKv, Axis::kDp, Axis::kTp}};
+    const std::vector<Axis> order = *rc::gen::elementOf(kOrders);
+    Placements placements;
+    for (const Axis& axis : order) {
+      if (axis == kKv && *rc::gen::inRange(0, 3) > 0) continue;
+      const Placement placement = *rc::gen::elementOf(kPlacements);
+      if (!IsShard(placement) || placement.dim < static_cast<int>(dims)) {
+        placements.Set(axis, placement);
+      }
+    }
+    return placements;
+  }
+
   void DrawSource(int i) {
     const auto add = *rc::gen::arbitrary<bool>() ? AddParameter : AddInput;
     const std::string dims = *rc::gen::arbitrary<bool>()
@@ -75,17 +95,9 @@ class Drawing {
                                  : DrawDims("mnpxyz");
     dims_.push_back(dims);
     const Shape shape = ShapeOf(dims);
-    std::vector<Program> choices;
     const std::string name = Numbered("s", i);
-    for (Placement tp : kPlacements) {
-      for (Placement dp : kPlacements) {
-        Program trial = drawn_.program;
-        if (add(trial, Value{name, shape, DType::kFloat32, Placements(tp, dp)}).ok()) {
-          choices.push_back(std::move(trial));
-        }
-      }
-    }
-    drawn_.program = choices[*rc::gen::inRange<size_t>(0, choices.size())];
+    const Value value{name, shape, DType::kFloat32, DrawPlacements(shape.size())};
+    RC_ASSERT(add(drawn_.program, value).ok());
     drawn_.sources[name] = [i](int64_t index) {
       return static_cast<double>((index * 5 + i * 3) % 7 - 3);
     };
@@ -139,7 +151,7 @@ class Drawing {
       case 7:
         return AddSgdUpdate(program, phase, name, a, b, 0.5);
       default: {
-        const Axis axis = *rc::gen::element(Axis::kTp, Axis::kDp);
+        const Axis axis = *rc::gen::element(Axis::kTp, Axis::kDp, kKv);
         return AddRedistribute(program, phase, name, a, axis, *rc::gen::elementOf(kPlacements));
       }
     }
@@ -173,9 +185,29 @@ class Drawing {
 RandomProgram DrawProgram(const ProgramLimits& limits) { return Drawing(limits).Run(); }
 
 Mesh DrawMesh() {
-  const int tp = *rc::gen::inRange(1, 5);
-  const int dp = *rc::gen::inRange(1, 4);
-  return Mesh::Create(tp, dp).value();
+  if (*rc::gen::arbitrary<bool>()) {
+    const int tp = *rc::gen::inRange(1, 5);
+    const int dp = *rc::gen::inRange(1, 4);
+    return Mesh::Create(tp, dp).value();
+  }
+  const int tp = *rc::gen::inRange(1, 4);
+  const int kv = *rc::gen::inRange(1, 4);
+  const int dp = *rc::gen::inRange(1, 3);
+  return Mesh::Create({{"tp", tp}, {"kv", kv}, {"dp", dp}}).value();
+}
+
+std::string Describe(const Mesh& mesh) {
+  std::string text;
+  for (const Axis& axis : mesh.axes()) {
+    text +=
+        (text.empty() ? "" : " ") + std::string(Name(axis)) + " " + std::to_string(mesh.Size(axis));
+  }
+  return text;
+}
+
+bool SplitsIntoBlocks(const Mesh& mesh) {
+  return std::ranges::all_of(
+      mesh.axes(), [&](const Axis& axis) { return tp::SplitsIntoBlocks(mesh.Size(axis)); });
 }
 
 }  // namespace tp

@@ -1,6 +1,8 @@
 // Random Programs that verify, for properties that every Program has.
 #pragma once
 
+#include <string>
+
 #include "tests/program/evaluate.h"
 #include "tp/core/mesh.h"
 #include "tp/program/program.h"
@@ -24,7 +26,11 @@ struct ProgramLimits {
 // small integers and scales powers of two, and there are few products, so that double is exact.
 RandomProgram DrawProgram(const ProgramLimits& limits = {});
 
-// At most 4 x 3 ranks.
+// Of tp and dp, or of tp, kv and dp, the axes that a drawn program speaks of. At most 18 ranks.
 Mesh DrawMesh();
+// "tp 2 kv 3 dp 1"
+std::string Describe(const Mesh& mesh);
+// Whether each of its axes does.
+bool SplitsIntoBlocks(const Mesh& mesh);
 
 }  // namespace tp

@@ -47,8 +47,7 @@ void ExpectComputes(const Program& program, const Program& meant,
 RC_GTEST_PROP(RandomPrograms, ComputeWhatTheyMeanOnEveryMesh, ()) {
   const RandomProgram random = DrawProgram();
   const Mesh mesh = DrawMesh();
-  RC_LOG() << ToString(random.program) << "tp " << mesh.Size(Axis::kTp) << " dp "
-           << mesh.Size(Axis::kDp) << "\n";
+  RC_LOG() << ToString(random.program) << Describe(mesh) << "\n";
   const auto truth = Evaluate(random.program, random.sources);
   ExpectComputes(random.program, random.program, truth, random.sources, mesh);
 }
@@ -66,10 +65,9 @@ RC_GTEST_PROP(RandomPrograms, ComputeTheSameInTheInvariantOrder, ()) {
   RandomProgram random = DrawProgram();
   const Mesh mesh = DrawMesh();
   random.program.set_sum_order(SumOrder::kInvariant);
-  RC_PRE(SplitsIntoBlocks(mesh.Size(Axis::kTp)) && SplitsIntoBlocks(mesh.Size(Axis::kDp)));
+  RC_PRE(SplitsIntoBlocks(mesh));
   RC_PRE(Verify(random.program).ok() && Lowers(random.program, mesh));
-  RC_LOG() << ToString(random.program) << "tp " << mesh.Size(Axis::kTp) << " dp "
-           << mesh.Size(Axis::kDp) << "\n";
+  RC_LOG() << ToString(random.program) << Describe(mesh) << "\n";
   const auto truth = Evaluate(random.program, random.sources);
   ExpectComputes(random.program, random.program, truth, random.sources, mesh);
 }
@@ -83,7 +81,7 @@ void AppendSum(RandomProgram& random, Axis axis) {
   const int64_t m = *size, k = *size, n = *size;
   const auto source = [&](const char* name, Shape shape, Placement placement) {
     Placements placements;
-    placements[axis] = placement;
+    placements.Set(axis, placement);
     random.sources[name] = [](int64_t i) { return static_cast<double>(i * 5 % 7 - 3); };
     return b.Parameter(name, std::move(shape), DType::kFloat32, placements);
   };
@@ -112,16 +110,16 @@ bool IsCut(const Schedule& schedule) {
 // Sums are cut into as many parts as there may be.
 RC_GTEST_PROP(RandomPrograms, ComputeTheSameInParts, ()) {
   RandomProgram random = DrawProgram({.ops = 6, .products = 1});
-  const Mesh mesh = *rc::gen::suchThat(rc::gen::exec(DrawMesh),
-                                       [](const Mesh& drawn) { return drawn.world() > 1; });
+  const Mesh mesh = *rc::gen::suchThat(rc::gen::exec(DrawMesh), [](const Mesh& drawn) {
+    return drawn.Size(Axis::kTp) * drawn.Size(Axis::kDp) > 1;
+  });
   AppendSum(random, mesh.Size(Axis::kTp) > 1 ? Axis::kTp : Axis::kDp);
   const auto truth = Evaluate(random.program, random.sources);
   Program program = random.program;
   if (*rc::gen::arbitrary<bool>()) Optimize(program, mesh);
   const LowerOptions in_parts = {.sum_part_bytes = 1};
   RC_ASSERT(IsCut(Lower(program, mesh, 0, in_parts).value()));
-  RC_LOG() << ToString(program) << "tp " << mesh.Size(Axis::kTp) << " dp " << mesh.Size(Axis::kDp)
-           << "\n";
+  RC_LOG() << ToString(program) << Describe(mesh) << "\n";
   ExpectComputes(program, random.program, truth, random.sources, mesh, in_parts);
 }
 
@@ -130,9 +128,7 @@ RC_GTEST_PROP(RandomPrograms, ComputeTheSameAfterThePasses, ()) {
   const Mesh mesh = DrawMesh();
   Program optimized = random.program;
   Optimize(optimized, mesh);
-  RC_LOG() << ToString(random.program) << "tp " << mesh.Size(Axis::kTp) << " dp "
-           << mesh.Size(Axis::kDp) << "\noptimized:\n"
-           << ToString(optimized);
+  RC_LOG() << ToString(random.program) << Describe(mesh) << "\noptimized:\n" << ToString(optimized);
   RC_ASSERT(Verify(optimized).ToString() == "OK");
   const auto truth = Evaluate(random.program, random.sources);
   ExpectComputes(optimized, random.program, truth, random.sources, mesh);

@@ -1,9 +1,13 @@
 // Every redistribute there is, alone: from and to any placement, of tensors of up to six
-// dimensions, on both axes, whatever the other axis does, for values that are fed and values that
-// are computed, used once or once more.
+// dimensions, on each axis of meshes of two and three, whatever the other axes do, and where they
+// cut the same dimension in any order; for values that are fed and values that are computed, used
+// once or once more.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "tests/program/programs.h"
 #include "tests/schedule/interpreter.h"
@@ -22,7 +26,7 @@ struct Case {
   Axis axis;
   Placement from;
   Placement to;
-  Placement on_other_axis;
+  Placements others;  // on the other axes
   Shape shape;
   Origin origin;
   OtherUse other_use;
@@ -30,7 +34,7 @@ struct Case {
 
 std::string Describe(const Case& c) {
   return std::string(Name(c.axis)) + " " + ToString(c.from) + " -> " + ToString(c.to) + ", other " +
-         ToString(c.on_other_axis) + ", " + ToString(c.shape) + ", origin " +
+         ToString(c.others) + ", " + ToString(c.shape) + ", origin " +
          std::to_string(static_cast<int>(c.origin)) + ", other use " +
          std::to_string(static_cast<int>(c.other_use));
 }
@@ -44,8 +48,8 @@ Sources MakeSources() {
 
 // "v" with the case's placements: fed, or the output of an op that keeps placements.
 StatusOr<ValueId> AddOrigin(Program& program, const Case& c) {
-  Placements placements = On(c.axis, c.from);
-  placements[c.axis == Axis::kTp ? Axis::kDp : Axis::kTp] = c.on_other_axis;
+  Placements placements = c.others;
+  placements.Set(c.axis, c.from);  // within what the others cut of its dimension
   if (c.origin == Origin::kInput) {
     return AddInput(program, Value{"v", c.shape, DType::kFloat32, placements});
   }
@@ -58,18 +62,16 @@ StatusOr<ValueId> AddOrigin(Program& program, const Case& c) {
   }
   if (c.shape.size() == 1) {  // the sum of a matrix's rows
     Placements on_matrix = placements;
-    for (Axis axis : kAllAxes) {
-      if (IsShard(placements[axis])) on_matrix[axis] = Shard(1);
-    }
+    for (const Axis& axis : placements.Cutting(0)) on_matrix.Set(axis, Shard(1));
     TP_ASSIGN_OR_RETURN(
         const ValueId before,
         AddInput(program, Value{"before", {3, c.shape[0]}, DType::kFloat32, on_matrix}));
     return AddSumRows(program, Phase::kForward, "v", before);
   }
   Placements on_bias;  // as the matrix' columns lie
-  for (Axis axis : kAllAxes) {
-    if (IsShard(placements[axis], 1)) on_bias[axis] = Shard(0);
-    if (IsPartial(placements[axis])) on_bias[axis] = Partial();
+  for (const auto& [axis, placement] : placements.entries()) {
+    if (IsShard(placement, 1)) on_bias.Set(axis, Shard(0));
+    if (IsPartial(placement)) on_bias.Set(axis, Partial());
   }
   TP_ASSIGN_OR_RETURN(const ValueId before,
                       AddInput(program, Value{"before", c.shape, DType::kFloat32, placements}));
@@ -84,7 +86,7 @@ StatusOr<ValueId> AddRead(Program& program, const Case& c, ValueId v) {
   if (c.shape.size() > 2) return AddOp(program, Phase::kForward, "read", kAdd, {v, v});
   if (c.shape.size() == 2) return AddSumRows(program, Phase::kForward, "read", v);
   const Axis other = c.axis == Axis::kTp ? Axis::kDp : Axis::kTp;
-  const Placement to = IsReplicate(c.on_other_axis) ? Shard(0) : Replicate();
+  const Placement to = IsReplicate(c.others[other]) ? Shard(0) : Replicate();
   return AddRedistribute(program, Phase::kForward, "read", v, other, to);
 }
 
@@ -118,21 +120,49 @@ std::vector<Placement> PlacementsOf(const Shape& shape) {
   return placements;
 }
 
-void AddCases(const Shape& shape, std::vector<Case>& cases) {
+// How a value may lie on `axes`, which are set in the order of the list, or in any.
+void AddPlacements(const Shape& shape, const std::vector<Axis>& axes, Placements so_far,
+                   std::vector<Placements>& all) {
+  if (axes.empty()) {
+    if (std::ranges::find(all, so_far) == all.end()) all.push_back(so_far);
+    return;
+  }
+  for (const Axis& axis : axes) {
+    std::vector<Axis> left = axes;
+    std::erase(left, axis);
+    for (Placement placement : PlacementsOf(shape)) {
+      Placements more = so_far;
+      more.Set(axis, placement);
+      AddPlacements(shape, left, more, all);
+    }
+  }
+}
+
+std::vector<Placements> OnOthers(const Shape& shape, const Mesh& mesh, const Axis& axis) {
+  std::vector<Axis> others = mesh.axes();
+  std::erase(others, axis);
+  std::vector<Placements> all;
+  AddPlacements(shape, others, {}, all);
+  return all;
+}
+
+void AddCases(const Shape& shape, const Mesh& mesh, std::vector<Case>& cases) {
   std::vector<OtherUse> uses = {OtherUse::kNone, OtherUse::kReadAfter};
   std::vector<Origin> origins = {Origin::kComputed};
-  if (shape.size() < 4) {
+  const bool few = shape.size() < (mesh.axes().size() > 2 ? 3 : 4);
+  if (few) {
     uses.insert(uses.end(), {OtherUse::kResult, OtherUse::kReadBefore});
     origins.push_back(Origin::kInput);
   }
-  for (Axis axis : kAllAxes) {
+  for (const Axis& axis : mesh.axes()) {
+    const std::vector<Placements> on_others = OnOthers(shape, mesh, axis);
     for (Placement from : PlacementsOf(shape)) {
       for (Placement to : PlacementsOf(shape)) {
         if (from == to || !CheckRedistribute(from, to).ok()) continue;
-        for (Placement other : PlacementsOf(shape)) {
+        for (const Placements& others : on_others) {
           for (Origin origin : origins) {
             for (OtherUse use : uses) {
-              cases.push_back({axis, from, to, other, shape, origin, use});
+              cases.push_back({axis, from, to, others, shape, origin, use});
             }
           }
         }
@@ -142,46 +172,57 @@ void AddCases(const Shape& shape, std::vector<Case>& cases) {
 }
 
 // What is a maximum is made whole, or the shards of a whole; nothing is made a maximum of.
-void AddMaxima(const Shape& shape, std::vector<Case>& cases) {
+void AddMaxima(const Shape& shape, const Mesh& mesh, std::vector<Case>& cases) {
   const Placement max = Partial(Reduction::kMax);
-  for (Axis axis : kAllAxes) {
+  for (const Axis& axis : mesh.axes()) {
+    const std::vector<Placements> on_others = OnOthers(shape, mesh, axis);
     for (Placement to : PlacementsOf(shape)) {
       EXPECT_EQ(CheckRedistribute(max, to).ok(), !IsPartial(to));
       EXPECT_FALSE(CheckRedistribute(to, max).ok());
-      for (Placement other : PlacementsOf(shape)) {
-        if (IsPartial(to) || other == Partial()) continue;
+      for (const Placements& others : on_others) {
+        const bool sum = std::ranges::any_of(
+            others.entries(), [](const auto& entry) { return IsPartial(entry.placement); });
+        if (IsPartial(to) || sum) continue;
         for (OtherUse use : {OtherUse::kNone, OtherUse::kResult}) {
-          cases.push_back({axis, max, to, other, shape, Origin::kInput, use});
+          cases.push_back({axis, max, to, others, shape, Origin::kInput, use});
         }
       }
     }
   }
 }
 
-std::vector<Case> AllCases() {
+std::vector<Case> AllCases(const Mesh& mesh) {
+  std::vector<Shape> shapes = {{5, 7}, {2, 9}, {1, 1},    {4, 6},
+                               {7},    {2},    {3, 2, 5}, {2, 3, 1, 2, 3, 2}};
+  if (mesh.axes().size() > 2) shapes = {{5, 7}, {2, 9}, {13}, {2}, {3, 2, 5}};
   std::vector<Case> cases;
-  for (const Shape& shape : {Shape{5, 7}, Shape{2, 9}, Shape{1, 1}, Shape{4, 6}, Shape{7}, Shape{2},
-                             Shape{3, 2, 5}, Shape{2, 3, 1, 2, 3, 2}}) {
-    AddCases(shape, cases);
-    AddMaxima(shape, cases);
+  for (const Shape& shape : shapes) {
+    AddCases(shape, mesh, cases);
+    AddMaxima(shape, mesh, cases);
   }
   return cases;
 }
 
-class Redistribute : public testing::TestWithParam<std::pair<int, int>> {
+class Redistribute : public testing::TestWithParam<std::vector<NamedAxis>> {
  protected:
-  Mesh mesh_ = Mesh::Create(GetParam().first, GetParam().second).value();
+  Mesh mesh_ = Mesh::Create(GetParam()).value();
 };
 
 TEST_P(Redistribute, GivesEveryRankItsPart) {
   const Sources sources = MakeSources();
   int programs = 0;
+  int cut_twice = 0;
   uint64_t seed = 0;
-  for (const Case& c : AllCases()) {
+  for (const Case& c : AllCases(mesh_)) {
     const std::optional<Program> program = MakeProgram(c);
     if (!program) continue;
     SCOPED_TRACE(Describe(c) + "\n" + ToString(*program));
     ++programs;
+    for (const Value& value : program->values()) {
+      if (value.name == "out" && IsShard(c.from) && c.others.Cutting(c.from.dim).size() > 0) {
+        ++cut_twice;
+      }
+    }
     Interpreter interpreter(*program, mesh_);
     ASSERT_EQ(DefectOf(*program, mesh_, interpreter.schedules()), "");
     interpreter.Fill(sources);
@@ -194,14 +235,25 @@ TEST_P(Redistribute, GivesEveryRankItsPart) {
     }
   }
   EXPECT_GT(programs, 1000);
+  EXPECT_GT(cut_twice, 300);
 }
 
 INSTANTIATE_TEST_SUITE_P(Meshes, Redistribute,
-                         testing::Values(std::pair(1, 1), std::pair(2, 1), std::pair(1, 3),
-                                         std::pair(3, 2), std::pair(4, 3), std::pair(8, 1)),
+                         testing::ValuesIn(std::vector<std::vector<NamedAxis>>{
+                             {{"tp", 1}, {"dp", 1}},
+                             {{"tp", 2}, {"dp", 1}},
+                             {{"tp", 1}, {"dp", 3}},
+                             {{"tp", 3}, {"dp", 2}},
+                             {{"tp", 4}, {"dp", 3}},
+                             {{"tp", 8}, {"dp", 1}},
+                             {{"tp", 2}, {"kv", 2}, {"dp", 2}},
+                             {{"kv", 3}, {"dp", 2}, {"tp", 1}}}),
                          [](const auto& param) {
-                           return "tp" + std::to_string(param.param.first) + "_dp" +
-                                  std::to_string(param.param.second);
+                           std::string name;
+                           for (const NamedAxis& axis : param.param) {
+                             name += axis.name + std::to_string(axis.size);
+                           }
+                           return name;
                          });
 
 // The table of placements and collectives.
@@ -220,13 +272,12 @@ TEST(RedistributeTable, LowersToTheCollectiveThatItSays) {
       {Replicate(), Shard(0), std::nullopt},
       {Replicate(), Shard(1), std::nullopt},
   };
-  for (Axis axis : kAllAxes) {
+  for (Axis axis : kDefaultAxes) {
     for (int members : {1, 3}) {
       const Mesh mesh =
           Mesh::Create(axis == Axis::kTp ? members : 1, axis == Axis::kDp ? members : 1).value();
       for (const auto& row : table) {
-        const Case c = {axis,   row.from,          row.to,         Replicate(),
-                        {5, 7}, Origin::kComputed, OtherUse::kNone};
+        const Case c = {axis, row.from, row.to, {}, {5, 7}, Origin::kComputed, OtherUse::kNone};
         SCOPED_TRACE(Describe(c));
         const Interpreter interpreter(*MakeProgram(c), mesh);
         std::vector<CollectiveKind> kinds;
@@ -260,8 +311,7 @@ TEST(RedistributeTable, GathersAndReducesInPlaceWhereItCan) {
       {Replicate(), Shard(1), OtherUse::kResult, 1, 1},
   };
   for (const auto& row : table) {
-    const Case c = {Axis::kTp, row.from,          row.to,       Replicate(),
-                    {5, 7},    Origin::kComputed, row.other_use};
+    const Case c = {Axis::kTp, row.from, row.to, {}, {5, 7}, Origin::kComputed, row.other_use};
     SCOPED_TRACE(Describe(c));
     const Interpreter interpreter(*MakeProgram(c), Mesh::Create(3, 1).value());
     for (const Schedule& schedule : interpreter.schedules()) {

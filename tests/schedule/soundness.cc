@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <numeric>
 
-#include "tp/core/shard_geometry.h"
 #include "tp/schedule/byte_contract.h"
 #include "tp/schedule/hazards.h"
 
@@ -52,7 +51,9 @@ std::pair<int64_t, int64_t> Lengths(const CollectiveCall& call, int members, int
 std::string CollectiveDefect(const Schedule& schedule, const Mesh& mesh, const ScheduledOp& op) {
   const int members = mesh.Size(op.axis);
   const int me = mesh.Coordinate(schedule.rank, op.axis);
-  if (op.stream != Stream::kCommunication) return "a collective on the compute stream";
+  if (op.stream != CommunicationStream(mesh.PlaceOf(op.axis))) {
+    return "a collective on another stream than its axis's";
+  }
   if (op.group != mesh.Group(schedule.rank, op.axis)) return "a wrong group";
   if (members < 2) return "a collective with itself";
   if (!IsContiguous(op.send) || !IsContiguous(op.receive)) return "a strided collective";
@@ -97,15 +98,16 @@ std::string BindingDefect(const Schedule& schedule, const Mesh& mesh, const Bind
   if (!LiesInItsBuffer(schedule, binding.view)) return "a view outside its buffer";
   if (binding.view.rank() != static_cast<int>(binding.shape.size())) return "other dimensions";
   for (int dim = 0; dim < binding.view.rank(); ++dim) {
-    int64_t begin = 0;
-    int64_t length = binding.shape[dim];
-    for (Axis axis : kAllAxes) {
-      if (!IsShard(binding.placements[axis], dim)) continue;
-      const ShardGeometry geometry(binding.shape[dim], mesh.Size(axis));
-      begin = geometry.Offset(mesh.Coordinate(schedule.rank, axis));
-      length = geometry.Length(mesh.Coordinate(schedule.rank, axis));
+    // Part 3 of 2 x 4 is part 3 of the first half of 8.
+    int64_t parts = 1;
+    int64_t part = 0;
+    for (const Axis& axis : binding.placements.Cutting(dim)) {
+      parts *= mesh.Size(axis);
+      part = part * mesh.Size(axis) + mesh.Coordinate(schedule.rank, axis);
     }
-    if (binding.view.dims[dim].size != length || binding.origin[dim] != begin) {
+    const auto begins = [&](int64_t at) { return (binding.shape[dim] * at + parts - 1) / parts; };
+    if (binding.view.dims[dim].size != begins(part + 1) - begins(part) ||
+        binding.origin[dim] != begins(part)) {
       return "another part than its shard";
     }
   }

@@ -94,14 +94,12 @@ RC_GTEST_PROP(RandomPrograms, RaiseNoAlarm, ()) {
   RC_PRE(Verify(program).ok());
   Program invariant = program;
   invariant.set_sum_order(SumOrder::kInvariant);
-  const bool blocked = *rc::gen::arbitrary<bool>() && Verify(invariant).ok() &&
-                       SplitsIntoBlocks(mesh.Size(Axis::kTp)) &&
-                       SplitsIntoBlocks(mesh.Size(Axis::kDp));
+  const bool blocked =
+      *rc::gen::arbitrary<bool>() && Verify(invariant).ok() && tp::SplitsIntoBlocks(mesh);
   if (blocked) program = std::move(invariant);
   if (*rc::gen::arbitrary<bool>()) Optimize(program, mesh);
   RC_CLASSIFY(blocked, "invariant");
-  RC_LOG() << ToString(program) << "tp " << mesh.Size(Axis::kTp) << " dp " << mesh.Size(Axis::kDp)
-           << "\n";
+  RC_LOG() << ToString(program) << Describe(mesh) << "\n";
   ExpectNoAlarm(program, mesh, blocked);
 }
 

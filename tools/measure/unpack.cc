@@ -71,7 +71,7 @@ TrainResult Unpack(const std::vector<std::string>& blobs, const Program& program
     record.schedule = std::move(schedules[rank]);
     const Binding& loss = record.schedule.BindingOf("loss");
     bool counts = true;  // a replica's loss is the same number again
-    for (Axis axis : kAllAxes) {
+    for (const Axis& axis : mesh.axes()) {
       const int coordinate = mesh.Coordinate(static_cast<int>(rank), axis);
       if (IsReplicate(loss.placements[axis]) && coordinate > 0) counts = false;
     }

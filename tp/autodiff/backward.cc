@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -28,6 +29,21 @@ StatusOr<ValueId> Redistribute(Program& program, ValueId id, ValueId gradient, A
     program.Rename(gradient, program.FreeName(name + what));
   }
   return AddRedistribute(program, phase, program.FreeName(name), gradient, axis, to);
+}
+
+// The same on all axes, in an order in which redistributes may change them.
+StatusOr<ValueId> BringTo(Program& program, ValueId id, ValueId gradient, const Placements& to,
+                          Phase phase) {
+  const Placements from = program.value(gradient).placements;
+  const auto steps = StepsBetween(from, to);
+  if (!steps) {
+    return InvalidArgument("the gradient of '" + program.value(id).name + "' lies as " +
+                           ToString(from) + ", which no redistributes bring to " + ToString(to));
+  }
+  for (const Axis& axis : *steps) {
+    TP_ASSIGN_OR_RETURN(gradient, Redistribute(program, id, gradient, axis, to[axis], phase));
+  }
+  return gradient;
 }
 
 class ReversePass {
@@ -107,17 +123,28 @@ class ReversePass {
   Status Complete(ValueId id) {
     if (gradient_[id] || contributions_[id].empty()) return OkStatus();
     TP_ASSIGN_OR_RETURN(ValueId gradient, Sum(id));
-    for (Axis axis : kAllAxes) {
-      const Placement to = Dual(program_.value(id).placements[axis]);
-      const Placement from = program_.value(gradient).placements[axis];
-      // What was summed whole (WholeTerms) goes on as the shard that the value is.
-      const bool slice = IsReplicate(from) && IsShard(to);
-      const bool must = (asked_[id] && finish_) || slice || (IsPartial(from) && IsNonlinear(id));
-      if (!must) continue;
-      TP_ASSIGN_OR_RETURN(gradient, Redistribute(id, gradient, axis, to, PhaseOf(id)));
-    }
+    TP_ASSIGN_OR_RETURN(gradient,
+                        BringTo(program_, id, gradient, Wanted(id, gradient), PhaseOf(id)));
     gradient_[id] = gradient;
     return OkStatus();
+  }
+
+  // How the gradient of `id` is to lie: whole if the caller asked for it; at least no sum if the op
+  // that reads it can't take one. What was summed whole (WholeTerms) goes on as the shard that the
+  // value is.
+  Placements Wanted(ValueId id, ValueId gradient) const {
+    const Placements own = Dual(program_.value(id).placements);
+    if (asked_[id] && finish_) return own;
+    const Placements from = program_.value(gradient).placements;
+    const bool no_sum = IsNonlinear(id);
+    Placements to = from;
+    for (const auto& [axis, placement] : own.entries()) {  // in the order in which they cut
+      if (IsReplicate(from[axis]) || (IsPartial(from[axis]) && no_sum)) to.Set(axis, placement);
+    }
+    for (const auto& [axis, placement] : from.entries()) {
+      if (IsPartial(placement) && no_sum) to.Set(axis, own[axis]);
+    }
+    return to;
   }
 
   bool IsNonlinear(ValueId id) const {
@@ -135,7 +162,7 @@ class ReversePass {
     ValueId sum = parts[0];
     for (size_t i = 1; i < parts.size(); ++i) {
       ValueId part = parts[i];
-      for (Axis axis : kAllAxes) TP_RETURN_IF_ERROR(LieAlike(id, axis, sum, part));
+      TP_RETURN_IF_ERROR(LieAlike(id, sum, part));
       if (program_.value(sum).name == name) {
         program_.Rename(sum, program_.FreeName(name + ".part"));
       }
@@ -148,8 +175,9 @@ class ReversePass {
   // Partial sums in the invariant order are not one number each, so that nothing can be added to
   // them: they are completed first.
   StatusOr<ValueId> CompleteSumTree(ValueId id, ValueId part) {
-    for (Axis axis : kAllAxes) {
-      if (!program_.IsSumTree(part) || !IsPartial(program_.value(part).placements[axis])) continue;
+    const Placements placements = program_.value(part).placements;
+    for (const auto& [axis, placement] : placements.entries()) {
+      if (!program_.IsSumTree(part) || !IsPartial(placement)) continue;
       TP_ASSIGN_OR_RETURN(part, Redistribute(id, part, axis, Replicate(), PhaseOf(id)));
     }
     return part;
@@ -163,16 +191,26 @@ class ReversePass {
 
   // Brings two contributions to one placement. What is whole is also a sum, with zeros on all ranks
   // but one, so that a sum is taken once for both; else both become the gradient's own.
-  Status LieAlike(ValueId id, Axis axis, ValueId& a, ValueId& b) {
-    const Placement on_a = program_.value(a).placements[axis];
-    const Placement on_b = program_.value(b).placements[axis];
-    if (on_a == on_b) return OkStatus();
-    const bool sum = !IsShard(on_a) && !IsShard(on_b);
-    const Placement to = sum ? Partial() : Dual(program_.value(id).placements[axis]);
-    for (ValueId* each : {&a, &b}) {
-      const std::string name = program_.FreeName(GradientName(id) + ".alike");
-      TP_ASSIGN_OR_RETURN(*each,
-                          AddRedistribute(program_, Phase::kBackward, name, *each, axis, to));
+  Status LieAlike(ValueId id, ValueId& a, ValueId& b) {
+    const Placements of_a = program_.value(a).placements;
+    const Placements of_b = program_.value(b).placements;
+    const Placements own = Dual(program_.value(id).placements);
+    std::set<Axis> axes;
+    for (const Placements* each : {&of_a, &of_b, &own}) {
+      for (const auto& entry : each->entries()) axes.insert(entry.axis);
+    }
+    auto cut = own.entries().begin();
+    for (const Axis& told : axes) {
+      // What cuts one dimension, in the order in which it does.
+      const Axis axis = IsReplicate(own[told]) ? told : (cut++)->axis;
+      if (of_a[axis] == of_b[axis]) continue;
+      const bool sum = !IsShard(of_a[axis]) && !IsShard(of_b[axis]);
+      const Placement to = sum ? Partial() : own[axis];
+      for (ValueId* each : {&a, &b}) {
+        const std::string name = program_.FreeName(GradientName(id) + ".alike");
+        TP_ASSIGN_OR_RETURN(*each,
+                            AddRedistribute(program_, Phase::kBackward, name, *each, axis, to));
+      }
     }
     return OkStatus();
   }
@@ -193,10 +231,15 @@ class ReversePass {
     const std::vector<std::string> operands = letters.operands();
     const std::string summed = letters.summed();
     const char tree = def.blocked.name.empty() || summed.empty() ? 0 : summed[0];
-    for (Axis axis : kAllAxes) {
+    // Of axes that cut one dimension, the innermost first.
+    std::vector<Axis> axes = AxesOf(inputs);
+    for (size_t turn = 0; turn < axes.size() * axes.size(); ++turn) {
+      const Axis axis = axes[turn % axes.size()];
       for (size_t i = 0; i < inputs.size(); ++i) {
         const Placement placement = program_.value(inputs[i]).placements[axis];
-        if (!IsShard(placement)) continue;
+        if (!IsShard(placement) || !program_.value(inputs[i]).placements.IsInnermost(axis)) {
+          continue;
+        }
         const char letter = operands[i].at(placement.dim);
         const bool kept = std::all_of(
             letters.outputs().begin(), letters.outputs().end(),
@@ -206,6 +249,15 @@ class ReversePass {
       }
     }
     return inputs;
+  }
+
+  // Those on which one of the values is not Replicate.
+  std::vector<Axis> AxesOf(const std::vector<ValueId>& ids) const {
+    std::set<Axis> axes;
+    for (ValueId id : ids) {
+      for (const auto& entry : program_.value(id).placements.entries()) axes.insert(entry.axis);
+    }
+    return {axes.begin(), axes.end()};
   }
 
   StatusOr<ValueId> Whole(ValueId id, Axis axis) {
@@ -222,10 +274,13 @@ class ReversePass {
 
   Status ReverseRedistribute(const Op& op, ValueId g) {
     const ValueId v = op.inputs[0];
-    for (Axis axis : kAllAxes) {
-      const Placement from = program_.value(v).placements[axis];
-      if (from == program_.value(op.outputs[0]).placements[axis]) continue;
-      TP_ASSIGN_OR_RETURN(g, Redistribute(v, g, axis, Dual(from), Phase::kBackward));
+    const Placements from = program_.value(v).placements;
+    const Placements to = program_.value(op.outputs[0]).placements;
+    for (const Placements* either : {&from, &to}) {
+      for (const auto& [axis, placement] : either->entries()) {
+        if (from[axis] == to[axis]) continue;
+        TP_ASSIGN_OR_RETURN(g, Redistribute(v, g, axis, Dual(from[axis]), Phase::kBackward));
+      }
     }
     return Deliver(v, g);
   }
@@ -320,12 +375,7 @@ StatusOr<std::vector<ValueId>> AddUnfinishedBackward(Program& program, ValueId l
 }
 
 StatusOr<ValueId> FinishGradient(Program& program, ValueId w, ValueId gradient) {
-  for (Axis axis : kAllAxes) {
-    const Placement to = Dual(program.value(w).placements[axis]);
-    TP_ASSIGN_OR_RETURN(gradient,
-                        Redistribute(program, w, gradient, axis, to, Phase::kGradientSync));
-  }
-  return gradient;
+  return BringTo(program, w, gradient, Dual(program.value(w).placements), Phase::kGradientSync);
 }
 
 }  // namespace tp

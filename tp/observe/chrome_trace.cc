@@ -1,5 +1,6 @@
 #include "tp/observe/chrome_trace.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -113,7 +114,9 @@ class Writer {
              std::to_string(timeline_.process) + Kind());
     Name("process_sort_index", thread, "sort_index", 0);
     Name("thread_name", thread, "name", "the rank's thread");
-    for (Stream stream : {Stream::kCompute, Stream::kCommunication}) {
+    for (Stream stream : AllStreams()) {
+      // The two that a rank of a mesh of one axis has are always told.
+      if (stream > Stream::kCommunication && !HasOpsOn(stream)) continue;
       const Track track = StreamTrack(stream);
       if (stream == Stream::kCompute) {
         const std::string where =
@@ -122,9 +125,16 @@ class Writer {
         Name("process_sort_index", track, "sort_index", 1);
       }
       Name("thread_name", track, "name",
-           std::string(tp::Name(stream)) + " stream" + (device.gpu ? "" : ", a CPU worker"));
+           tp::Name(stream) + " stream" + (device.gpu ? "" : ", a CPU worker"));
       Name("thread_sort_index", track, "sort_index", track.tid);
     }
+  }
+
+  bool HasOpsOn(Stream stream) const {
+    return std::ranges::any_of(timeline_.steps, [&](const TimelineStep& step) {
+      return std::ranges::any_of(step.ops,
+                                 [&](const TimelineOp& op) { return op.stream == stream; });
+    });
   }
 
   Json DeviceProperties() const {

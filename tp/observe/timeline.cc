@@ -91,7 +91,7 @@ std::vector<TimelineOp> OpsOf(const RankRecord& rank, const Sequence& sequence,
 }
 
 std::vector<TimelineWait> WaitsOf(const Schedule& schedule, const TimelineStep& step) {
-  std::array<int64_t, kNumStreams> free_since;
+  std::array<int64_t, kMostStreams> free_since;
   free_since.fill(step.begin_ns);
   std::vector<TimelineWait> waits;
   for (size_t i = 0; i < schedule.ops.size(); ++i) {
@@ -112,7 +112,7 @@ std::vector<TimelineWait> WaitsOf(const Schedule& schedule, const TimelineStep& 
 
 std::vector<TimelinePhase> PhasesOf(const TimelineStep& step) {
   std::vector<TimelinePhase> phases;
-  for (Stream stream : {Stream::kCompute, Stream::kCommunication}) {
+  for (Stream stream : AllStreams()) {
     const size_t first = phases.size();
     for (const TimelineOp& op : step.ops) {
       if (op.stream != stream) continue;

@@ -102,7 +102,7 @@ StatusOr<ValueId> AddRedistribute(Program& program, Phase phase, std::string nam
   Value out = program.value(v);
   if (out.placements[axis] == to) return v;
   out.name = std::move(name);
-  out.placements[axis] = to;
+  out.placements.Set(axis, to);
   return AddDeclared(program, kRedistribute, phase, {v}, std::move(out));
 }
 

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -153,25 +154,33 @@ class ProgramParser {
 
   Status ParsePlacements(Placements& placements) {
     TP_RETURN_IF_ERROR(Expect("{"));
-    for (Axis axis : kAllAxes) {
-      if (axis != kAllAxes[0]) TP_RETURN_IF_ERROR(Expect(","));
-      TP_RETURN_IF_ERROR(Expect(tp::Name(axis)));
+    std::set<Axis> told;
+    do {
+      SkipSpaces();
+      const size_t begin = column_;
+      TP_ASSIGN_OR_RETURN(const std::string name, Name());
+      const StatusOr<Axis> axis = Axis::Named(name);
+      if (!axis.ok()) return Error(begin, axis.status().message());
+      if (!told.insert(*axis).second) return Error(begin, "'" + name + "' is told twice");
       TP_RETURN_IF_ERROR(Expect(":"));
-      if (Take("Replicate")) {
-        placements[axis] = Replicate();
-      } else if (Take("Partial(max)")) {
-        placements[axis] = Partial(Reduction::kMax);
-      } else if (Take("Partial")) {
-        placements[axis] = Partial();
-      } else if (Take("Shard(")) {
-        TP_ASSIGN_OR_RETURN(const int dim, Number<int>("a dimension"));
-        placements[axis] = Shard(dim);
-        TP_RETURN_IF_ERROR(Expect(")"));
-      } else {
-        return Unexpected("Replicate, Shard(dimension) or Partial");
+      TP_ASSIGN_OR_RETURN(const Placement placement, ParsePlacement());
+      if (!IsReplicate(placement) && placements.entries().size() == Mesh::kMostAxes) {
+        return Error(begin, "at most " + std::to_string(Mesh::kMostAxes) +
+                                " axes can be other than Replicate");
       }
-    }
+      placements.Set(*axis, placement);
+    } while (Take(","));
     return Expect("}");
+  }
+
+  StatusOr<Placement> ParsePlacement() {
+    if (Take("Replicate")) return Replicate();
+    if (Take("Partial(max)")) return Partial(Reduction::kMax);
+    if (Take("Partial")) return Partial();
+    if (!Take("Shard(")) return Unexpected("Replicate, Shard(dimension) or Partial");
+    TP_ASSIGN_OR_RETURN(const int dim, Number<int>("a dimension"));
+    TP_RETURN_IF_ERROR(Expect(")"));
+    return Shard(dim);
   }
 
   // "(x, w^T, rate=0.5)"

@@ -8,11 +8,12 @@
 //   result y, g
 //
 // An op a line, its outputs before "=". A type may be left out where it follows from the operands,
-// and
-// "# forward" too. ^T stands for the letters of a product of matrices with an operand transposed; a
-// product of anything else says letters='...'. Names are of letters, digits and "_.-/". Empty lines
-// and lines that begin with "#" are passed over. The first line of the example, and the last one,
-// are left out where sums are taken in any order and where there is no result.
+// and "# forward" too. An axis of any name may be told; one that is not is Replicate. Those that
+// cut one dimension are told in the order in which they cut it. ^T stands for the letters of a
+// product of matrices with an operand transposed; a product of anything else says letters='...'.
+// Names are of letters, digits and "_.-/". Empty lines and lines that begin with "#" are passed
+// over. The first line of the example, and the last one, are left out where sums are taken in any
+// order and where there is no result.
 #pragma once
 
 #include <string_view>

@@ -20,7 +20,9 @@ struct Scalars {
 
 // `v` whole on every axis.
 ValueId Whole(Builder& b, const std::string& name, ValueId v) {
-  for (Axis axis : kAllAxes) {
+  // There is always a way to what is whole.
+  const std::vector<Axis> axes = StepsBetween(b.value(v).placements, Placements()).value();
+  for (const Axis& axis : axes) {
     v = b.Redistribute(name + "." + std::string(Name(axis)), v, axis, Replicate());
   }
   return v;

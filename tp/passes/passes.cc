@@ -19,9 +19,8 @@ namespace {
 // The axis on which `op` all-gathers, if it does.
 std::optional<Axis> GatheredAxis(const Program& program, const Op& op) {
   if (!op.Is(kRedistribute)) return std::nullopt;
-  for (Axis axis : kAllAxes) {
-    if (IsShard(program.value(op.inputs[0]).placements[axis]) &&
-        IsReplicate(program.value(op.outputs[0]).placements[axis])) {
+  for (const auto& [axis, placement] : program.value(op.inputs[0]).placements.entries()) {
+    if (IsShard(placement) && IsReplicate(program.value(op.outputs[0]).placements[axis])) {
       return axis;
     }
   }
@@ -183,10 +182,12 @@ class BiasIntoProduct {
     if (!product || !IsBareProduct(ops[*product])) return;
     Value bias = program_.value(ops[add].inputs[1]);
     bias.name = program_.FreeName(bias.name + ".once");
-    for (Axis axis : kAllAxes) {
-      if (from[axis] == to[axis]) continue;
-      if (!IsPartial(from[axis]) || !IsReplicate(to[axis])) return;
-      bias.placements[axis] = Partial();
+    for (const Placements* either : {&from, &to}) {
+      for (const auto& [axis, placement] : either->entries()) {
+        if (from[axis] == to[axis]) continue;
+        if (!IsPartial(from[axis]) || !IsReplicate(to[axis])) return;
+        bias.placements.Set(axis, Partial());
+      }
     }
     Op once;
     once.def = &kRedistribute;
@@ -216,8 +217,8 @@ bool Communicates(const Program& program, const Op& op, const Mesh& mesh) {
   if (!op.Is(kRedistribute)) return false;
   const Placements from = program.value(op.inputs[0]).placements;
   const Placements to = program.value(op.outputs[0]).placements;
-  return std::any_of(kAllAxes.begin(), kAllAxes.end(), [&](Axis axis) {
-    return mesh.Size(axis) > 1 && from[axis] != to[axis] && !IsReplicate(from[axis]);
+  return std::ranges::any_of(from.entries(), [&](const auto& entry) {
+    return mesh.Size(entry.axis) > 1 && entry.placement != to[entry.axis];
   });
 }
 

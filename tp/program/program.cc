@@ -26,10 +26,9 @@ std::string_view Name(Phase phase) {
 }
 
 bool Program::IsSumTree(ValueId id) const {
-  const Placements placements = value(id).placements;
   return sum_order_ == SumOrder::kInvariant && !ops_[DefinitionOf(id)].def->blocked.name.empty() &&
-         std::any_of(kAllAxes.begin(), kAllAxes.end(),
-                     [&](Axis axis) { return IsPartial(placements[axis]); });
+         std::ranges::any_of(value(id).placements.entries(),
+                             [](const auto& entry) { return IsPartial(entry.placement); });
 }
 
 namespace {
@@ -95,10 +94,10 @@ std::string DescribeInFull(const Program& program, const Op& op) {
 // Whether `op` makes whole values, or shards of them, of partial sums.
 bool CompletesSums(const Program& program, const Op& op) {
   if (!op.Is(kRedistribute)) return false;
-  return std::all_of(kAllAxes.begin(), kAllAxes.end(), [&](Axis axis) {
-    return !IsPartial(program.value(op.inputs[0]).placements[axis]) ||
-           !IsPartial(program.value(op.outputs[0]).placements[axis]);
-  });
+  const Placements& to = program.value(op.outputs[0]).placements;
+  return std::ranges::all_of(
+      program.value(op.inputs[0]).placements.entries(),
+      [&](const auto& entry) { return !IsPartial(entry.placement) || !IsPartial(to[entry.axis]); });
 }
 
 // What the tree of the invariant order adds up are whole terms: parts of them that lie on several
@@ -108,12 +107,29 @@ Status VerifyWholeTerms(const Program& program, const Op& op) {
     return OkStatus();
   }
   for (ValueId id : op.inputs) {
-    for (Axis axis : kAllAxes) {
-      if (!IsPartial(program.value(id).placements[axis])) continue;
+    for (const auto& [axis, placement] : program.value(id).placements.entries()) {
+      if (!IsPartial(placement)) continue;
       return InvalidArgument("sums '" + program.value(id).name +
                              "' in the invariant order, which is Partial on " +
                              std::string(Name(axis)) + "; redistribute it to Replicate first");
     }
+  }
+  return OkStatus();
+}
+
+// A tree is completed over one axis: its nodes on several have no way to meet.
+Status VerifyOneAxisOfSums(const Program& program, const Op& op) {
+  for (ValueId id : op.outputs) {
+    if (program.sum_order() != SumOrder::kInvariant || op.def->blocked.name.empty()) continue;
+    std::string axes;
+    int count = 0;
+    for (const auto& [axis, placement] : program.value(id).placements.entries()) {
+      if (!IsPartial(placement)) continue;
+      axes += (count++ > 0 ? " and " : "") + std::string(Name(axis));
+    }
+    if (count < 2) continue;
+    return InvalidArgument("the invariant order of sums takes sums over one axis of the mesh; '" +
+                           program.value(id).name + "' is Partial on " + axes);
   }
   return OkStatus();
 }
@@ -145,6 +161,7 @@ Status VerifyOp(const Program& program, const Op& op, std::vector<bool>& written
     written[id] = true;
   }
   TP_RETURN_IF_ERROR(CheckTypes(program, op));
+  TP_RETURN_IF_ERROR(VerifyOneAxisOfSums(program, op));
   for (int i = 0; i < op.def->updates; ++i) {
     const ValueId parameter = op.inputs[i];
     if (!program.ops()[program.DefinitionOf(parameter)].Is(kParameter)) {

@@ -78,7 +78,7 @@ class Program {
   // that a value may lie otherwise.
   void ReplaceOps(std::vector<Op> ops);
   void SetPlacement(ValueId id, Axis axis, Placement placement) {
-    values_.at(id).placements[axis] = placement;
+    values_.at(id).placements.Set(axis, placement);
   }
   // For tests that plant a bug. What they return is not to be changed any more once one of the
   // questions below was asked.

@@ -1,8 +1,9 @@
 #include "tp/program/typing.h"
 
 #include <algorithm>
-#include <array>
+#include <map>
 #include <optional>
+#include <set>
 #include <utility>
 
 namespace tp {
@@ -18,6 +19,22 @@ Status SameShape(const Value& a, const Value& b) {
   if (a.shape == b.shape) return OkStatus();
   return InvalidArgument("'" + a.name + "' has shape " + ToString(a.shape) + " and '" + b.name +
                          "' has shape " + ToString(b.shape) + "; they must be alike");
+}
+
+// Those on which one of `placements` is not Replicate, in the order in which axes are told.
+std::set<Axis> AxesOf(const std::vector<const Placements*>& placements) {
+  std::set<Axis> axes;
+  for (const Placements* each : placements) {
+    for (const auto& entry : each->entries()) axes.insert(entry.axis);
+  }
+  return axes;
+}
+
+// "tp, then dp"
+std::string InOrder(const std::vector<Axis>& axes) {
+  std::string text;
+  for (const Axis& axis : axes) text += (text.empty() ? "" : ", then ") + std::string(Name(axis));
+  return text;
 }
 
 Status CheckRank(const std::string& name, const Shape& shape) {
@@ -78,6 +95,45 @@ Status NoRule(const Program& program, const Op& op, const Letters& letters, Axis
   return InvalidArgument(text);
 }
 
+// Brings the axes that cut a dimension of an output into the order in which they cut its letter in
+// the operands, all of which must agree on it.
+Status OrderCuts(const Program& program, const Op& op, const Letters& letters,
+                 std::vector<Value>& outputs) {
+  struct Known {
+    std::vector<Axis> axes;
+    ValueId from;
+  };
+  std::map<char, Known> of_letter;
+  const std::vector<std::string> operands = letters.operands();
+  for (size_t i = 0; i < operands.size(); ++i) {
+    const Value& value = program.value(op.inputs[i]);
+    if (value.placements.entries().size() < 2) continue;
+    for (size_t dim = 0; dim < operands[i].size(); ++dim) {
+      const std::vector<Axis> axes = value.placements.Cutting(static_cast<int>(dim));
+      if (axes.size() < 2) continue;
+      const Known known =
+          of_letter.emplace(operands[i][dim], Known{axes, op.inputs[i]}).first->second;
+      if (known.axes == axes) continue;
+      return InvalidArgument("one dimension, '" + std::string(1, operands[i][dim]) + "' of " +
+                             letters.ToString() + ", is cut by " + InOrder(known.axes) + " in '" +
+                             program.value(known.from).name + "' and by " + InOrder(axes) +
+                             " in '" + value.name + "'; the order must be one");
+    }
+  }
+  for (const auto& [letter, known] : of_letter) {
+    for (size_t k = 0; k < outputs.size(); ++k) {
+      if (letters.outputs()[k].find(letter) == std::string::npos) continue;
+      Placements& placements = outputs[k].placements;
+      for (const Axis& axis : known.axes) {  // each behind those before it
+        const Placement cut = placements[axis];
+        placements.Set(axis, Replicate());
+        placements.Set(axis, cut);
+      }
+    }
+  }
+  return OkStatus();
+}
+
 // The op's own element type: what its operands have, but for those that have one by rule.
 StatusOr<DType> TypeOf(const Program& program, const Op& op) {
   const auto rule = [&](size_t i) {  // of more operands, which letters of their own may have, kSame
@@ -136,21 +192,44 @@ Status CheckAttributes(const Op& op) {
   return InvalidArgument("has an attribute that is not its own");
 }
 
+// Of a dimension that several axes cut, only the last may change: what the others cut is then whole
+// in each group of ranks.
+Status CheckInnermost(const Placements& placements, const Axis& axis) {
+  if (placements.IsInnermost(axis)) return OkStatus();
+  const int dim = placements[axis].dim;
+  const std::vector<Axis> cutting = placements.Cutting(dim);
+  return InvalidArgument("dimension " + std::to_string(dim) + " is cut by " + InOrder(cutting) +
+                         "; a redistribute changes the last of them only, " +
+                         std::string(Name(cutting.back())));
+}
+
+Status CheckChange(const Placements& from, const Placements& to) {
+  int changed = 0;
+  Placements expected = from;
+  for (const Axis& axis : AxesOf({&from, &to})) {
+    if (from[axis] == to[axis]) continue;
+    ++changed;
+    Status status = CheckRedistribute(from[axis], to[axis]);
+    if (status.ok()) status = CheckInnermost(from, axis);
+    if (status.ok()) status = CheckInnermost(to, axis);
+    if (!status.ok()) return status.WithContext("on axis " + std::string(Name(axis)));
+    expected.Set(axis, to[axis]);
+  }
+  if (changed > 1) return InvalidArgument("a redistribute changes one axis at a time");
+  if (expected == to) return OkStatus();
+  return InvalidArgument("from " + ToString(from) + " to " + ToString(to) +
+                         ", the axes that cut a dimension change their order; gather it first");
+}
+
 // The free choice of an op, a source or a redistribute, must still be a sensible type.
 Status CheckDeclared(const Program& program, const Op& op) {
   const Value& out = program.value(op.outputs[0]);
   TP_RETURN_IF_ERROR(CheckRank("'" + out.name + "'", out.shape));
-  std::array<int, kMostDims> sharded_over = {};
-  for (Axis axis : kAllAxes) {
-    const Placement p = out.placements[axis];
+  for (const auto& [axis, p] : out.placements.entries()) {
     if (!IsShard(p)) continue;
     if (p.dim < 0 || p.dim >= static_cast<int>(out.shape.size())) {
       return InvalidArgument("'" + out.name + "' of shape " + ToString(out.shape) +
                              " has no dimension to be " + ToString(p));
-    }
-    if (++sharded_over[p.dim] > 1) {
-      return InvalidArgument("'" + out.name + "': dimension " + std::to_string(p.dim) +
-                             " is sharded over two axes");
     }
   }
   if (op.Is(kParameter) && out.dtype == DType::kInt32) {
@@ -160,15 +239,7 @@ Status CheckDeclared(const Program& program, const Op& op) {
   const Value& in = program.value(op.inputs[0]);
   TP_RETURN_IF_ERROR(SameShape(in, out));
   TP_RETURN_IF_ERROR(SameType(in, out));
-  int changed = 0;
-  for (Axis axis : kAllAxes) {
-    if (in.placements[axis] == out.placements[axis]) continue;
-    ++changed;
-    Status status = CheckRedistribute(in.placements[axis], out.placements[axis]);
-    if (!status.ok()) return status.WithContext("on axis " + std::string(Name(axis)));
-  }
-  if (changed > 1) return InvalidArgument("a redistribute changes one axis at a time");
-  return OkStatus();
+  return CheckChange(in.placements, out.placements);
 }
 
 }  // namespace
@@ -203,13 +274,16 @@ StatusOr<std::vector<Value>> InferOutputs(const Program& program, const Op& op) 
     TP_RETURN_IF_ERROR(CheckRank("an output", shape));
     outputs.push_back({"", std::move(shape), dtype, {}});
   }
-  for (Axis axis : kAllAxes) {
+  std::vector<const Placements*> of_operands;
+  for (ValueId id : op.inputs) of_operands.push_back(&program.value(id).placements);
+  for (const Axis& axis : AxesOf(of_operands)) {
     std::vector<Placement> on;
-    for (ValueId id : op.inputs) on.push_back(program.value(id).placements[axis]);
+    for (const Placements* placements : of_operands) on.push_back((*placements)[axis]);
     const auto rule = letters.Rule(on, op.def->whole, op.def->linear, op.def->reductions);
     if (!rule) return NoRule(program, op, letters, axis);
-    for (size_t i = 0; i < outputs.size(); ++i) outputs[i].placements[axis] = (*rule)[i];
+    for (size_t i = 0; i < outputs.size(); ++i) outputs[i].placements.Set(axis, (*rule)[i]);
   }
+  TP_RETURN_IF_ERROR(OrderCuts(program, op, letters, outputs));
   return outputs;
 }
 

@@ -17,7 +17,7 @@ View FirstsOf(View view) {
 
 // Whether another rank, earlier on the axis, holds the same elements.
 bool IsReplica(const Binding& binding, const Mesh& mesh, int rank) {
-  for (Axis axis : kAllAxes) {
+  for (const Axis& axis : mesh.axes()) {
     if (IsReplicate(binding.placements[axis]) && mesh.Coordinate(rank, axis) > 0) return true;
   }
   return false;
@@ -25,24 +25,21 @@ bool IsReplica(const Binding& binding, const Mesh& mesh, int rank) {
 
 // The rank at coordinate 0 on every axis where the value is replicated.
 int OriginalOf(const Binding& binding, const Mesh& mesh, int rank) {
-  for (Axis axis : kAllAxes) {
+  for (const Axis& axis : mesh.axes()) {
     if (IsReplicate(binding.placements[axis])) rank = mesh.Group(rank, axis)[0];
   }
   return rank;
 }
 
 bool HasPartial(const Binding& binding) {
-  for (Axis axis : kAllAxes) {
-    if (IsPartial(binding.placements[axis])) return true;
-  }
-  return false;
+  return std::ranges::any_of(binding.placements.entries(),
+                             [](const auto& entry) { return IsPartial(entry.placement); });
 }
 
 // Of sums and maxima together, the maximum: no op makes such a value.
 Reduction ReductionOf(const Binding& binding) {
   Reduction reduction = Reduction::kSum;
-  for (Axis axis : kAllAxes) {
-    const Placement on = binding.placements[axis];
+  for (const auto& [axis, on] : binding.placements.entries()) {
     if (IsPartial(on) && on.reduction != Reduction::kSum) reduction = on.reduction;
   }
   return reduction;

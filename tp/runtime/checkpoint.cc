@@ -109,7 +109,7 @@ Status MakeFiles(const std::string& path, const std::string& part, const Storage
 
 // Whether no rank before this one has the same part.
 bool IsFirstWith(const Binding& binding, const RankParts& rank) {
-  for (Axis axis : kAllAxes) {
+  for (const Axis& axis : rank.mesh.axes()) {
     const int coordinate = rank.mesh.Coordinate(rank.context.rank(), axis);
     if (IsReplicate(binding.placements[axis]) && coordinate > 0) return false;
   }

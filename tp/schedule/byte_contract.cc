@@ -1,11 +1,11 @@
 #include "tp/schedule/byte_contract.h"
 
-#include <glog/logging.h>
-
+#include <algorithm>
 #include <optional>
 
 #include "tp/core/shard_geometry.h"
 #include "tp/core/sum_order.h"
+#include "tp/schedule/local_part.h"
 
 namespace tp {
 namespace {
@@ -18,32 +18,36 @@ std::optional<CollectiveKind> KindOf(Placement from, Placement to) {
   return IsReplicate(to) ? CollectiveKind::kAllGather : CollectiveKind::kAllToAll;
 }
 
-// Elements sent over one axis if the tensor lay whole on the other one.
-int64_t SentByOneGroup(CollectiveKind kind, const Shape& shape, Placement from, Placement to,
-                       int members) {
-  const int64_t elements = NumElements(shape);
-  switch (kind) {
-    case CollectiveKind::kAllReduce:
-      return 2 * (members - 1) * elements;
-    case CollectiveKind::kReduceScatter:
-    case CollectiveKind::kAllGather:
-      return (members - 1) * elements;
-    case CollectiveKind::kAllToAll: {
-      const ShardGeometry a(shape[from.dim], members);
-      const ShardGeometry b(shape[to.dim], members);
-      int64_t kept = 0;
-      for (int i = 0; i < members; ++i) kept += a.Length(i) * b.Length(i);
-      int64_t others = 1;
-      for (int dim = 0; dim < static_cast<int>(shape.size()); ++dim) {
-        if (dim != from.dim && dim != to.dim) others *= shape[dim];
-      }
-      return elements - kept * others;
+// Elements of the value that all ranks together hold, and those that each would hold after the
+// all_to_all too: only the rest has to move.
+int64_t SentByAllToAll(const Value& in, const Value& out, const Mesh& mesh) {
+  int64_t sent = 0;
+  for (int rank = 0; rank < mesh.world(); ++rank) {
+    int64_t held = 1;
+    int64_t kept = 1;
+    for (int dim = 0; dim < static_cast<int>(in.shape.size()); ++dim) {
+      const Extent before = ExtentOf(in, dim, mesh, rank);
+      const Extent after = ExtentOf(out, dim, mesh, rank);
+      const int64_t begin = std::max(before.begin, after.begin);
+      const int64_t end = std::min(before.begin + before.length, after.begin + after.length);
+      held *= before.length;
+      kept *= std::max<int64_t>(end - begin, 0);
     }
-    case CollectiveKind::kBroadcast:
-    case CollectiveKind::kBarrier:
-      break;
+    sent += held - kept;
   }
-  LOG(FATAL) << "no redistribute is a " << Name(kind);
+  return sent;
+}
+
+// Elements that all groups along `axis` send.
+int64_t Sent(CollectiveKind kind, const Value& in, const Value& out, Axis axis, const Mesh& mesh) {
+  if (kind == CollectiveKind::kAllToAll) return SentByAllToAll(in, out, mesh);
+  // Along the other axes each group moves its shard, or each moves a whole copy.
+  int64_t copies = 1;
+  for (const Axis& other : mesh.axes()) {
+    if (other != axis && !IsShard(in.placements[other])) copies *= mesh.Size(other);
+  }
+  const int64_t once = copies * (mesh.Size(axis) - 1) * NumElements(in.shape);
+  return kind == CollectiveKind::kAllReduce ? 2 * once : once;
 }
 
 // Elements that a group of `members` sends to bring all nodes of `elements` sums to where they are
@@ -63,17 +67,12 @@ void AddSumTree(const Program& program, const Op& op, Axis axis, const Mesh& mes
                 std::vector<ContractEntry>& entries) {
   const Value& in = program.value(op.inputs[0]);
   const Value& out = program.value(op.outputs[0]);
-  const Axis other = axis == Axis::kTp ? Axis::kDp : Axis::kTp;
-  const Placement across = in.placements[other];
   const int members = mesh.Size(axis);
   int64_t nodes = 0;
   int64_t sums = 0;
-  for (int group = 0; group < mesh.Size(other); ++group) {
-    int64_t elements = NumElements(in.shape);
-    if (IsShard(across) && elements > 0) {
-      const int64_t size = in.shape[across.dim];
-      elements = elements / size * ShardGeometry(size, mesh.Size(other)).Length(group);
-    }
+  for (int rank = 0; rank < mesh.world(); ++rank) {
+    if (mesh.Coordinate(rank, axis) > 0) continue;  // once a group
+    const int64_t elements = NumElements(LocalShape(in, mesh, rank));
     nodes += NodesSent(elements, members);
     sums += (members - 1) * elements;
   }
@@ -91,21 +90,17 @@ std::vector<ContractEntry> ByteContract(const Program& program, const Mesh& mesh
     if (!op.Is(kRedistribute)) continue;
     const Value& in = program.value(op.inputs[0]);
     const Value& out = program.value(op.outputs[0]);
-    for (Axis axis : kAllAxes) {
+    for (const Axis& axis : mesh.axes()) {
       const Placement from = in.placements[axis];
       const Placement to = out.placements[axis];
-      const int members = mesh.Size(axis);
-      if (from == to || members == 1) continue;
+      if (from == to || mesh.Size(axis) == 1) continue;
       const std::optional<CollectiveKind> kind = KindOf(from, to);
       if (!kind) continue;
       if (program.IsSumTree(op.inputs[0])) {
         AddSumTree(program, op, axis, mesh, entries);
         continue;
       }
-      // Along the other axis each group moves its shard, or each moves a whole copy.
-      const Axis other = axis == Axis::kTp ? Axis::kDp : Axis::kTp;
-      const int64_t copies = IsShard(in.placements[other]) ? 1 : mesh.Size(other);
-      const int64_t elements = copies * SentByOneGroup(*kind, in.shape, from, to, members);
+      const int64_t elements = Sent(*kind, in, out, axis, mesh);
       entries.push_back(
           {out.name, *kind, axis, op.phase, elements * SizeOf(in.dtype), op.outputs[0]});
     }

@@ -32,9 +32,8 @@ View ScheduleDraft::Define(ValueId id) {
     const Op& gather = program_.ops()[program_.DefinitionOf(layout_.whole_of[id])];
     const Axis axis = *ActiveAxis(program_, mesh_, gather);
     views_[layout_.whole_of[id]] = AllocateValue(layout_.whole_of[id]);
-    views_[id] = BlockOf(*views_[layout_.whole_of[id]], program_.value(id),
-                         program_.value(gather.inputs[0]).placements[axis].dim, mesh_.Size(axis),
-                         mesh_.Coordinate(rank_, axis));
+    views_[id] =
+        CutOf(id, axis).PartOf(*views_[layout_.whole_of[id]], mesh_.Coordinate(rank_, axis));
   } else {
     views_[id] = AllocateValue(id);
   }
@@ -76,7 +75,7 @@ ScheduledOp& ScheduleDraft::EmitCollective(const Op& op, Axis axis, CollectiveKi
                                            const View& send, const View& receive,
                                            std::vector<int64_t> counts) {
   ScheduledOp& scheduled = Emit(Action::kCollective, op, {send}, {receive});
-  scheduled.stream = Stream::kCommunication;
+  scheduled.stream = CommunicationOn(axis);
   scheduled.call.kind = kind;
   scheduled.call.dtype = program_.value(op.outputs[0]).dtype;
   scheduled.call.counts = std::move(counts);

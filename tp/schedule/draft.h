@@ -15,6 +15,7 @@
 #include "tp/core/mesh.h"
 #include "tp/program/program.h"
 #include "tp/schedule/layout.h"
+#include "tp/schedule/local_part.h"
 #include "tp/schedule/schedule.h"
 
 namespace tp {
@@ -28,6 +29,12 @@ class ScheduleDraft {
   const Mesh& mesh() const { return mesh_; }
   int rank() const { return rank_; }
   int Self(Axis axis) const { return mesh_.Coordinate(rank_, axis); }
+  // The stream of what is communicated along `axis`, one of the mesh's.
+  Stream CommunicationOn(Axis axis) const { return CommunicationStream(mesh_.PlaceOf(axis)); }
+  // Which part of a value each member of this rank's group along `axis`, which cuts it, has.
+  GroupCut CutOf(ValueId id, Axis axis) const {
+    return GroupCut(program_.value(id), axis, mesh_, rank_);
+  }
 
   // Memory of its own for anything.
   View Allocate(const std::string& name, DType dtype, const Shape& sizes, const Order& order);

@@ -70,7 +70,7 @@ class Accesses {
     const View* view;
   };
   struct OfBuffer {
-    std::array<std::vector<Access>, kNumStreams> reads, writes;
+    std::array<std::vector<Access>, kMostStreams> reads, writes;
   };
 
   const Schedule& schedule_;
@@ -80,7 +80,7 @@ class Accesses {
 std::string Describe(const Schedule& schedule, int op) {
   const ScheduledOp& described = schedule.ops[op];
   return "op " + std::to_string(op) + " (" + std::string(Name(described.action)) + " '" +
-         described.name + "' on " + std::string(Name(described.stream)) + ")";
+         described.name + "' on " + Name(described.stream) + ")";
 }
 
 std::string RaceOnRank(const Schedule& schedule) {
@@ -191,7 +191,7 @@ void OrderConflicts(Schedule& schedule) {
     // Of each stream the latest conflicting op, which implies the others; the latest of these
     // first, since it may imply some of them.
     std::vector<int> latest;
-    for (size_t stream = 0; stream < kNumStreams; ++stream) {
+    for (size_t stream = 0; stream < kMostStreams; ++stream) {
       int last = -1;
       accesses.ForEachConflict(i, stream, order, [&](int j) {
         last = std::max(last, j);
@@ -223,7 +223,7 @@ Status CheckHazards(const Schedule& schedule) {
     }
     order.Add();
     int first = n;
-    for (size_t stream = 0; stream < kNumStreams; ++stream) {
+    for (size_t stream = 0; stream < kMostStreams; ++stream) {
       accesses.ForEachConflict(i, stream, order, [&](int j) {
         first = std::min(first, j);
         return true;

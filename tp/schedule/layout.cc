@@ -164,7 +164,7 @@ Layout ChooseLayout(const Program& program, const Mesh& mesh) {
 }
 
 std::optional<Axis> ActiveAxis(const Program& program, const Mesh& mesh, const Op& op) {
-  for (Axis axis : kAllAxes) {
+  for (const Axis& axis : mesh.axes()) {
     if (mesh.Size(axis) > 1 && program.value(op.inputs[0]).placements[axis] !=
                                    program.value(op.outputs[0]).placements[axis]) {
       return axis;

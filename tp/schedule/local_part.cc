@@ -1,16 +1,29 @@
 #include "tp/schedule/local_part.h"
 
-#include "tp/core/shard_geometry.h"
+#include <glog/logging.h>
 
 namespace tp {
-Extent ExtentOf(const Value& value, int dim, const Mesh& mesh, int rank) {
-  for (Axis axis : kAllAxes) {
-    if (!IsShard(value.placements[axis], dim)) continue;
-    const ShardGeometry geometry(value.shape[dim], mesh.Size(axis));
-    const int part = mesh.Coordinate(rank, axis);
-    return {geometry.Offset(part), geometry.Length(part)};
+
+ShardGeometry GeometryOf(const Value& value, int dim, const Mesh& mesh) {
+  int parts = 1;
+  for (const auto& [axis, placement] : value.placements.entries()) {
+    if (IsShard(placement, dim)) parts *= mesh.Size(axis);
   }
-  return {0, value.shape[dim]};
+  return ShardGeometry(value.shape[dim], parts);
+}
+
+int PartOf(const Value& value, int dim, const Mesh& mesh, int rank) {
+  int part = 0;
+  for (const auto& [axis, placement] : value.placements.entries()) {
+    if (IsShard(placement, dim)) part = part * mesh.Size(axis) + mesh.Coordinate(rank, axis);
+  }
+  return part;
+}
+
+Extent ExtentOf(const Value& value, int dim, const Mesh& mesh, int rank) {
+  const ShardGeometry geometry = GeometryOf(value, dim, mesh);
+  const int part = PartOf(value, dim, mesh, rank);
+  return {geometry.Offset(part), geometry.Length(part)};
 }
 
 Shape LocalShape(const Value& value, const Mesh& mesh, int rank) {
@@ -22,22 +35,22 @@ Shape LocalShape(const Value& value, const Mesh& mesh, int rank) {
 }
 
 BlockRange BlocksOf(const Value& value, int dim, const Mesh& mesh, int rank) {
-  for (Axis axis : kAllAxes) {
-    if (!IsShard(value.placements[axis], dim)) continue;
-    return BlocksOfShard(mesh.Coordinate(rank, axis), mesh.Size(axis));
-  }
-  return BlockRange();
+  return BlocksOfShard(PartOf(value, dim, mesh, rank), GeometryOf(value, dim, mesh).parts());
 }
 
-View BlockOf(const View& whole, const Value& value, int dim, int members, int member) {
-  const ShardGeometry geometry(value.shape[dim], members);
-  return whole.Sub(dim, geometry.Offset(member), geometry.Length(member));
+GroupCut::GroupCut(const Value& value, const Axis& axis, const Mesh& mesh, int rank)
+    : dim_(value.placements[axis].dim),
+      members_(mesh.Size(axis)),
+      all_(GeometryOf(value, dim_, mesh)),
+      first_(tp::PartOf(value, dim_, mesh, rank) - mesh.Coordinate(rank, axis)) {
+  CHECK(IsShard(value.placements[axis]) && value.placements.IsInnermost(axis))
+      << value.name << " " << ToString(value.placements) << " on " << Name(axis);
 }
 
-std::vector<int64_t> BlockCounts(const View& whole, const Value& value, int dim, int members) {
+std::vector<int64_t> GroupCut::Counts(const View& whole) const {
   std::vector<int64_t> counts;
-  for (int member = 0; member < members; ++member) {
-    counts.push_back(BlockOf(whole, value, dim, members, member).size());
+  for (int member = 0; member < members_; ++member) {
+    counts.push_back(PartOf(whole, member).size());
   }
   return counts;
 }

@@ -125,7 +125,7 @@ Status LowerOp(const Op& op, ScheduleDraft& draft) {
 
 Status CheckProgram(const Program& program, const Mesh& mesh) {
   TP_RETURN_IF_ERROR(Verify(program));
-  for (Axis axis : kAllAxes) {
+  for (const Axis& axis : mesh.axes()) {
     if (program.sum_order() == SumOrder::kFast || SplitsIntoBlocks(mesh.Size(axis))) continue;
     return InvalidArgument("the invariant order of sums takes a number of ranks that divides " +
                            std::to_string(kSumBlocks) + ", such as 1, 2, 3, 4, 6 or 8; " +

@@ -50,9 +50,10 @@ void LowerToPartial(const Op& op, ScheduleDraft& draft, Axis axis) {
 }
 
 bool MakesPartial(const ScheduleDraft& draft, const Op& op) {
-  return std::any_of(kAllAxes.begin(), kAllAxes.end(), [&](Axis axis) {
-    return IsReplicate(From(draft, op, axis)) && IsPartial(To(draft, op, axis));
-  });
+  return std::ranges::any_of(
+      draft.program().value(op.outputs[0]).placements.entries(), [&](const auto& entry) {
+        return IsReplicate(From(draft, op, entry.axis)) && IsPartial(entry.placement);
+      });
 }
 
 // Whether a collective may overwrite what it reads: nobody else reads it, nor what it was handed
@@ -98,7 +99,8 @@ void WritesOfOthers(const ScheduleDraft& draft, ScheduledOp& gather, Axis axis,
 }
 
 // The nodes' elements for the first member, then those for the second, ...
-View ByMember(const Op& op, ScheduleDraft& draft, const View& nodes, const ShardGeometry& parts) {
+View ByMember(const Op& op, ScheduleDraft& draft, Axis axis, const View& nodes,
+              const ShardGeometry& parts) {
   if (nodes.rows() == 1) return nodes;
   const View all = draft.Allocate(draft.program().value(op.outputs[0]).name + ".packed",
                                   draft.TypeOf(nodes.buffer), nodes.size());
@@ -107,7 +109,7 @@ View ByMember(const Op& op, ScheduleDraft& draft, const View& nodes, const Shard
     const View packed =
         MatrixView(all.buffer, nodes.rows() * parts.Offset(i), nodes.rows(), length, length, 1);
     draft.Emit(Action::kCopy, op, {nodes.Sub(1, parts.Offset(i), length)}, {packed}).stream =
-        Stream::kCommunication;
+        draft.CommunicationOn(axis);
   }
   return all;
 }
@@ -119,7 +121,7 @@ void LowerSumTree(const Op& op, ScheduleDraft& draft, Axis axis) {
   const DType wide = draft.TypeOf(nodes.buffer);
   const int self = draft.Self(axis);
   const SumExchange exchange(nodes.columns(), draft.mesh().Size(axis));
-  const View send = ByMember(op, draft, nodes, exchange.parts);
+  const View send = ByMember(op, draft, axis, nodes, exchange.parts);
   const View received = draft.Allocate(
       draft.program().value(out).name + ".nodes", wide,
       {static_cast<int64_t>(exchange.nodes.size()), exchange.parts.Length(self)}, Order::Own(2));
@@ -133,25 +135,25 @@ void LowerSumTree(const Op& op, ScheduleDraft& draft, Axis axis) {
       IsShard(to) ? draft.Allocate(draft.program().value(out).name + ".whole", value.dtype,
                                    LocalShape(value, draft.mesh(), draft.rank()), draft.OrderOf(in))
                   : draft.AllocateValue(out);
-  draft.SetView(out,
-                IsShard(to) ? BlockOf(sums, value, to.dim, draft.mesh().Size(axis), self) : sums);
+  draft.SetView(out, IsShard(to) ? draft.CutOf(out, axis).PartOf(sums, self) : sums);
   const View whole = MatrixView(sums.buffer, 0, 1, nodes.columns(), nodes.columns(), 1);
   const auto part = [&](int member) {
     return whole.Sub(1, exchange.parts.Offset(member), exchange.parts.Length(member));
   };
   ScheduledOp& sum = draft.Emit(Action::kSumBlocks, op, {received}, {part(self)});
   sum.sum.nodes = exchange.nodes;
-  sum.stream = Stream::kCommunication;  // what is computed meanwhile need not wait for it
+  sum.stream = draft.CommunicationOn(axis);  // what is computed meanwhile need not wait for it
   ScheduledOp& gather = draft.EmitCollective(op, axis, CollectiveKind::kAllGather, part(self),
                                              whole, exchange.sum_counts);
   WritesOfOthers(draft, gather, axis, part);
 }
 
-void LowerAllGather(const Op& op, ScheduleDraft& draft, Axis axis, int dim) {
+void LowerAllGather(const Op& op, ScheduleDraft& draft, Axis axis) {
   const ValueId in = op.inputs[0];
   const ValueId out = op.outputs[0];
   const Value& value = draft.program().value(out);
-  const Order order = Order::Outermost(dim, value.shape.size());
+  const GroupCut cut = draft.CutOf(in, axis);
+  const Order order = Order::Outermost(cut.dim(), value.shape.size());
   const bool in_place = draft.WholeOf(in) == out;
   const View send =
       draft.InOrder(op, draft.ViewOf(in), order, draft.program().value(in).name + ".packed");
@@ -161,32 +163,29 @@ void LowerAllGather(const Op& op, ScheduleDraft& draft, Axis axis, int dim) {
     whole = draft.Allocate(value.name + ".gathered", value.dtype, SizesOf(whole), order);
   }
   ScheduledOp& gather =
-      draft.EmitCollective(op, axis, CollectiveKind::kAllGather, send, whole,
-                           BlockCounts(whole, value, dim, draft.mesh().Size(axis)));
+      draft.EmitCollective(op, axis, CollectiveKind::kAllGather, send, whole, cut.Counts(whole));
   if (in_place) {
-    WritesOfOthers(draft, gather, axis, [&](int member) {
-      return BlockOf(whole, value, dim, draft.mesh().Size(axis), member);
-    });
+    WritesOfOthers(draft, gather, axis, [&](int member) { return cut.PartOf(whole, member); });
   }
   if (!(whole == draft.ViewOf(out))) draft.Emit(Action::kCopy, op, {whole}, {draft.ViewOf(out)});
 }
 
-void LowerReduceScatter(const Op& op, ScheduleDraft& draft, Axis axis, int dim) {
+void LowerReduceScatter(const Op& op, ScheduleDraft& draft, Axis axis) {
   const ValueId in = op.inputs[0];
   const ValueId out = op.outputs[0];
   const Value& value = draft.program().value(in);
-  const Order order = Order::Outermost(dim, value.shape.size());
+  const GroupCut cut = draft.CutOf(out, axis);
+  const Order order = Order::Outermost(cut.dim(), value.shape.size());
   const View whole = draft.InOrder(op, draft.ViewOf(in), order, value.name + ".packed");
   const bool in_place = !(whole == draft.ViewOf(in)) || MayOverwrite(draft, in);
   if (in_place) {
-    draft.SetView(out, BlockOf(whole, value, dim, draft.mesh().Size(axis), draft.Self(axis)));
+    draft.SetView(out, cut.PartOf(whole, draft.Self(axis)));
   } else {
     draft.OrderOf(out) = order;
     draft.SetView(out, draft.AllocateValue(out));
   }
-  ScheduledOp& scatter =
-      draft.EmitCollective(op, axis, CollectiveKind::kReduceScatter, whole, draft.ViewOf(out),
-                           BlockCounts(whole, value, dim, draft.mesh().Size(axis)));
+  ScheduledOp& scatter = draft.EmitCollective(op, axis, CollectiveKind::kReduceScatter, whole,
+                                              draft.ViewOf(out), cut.Counts(whole));
   scatter.call.reduction = From(draft, op, axis).reduction;
   if (in_place) scatter.writes = {whole};  // the other blocks are its scratch
 }
@@ -194,14 +193,14 @@ void LowerReduceScatter(const Op& op, ScheduleDraft& draft, Axis axis, int dim) 
 // Sends blocks of columns (say) of this rank's rows; what comes back are blocks of the others'
 // rows, each with the sent dimension outermost, which are then copied into place. Other dimensions
 // go along.
-void LowerAllToAll(const Op& op, ScheduleDraft& draft, Axis axis, int from, int to) {
+void LowerAllToAll(const Op& op, ScheduleDraft& draft, Axis axis) {
   const ValueId in = op.inputs[0];
   const ValueId out = op.outputs[0];
   const Value& value = draft.program().value(in);
-  const Order order = Order::Outermost(to, value.shape.size());
-  const int members = draft.mesh().Size(axis);
-  const ShardGeometry rows(value.shape[from], members);
-  const ShardGeometry columns(value.shape[to], members);
+  const GroupCut rows = draft.CutOf(in, axis);
+  const GroupCut columns = draft.CutOf(out, axis);
+  const Order order = Order::Outermost(columns.dim(), value.shape.size());
+  const int members = rows.members();
   const View send = draft.InOrder(op, draft.ViewOf(in), order, value.name + ".packed");
   draft.SetView(out, draft.AllocateValue(out));
   const View whole = draft.ViewOf(out);
@@ -209,7 +208,7 @@ void LowerAllToAll(const Op& op, ScheduleDraft& draft, Axis axis, int from, int 
       draft.Allocate(draft.program().value(out).name + ".blocks", value.dtype, whole.size());
   int64_t others = 1;  // elements at one index of both dimensions
   for (int dim = 0; dim < whole.rank(); ++dim) {
-    if (dim != from && dim != to) others *= whole.dims[dim].size;
+    if (dim != rows.dim() && dim != columns.dim()) others *= whole.dims[dim].size;
   }
   std::vector<int64_t> counts;
   for (int i = 0; i < members; ++i) {
@@ -220,7 +219,7 @@ void LowerAllToAll(const Op& op, ScheduleDraft& draft, Axis axis, int from, int 
   draft.EmitCollective(op, axis, CollectiveKind::kAllToAll, send, staging, std::move(counts));
   int64_t offset = 0;
   for (int i = 0; i < members; ++i) {
-    const View target = BlockOf(whole, value, from, members, i);
+    const View target = rows.PartOf(whole, i);
     const View block = PackedView(staging.buffer, offset, SizesOf(target), order);
     offset += target.size();
     if (!target.empty()) draft.Emit(Action::kCopy, op, {block}, {target});
@@ -242,18 +241,17 @@ void LowerRedistribute(const Op& op, ScheduleDraft& draft) {
   if (IsReplicate(from) && IsPartial(to)) {
     LowerToPartial(op, draft, *axis);
   } else if (IsReplicate(from)) {
-    draft.SetView(out, BlockOf(draft.ViewOf(in), draft.program().value(in), to.dim,
-                               draft.mesh().Size(*axis), draft.Self(*axis)));
+    draft.SetView(out, draft.CutOf(out, *axis).PartOf(draft.ViewOf(in), draft.Self(*axis)));
   } else if (IsPartial(from) && draft.program().IsSumTree(in)) {
     LowerSumTree(op, draft, *axis);
   } else if (IsPartial(from) && IsReplicate(to)) {
     LowerAllReduce(op, draft, *axis);
   } else if (IsPartial(from)) {
-    LowerReduceScatter(op, draft, *axis, to.dim);
+    LowerReduceScatter(op, draft, *axis);
   } else if (IsReplicate(to)) {
-    LowerAllGather(op, draft, *axis, from.dim);
+    LowerAllGather(op, draft, *axis);
   } else {
-    LowerAllToAll(op, draft, *axis, from.dim, to.dim);
+    LowerAllToAll(op, draft, *axis);
   }
 }
 

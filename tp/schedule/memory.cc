@@ -51,7 +51,7 @@ std::vector<MemoryPlanner::Life> MemoryPlanner::LivesOf(const Schedule& schedule
     ForEachUse(schedule.ops[i], [&](BufferId buffer) {
       Life& life = lives[buffer];
       life.first = std::min(life.first, i);
-      for (size_t s = 0; s < kNumStreams; ++s) {
+      for (size_t s = 0; s < kMostStreams; ++s) {
         life.begins[s] = std::min(life.begins[s], order.EndedBefore(i)[s]);
       }
       Join(life.ends, order.EndedWith(i));

@@ -4,8 +4,10 @@
 
 namespace tp {
 
-std::string_view Name(Stream stream) {
-  return stream == Stream::kCompute ? "compute" : "communication";
+std::string Name(Stream stream) {
+  if (stream == Stream::kCompute) return "compute";
+  const int number = static_cast<int>(stream);
+  return "communication" + (number == 1 ? "" : " " + std::to_string(number));
 }
 
 const LetterPart& ScheduledOp::PartOf(char letter) const {
@@ -38,7 +40,7 @@ std::string ToString(const Schedule& schedule) {
   std::string text = "rank " + std::to_string(schedule.rank) + "\n";
   for (size_t i = 0; i < schedule.ops.size(); ++i) {
     const ScheduledOp& op = schedule.ops[i];
-    text += std::to_string(i) + " " + std::string(Name(op.stream)) + ": " + op.name + " = " +
+    text += std::to_string(i) + " " + Name(op.stream) + ": " + op.name + " = " +
             (op.action == Action::kCollective ? ToString(op.call) : std::string(Name(op.action))) +
             "(" + Describe(schedule, op.reads) + ") -> " + Describe(schedule, op.writes);
     for (int wait : op.waits) text += " after " + std::to_string(wait);

@@ -27,9 +27,21 @@
 
 namespace tp {
 
-enum class Stream { kCompute, kCommunication };
-inline constexpr int kNumStreams = 2;
-std::string_view Name(Stream stream);
+// One computes; each axis of the mesh has one on which its ranks communicate. kCommunication is
+// that of the mesh's first axis, and those of the others follow.
+enum class Stream : int { kCompute, kCommunication };
+inline constexpr int kMostStreams = 1 + Mesh::kMostAxes;
+
+// Of the mesh's axis number `place`.
+constexpr Stream CommunicationStream(int place) { return static_cast<Stream>(1 + place); }
+// All that a schedule may have.
+constexpr std::array<Stream, kMostStreams> AllStreams() {
+  std::array<Stream, kMostStreams> streams = {};
+  for (int i = 0; i < kMostStreams; ++i) streams[i] = static_cast<Stream>(i);
+  return streams;
+}
+// "compute"; "communication", "communication 2", ... of the mesh's first axis, second, ...
+std::string Name(Stream stream);
 
 // `elements` of `dtype`, contiguous, in the arena of its rank, which the executor owns.
 struct Buffer {

@@ -15,7 +15,7 @@
 namespace tp {
 
 // By stream: how many of its ops, from the first on.
-using Ended = std::array<int, kNumStreams>;
+using Ended = std::array<int, kMostStreams>;
 
 constexpr bool Covers(const Ended& a, const Ended& b) {
   for (size_t i = 0; i < a.size(); ++i) {
@@ -53,7 +53,7 @@ class StepOrder {
   std::vector<int> place_;    // by op: its place in its stream
   std::vector<Ended> ended_;  // by op
   Ended added_ = {};          // how many ops of each stream were added
-  std::array<int, kNumStreams> last_ = {};
+  std::array<int, kMostStreams> last_ = {};
 };
 
 }  // namespace tp

@@ -90,7 +90,7 @@ std::vector<std::string> Location(const DiagnosisInput& input) {
   std::vector<std::string> places;
   if (input.quantity == Quantity::kLoss) return places;
   const Shape shape = ShapeOf(input.quantity, input.problem);
-  for (Axis axis : kAllAxes) {
+  for (Axis axis : kDefaultAxes) {
     if ((axis == Axis::kTp ? input.model.tp : input.model.dp) == 1) continue;
     std::set<std::optional<int>> owners;
     for (size_t place : input.failing) {

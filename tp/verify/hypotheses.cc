@@ -73,7 +73,7 @@ class Builder {
     Shares();
     Scale();
     if (view_.shape.size() == 2) Layout();
-    for (Axis axis : kAllAxes) SwappedShards(axis);
+    for (Axis axis : kDefaultAxes) SwappedShards(axis);
     return std::move(all_);
   }
 

@@ -11,6 +11,7 @@
 
 #include "tp/core/shard_geometry.h"
 #include "tp/program/typing.h"
+#include "tp/schedule/local_part.h"
 #include "tp/verify/value_owners.h"
 
 namespace tp::verify {
@@ -123,11 +124,10 @@ class InputInquiry {
   void TryCountedAnew() {
     const std::vector<std::string> operands = letters_.operands();
     const std::string& out = letters_.outputs()[Output()];
-    for (Axis axis : kAllAxes) {
-      const Placement placement = value_.placements[axis];
+    for (const auto& [axis, placement] : value_.placements.entries()) {
       if (!IsShard(placement) || reference_.mesh().Size(axis) == 1) continue;
       const char letter = out[static_cast<size_t>(placement.dim)];
-      const ShardGeometry geometry(value_.shape[placement.dim], reference_.mesh().Size(axis));
+      const ShardGeometry geometry = GeometryOf(value_, placement.dim, reference_.mesh());
       if (!ExplainsAnew(letter, placement.dim, geometry)) continue;
       causes_.push_back(
           fmt::format("places in '{}' of {} were counted anew on each rank of {}, from 0", letter,
@@ -205,9 +205,8 @@ class InputInquiry {
       const size_t dim = operands[i].find(op_.def->ids_of);
       if (dim == std::string::npos) continue;
       const Value& table = program_.value(op_.inputs[i]);
-      for (Axis axis : kAllAxes) {
-        if (!IsShard(table.placements[axis], static_cast<int>(dim))) continue;
-        const ShardGeometry geometry(table.shape[dim], reference_.mesh().Size(axis));
+      for (const Axis& axis : table.placements.Cutting(static_cast<int>(dim))) {
+        const ShardGeometry geometry = GeometryOf(table, static_cast<int>(dim), reference_.mesh());
         for (int part = 1; part < geometry.parts(); ++part) {
           const int64_t border = geometry.Offset(part);
           if (id != border && id != border - 1) continue;

@@ -156,8 +156,8 @@ double LocalReference::PointsOf(ValueId id) const {
 }
 
 bool LocalReference::IsShared(ValueId id) const {
-  return std::any_of(kAllAxes.begin(), kAllAxes.end(), [&](Axis axis) {
-    return mesh_.Size(axis) > 1 && IsSum(program_.value(id).placements[axis]);
+  return std::ranges::any_of(program_.value(id).placements.entries(), [&](const auto& entry) {
+    return mesh_.Size(entry.axis) > 1 && IsSum(entry.placement);
   });
 }
 
@@ -203,9 +203,8 @@ std::vector<BoundedNumber> LocalReference::Redistributed(
   const Rounding rounding = RoundingOf(dtype);
   std::vector<BoundedNumber> numbers = Load(in, indices);
   double additions = 0;
-  for (Axis axis : kAllAxes) {
-    const bool completes =
-        IsSum(program_.value(in).placements[axis]) && !IsSum(program_.value(out).placements[axis]);
+  for (const auto& [axis, placement] : program_.value(in).placements.entries()) {
+    const bool completes = IsSum(placement) && !IsSum(program_.value(out).placements[axis]);
     if (completes) additions += mesh_.Size(axis) - 1;
   }
   const bool shared = IsShared(out);
@@ -252,7 +251,7 @@ Rounding LocalReference::RoundingFor(const Op& op, size_t output, const Letters&
   }
   std::map<char, int64_t> parts;  // of letters that are summed over
   const std::vector<std::string> operands = letters.operands();
-  for (Axis axis : kAllAxes) {
+  for (const Axis& axis : mesh_.axes()) {
     std::string cut;
     for (size_t i = 0; i < op.inputs.size(); ++i) {
       const Placement placement = program_.value(op.inputs[i]).placements[axis];

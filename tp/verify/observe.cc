@@ -90,20 +90,20 @@ struct Parts {
 // everywhere on the axis. A maximum needs no rounding, and is taken at once.
 void TakeApart(const Parts& parts, const Mesh& mesh, size_t axis, LogicalValue& value,
                std::vector<std::string>& defects) {
-  if (axis == kAllAxes.size()) {
+  if (axis == mesh.axes().size()) {
     std::vector<const Binding*> bindings;
     for (const Binding& binding : parts.bindings) bindings.push_back(&binding);
     value.shares.push_back(Assemble(bindings, parts.bytes, mesh, defects));
     return;
   }
-  const Axis on = kAllAxes[axis];
+  const Axis on = mesh.axes()[axis];
   if (!IsSum(parts.bindings[0].placements[on])) {
     return TakeApart(parts, mesh, axis + 1, value, defects);
   }
   for (int place = 0; place < mesh.Size(on); ++place) {
     Parts share = parts;
     for (int rank = 0; rank < mesh.world(); ++rank) {
-      share.bindings[rank].placements[on] = Replicate();
+      share.bindings[rank].placements.Set(on, Replicate());
       share.bytes[rank] = parts.bytes[mesh.Group(rank, on)[place]];
     }
     TakeApart(share, mesh, axis + 1, value, defects);

@@ -12,6 +12,7 @@
 #include "tp/core/random.h"
 #include "tp/core/roundoff.h"
 #include "tp/core/shard_geometry.h"
+#include "tp/schedule/local_part.h"
 #include "tp/verify/op_causes.h"
 #include "tp/verify/value_owners.h"
 
@@ -42,14 +43,14 @@ std::vector<int64_t> Sample(const Value& value, const Mesh& mesh, int64_t count,
     return static_cast<int64_t>(bits % static_cast<uint64_t>(below));
   };
   std::set<int64_t> chosen = {0, total - 1};
-  for (Axis axis : kAllAxes) {
-    const Placement placement = value.placements[axis];
-    if (!IsShard(placement) || mesh.Size(axis) == 1) continue;
+  for (const auto& [axis, placement] : value.placements.entries()) {
+    // Of several axes that cut a dimension, once.
+    if (!IsShard(placement) || !value.placements.IsInnermost(axis)) continue;
     const int64_t size = value.shape[placement.dim];
     const int64_t stride =
         NumElements(Shape(value.shape.begin() + placement.dim + 1, value.shape.end()));
-    const ShardGeometry geometry(size, mesh.Size(axis));
-    for (int part = 1; part < mesh.Size(axis); ++part) {
+    const ShardGeometry geometry = GeometryOf(value, placement.dim, mesh);
+    for (int part = 1; part < geometry.parts(); ++part) {
       for (int64_t at : {geometry.Offset(part) - 1, geometry.Offset(part)}) {
         if (at < 0 || at >= size) continue;
         const int64_t element = draw(total);

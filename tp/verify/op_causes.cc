@@ -12,6 +12,7 @@
 #include "tp/core/roundoff.h"
 #include "tp/core/shard_geometry.h"
 #include "tp/program/typing.h"
+#include "tp/schedule/local_part.h"
 #include "tp/verify/input_causes.h"
 #include "tp/verify/value_owners.h"
 
@@ -73,30 +74,46 @@ class Inquiry {
     const LogicalValue& in = reference_.Observed(op_.inputs[0]);
     const Placements from = reference_.program().value(op_.inputs[0]).placements;
     if (!in.partial()) return;
-    const auto axis = std::find_if(kAllAxes.begin(), kAllAxes.end(), [&](Axis a) {
+    const std::vector<Axis>& axes = mesh().axes();
+    const auto axis = std::find_if(axes.begin(), axes.end(), [&](Axis a) {
       return IsPartial(from[a]) && !IsPartial(value_.placements[a]) && mesh().Size(a) > 1;
     });
-    if (axis == kAllAxes.end() || static_cast<int>(in.shares.size()) != mesh().Size(*axis)) return;
-    for (size_t share = 0; share < in.shares.size(); ++share) {
+    if (axis == axes.end()) return;
+    // Those of one place on the axis, whatever their places on other axes of the sum: shares are
+    // told by the place on the first axis, then on the second, ...
+    const auto members = static_cast<size_t>(mesh().Size(*axis));
+    size_t behind = 1;
+    for (auto later = axis + 1; later != axes.end(); ++later) {
+      if (IsSum(from[*later])) behind *= static_cast<size_t>(mesh().Size(*later));
+    }
+    if (in.shares.size() % (behind * members) != 0) return;  // of a maximum
+    const auto part_of = [&](size_t place, int64_t index) {
+      double part = 0;
+      for (size_t share = 0; share < in.shares.size(); ++share) {
+        if (share / behind % members == place) part += in.shares[share].At(index);
+      }
+      return part;
+    };
+    for (size_t place = 0; place < members; ++place) {
       Numbers alone = expected_;
       Numbers without = expected_;
       Numbers twice = expected_;
       for (size_t i = 0; i < indices_.size(); ++i) {
-        const double part = in.shares[share].At(indices_[i]);
+        const double part = part_of(place, indices_[i]);
         alone[i].value = part;
         without[i].value = expected_[i].value - part;
         twice[i].value = expected_[i].value + part;
       }
-      const std::string of = fmt::format("of place {} on {}", share, Name(*axis));
+      const std::string of = fmt::format("of place {} on {}", place, Name(*axis));
       if (Explains(alone)) Say("it is the share " + of + " alone: the sum was not taken");
       if (Explains(without)) Say("the share " + of + " is missing from the sum");
       if (Explains(twice)) Say("the share " + of + " was counted twice");
     }
     Numbers largest = expected_;
     for (size_t i = 0; i < indices_.size(); ++i) {
-      largest[i].value = in.shares[0].At(indices_[i]);
-      for (const HostTensor& share : in.shares) {
-        largest[i].value = std::max(largest[i].value, share.At(indices_[i]));
+      largest[i].value = part_of(0, indices_[i]);
+      for (size_t place = 1; place < members; ++place) {
+        largest[i].value = std::max(largest[i].value, part_of(place, indices_[i]));
       }
     }
     if (Explains(largest)) Say("it is the maximum over the ranks, not the sum");
@@ -105,7 +122,7 @@ class Inquiry {
   // Of a redistribute that completes a maximum.
   void TryMaximum() {
     if (!op_.Is(kRedistribute)) return;
-    for (Axis axis : kAllAxes) {
+    for (const Axis& axis : mesh().axes()) {
       const Placement from = reference_.program().value(op_.inputs[0]).placements[axis];
       if (!IsPartial(from) || from.reduction != Reduction::kMax || mesh().Size(axis) == 1) continue;
       bool below = true;
@@ -127,26 +144,29 @@ class Inquiry {
 
   // Of what is gathered, or lies in shards itself.
   void TryMovedShards() {
-    const Placements in = op_.Is(kRedistribute)
-                              ? reference_.program().value(op_.inputs[0]).placements
-                              : value_.placements;
-    for (Axis axis : kAllAxes) {
-      if (!IsShard(in[axis]) || mesh().Size(axis) == 1) continue;
-      const int dim = in[axis].dim;
-      const ShardGeometry geometry(value_.shape[dim], mesh().Size(axis));
-      for (int a = 0; a < geometry.parts(); ++a) {
-        for (int b = a + 1; b < geometry.parts(); ++b) TrySwapped(axis, dim, geometry, a, b);
+    const Value& in = op_.Is(kRedistribute) ? reference_.program().value(op_.inputs[0]) : value_;
+    for (const auto& [axis, placement] : in.placements.entries()) {
+      const int members = mesh().Size(axis);
+      if (!IsShard(placement) || members == 1 || !in.placements.IsInnermost(axis)) continue;
+      for (int a = 0; a < members; ++a) {
+        for (int b = a + 1; b < members; ++b) TrySwapped(in, axis, a, b);
       }
-      if (dim > 0) TryRankMajor(axis, dim, geometry);
+      if (placement.dim > 0) TryRankMajor(in, axis);
     }
   }
 
-  void TrySwapped(Axis axis, int dim, const ShardGeometry& geometry, int a, int b) {
-    if (geometry.Length(a) != geometry.Length(b)) return;
+  // In each group on the axis, among the parts of which it is the innermost cut.
+  void TrySwapped(const Value& in, const Axis& axis, int a, int b) {
+    const int dim = in.placements[axis].dim;
+    const ShardGeometry geometry = GeometryOf(in, dim, mesh());
     const auto other = [&](int64_t at) -> int64_t {
       const int part = geometry.OwnerOf(at);
-      if (part == a) return at + geometry.Offset(b) - geometry.Offset(a);
-      return part == b ? at + geometry.Offset(a) - geometry.Offset(b) : -1;
+      const int member = part % mesh().Size(axis);
+      const int swapped = part - member + (member == a ? b : a);
+      if ((member != a && member != b) || geometry.Length(part) != geometry.Length(swapped)) {
+        return -1;
+      }
+      return at + geometry.Offset(swapped) - geometry.Offset(part);
     };
     for (int64_t index : indices_) {
       if (other(PositionOf(value_.shape, index)[dim]) < 0) return;
@@ -161,28 +181,35 @@ class Inquiry {
     }
   }
 
-  // In what each rank holds of the whole: the other axis may cut another dimension.
-  void TryRankMajor(Axis axis, int dim, const ShardGeometry& geometry) {
+  // In what each group on the axis holds of the whole: the other axes may cut it too.
+  void TryRankMajor(const Value& in, const Axis& axis) {
+    const int dim = in.placements[axis].dim;
+    const int members = mesh().Size(axis);
+    const ShardGeometry geometry = GeometryOf(in, dim, mesh());
+    Value whole = value_;
+    whole.placements.Set(axis, Replicate());
     const Numbers flat = Moved([&](int64_t index) {
       std::vector<int64_t> position = PositionOf(value_.shape, index);
       std::vector<int64_t> begin(position.size(), 0);
       Shape local = value_.shape;
-      for (Axis other : kAllAxes) {
-        const Placement placement = value_.placements[other];
-        if (other == axis || !IsShard(placement)) continue;
-        const ShardGeometry cut(value_.shape[placement.dim], mesh().Size(other));
-        const int part = cut.OwnerOf(position[placement.dim]);
-        begin[placement.dim] = cut.Offset(part);
-        local[placement.dim] = cut.Length(part);
+      for (size_t d = 0; d < position.size(); ++d) {
+        const ShardGeometry cut = GeometryOf(whole, static_cast<int>(d), mesh());
+        const int part = cut.OwnerOf(position[d]);
+        begin[d] = cut.Offset(part);
+        local[d] = cut.Length(part);
       }
+      const int first = geometry.OwnerOf(position[dim]) / members * members;
+      const auto offset = [&](int part) {
+        return geometry.Offset(first + part) - geometry.Offset(first);
+      };
       for (size_t d = 0; d < position.size(); ++d) position[d] -= begin[d];
       const int64_t place = IndexOf(local, position);
       const int64_t others = NumElements(local) / local[dim];
       int part = 0;
-      while (part + 1 < geometry.parts() && geometry.Offset(part + 1) * others <= place) ++part;
-      local[dim] = geometry.Length(part);
-      position = PositionOf(local, place - geometry.Offset(part) * others);
-      begin[dim] += geometry.Offset(part);
+      while (part + 1 < members && offset(part + 1) * others <= place) ++part;
+      local[dim] = geometry.Length(first + part);
+      position = PositionOf(local, place - offset(part) * others);
+      begin[dim] += offset(part);
       for (size_t d = 0; d < position.size(); ++d) position[d] += begin[d];
       return IndexOf(value_.shape, position);
     });
@@ -222,7 +249,7 @@ class Inquiry {
       const ValueId input = op_.inputs[operand];
       operand += factors.size();
       if (factors.size() > 1) continue;
-      for (Axis axis : kAllAxes) {
+      for (const Axis& axis : mesh().axes()) {
         const int ranks = mesh().Size(axis);
         if (ranks == 1) continue;
         HostTensor often(reference_.program().value(input).shape, DType::kFloat64);
@@ -258,7 +285,7 @@ class Inquiry {
     if (!std::isfinite(factor)) return;
     if (!Explains(Scaled(factor))) return;
     if (factor == 0) return Say("zeros: nothing was written");
-    for (Axis axis : kAllAxes) {
+    for (const Axis& axis : mesh().axes()) {
       const int ranks = mesh().Size(axis);
       if (ranks == 1) continue;
       if (Explains(Scaled(ranks))) {

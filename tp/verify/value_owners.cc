@@ -1,6 +1,6 @@
 #include "tp/verify/value_owners.h"
 
-#include "tp/core/shard_geometry.h"
+#include "tp/schedule/local_part.h"
 
 namespace tp::verify {
 
@@ -24,11 +24,10 @@ std::vector<int> OwnersOf(const Value& value, const Mesh& mesh, int64_t index) {
   std::vector<int> owners;
   for (int rank = 0; rank < mesh.world(); ++rank) {
     bool holds = true;
-    for (Axis axis : kAllAxes) {
-      const Placement placement = value.placements[axis];
-      if (!IsShard(placement)) continue;
-      const ShardGeometry geometry(value.shape[placement.dim], mesh.Size(axis));
-      holds = holds && geometry.OwnerOf(position[placement.dim]) == mesh.Coordinate(rank, axis);
+    for (size_t dim = 0; dim < position.size(); ++dim) {
+      const Extent extent = ExtentOf(value, static_cast<int>(dim), mesh, rank);
+      const int64_t local = position[dim] - extent.begin;
+      holds = holds && local >= 0 && local < extent.length;
     }
     if (holds) owners.push_back(rank);
   }

@@ -28,19 +28,13 @@ StatusOr<std::unique_ptr<Rank>> Rank::Create(int device, Control& control, const
 
 Status Rank::Init(int device) {
   TP_CUDA(cudaSetDevice(device));
-  int least = 0, greatest = 0;
-  TP_CUDA(cudaDeviceGetStreamPriorityRange(&least, &greatest));
+  int least = 0;
+  TP_CUDA(cudaDeviceGetStreamPriorityRange(&least, nullptr));
   TP_CUDA(cudaStreamCreateWithPriority(&streams_[static_cast<int>(Stream::kCompute)],
                                        cudaStreamNonBlocking, least));
   int devices = 0;
   TP_CUDA(cudaGetDeviceCount(&devices));
   shares_gpus_ = options_.share_gpus && control_.world() > devices;
-  cudaStream_t& communication = streams_[static_cast<int>(Stream::kCommunication)];
-  if (shares_gpus_) {
-    communication = streams_[static_cast<int>(Stream::kCompute)];
-  } else {
-    TP_CUDA(cudaStreamCreateWithPriority(&communication, cudaStreamNonBlocking, greatest));
-  }
   TP_CUBLAS(cublasLtCreate(&gemm_context_.handle));
   TP_CUDA(cudaMalloc(&gemm_context_.workspace, kWorkspaceBytes));
   gemm_context_.workspace_bytes = kWorkspaceBytes;
@@ -48,6 +42,19 @@ Status Rank::Init(int device) {
   TP_CUDA(cudaHostAlloc(&stop, sizeof(*stop_), cudaHostAllocMapped | cudaHostAllocPortable));
   stop_ = static_cast<unsigned*>(stop);
   *stop_ = 0;
+  return OkStatus();
+}
+
+Status Rank::MakeStream(Stream stream) {
+  cudaStream_t& made = streams_[static_cast<int>(stream)];
+  if (made != nullptr) return OkStatus();
+  if (shares_gpus_) {
+    made = streams_[static_cast<int>(Stream::kCompute)];
+    return OkStatus();
+  }
+  int greatest = 0;
+  TP_CUDA(cudaDeviceGetStreamPriorityRange(nullptr, &greatest));
+  TP_CUDA(cudaStreamCreateWithPriority(&made, cudaStreamNonBlocking, greatest));
   return OkStatus();
 }
 
@@ -63,11 +70,10 @@ Rank::~Rank() {
   if (stop_ != nullptr) cudaFreeHost(stop_);
   if (gemm_context_.workspace != nullptr) cudaFree(gemm_context_.workspace);
   if (gemm_context_.handle != nullptr) cublasLtDestroy(gemm_context_.handle);
-  const auto of = [this](Stream stream) { return streams_[static_cast<int>(stream)]; };
-  if (!shares_gpus_ && of(Stream::kCommunication) != nullptr) {
-    cudaStreamDestroy(of(Stream::kCommunication));
+  for (Stream stream : AllStreams()) {
+    const bool own = stream == Stream::kCompute || !shares_gpus_;
+    if (own && this->stream(stream) != nullptr) cudaStreamDestroy(this->stream(stream));
   }
-  if (of(Stream::kCompute) != nullptr) cudaStreamDestroy(of(Stream::kCompute));
 }
 
 void Rank::Retire(std::unique_ptr<Arena> arena, std::unique_ptr<PeerMemory> memory) {
@@ -102,6 +108,7 @@ StatusOr<Communicator*> Rank::CommunicatorOf(const std::vector<int>& group) {
 
 StatusOr<bool> Rank::StreamsIdle() const {
   for (cudaStream_t stream : streams_) {
+    if (stream == nullptr) continue;
     const cudaError_t state = cudaStreamQuery(stream);
     if (state == cudaErrorNotReady) return false;
     TP_RETURN_IF_ERROR(FromCuda(state, "cudaStreamQuery"));

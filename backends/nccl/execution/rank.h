@@ -43,7 +43,11 @@ class Rank {
 
   Control& control() { return control_; }
   const Options& options() const { return options_; }
+  // Null but for the compute stream until MakeStream.
   cudaStream_t stream(Stream stream) const { return streams_[static_cast<int>(stream)]; }
+  // One on which collectives run. Those of two streams may meet on the GPU; each waits for its own
+  // group alone.
+  Status MakeStream(Stream stream);
   // Whether there are fewer GPUs than ranks. Then a rank has one stream: CUDA has only so many
   // queues a GPU, and behind a kernel that waits for another rank, in a queue with one of that
   // rank's streams, the kernel that it waits for would never begin.
@@ -60,7 +64,7 @@ class Rank {
   // Polls `done` as WaitUntil does, and asks NCCL for errors meanwhile. What goes wrong fails the
   // world: see Fail.
   Status Wait(std::string_view what, const std::function<StatusOr<bool>()>& done);
-  // Until both streams are idle.
+  // Until all streams are idle.
   Status WaitForStreams(std::string_view what);
 
   // Tells the other ranks of `error`, ends what runs here, and returns the error as this rank
@@ -92,7 +96,7 @@ class Rank {
 
   Control& control_;
   const Options options_;
-  cudaStream_t streams_[kNumStreams] = {};
+  cudaStream_t streams_[kMostStreams] = {};  // null until they are made
   bool shares_gpus_ = false;
   GemmContext gemm_context_;
   GemmTimes gemm_times_;

@@ -18,7 +18,6 @@ namespace tp::nccl {
 namespace {
 
 constexpr Stream kCompute = Stream::kCompute;
-constexpr Stream kCommunication = Stream::kCommunication;
 
 int MemberCount(const ScheduledOp& op) { return static_cast<int>(op.group.size()); }
 
@@ -32,6 +31,7 @@ StatusOr<std::unique_ptr<StepPlan>> StepPlan::Build(Rank& rank, const Schedule& 
   TP_RETURN_IF_ERROR(plan->MakeScratch());
   TP_RETURN_IF_ERROR(plan->MakePeers());
   TP_RETURN_IF_ERROR(plan->MakeCommunicators());
+  TP_RETURN_IF_ERROR(plan->MakeStreams());
   TP_RETURN_IF_ERROR(plan->MakeEvents());
   TP_RETURN_IF_ERROR(plan->MakeLaunches());
   if (rank.options().gemm_search) TP_RETURN_IF_ERROR(plan->SearchGemms());
@@ -43,13 +43,12 @@ StatusOr<std::unique_ptr<StepPlan>> StepPlan::Build(Rank& rank, const Schedule& 
 }
 
 StepPlan::~StepPlan() {
-  for (const auto* events : {&ended_, &begun_}) {
+  for (const auto* events : {&ended_, &begun_, &joins_}) {
     for (cudaEvent_t event : *events) {
       if (event != nullptr) cudaEventDestroy(event);
     }
   }
   if (fork_ != nullptr) cudaEventDestroy(fork_);
-  if (join_ != nullptr) cudaEventDestroy(join_);
   rank_.Retire(std::move(arena_), std::move(memory_));
   if (!rank_.idle()) return;
   if (scratch_.partials != nullptr) cudaFree(scratch_.partials);
@@ -132,6 +131,17 @@ int64_t StepPlan::BytesSentBy(int op, int member) const {
              : BytesSent(scheduled.call, MemberCount(scheduled), member, peers_[op]->algorithm());
 }
 
+Status StepPlan::MakeStreams() {
+  for (Stream stream : AllStreams()) {
+    const bool used = std::ranges::any_of(
+        schedule_.ops, [&](const ScheduledOp& op) { return op.stream == stream; });
+    if (stream == kCompute || !used) continue;
+    TP_RETURN_IF_ERROR(rank_.MakeStream(stream));
+    communication_.push_back(stream);
+  }
+  return OkStatus();
+}
+
 Status StepPlan::MakeEvents() {
   ended_.resize(schedule_.ops.size());
   for (const ScheduledOp& op : schedule_.ops) {
@@ -144,7 +154,10 @@ Status StepPlan::MakeEvents() {
   goes_after_.assign(schedule_.ops.size(), -1);
   for (int i : collectives_) TP_RETURN_IF_ERROR(LetBegin(i));
   TP_CUDA(cudaEventCreateWithFlags(&fork_, cudaEventDisableTiming));
-  TP_CUDA(cudaEventCreateWithFlags(&join_, cudaEventDisableTiming));
+  joins_.resize(communication_.size());
+  for (cudaEvent_t& join : joins_) {
+    TP_CUDA(cudaEventCreateWithFlags(&join, cudaEventDisableTiming));
+  }
   return OkStatus();
 }
 
@@ -157,7 +170,7 @@ Status StepPlan::LetBegin(int collective) {
   if (!peers_[collective]->MeetsOnMultiprocessors()) return OkStatus();
   const auto& ops = schedule_.ops;
   int before = collective - 1, behind = collective + 1;
-  while (before >= 0 && ops[before].stream != Stream::kCommunication) --before;
+  while (before >= 0 && ops[before].stream != ops[collective].stream) --before;
   const int end = static_cast<int>(ops.size());
   while (behind < end && ops[behind].stream != Stream::kCompute) ++behind;
   if (behind == end) return OkStatus();
@@ -263,13 +276,14 @@ Status StepPlan::EnqueueAllButCollectives() {
 
 Status StepPlan::Enqueue(StepKind kind, const std::vector<OpEvents>* events, cudaEvent_t begin) {
   const cudaStream_t compute = rank_.stream(kCompute);
-  const cudaStream_t communication = rank_.stream(kCommunication);
   cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
   TP_CUDA(cudaStreamIsCapturing(compute, &capture));
   one_by_one_ = capture == cudaStreamCaptureStatusNone;
   const cudaEvent_t fork = begin == nullptr ? fork_ : begin;
   TP_CUDA(cudaEventRecord(fork, compute));
-  TP_CUDA(cudaStreamWaitEvent(communication, fork, 0));
+  for (Stream stream : communication_) {
+    TP_CUDA(cudaStreamWaitEvent(rank_.stream(stream), fork, 0));
+  }
   PhaseScope phase;
   for (int i = 0; i < static_cast<int>(schedule_.ops.size()); ++i) {
     if (!Runs(kind, i)) continue;
@@ -290,8 +304,10 @@ Status StepPlan::Enqueue(StepKind kind, const std::vector<OpEvents>* events, cud
     if (events != nullptr) TP_CUDA(cudaEventRecord((*events)[i].end, stream));
     if (ended_[i] != nullptr) TP_CUDA(cudaEventRecord(ended_[i], stream));
   }
-  TP_CUDA(cudaEventRecord(join_, communication));
-  TP_CUDA(cudaStreamWaitEvent(compute, join_, 0));
+  for (size_t i = 0; i < joins_.size(); ++i) {
+    TP_CUDA(cudaEventRecord(joins_[i], rank_.stream(communication_[i])));
+    TP_CUDA(cudaStreamWaitEvent(compute, joins_[i], 0));
+  }
   return OkStatus();
 }
 

@@ -2,8 +2,8 @@
 //
 // Built once: addresses, matrix products with the algorithm chosen, scratch memory, and the way of
 // each collective: over peer memory where all of its group reach one another's, else by NCCL.
-// Enqueue then puts a step on the rank's two streams, forked from the compute stream and joined to
-// it again, so that it can be captured.
+// Enqueue then puts a step on the rank's streams, forked from the compute stream and joined to it
+// again, so that it can be captured.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -66,6 +66,7 @@ class StepPlan {
   std::vector<PeerMember> MembersOf(int collective) const;
   std::string DescribeCollectives() const;
   Status MakeCommunicators();
+  Status MakeStreams();
   Status MakeEvents();
   Status LetBegin(int collective);
   Status MakeLaunches();
@@ -102,7 +103,9 @@ class StepPlan {
   std::vector<int> goes_after_;     // by op: the one whose begin it waits for, or -1
   bool one_by_one_ = true;          // while a step is enqueued: not into a graph
   cudaEvent_t fork_ = nullptr;
-  cudaEvent_t join_ = nullptr;
+  // The streams beside the compute stream that ops are on, and what joins each to it again.
+  std::vector<Stream> communication_;
+  std::vector<cudaEvent_t> joins_;
 };
 
 }  // namespace tp::nccl

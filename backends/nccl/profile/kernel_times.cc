@@ -18,7 +18,7 @@ void CorrectClock(int64_t seen_to_end_ns, KernelsByOp& kernels) {
 }
 
 void CountFromEndOfEarlier(const std::vector<ScheduledOp>& ops, KernelsByOp& kernels) {
-  for (Stream stream : {Stream::kCompute, Stream::kCommunication}) {
+  for (Stream stream : AllStreams()) {
     std::vector<KernelRecord*> in_order;
     for (size_t i = 0; i < ops.size(); ++i) {
       if (ops[i].stream != stream) continue;
