@@ -5,8 +5,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,6 +17,7 @@
 
 #include "backends/cpu/backend.h"
 #include "tests/model/small_transformer.h"
+#include "tests/runtime/killed_saver.h"
 #include "tp/io/safetensors.h"
 #include "tp/model/initial.h"
 #include "tp/runtime/session.h"
@@ -287,27 +286,10 @@ TEST_F(CheckpointTest, AllTensorsAreTheModelsAndNoneIsMissing) {
   }
 }
 
-ino_t NumberOf(const std::string& folder) {
-  struct stat info = {};
-  return stat(folder.c_str(), &info) == 0 ? info.st_ino : 0;
-}
-
 TEST_F(CheckpointTest, KilledWhileSavingTheLastOneIsWhole) {
   double last = 0;
   for (int round = 0; round < 50; ++round) {
-    const pid_t child = fork();
-    ASSERT_GE(child, 0);
-    if (child == 0) SaveForEver(Folder());
-    int looks = 0;  // from one save to the next
-    for (int saves = 0; saves < 2; ++saves) {
-      const ino_t before = NumberOf(Folder());
-      for (looks = 0; NumberOf(Folder()) == before; ++looks) usleep(100);
-    }
-    usleep(100 * (round * 7919 % (looks + 1)));  // anywhere between two saves
-    kill(child, SIGKILL);
-    int status = 0;
-    ASSERT_EQ(waitpid(child, &status, 0), child);
-    ASSERT_TRUE(WIFSIGNALED(status)) << "it could not save";
+    ASSERT_NO_FATAL_FAILURE(KillWhileSaving(Folder(), round, [&] { SaveForEver(Folder()); }));
     ASSERT_TRUE(ReadConfig(Folder()).ok());
     Trainer trainer(3, 1);
     ExpectOk(trainer.LoadFrom(Folder()));

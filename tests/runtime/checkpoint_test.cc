@@ -1,9 +1,6 @@
 // Session::Save and Load: the same bits on another mesh, and nothing but whole checkpoints.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,6 +14,7 @@
 #include <vector>
 
 #include "backends/cpu/backend.h"
+#include "tests/runtime/killed_saver.h"
 #include "tp/core/random.h"
 #include "tp/io/npy.h"
 #include "tp/model/linear_step.h"
@@ -314,27 +312,10 @@ TEST_F(CheckpointTest, NothingElseIsEverReplaced) {
   }
 }
 
-// Another one after each save.
-ino_t NumberOf(const std::string& folder) {
-  struct stat info = {};
-  return stat(folder.c_str(), &info) == 0 ? info.st_ino : 0;
-}
-
 TEST_F(CheckpointTest, KilledWhileSavingTheLastOneIsWhole) {
   double last = 0;
   for (int round = 0; round < 20; ++round) {
-    const pid_t child = fork();
-    ASSERT_GE(child, 0);
-    if (child == 0) SaveForEver(Folder());
-    for (int saves = 0; saves < 2; ++saves) {
-      const ino_t before = NumberOf(Folder());
-      while (NumberOf(Folder()) == before) usleep(100);
-    }
-    usleep(500 * round);  // anywhere between two saves
-    kill(child, SIGKILL);
-    int status = 0;
-    ASSERT_EQ(waitpid(child, &status, 0), child);
-    ASSERT_TRUE(WIFSIGNALED(status)) << "it could not save";
+    ASSERT_NO_FATAL_FAILURE(KillWhileSaving(Folder(), round, [&] { SaveForEver(Folder()); }));
     const auto session = MustCreate(*backend_, 3, 1, DType::kFloat32);
     ExpectOk(session->Load(Folder()));
     const std::vector<double> w = session->Read("w")->ToDoubles();
