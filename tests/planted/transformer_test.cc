@@ -12,8 +12,11 @@
 #include "tests/planted/edits.h"
 #include "tests/planted/plant.h"
 #include "tests/program/programs.h"
+#include "tp/autodiff/backward.h"
+#include "tp/ops/builder.h"
 #include "tp/ops/ops.h"
 #include "tp/ops/rope.h"
+#include "tp/passes/recompute.h"
 #include "tp/verify/observe.h"
 #include "tp/verify/op_by_op.h"
 
@@ -75,8 +78,72 @@ void Turn(Schedule& schedule, std::string_view action, const std::string& name, 
   planted::OrderAgain(schedule);
 }
 
+// The op reads `times` its last operand.
+void ReadTimes(Schedule& schedule, std::string_view action, const std::string& name, int times) {
+  const ScheduledOp op = OpOf(schedule, action, name);
+  const View from = op.reads.back();
+  const auto buffer = static_cast<BufferId>(schedule.buffers.size());
+  const View to = PackedView(buffer, 0, SizesOf(from), Order::Own(from.rank()));
+  schedule.buffers.push_back({name + ".often", schedule.buffers[from.buffer].dtype, to.size()});
+  ScheduledOp copy;
+  copy.action = Action::kCopy;
+  copy.name = op.name;
+  copy.phase = op.phase;
+  copy.reads = {from};
+  copy.writes = {to};
+  ScheduledOp scale = copy;
+  scale.action = kSgdUpdate.action();  // to - (1 - times) to
+  scale.reads = {to, to};
+  scale.attributes = {{"rate", 1.0 - times}};
+  const int index = planted::IndexOf(schedule, op.action, op.name);
+  schedule.ops[index].reads.back() = to;
+  schedule.ops.insert(schedule.ops.begin() + index, {copy, scale});
+  planted::OrderAgain(schedule);
+}
+
+// The op reads what the collective is given, before it runs.
+void ReadBefore(Schedule& schedule, const std::string& collective, std::string_view action,
+                const std::string& name) {
+  ScheduledOp reader = OpOf(schedule, action, name);
+  const ScheduledOp sum = OpOf(schedule, "collective", collective);
+  reader.reads[0] = sum.send;
+  schedule.ops.erase(schedule.ops.begin() + planted::IndexOf(schedule, reader.action, reader.name));
+  schedule.ops.insert(schedule.ops.begin() + planted::IndexOf(schedule, sum.action, sum.name),
+                      reader);
+  planted::OrderAgain(schedule);
+}
+
+void Clip(TransformerConfig&, TransformerStepOptions& options) { options.adamw.max_norm = 0.5; }
+
 std::vector<Bug> Bugs() {
   return {
+      {.name = "a bias is added by each rank behind a reduce-scatter",
+       .model = [](TransformerConfig& config, TransformerStepOptions&) { config.bias = true; },
+       .edit = [](Schedule& s) { ReadTimes(s, "add_to_tokens", "layers.0.mlp.down.biased", 3); },
+       .first = "layers.0.mlp.down.biased",
+       .cause = "'layers.0.mlp.down.bias' is added on every one of the 3 tp ranks"},
+      {.name = "the norm of all gradients counts replicas on each rank",
+       .model = Clip,
+       .edit =
+           [](Schedule& s) {
+             const std::string squares = "dlayers.0.attention.norm.gain.squares";
+             planted::AllReduceAfter(s, Mesh::Create(3, 1).value(), Axis::kTp,
+                                     OpOf(s, "square_sum", squares).action, squares);
+           },
+       .first = "dlayers.0.attention.norm.gain.squares",
+       .cause = "3 times too large: counted by each rank on tp"},
+      {.name = "the norm of all gradients leaves out the other ranks' shards",
+       .model = Clip,
+       .edit = [](Schedule& s) { NotReduced(s, "gradients.squares.0"); },
+       .first = "gradients.squares.0",
+       .cause = "share of place 0 on tp alone: the sum was not taken"},
+      {.name = "gradients are clipped before they are summed over ranks",
+       .tp = 1,
+       .dp = 2,
+       .model = Clip,
+       .edit = [](Schedule& s) { ReadBefore(s, "dnorm.gain", "square_sum", "dnorm.gain.squares"); },
+       .first = "dnorm.gain.squares",
+       .cause = "in place of 'dnorm.gain': left Partial"},
       {.name = "a norm's gain has a gradient left partial under sequence parallelism",
        .edit = [](Schedule& s) { NotReduced(s, "dlayers.0.attention.norm.gain"); },
        .first = "dlayers.0.attention.norm.gain",
@@ -184,6 +251,9 @@ TEST(TransformerBugs, EachIsNamed) {
     for (const std::string name : {"tokens", "targets", "weights"}) {
       sources["micro.1." + name] = sources.at(name);
     }
+    for (auto& [name, source] : sources) {
+      if (name.ends_with(".bias")) source = [](int64_t i) { return 0.25 * (i % 5 + 1); };
+    }
     EXPECT_EQ(Judge(program, mesh, sources, nullptr).first_failure(), nullptr);
     ExpectNamed(Judge(program, mesh, sources, bug.edit), bug.first, bug.cause);
   }
@@ -204,6 +274,63 @@ TEST(TransformerBugs, PositionsThatBeginAnewOnEachShardAreNamed) {
     }
   });
   ExpectNamed(report, "turned", "places in 's' of");
+}
+
+ElementSource Numbers(int64_t seed) {
+  return [seed](int64_t i) { return static_cast<double>(i * seed % 13 - 6) / 8; };
+}
+
+TEST(TransformerBugs, DropoutThatIsAlikeOnShardsIsNamed) {
+  const Mesh mesh = Mesh::Create(3, 1).value();
+  Program program;
+  const ValueId x = Input(program, "x", {2, 7, 3, 4}, On(Axis::kTp, Shard(1)));
+  const ValueId seed = *AddInput(program, Value{"seed", {}, DType::kInt32, {}});
+  program.AddResult(AddOp(program, Phase::kForward, "dropped", kDropout, {x, seed},
+                          {{"rate", 0.5}, {"stream", int64_t{3}}})
+                        .value());
+  const ElementSources sources = {{"x", Numbers(7)}, {"seed", [](int64_t) { return 9.0; }}};
+  EXPECT_EQ(Judge(program, mesh, sources, nullptr).first_failure(), nullptr);
+  const OpByOpReport report = Judge(program, mesh, sources, [](Schedule& s) {
+    for (LetterPart& part : OpOf(s, "dropout", "dropped").letters) {
+      if (part.length < part.whole) part.begin = 0;
+    }
+  });
+  ExpectNamed(report, "dropped", "places in '");
+}
+
+// Two layers; what the first one dropped is dropped otherwise when it is made again.
+TEST(TransformerBugs, RecomputationWithAnotherMaskIsNamed) {
+  const Mesh mesh = Mesh::Create(2, 1).value();
+  Program program;
+  Builder b(program);
+  ValueId x = b.Input("x", {6, 5}, DType::kFloat32);
+  const ValueId targets = b.Input("targets", {6, 5}, DType::kFloat32);
+  const ValueId seed = b.Input("seed", {}, DType::kInt32);
+  std::vector<ValueId> weights;
+  ElementSources sources = {
+      {"x", Numbers(7)}, {"targets", Numbers(5)}, {"seed", [](int64_t) { return 9.0; }}};
+  for (int64_t i = 0; i < 2; ++i) {
+    const Builder::Scope scope = b.In("layers", i);
+    weights.push_back(b.Parameter("up", {5, 8}, DType::kFloat32));
+    weights.push_back(b.Parameter("down", {8, 5}, DType::kFloat32));
+    const ValueId dropped = b.Op("dropped", kDropout, {b.MatMul("wide", x, weights[2 * i]), seed},
+                                 {{"rate", 0.5}, {"stream", i}});
+    x = b.MatMul("y", dropped, weights[2 * i + 1]);
+    for (const char* name : {"up", "down"}) {
+      sources["layers." + std::to_string(i) + "." + name] = Numbers(3 + i);
+    }
+  }
+  const ValueId loss = b.MseLoss("loss", x, targets, 1.0);
+  ASSERT_EQ(b.status().ToString(), "OK");
+  const std::vector<ValueId> gradients = AddBackward(program, loss, weights).value();
+  program.AddResult(loss);
+  for (ValueId gradient : gradients) program.AddResult(gradient);
+  ASSERT_EQ(Recompute(program, "layers").ToString(), "OK");
+  EXPECT_EQ(Judge(program, mesh, sources, nullptr).first_failure(), nullptr);
+  const OpByOpReport report = Judge(program, mesh, sources, [](Schedule& s) {
+    OpOf(s, "dropout", "again.layers.0.dropped").attributes.Set("stream", int64_t{1});
+  });
+  ExpectNamed(report, "again.layers.0.dropped", "stream=1, as '");
 }
 
 }  // namespace
