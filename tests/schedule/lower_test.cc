@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
 #include <string>
 
 #include "tests/program/programs.h"
@@ -73,6 +74,27 @@ TEST(Lower, NamesAProductThatTheInvariantOrderCantSum) {
                     "along 'g' of bqgd,gde -> bqe; 'd', which is summed over too, may not be cut"
                   : "OK");
   }
+}
+
+// So that what one axis moves does not wait for what another one does.
+TEST(Lower, GivesEachAxisAStreamOfItsOwn) {
+  const Mesh mesh = Mesh::Create({{"tp", 2}, {"kv", 2}, {"dp", 2}}).value();
+  Program program;
+  for (const Axis& axis : mesh.axes()) {
+    const std::string name(Name(axis));
+    const ValueId v = Input(program, name + ".part", {4, 6}, On(axis, Shard(0)));
+    program.AddResult(
+        AddRedistribute(program, Phase::kForward, name, v, axis, Replicate()).value());
+  }
+  const Schedule schedule = Lower(program, mesh, 0).value();
+  std::set<Stream> streams;
+  for (const ScheduledOp& op : schedule.ops) {
+    if (op.action != Action::kCollective) continue;
+    EXPECT_NE(op.stream, Stream::kCompute);
+    EXPECT_TRUE(streams.insert(op.stream).second) << Name(op.stream) << " has two axes";
+    EXPECT_TRUE(op.waits.empty()) << op.name;
+  }
+  EXPECT_EQ(streams.size(), mesh.axes().size());
 }
 
 // Rows of the matrix are read, and written, in another order than memory has them.
