@@ -19,6 +19,7 @@
 #include "tests/program/programs.h"
 #include "tp/core/random.h"
 #include "tp/model/linear_step.h"
+#include "tp/ops/all.h"
 #include "tp/ops/ops.h"
 #include "tp/verify/observe.h"
 
@@ -99,6 +100,7 @@ TEST(OpByOp, RightStepsHoldInEveryTypeAndOrder) {
             EXPECT_EQ(report.outcome(), Outcome::kOk) << ToString(report);
             worst = std::max(worst, report.worst_ratio());
             for (const OpReport& value : report.values) {
+              EXPECT_NE(value.what.find(value.name), std::string::npos) << value.what;
               if (value.what.find("= matmul") == std::string::npos) continue;
               worst_product = std::max(worst_product, value.ratio);
             }
@@ -307,6 +309,26 @@ TEST(OpByOp, LargeTensorsAreSampled) {
   EXPECT_EQ(full.outcome(), Outcome::kOk);
   EXPECT_EQ(full.values[4].checked, y.total);
   EXPECT_GE(full.worst_ratio(), report.worst_ratio());
+}
+
+// Which rows a sum takes depends on the ids: all of them can lie on one rank, and it rounds each
+// time.
+TEST(OpByOp, RowsThatIdsChooseMayAllLieOnOneRank) {
+  const Mesh mesh = Mesh::Create(1, 2).value();
+  for (SumOrder order : {SumOrder::kFast, SumOrder::kInvariant}) {
+    Program program;
+    program.set_sum_order(order);
+    const Placements split = On(Axis::kDp, Shard(0));
+    const ValueId ids = Input(program, "ids", {8}, split, DType::kInt32);
+    const ValueId dy = Input(program, "dy", {8, 64}, split);
+    const ValueId table = Parameter(program, "table", {4, 64});
+    program.AddResult(
+        AddOp(program, Phase::kBackward, "dtable", kEmbeddingGrad, {ids, dy, table}).value());
+    Sources sources = RandomSources(program);
+    sources["ids"] = [](int64_t i) { return std::vector<double>{0, 0, 1, 1, 2, 2, 2, 3}[i]; };
+    const OpByOpReport report = Held(program, mesh, RunOnCpu(program, mesh, sources));
+    EXPECT_EQ(report.outcome(), Outcome::kOk) << ToString(report);
+  }
 }
 
 // ---------------------------------------------------------------------------------------------

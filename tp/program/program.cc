@@ -221,20 +221,23 @@ Status Verify(const Program& program) {
   return OkStatus();
 }
 
+std::string ToString(const Program& program, const Op& op) {
+  std::string text;
+  for (size_t i = 0; i < op.outputs.size(); ++i) {
+    const Value& value = program.value(op.outputs[i]);
+    if (i > 0) text += ", ";
+    text += value.name + ": " + std::string(Name(value.dtype)) + " " + ToString(value.shape) + " " +
+            ToString(value.placements);
+  }
+  return text + " = " + DescribeInFull(program, op) + "  # " + std::string(Name(op.phase));
+}
+
 std::string ToString(const Program& program) {
   std::string text;
   if (program.sum_order() != SumOrder::kFast) {
     text += "sum order " + std::string(Name(program.sum_order())) + "\n";
   }
-  for (const Op& op : program.ops()) {
-    for (size_t i = 0; i < op.outputs.size(); ++i) {
-      const Value& value = program.value(op.outputs[i]);
-      if (i > 0) text += ", ";
-      text += value.name + ": " + std::string(Name(value.dtype)) + " " + ToString(value.shape) +
-              " " + ToString(value.placements);
-    }
-    text += " = " + DescribeInFull(program, op) + "  # " + std::string(Name(op.phase)) + "\n";
-  }
+  for (const Op& op : program.ops()) text += ToString(program, op) + "\n";
   for (size_t i = 0; i < program.results().size(); ++i) {
     text += (i == 0 ? "result " : ", ") + program.value(program.results()[i]).name;
   }

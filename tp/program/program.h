@@ -147,4 +147,7 @@ Status Verify(const Program& program);
 // Says all that the program is, but for values that no op writes: tp/ops/parse.h reads it back.
 std::string ToString(const Program& program);
 
+// The line of one of its ops.
+std::string ToString(const Program& program, const Op& op);
+
 }  // namespace tp

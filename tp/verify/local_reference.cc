@@ -246,6 +246,8 @@ Rounding LocalReference::RoundingFor(const Op& op, size_t output, const Letters&
   if (arithmetic_.flushes_to_zero) rounding.underflow = MinNormal(accumulator);
   if (accumulator == DType::kFloat32) rounding.functions = arithmetic_.functions;
   rounding.shared = IsShared(op.outputs[output]);
+  // What is summed follows from the ids then, and may all lie on one rank.
+  if (op.def->ids_of != 0) return rounding;
   if (program_.sum_order() == SumOrder::kInvariant && !op.def->blocked.name.empty()) {
     rounding.blocks = BlocksOfSum(letters, sizes);
   }

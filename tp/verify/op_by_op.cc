@@ -7,7 +7,6 @@
 #include <cmath>
 #include <numeric>
 #include <set>
-#include <sstream>
 
 #include "tp/core/random.h"
 #include "tp/core/roundoff.h"
@@ -22,13 +21,6 @@ namespace {
 // One element of this many points at most: its numbers are in memory at once.
 constexpr double kMostPointsOfAnElement = 0x1p24;
 constexpr size_t kMostParagraphs = 8;
-
-std::vector<std::string> Lines(const std::string& text) {
-  std::vector<std::string> lines;
-  std::istringstream stream(text);
-  for (std::string line; std::getline(stream, line);) lines.push_back(line);
-  return lines;
-}
 
 // First and last element, both sides of each border between shards at random places otherwise, and
 // a random draw.
@@ -216,7 +208,6 @@ StatusOr<OpByOpReport> VerifyOpByOp(const Program& program, const Mesh& mesh,
     return InvalidArgument("'" + program.value(op.outputs[0]).name + "' was not observed");
   }
   const LocalReference reference(program, mesh, observed, options.arithmetic);
-  const std::vector<std::string> lines = Lines(ToString(program));
   OpByOpReport report;
   report.lane = options.lane;
   for (size_t i = 0; i < program.ops().size(); ++i) {
@@ -225,7 +216,7 @@ StatusOr<OpByOpReport> VerifyOpByOp(const Program& program, const Mesh& mesh,
       value.op = static_cast<int>(i);
       value.value = id;
       value.name = program.value(id).name;
-      value.what = lines.at(i);
+      value.what = ToString(program, program.ops()[i]);
       value.shape = program.value(id).shape;
       value.total = NumElements(value.shape);
       value.observed = reference.IsObserved(id);
