@@ -23,7 +23,7 @@ DEFINE_int32(dp, 1, "ranks over which the batch is split; the world is tp x dp")
 DEFINE_string(
     dtype, "fp32",
     "element type: fp64, fp32, bf16, fp16, or tf32 (fp32 whose products round to tf32; nccl)");
-DEFINE_double(lr, 0.01, "learning rate of SGD");
+DEFINE_double(lr, 0.01, "learning rate");
 DEFINE_uint64(seed, 0, "of the generated tensors");
 DEFINE_string(algorithm, "auto",
               "of all_reduce in the simulator: auto, ring, tree, halving_doubling or direct; other "
@@ -62,14 +62,19 @@ dimension of it is sharded. Other systems name the same layers after the transpo
   column   Shard(1)  summed             row-parallel      RowwiseParallel
 )";
 
+// gflags writes a number with seventeen digits.
+std::string DefaultOf(const gflags::CommandLineFlagInfo& info) {
+  if (info.type == "double") return fmt::format("{}", std::stod(info.default_value));
+  return info.default_value.empty() ? "..." : info.default_value;
+}
+
 std::string RenderHelp(const HelpText& help) {
   std::string text = help.intro;
   for (const HelpTopic& topic : help.topics) {
     text += fmt::format("\n{}\n", topic.title);
     for (const char* name : topic.flags) {
       const gflags::CommandLineFlagInfo info = gflags::GetCommandLineFlagInfoOrDie(name);
-      const std::string head =
-          fmt::format("--{}={}", name, info.default_value.empty() ? "..." : info.default_value);
+      const std::string head = fmt::format("--{}={}", name, DefaultOf(info));
       constexpr int kIndent = 30;
       text += fmt::format("  {:<27} {}\n", head, io::Wrap(info.description, kIndent, kIndent));
     }
