@@ -9,8 +9,9 @@
 namespace tp::conformance {
 namespace {
 
-// Under a sanitizer a run takes about fifty times as long; tests/sim runs every algorithm there. The
-// free scheduler then takes one type a mesh, in turns; the seeded one, whose twin is free, takes all.
+// Under a sanitizer a run takes about fifty times as long; tests/sim runs every algorithm there.
+// The free scheduler then takes one type a mesh, in turns; the seeded one, whose twin is free,
+// takes all.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr sim::Algorithm kAlgorithms[] = {sim::Algorithm::kAuto};
 constexpr int kSeeds = 1;
