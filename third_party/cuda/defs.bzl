@@ -16,6 +16,9 @@ _NVCC_FLAGS = [
     "-std=c++20",
     "-O3",
     "-lineinfo",
+
+    # Not /tmp: sandboxes share it, and there each has the same process ids, by which nvcc names its files.
+    "--objdir-as-tempdir",
     "-gencode=arch=compute_90a,code=sm_90a",
     "-Xcompiler=-fPIC,-Wall",
 ]
