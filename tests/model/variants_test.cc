@@ -34,6 +34,17 @@ TransformerConfig LikeGpt2() {
   return config;
 }
 
+// A model, and whether its sequences hold several documents.
+struct Variant {
+  const char* name = "";
+  TransformerConfig config;
+  bool packed = false;
+};
+const Variant kVariants[] = {{"Qwen2", LikeQwen2()},
+                             {"Gpt2", LikeGpt2()},
+                             {"PackedQwen2", LikeQwen2(), true},
+                             {"PackedGpt2", LikeGpt2(), true}};
+
 struct Layout {
   int tp = 1;
   int dp = 1;
@@ -43,23 +54,29 @@ constexpr Layout kLayouts[] = {{1, 1},       {2, 1},       {3, 1},       {4, 1},
                                {2, 2},       {2, 1, true}, {3, 1, true}, {4, 1, true},
                                {2, 2, true}, {8, 1, true}};
 
-Program StepOn(const TransformerConfig& config, const Layout& layout, DType dtype) {
+Program StepOn(const Variant& variant, const Layout& layout, DType dtype) {
   TransformerStepOptions options = SmallStep();
+  options.packed = variant.packed;
   options.dtype = dtype;
   options.sequence_parallel = layout.sequence_parallel;
   const Mesh mesh = Mesh::Create(layout.tp, layout.dp).value();
-  StatusOr<Program> program = MakeTransformerStep(config, options, mesh);
+  StatusOr<Program> program = MakeTransformerStep(variant.config, options, mesh);
   EXPECT_EQ(program.status().ToString(), "OK");
   return *std::move(program);
 }
 
-// Biases that are not zero.
+// Where the document of each token of three sequences begins: two, one, and three documents.
+constexpr int kStarts[] = {0, 0, 2, 2, 2, 0, 0, 0, 0, 0, 0, 1, 1, 1, 4};
+
+// Biases that are not zero, and documents.
 ElementSources Sources(const Program& program, const TransformerConfig& config) {
   ElementSources sources = SourcesOf(program, config);
   for (auto& [name, source] : sources) {
     if (!name.ends_with(".bias")) continue;
     source = [](int64_t i) { return 0.25 * static_cast<double>(i % 7 - 3); };
   }
+  sources["starts"] = [](int64_t i) { return kStarts[i]; };
+  sources["places"] = [](int64_t i) { return static_cast<double>(i % 5 - kStarts[i]); };
   return sources;
 }
 
@@ -77,20 +94,20 @@ std::map<std::string, std::vector<double>> Meaning(const Program& program,
   return meaning;
 }
 
-class VariantsTest : public testing::TestWithParam<TransformerConfig> {};
+class VariantsTest : public testing::TestWithParam<Variant> {};
 
 TEST_P(VariantsTest, MeanTheSameOnEveryMesh) {
-  const TransformerConfig config = GetParam();
-  const auto expected = Meaning(StepOn(config, {1, 1}, DType::kFloat64), config);
+  const TransformerConfig config = GetParam().config;
+  const auto expected = Meaning(StepOn(GetParam(), {1, 1}, DType::kFloat64), config);
   EXPECT_GT(expected.size(), 60u);
   for (const Layout& layout : kLayouts) {
     SCOPED_TRACE(Describe(Mesh::Create(layout.tp, layout.dp).value(), layout.sequence_parallel));
-    EXPECT_EQ(Meaning(StepOn(config, layout, DType::kFloat64), config), expected);
+    EXPECT_EQ(Meaning(StepOn(GetParam(), layout, DType::kFloat64), config), expected);
   }
 }
 
 TEST_P(VariantsTest, EachOpOfAStepIsHeld) {
-  const TransformerConfig config = GetParam();
+  const TransformerConfig config = GetParam().config;
   verify::OpByOpOptions checks;
   checks.arithmetic.functions = cpu::ErrorsOfFunctions();
   // Compiled for other instructions, elementary functions have errors that nobody has worked out.
@@ -98,7 +115,7 @@ TEST_P(VariantsTest, EachOpOfAStepIsHeld) {
   for (const Layout& layout : {Layout{1, 1}, Layout{3, 1, true}, Layout{2, 2}}) {
     const Mesh mesh = Mesh::Create(layout.tp, layout.dp).value();
     SCOPED_TRACE(Describe(mesh, layout.sequence_parallel));
-    const Program program = StepOn(config, layout, DType::kFloat32);
+    const Program program = StepOn(GetParam(), layout, DType::kFloat32);
     const auto backend = cpu::MakeCpuBackend({});
     const auto observed =
         verify::Observe(*backend, mesh, program, Sources(program, config), {.steps_before = 1});
@@ -121,7 +138,7 @@ TEST_P(VariantsTest, EachOpOfAStepIsHeld) {
 }
 
 TEST_P(VariantsTest, HaveAsManyNumbersAsIsSaid) {
-  const TransformerConfig config = GetParam();
+  const TransformerConfig config = GetParam().config;
   const Mesh mesh = Mesh::Create(1, 1).value();
   int64_t numbers = 0;
   const Program program = MakeTransformerForward(config, SmallStep(), mesh).value();
@@ -131,8 +148,48 @@ TEST_P(VariantsTest, HaveAsManyNumbersAsIsSaid) {
   EXPECT_EQ(NumParameters(config), numbers);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, VariantsTest, testing::Values(LikeQwen2(), LikeGpt2()),
-                         [](const auto& info) { return info.index == 0 ? "Qwen2" : "Gpt2"; });
+INSTANTIATE_TEST_SUITE_P(Models, VariantsTest, testing::ValuesIn(kVariants),
+                         [](const auto& info) { return info.param.name; });
+
+// Logits of `tokens` [1, 5], in documents that begin at `starts`.
+std::vector<double> LogitsOf(const TransformerConfig& config, const std::vector<int>& tokens,
+                             const std::vector<int>& starts) {
+  TransformerStepOptions options = SmallStep();
+  options.dtype = DType::kFloat64;
+  options.batch = 1;
+  options.packed = true;
+  options.results = {"logits"};
+  const Program program =
+      MakeTransformerForward(config, options, Mesh::Create(1, 1).value()).value();
+  ElementSources sources = Sources(program, config);
+  sources["tokens"] = [&](int64_t i) { return tokens[i]; };
+  sources["starts"] = [&](int64_t i) { return starts[i]; };
+  sources["places"] = [&](int64_t i) { return static_cast<double>(i - starts[i]); };
+  return Evaluate(program, sources).at(program.Find("logits").value());
+}
+
+std::vector<double> Part(const std::vector<double>& logits, int begin, int end) {
+  return {logits.begin() + begin * 13, logits.begin() + end * 13};
+}
+
+TEST(VariantsTest, DocumentsInASequenceKnowNothingOfEachOther) {
+  for (const TransformerConfig& config : {LikeQwen2(), LikeGpt2()}) {
+    const auto logits = LogitsOf(config, {3, 8, 1, 5, 2}, {0, 0, 2, 2, 2});
+    const auto other = LogitsOf(config, {9, 4, 1, 5, 2}, {0, 0, 2, 2, 2});
+    EXPECT_NE(Part(other, 0, 2), Part(logits, 0, 2));
+    EXPECT_EQ(Part(other, 2, 5), Part(logits, 2, 5));
+    const auto one = LogitsOf(config, {9, 4, 1, 5, 2}, {0, 0, 0, 0, 0});
+    EXPECT_NE(Part(one, 2, 5), Part(logits, 2, 5));
+  }
+}
+
+// Its places are those of a sequence of its own.
+TEST(VariantsTest, ADocumentIsTheSameWhereverItLies) {
+  const auto behind = LogitsOf(LikeGpt2(), {3, 8, 1, 5, 2}, {0, 0, 2, 2, 2});
+  const auto first = LogitsOf(LikeGpt2(), {1, 5, 2, 3, 8}, {0, 0, 0, 3, 3});
+  EXPECT_EQ(Part(behind, 2, 5), Part(first, 0, 3));
+  EXPECT_EQ(Part(behind, 0, 2), Part(first, 3, 5));
+}
 
 TEST(VariantsTest, PlacesAreAsManyAsTheTableHas) {
   TransformerConfig config = LikeGpt2();

@@ -117,6 +117,17 @@ TEST(TrainTest, EverySplitPrintsTheSameLosses) {
   }
 }
 
+// Steps of which other tokens count, in pieces that count other numbers of them.
+TEST(TrainTest, KeepsWithinDocumentsOnEverySplit) {
+  const std::string base = "--dtype=fp64 --save= --within_documents --end_of_text=32 ";
+  const std::vector<std::string> expected = LossLines(Train(base).out);
+  ASSERT_EQ(expected.size(), 4u);
+  EXPECT_NE(LossLines(Train("--dtype=fp64 --save=").out), expected);
+  for (const char* split : {"--tp=3 --sequence_parallel", "--tp=2 --dp=2 --micro_batches=2"}) {
+    EXPECT_EQ(LossLines(Train(base + split).out), expected) << split;
+  }
+}
+
 TEST(TrainTest, LearnsAnotherTextAndAnotherSeed) {
   const std::string folder = MakeScratchFolder();
   const std::string text = "--save= --text=" + WriteText(folder) + " ";
@@ -232,6 +243,8 @@ TEST(TrainTest, SaysWhatIsWrongWithCheckpoints) {
   }
   ExpectRefusal(save + "--steps=8 --resume --seed=1", "that run had --seed=0, and not 1");
   ExpectRefusal(save + "--steps=8 --resume --batch=8", "that run had --batch=4, and not 8");
+  ExpectRefusal(save + "--steps=8 --resume --within_documents",
+                "that run had --within_documents=false, and not true");
   EXPECT_EQ(Train(save + "--steps=8 --resume").exit_code, 0);
 }
 
@@ -247,6 +260,10 @@ TEST(TrainTest, RefusesBadInputInOneLine) {
   ExpectRefusal("--steps=0", "--steps=0: it must be at least 1");
   ExpectRefusal("--batch=0", "--batch=0: it must be at least 1");
   ExpectRefusal("--micro_batches=3", "--micro_batches=3: it must be a divisor of --batch, 4");
+  ExpectRefusal("--end_of_text=32", "--end_of_text says where documents end: it needs");
+  ExpectRefusal("--save= --within_documents --end_of_text=256",
+                "--end_of_text=256: the model knows the tokens below 256");
+  ExpectRefusal("--save= --model=llama3-70b --tp=2", "the buffers of 2 ranks need about");
   ExpectRefusal("--lr=-1", "--lr=-1: it must be a finite number, 0 or more");
   ExpectRefusal("--lr=nan", "--lr=nan");
   ExpectRefusal("--min_lr=-2", "--min_lr=-2: it must be a finite number, 0 or more");

@@ -17,6 +17,11 @@ DEFINE_string(text, "",
               "or text, byte by byte; without, the licences that every Debian has");
 DEFINE_int64(batch, 16, "sequences that a step takes, over all dp ranks and micro-batches");
 DEFINE_int64(sequence, 128, "tokens of each");
+DEFINE_bool(
+    within_documents, false,
+    "a token looks at no other document, and learns none's beginning: a document is a file, "
+    "or what --end_of_text ends; else all is one text");
+DEFINE_int64(end_of_text, -1, "the token that ends a document, by its id; -1: files alone do");
 DEFINE_int32(micro_batches, 1,
              "pieces in which a batch is taken, one after the other: less memory");
 DEFINE_bool(sequence_parallel, false,
@@ -39,6 +44,12 @@ Status CheckRanges() {
     return BadValue("micro_batches", std::to_string(FLAGS_micro_batches),
                     fmt::format("a divisor of --batch, {}", FLAGS_batch).c_str());
   }
+  if (FLAGS_end_of_text < -1) {
+    return BadValue("end_of_text", std::to_string(FLAGS_end_of_text), "a token's id, or -1");
+  }
+  if (FLAGS_end_of_text >= 0 && !FLAGS_within_documents) {
+    return InvalidArgument("--end_of_text says where documents end: it needs --within_documents");
+  }
   if (!FLAGS_hf.empty() && !gflags::GetCommandLineFlagInfoOrDie("model").is_default) {
     return InvalidArgument("--model and --hf both say which model; give one of them");
   }
@@ -57,7 +68,8 @@ std::vector<std::string> Files(const std::string& words) {
 }  // namespace
 
 std::vector<bench::HelpTopic> ModelTopics() {
-  return {{"A transformer", {"model", "hf", "text", "batch", "sequence"}},
+  return {{"A transformer",
+           {"model", "hf", "text", "batch", "sequence", "within_documents", "end_of_text"}},
           {"How its step is cut", {"sequence_parallel", "micro_batches", "recompute"}}};
 }
 
@@ -70,6 +82,8 @@ StatusOr<ModelOptions> ReadModelFlags() {
   options.batch = FLAGS_batch;
   options.sequence = FLAGS_sequence;
   options.micro_batches = FLAGS_micro_batches;
+  options.within_documents = FLAGS_within_documents;
+  options.end_of_text = FLAGS_end_of_text;
   options.sequence_parallel = FLAGS_sequence_parallel;
   options.recompute = FLAGS_recompute;
   return options;

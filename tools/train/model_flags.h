@@ -18,6 +18,8 @@ struct ModelOptions {
   int64_t batch = 1;              // sequences a step
   int64_t sequence = 1;           // tokens of each
   int micro_batches = 1;
+  bool within_documents = false;  // attention; else a sequence is one document
+  int64_t end_of_text = -1;       // the token that ends a document; -1: only files do
   bool sequence_parallel = false;
   bool recompute = false;
 

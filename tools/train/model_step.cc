@@ -32,25 +32,20 @@ ElementSource Constant(double value) {
 }
 
 // The first batch, as the train tool takes it.
-Status AddBatch(const ModelOptions& model, uint64_t seed, int64_t vocabulary, Sources& sources) {
-  TP_ASSIGN_OR_RETURN(const Text text, Text::Open(model.text, vocabulary));
+Status AddBatch(const ModelOptions& model, uint64_t seed, const TransformerConfig& config,
+                Sources& sources) {
+  TP_ASSIGN_OR_RETURN(const Text text, Text::Open(model.text, config.vocabulary));
   TP_ASSIGN_OR_RETURN(const BatchOrder order,
                       BatchOrder::Create(text.learned(), model.sequence, seed));
-  const int64_t rows = model.batch / model.micro_batches, n = model.sequence;
-  std::vector<int32_t> row(static_cast<size_t>(n + 1));
-  for (int piece = 0; piece < model.micro_batches; ++piece) {
-    HostTensor tokens({rows, n}, DType::kInt32), targets({rows, n}, DType::kInt32);
-    for (int64_t r = 0; r < rows; ++r) {
-      TP_RETURN_IF_ERROR(text.Read(order.Begin(piece * rows + r), row));
-      for (int64_t i = 0; i < n; ++i) {
-        tokens.Set(r * n + i, row[static_cast<size_t>(i)]);
-        targets.Set(r * n + i, row[static_cast<size_t>(i + 1)]);
-      }
+  TP_ASSIGN_OR_RETURN(const BatchOptions options, BatchOptionsOf(model, config));
+  TP_ASSIGN_OR_RETURN(const Batch batch, ReadBatch(options, text, order, /*step=*/0));
+  for (size_t i = 0; i < batch.pieces.size(); ++i) {
+    const int piece = static_cast<int>(i);
+    for (auto& [input, tensor] : batch.pieces[i].Inputs()) {
+      sources[MicroBatchName(input, piece)] = ElementsOf(std::move(tensor));
     }
-    sources[MicroBatchName("tokens", piece)] = ElementsOf(std::move(tokens));
-    sources[MicroBatchName("targets", piece)] = ElementsOf(std::move(targets));
     sources[MicroBatchName("weights", piece)] =
-        Constant(1 / static_cast<double>(model.batch * model.sequence));
+        [weights = batch.pieces[i].Weights(batch.weight)](int64_t i) { return weights[i]; };
   }
   return OkStatus();
 }
@@ -71,11 +66,25 @@ Status AddWeights(Backend& backend, const Mesh& mesh, const std::string& folder,
 
 }  // namespace
 
+StatusOr<BatchOptions> BatchOptionsOf(const ModelOptions& model, const TransformerConfig& config) {
+  if (model.end_of_text >= config.vocabulary) {
+    return InvalidArgument(fmt::format("--end_of_text={}: the model knows the tokens below {}",
+                                       model.end_of_text, config.vocabulary));
+  }
+  return BatchOptions{.rows = model.batch,
+                      .micro_batches = model.micro_batches,
+                      .sequence = model.sequence,
+                      .packed = model.within_documents,
+                      .end_of_text = model.end_of_text,
+                      .places = config.positions > 0};
+}
+
 TransformerStepOptions StepOptions(const ModelOptions& model, const bench::BenchOptions& engine) {
   TransformerStepOptions step;
   step.batch = model.batch;
   step.sequence = model.sequence;
   step.dtype = engine.dtype;
+  step.packed = model.within_documents;
   step.sequence_parallel = model.sequence_parallel;
   step.sum_order = engine.sum_order;
   step.micro_batches = model.micro_batches;
@@ -105,7 +114,7 @@ StatusOr<ModelStep> MakeModelStep(Backend& backend, const Mesh& mesh, const Mode
     const std::string& name = step.program.value(op.outputs[0]).name;
     step.sources[name] = InitialValue(step.config.sizes, name, engine.seed);
   }
-  TP_RETURN_IF_ERROR(AddBatch(model, engine.seed, step.config.sizes.vocabulary, step.sources));
+  TP_RETURN_IF_ERROR(AddBatch(model, engine.seed, step.config.sizes, step.sources));
   step.sources[kRateInput] = Constant(engine.learning_rate);
   step.sources[kMomentCorrectionInput] =
       Constant(BiasCorrection(step.options.adamw.beta_moment, 0));
@@ -120,12 +129,11 @@ StatusOr<ModelStep> MakeModelStep(Backend& backend, const Mesh& mesh, const Mode
 
 std::string RenderModel(const ModelOptions& model, const bench::BenchOptions& engine,
                         const TransformerConfig& config) {
-  std::string text = fmt::format("{}: {} parameters in {}, tp {}{}, dp {}, backend {}\n",
-                                 model.hf.empty() ? model.model : model.hf,
-                                 io::FormatCount(static_cast<double>(NumParameters(config))),
-                                 bench::DTypeName(engine), engine.tp,
-                                 model.sequence_parallel ? " with sequence parallelism" : "",
-                                 engine.dp, engine.backend);
+  std::string text = fmt::format(
+      "{}: {} parameters in {}, tp {}{}, dp {}, backend {}\n",
+      model.hf.empty() ? model.model : model.hf, fmt::group_digits(NumParameters(config)),
+      bench::DTypeName(engine), engine.tp,
+      model.sequence_parallel ? " with sequence parallelism" : "", engine.dp, engine.backend);
   text += fmt::format("a step: {} sequences of {} tokens", model.batch, model.sequence);
   if (model.micro_batches > 1) text += fmt::format(" in {} micro-batches", model.micro_batches);
   if (model.recompute) text += ", activations recomputed";

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "tools/bench/options.h"
+#include "tools/train/batch.h"
 #include "tools/train/model_flags.h"
 #include "tp/core/mesh.h"
 #include "tp/core/status.h"
@@ -25,6 +26,9 @@ struct ModelStep {
   // first step's scalars, and weights, drawn by the seed or read from --hf.
   std::map<std::string, ElementSource> sources;
 };
+
+// The batches that a step takes. Errors: INVALID_ARGUMENT for a token that the model does not know.
+StatusOr<BatchOptions> BatchOptionsOf(const ModelOptions& model, const TransformerConfig& config);
 
 // The step's options that the flags stand for.
 TransformerStepOptions StepOptions(const ModelOptions& model, const bench::BenchOptions& engine);

@@ -21,9 +21,8 @@ std::string RenderHead(const TrainOptions& options, const TransformerConfig& con
                        const Text& text) {
   return RenderModel(options.model, options.engine, config) +
          fmt::format("text: {} tokens of {}; {} more are held out\n\n",
-                     io::FormatCount(static_cast<double>(text.learned())),
-                     Files(options.model.text),
-                     io::FormatCount(static_cast<double>(text.size() - text.learned())));
+                     fmt::group_digits(text.learned()), Files(options.model.text),
+                     fmt::group_digits(text.size() - text.learned()));
 }
 
 std::string RenderStep(const TrainOptions& options, const StepMetrics& metrics) {

@@ -20,10 +20,15 @@ StatusOr<Text> Text::Open(const std::vector<std::string>& files, int64_t vocabul
   Text text;
   for (const std::string& path : files) {
     TP_ASSIGN_OR_RETURN(TokenFile file, TokenFile::Open(path, vocabulary));
+    text.begins_.push_back(text.size_);
     text.size_ += file.size();
     text.files_.push_back(std::move(file));
   }
   return text;
+}
+
+bool Text::BeginsFile(int64_t position) const {
+  return std::binary_search(begins_.begin(), begins_.end(), position);
 }
 
 Status Text::Read(int64_t begin, std::span<int32_t> ids) const {

@@ -24,11 +24,15 @@ class Text {
   // How many of them, the first ones, are learned; the last tenth is held out.
   int64_t learned() const { return size_ - size_ / 10; }
 
+  // Whether the token at `position` is the first of its file.
+  bool BeginsFile(int64_t position) const;
+
   // The tokens from `begin` on. Errors: those of TokenFile::Read.
   Status Read(int64_t begin, std::span<int32_t> ids) const;
 
  private:
   std::vector<TokenFile> files_;
+  std::vector<int64_t> begins_;  // of each
   int64_t size_ = 0;
 };
 

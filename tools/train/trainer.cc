@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <utility>
 
+#include "tools/io/memory.h"
 #include "tools/train/model_step.h"
 #include "tp/core/host_tensor.h"
 #include "tp/huggingface/checkpoint.h"
@@ -14,6 +14,8 @@
 #include "tp/io/json.h"
 #include "tp/model/initial.h"
 #include "tp/passes/micro_batches.h"
+#include "tp/schedule/lower.h"
+#include "tp/schedule/memory.h"
 
 namespace tp::train {
 namespace {
@@ -26,7 +28,9 @@ nlohmann::ordered_json StateOf(const TrainOptions& options, int64_t done) {
   return {{"step", done},
           {"seed", options.engine.seed},
           {"batch", options.model.batch},
-          {"sequence", options.model.sequence}};
+          {"sequence", options.model.sequence},
+          {"within_documents", options.model.within_documents},
+          {"end_of_text", options.model.end_of_text}};
 }
 
 // The steps that are done, where the run took the batches of these options.
@@ -41,7 +45,7 @@ StatusOr<int64_t> ReadState(const std::string& path, const TrainOptions& options
     return InvalidArgument(path + ": it says no number of steps, 'step'");
   }
   const auto expected = StateOf(options, 0);
-  for (const char* name : {"seed", "batch", "sequence"}) {
+  for (const char* name : {"seed", "batch", "sequence", "within_documents", "end_of_text"}) {
     const auto value = state->find(name);
     if (value != state->end() && value->dump() == expected[name].dump()) continue;
     return InvalidArgument(path + ": that run had --" + name + "=" +
@@ -51,11 +55,19 @@ StatusOr<int64_t> ReadState(const std::string& path, const TrainOptions& options
   return steps->get<int64_t>();
 }
 
-// Element i of a row-major int32 tensor is ids[i].
-HostTensor TensorOf(const Shape& shape, const std::vector<int32_t>& ids) {
-  HostTensor tensor(shape, DType::kInt32);
-  std::memcpy(tensor.bytes().data(), ids.data(), tensor.bytes().size());
-  return tensor;
+// Refuses what cannot fit in this machine's memory, where all ranks are on it.
+Status CheckMemory(const Backend& backend, const Mesh& mesh, const std::vector<Program>& programs) {
+  double bytes = 0;
+  for (const Program& program : programs) {
+    TP_ASSIGN_OR_RETURN(const std::vector<Schedule> schedules,
+                        LowerAll(program, mesh, backend.HowToLower()));
+    for (const Schedule& schedule : schedules) {
+      bytes += static_cast<double>(ArenaOf(schedule).bytes);
+    }
+  }
+  return io::CheckFits(
+      bytes, "the buffers of " + std::to_string(mesh.world()) + " ranks",
+      "take a smaller --batch or --sequence, more --micro_batches, or --recompute");
 }
 
 }  // namespace
@@ -74,6 +86,7 @@ StatusOr<std::unique_ptr<Trainer>> Trainer::Create(Backend& backend, const Mesh&
   TP_ASSIGN_OR_RETURN(
       const BatchOrder order,
       BatchOrder::Create(text.learned(), options.model.sequence, options.engine.seed));
+  TP_ASSIGN_OR_RETURN(const BatchOptions batches, BatchOptionsOf(options.model, config.sizes));
   TransformerStepOptions step = StepOptions(options);
   TP_ASSIGN_OR_RETURN(const Program training, MakeTransformerStep(config.sizes, step, mesh));
   step.results = {};
@@ -82,9 +95,12 @@ StatusOr<std::unique_ptr<Trainer>> Trainer::Create(Backend& backend, const Mesh&
   TP_ASSIGN_OR_RETURN(const Program forward, MakeTransformerForward(config.sizes, step, mesh));
   step.batch = 1;
   TP_ASSIGN_OR_RETURN(const Program writer, MakeTransformerDecode(config.sizes, step, mesh));
+  if (options.engine.backend == "sim") {
+    TP_RETURN_IF_ERROR(CheckMemory(backend, mesh, {training, forward, writer}));
+  }
   TP_ASSIGN_OR_RETURN(auto sessions,
                       Session::CreateAll(backend, mesh, {training, forward, writer}));
-  std::unique_ptr<Trainer> trainer(new Trainer(config, options, text, order));
+  std::unique_ptr<Trainer> trainer(new Trainer(config, options, text, order, batches));
   trainer->rate_ = {options.peak_rate, options.least_rate, options.warmup, options.steps};
   trainer->adamw_ = StepOptions(options).adamw;
   trainer->step_ = std::move(sessions[0]);
@@ -124,36 +140,20 @@ Status Trainer::FeedScalar(const char* name, double value) {
   return step_->Feed(name, [value](int64_t) { return value; });
 }
 
-Status Trainer::FeedRows(Session& session, int piece, const std::vector<int64_t>& begins,
-                         double weight) {
-  const int64_t n = options_.model.sequence;
-  std::vector<int32_t> tokens, targets, row(static_cast<size_t>(n + 1));
-  for (int64_t begin : begins) {
-    if (begin >= 0) {
-      TP_RETURN_IF_ERROR(text_.Read(begin, row));
-      tokens.insert(tokens.end(), row.begin(), row.end() - 1);
-      targets.insert(targets.end(), row.begin() + 1, row.end());
-    } else {
-      tokens.insert(tokens.end(), static_cast<size_t>(n), 0);
-      targets.insert(targets.end(), static_cast<size_t>(n), -1);
-    }
+Status Trainer::FeedRows(Session& session, int piece, const Rows& rows, double weight) {
+  for (const auto& [input, tensor] : rows.Inputs()) {
+    TP_RETURN_IF_ERROR(session.Feed(MicroBatchName(input, piece), tensor));
   }
-  const Shape shape = {static_cast<int64_t>(begins.size()), n};
-  TP_RETURN_IF_ERROR(session.Feed(MicroBatchName("tokens", piece), TensorOf(shape, tokens)));
-  TP_RETURN_IF_ERROR(session.Feed(MicroBatchName("targets", piece), TensorOf(shape, targets)));
+  const std::vector<double> weights = rows.Weights(weight);
   return session.Feed(MicroBatchName("weights", piece),
-                      [&](int64_t i) { return targets[static_cast<size_t>(i)] < 0 ? 0 : weight; });
+                      [&](int64_t i) { return weights[static_cast<size_t>(i)]; });
 }
 
 Status Trainer::FeedStep(int64_t step) {
-  const int64_t rows = options_.model.batch / options_.model.micro_batches;
-  const double weight = 1 / static_cast<double>(options_.model.batch * options_.model.sequence);
-  for (int piece = 0; piece < options_.model.micro_batches; ++piece) {
-    std::vector<int64_t> begins;
-    for (int64_t row = 0; row < rows; ++row) {
-      begins.push_back(order_.Begin(step * options_.model.batch + piece * rows + row));
-    }
-    TP_RETURN_IF_ERROR(FeedRows(*step_, piece, begins, weight));
+  TP_ASSIGN_OR_RETURN(const Batch batch, ReadBatch(batches_, text_, order_, step));
+  for (size_t piece = 0; piece < batch.pieces.size(); ++piece) {
+    TP_RETURN_IF_ERROR(
+        FeedRows(*step_, static_cast<int>(piece), batch.pieces[piece], batch.weight));
   }
   TP_RETURN_IF_ERROR(FeedScalar(kRateInput, rate_.At(step)));
   TP_RETURN_IF_ERROR(FeedScalar(kMomentCorrectionInput, BiasCorrection(adamw_.beta_moment, step)));
@@ -187,20 +187,26 @@ StatusOr<std::optional<double>> Trainer::HeldOutLoss() {
   const int64_t windows = (text_.size() - first - 1) / options_.model.sequence;
   if (windows < 1) return std::optional<double>();
   TP_RETURN_IF_ERROR(forward_->CopyParametersFrom(*step_));
-  const double weight = 1 / static_cast<double>(windows * options_.model.sequence);
-  const int64_t rows = options_.model.batch / options_.model.micro_batches;
+  const int64_t most = options_.model.batch / options_.model.micro_batches;
   double loss = 0;
-  for (int64_t window = 0; window < windows; window += rows) {
-    std::vector<int64_t> begins(static_cast<size_t>(rows), -1);
-    for (int64_t row = 0; row < std::min(rows, windows - window); ++row) {
-      begins[static_cast<size_t>(row)] = first + (window + row) * options_.model.sequence;
+  int64_t counted = 0;
+  for (int64_t window = 0; window < windows; window += most) {
+    Rows rows(batches_);
+    for (int64_t i = window; i < window + most; ++i) {
+      if (i >= windows) {
+        rows.AddEmpty();
+      } else {
+        TP_RETURN_IF_ERROR(rows.Add(text_, first + i * options_.model.sequence));
+      }
     }
-    TP_RETURN_IF_ERROR(FeedRows(*forward_, 0, begins, weight));
+    counted += rows.counted();
+    TP_RETURN_IF_ERROR(FeedRows(*forward_, 0, rows, 1));
     TP_RETURN_IF_ERROR(forward_->Step());
     TP_ASSIGN_OR_RETURN(const HostTensor part, forward_->Read("loss"));
     if (forward_->IsRoot()) loss += part.At(0);
   }
-  return std::optional<double>(loss);
+  if (counted == 0) return std::optional<double>();
+  return std::optional<double>(loss / static_cast<double>(counted));
 }
 
 StatusOr<std::vector<int32_t>> Trainer::Write(std::vector<int32_t> prompt, int64_t count,

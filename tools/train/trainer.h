@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "tools/train/batch.h"
 #include "tools/train/options.h"
 #include "tools/train/text.h"
 #include "tools/train/writer.h"
@@ -68,20 +69,20 @@ class Trainer {
 
  private:
   Trainer(const hf::ModelConfig& config, const TrainOptions& options, const Text& text,
-          const BatchOrder& order)
-      : config_(config), options_(options), text_(text), order_(order) {}
+          const BatchOrder& order, const BatchOptions& batches)
+      : config_(config), options_(options), text_(text), order_(order), batches_(batches) {}
 
   // Feeds the batch and the scalars of step `step`.
   Status FeedStep(int64_t step);
-  // Feeds rows of tokens and what follows each; a row that begins at -1 counts nothing, and each
-  // token that counts has `weight`.
-  Status FeedRows(Session& session, int piece, const std::vector<int64_t>& begins, double weight);
+  // Feeds a micro-batch, of which each token that counts has `weight`.
+  Status FeedRows(Session& session, int piece, const Rows& rows, double weight);
   Status FeedScalar(const char* name, double value);
 
   const hf::ModelConfig config_;
   const TrainOptions options_;
   const Text& text_;
   const BatchOrder order_;
+  const BatchOptions batches_;
   LearningRate rate_;
   AdamWOptions adamw_;
   std::unique_ptr<Session> step_, forward_;

@@ -1,6 +1,7 @@
 #include "tp/layers/attention.h"
 
 #include <cmath>
+#include <vector>
 
 #include "tp/layers/projection.h"
 #include "tp/ops/rope.h"
@@ -38,7 +39,7 @@ ValueId AddAttentionOutput(Builder& b, const AttentionOptions& options, int64_t 
   return options.output_bias ? AddTokenBias(b, "output", Replicate(), sum) : sum;
 }
 
-ValueId AddAttention(Builder& b, const AttentionOptions& options, ValueId x) {
+ValueId AddAttention(Builder& b, const AttentionOptions& options, ValueId x, ValueId starts) {
   if (x == kNoValue) return kNoValue;
   const Attributes turn = RopeAttributes(options.rope);
   const auto [query, key, value] = AddAttentionHeads(b, options, x);
@@ -46,8 +47,11 @@ ValueId AddAttention(Builder& b, const AttentionOptions& options, ValueId x) {
     return options.turn ? b.Op(name + ".turned", kRope, {heads}, turn) : heads;
   };
   const ValueId turned_query = turned("query", query), turned_key = turned("key", key);
-  const ValueId heads = b.Ops({"heads", "heads.log_sum"}, kAttention,
-                              {turned_query, turned_key, value}, {{"scale", ScaleOf(options)}})[0];
+  std::vector<ValueId> operands = {turned_query, turned_key, value};
+  if (starts != kNoValue) operands.push_back(starts);
+  const ValueId heads =
+      b.Ops({"heads", "heads.log_sum"}, starts == kNoValue ? kAttention : kPackedAttention,
+            operands, {{"scale", ScaleOf(options)}})[0];
   return AddAttentionOutput(b, options, b.value(x).shape.back(), heads);
 }
 

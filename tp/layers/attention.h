@@ -38,8 +38,11 @@ struct AttentionOptions {
 double ScaleOf(const AttentionOptions& options);
 
 // Appends the parameters above and what "output" is on `x` [batch, sequence, features], which is
-// whole on every rank of tp.
-ValueId AddAttention(Builder& b, const AttentionOptions& options, ValueId x);
+// whole on every rank of tp. Where `starts` [batch, sequence] int32 is given, several documents are
+// packed into a sequence: a token looks at no place before its start. (Rope knows distances alone,
+// so that turning by the places of the sequence is turning by those of the document.)
+ValueId AddAttention(Builder& b, const AttentionOptions& options, ValueId x,
+                     ValueId starts = kNoValue);
 
 // The two ends of it: queries [b, s, g, r, d], keys and values [b, s, g, d] before they are turned;
 // and from what the heads give, [b, s, g, r, d], the layer's output of `features`.

@@ -14,7 +14,8 @@ Embedding AddEmbedding(Builder& b, const EmbeddingOptions& options, ValueId toke
     if (options.places == kNoValue) {
       embedding.x = b.Op("embedding.placed", kAddPositions, {embedding.x, places});
     } else {
-      const ValueId at = b.Op("embedding.place", kEmbedding, {options.places, places});
+      const ValueId own = b.Redistribute("places.own", options.places, Axis::kTp, options.out);
+      const ValueId at = b.Op("embedding.place", kEmbedding, {own, places});
       embedding.x = b.Add("embedding.placed", embedding.x, at);
     }
   }

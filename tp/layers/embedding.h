@@ -18,7 +18,8 @@ struct EmbeddingOptions {
   int64_t positions = 0;  // rows of the table of places; 0: there is none
   DType dtype = DType::kFloat32;
   Placement out = Replicate();  // on tp
-  ValueId places = kNoValue;    // of the tokens, int32, which lie as they do; else as they follow
+  ValueId places = kNoValue;    // of the tokens, int32, whole on every rank of tp; else as they
+                                // follow
 };
 
 struct Embedding {

@@ -89,11 +89,15 @@ class Transformer {
     const ValueId tokens = b.Input("tokens", shape, DType::kInt32, batch);
     const ValueId targets = b.Input("targets", shape, DType::kInt32, batch);
     const ValueId weights = b.Input("weights", shape, AccumulatorOf(options_.dtype), batch);
-    const Embedding embedding = AddEmbedding(
-        b, {config_.vocabulary, config_.hidden, config_.positions, options_.dtype, between_},
-        tokens);
-    const auto attend = [&](ValueId x) { return AddAttention(b, attention_, x); };
-    return AddLanguageLoss(b, Blocks(b, embedding, attend), targets, weights);
+    EmbeddingOptions table = {config_.vocabulary, config_.hidden, config_.positions, options_.dtype,
+                              between_};
+    ValueId starts = kNoValue;
+    if (options_.packed) {
+      starts = b.Input("starts", shape, DType::kInt32, batch);
+      if (table.positions > 0) table.places = b.Input("places", shape, DType::kInt32, batch);
+    }
+    const auto attend = [&](ValueId x) { return AddAttention(b, attention_, x, starts); };
+    return AddLanguageLoss(b, Blocks(b, AddEmbedding(b, table, tokens), attend), targets, weights);
   }
 
   // Appends the pass of one token of each sequence and returns its logits.

@@ -8,8 +8,9 @@
 //
 // Inputs: "tokens" and "targets" [batch, sequence] int32, "weights" [batch, sequence] (what each
 // token's loss is multiplied by: see below), and the scalars of tp/optim/adamw.h. Batches are
-// global; of several micro-batches each has these three, by MicroBatchName of
-// tp/passes/micro_batches.h.
+// global; of several micro-batches each has these, by MicroBatchName of tp/passes/micro_batches.h.
+// Where a sequence is packed with documents also "starts" [batch, sequence] int32, the place where
+// a token's document begins, and where positions are learned "places", how far it is from there.
 //
 // Parameters, with v the vocabulary, e the hidden size, g key and value heads and r query heads for
 // each, d a head's size, f the feed-forward size; i counts layers from 0:
@@ -80,6 +81,7 @@ struct TransformerStepOptions {
   int64_t sequence = 1;           // tokens of each
   DType dtype = DType::kFloat32;  // of parameters and what flows; narrower ones have a master copy
   bool sequence_parallel = false;
+  bool packed = false;  // a sequence holds several documents; attention stays within each
   AdamWOptions adamw = {};
   SumOrder sum_order = SumOrder::kFast;
   int micro_batches = 1;  // divides batch; taken one after the other, so that memory is that of one
