@@ -78,6 +78,41 @@ void Turn(Schedule& schedule, std::string_view action, const std::string& name, 
   planted::OrderAgain(schedule);
 }
 
+// Where a rank has fewer than `size` along `dim` of what the op reads, it reads zeros behind them.
+void Pad(Schedule& schedule, std::string_view action, const std::string& name, int dim,
+         int64_t size) {
+  const ScheduledOp op = OpOf(schedule, action, name);
+  const View from = op.reads[0];
+  const int64_t own = from.dims[dim].size;
+  if (own == size) return;
+  std::vector<int64_t> sizes = SizesOf(from);
+  sizes[static_cast<size_t>(dim)] = size;
+  const auto buffer = static_cast<BufferId>(schedule.buffers.size());
+  const View to = PackedView(buffer, 0, sizes, Order::Own(from.rank()));
+  schedule.buffers.push_back({name + ".padded", schedule.buffers[from.buffer].dtype, to.size()});
+  ScheduledOp copy;
+  copy.action = Action::kCopy;
+  copy.name = op.name;
+  copy.phase = op.phase;
+  copy.reads = {from};
+  copy.writes = {to.Sub(dim, 0, own)};
+  std::vector<ScheduledOp> before = {copy};
+  for (int64_t i = own; i < size; ++i) {
+    const View place = to.Sub(dim, i, 1);
+    copy.reads = {from.Sub(dim, 0, 1)};
+    copy.writes = {place};
+    ScheduledOp clear = copy;
+    clear.action = kSgdUpdate.action();  // place - place
+    clear.reads = {place, place};
+    clear.attributes = {{"rate", 1.0}};
+    before.insert(before.end(), {copy, clear});
+  }
+  const int index = planted::IndexOf(schedule, op.action, op.name);
+  schedule.ops[index].reads[0] = to;
+  schedule.ops.insert(schedule.ops.begin() + index, before.begin(), before.end());
+  planted::OrderAgain(schedule);
+}
+
 // The op reads `times` its last operand.
 void ReadTimes(Schedule& schedule, std::string_view action, const std::string& name, int times) {
   const ScheduledOp op = OpOf(schedule, action, name);
@@ -168,6 +203,11 @@ std::vector<Bug> Bugs() {
            },
        .first = "picked",
        .cause = "the mask of ids is off by one there"},
+      {.name = "a vocabulary is padded to equal shards, and the padding is trained",
+       .edit = [](Schedule& s) { Pad(s, "exp_sum", "logits.sum.part", 2, 5); },
+       .first = "logits.sum",
+       .cause =
+           "the parts of 'v' were filled up with zeros to one size on tp, and the zeros counted"},
       {.name = "the maximum is not taken over ranks before the exponentials",
        .edit = [](Schedule& s) { NotReduced(s, "logits.max"); },
        .first = "logits.max",

@@ -38,6 +38,7 @@ class InputInquiry {
     TryOffByOne();
     TryCountedAnew();
     TryOthersAttributes();
+    TryPadding();
     TryIdsAtBorder();
     return std::move(causes_);
   }
@@ -170,6 +171,27 @@ class InputInquiry {
       causes_.push_back(
           fmt::format("it was made with {}, as '{}' is, in place of {}", ToString(other.attributes),
                       program_.value(other.outputs[0]).name, ToString(op_.attributes)));
+    }
+  }
+
+  // Shards filled up to the size of the largest, where that counts: not in sums of products.
+  void TryPadding() {
+    const std::vector<std::string> operands = letters_.operands();
+    for (size_t operand = 0; operand < op_.inputs.size(); ++operand) {
+      const Value& in = program_.value(op_.inputs[operand]);
+      for (const auto& [axis, placement] : in.placements.entries()) {
+        if (!IsShard(placement)) continue;
+        const char letter = operands[operand][static_cast<size_t>(placement.dim)];
+        if (letters_.outputs()[Output()].find(letter) != std::string::npos) continue;
+        const ShardGeometry parts = GeometryOf(in, placement.dim, reference_.mesh());
+        const int64_t size = in.shape[static_cast<size_t>(placement.dim)];
+        const int64_t extra = parts.Length(0) * parts.parts() - size;
+        if (extra == 0 || !Explains(reference_.WithPadding(id_, letter, extra))) continue;
+        causes_.push_back(fmt::format(
+            "the parts of '{}' were filled up with zeros to one size on {}, and the zeros counted",
+            letter, Name(axis)));
+        return;
+      }
     }
   }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <numeric>
 #include <string>
 
@@ -71,6 +72,27 @@ std::vector<int64_t> ElementsAt(const std::string& dims, const std::map<char, in
   return elements;
 }
 
+// `numbers`, of the elements that ElementsAt gives, with `extra` zeros behind the last of `letter`.
+std::vector<BoundedNumber> Padded(const std::vector<BoundedNumber>& numbers,
+                                  const std::string& dims, const std::map<char, int64_t>& sizes,
+                                  const std::map<char, int64_t>& fixed, char letter,
+                                  int64_t extra) {
+  const size_t place = dims.find(letter);
+  if (place == std::string::npos) return numbers;
+  size_t behind = 1;  // elements of one index of the letter
+  for (char later : dims.substr(place + 1)) {
+    if (!fixed.contains(later)) behind *= static_cast<size_t>(sizes.at(later));
+  }
+  const size_t block = behind * static_cast<size_t>(sizes.at(letter));
+  std::vector<BoundedNumber> padded;
+  for (size_t begin = 0; begin < numbers.size(); begin += block) {
+    const auto from = numbers.begin() + static_cast<std::ptrdiff_t>(begin);
+    padded.insert(padded.end(), from, from + static_cast<std::ptrdiff_t>(block));
+    padded.resize(padded.size() + behind * static_cast<size_t>(extra));
+  }
+  return padded;
+}
+
 // The letters of `dims` that may be taken one index at a time, at element `index`; what of them is
 // left is `rest`: the element's place among those of the letters in `whole`.
 std::map<char, int64_t> FixedAt(const std::string& dims, std::string_view whole,
@@ -126,6 +148,12 @@ LocalReference LocalReference::With(std::map<ValueId, LogicalValue> values) cons
 LocalReference LocalReference::WithAttributes(ValueId id, Attributes attributes) const {
   LocalReference other = *this;
   other.told_instead_[OpIndexOf(id)] = std::move(attributes);
+  return other;
+}
+
+LocalReference LocalReference::WithPadding(ValueId id, char letter, int64_t extra) const {
+  LocalReference other = *this;
+  other.padded_[OpIndexOf(id)] = {letter, extra};
   return other;
 }
 
@@ -200,8 +228,9 @@ std::vector<BoundedNumber> LocalReference::Redistributed(
   const ValueId in = op.inputs[0];
   const ValueId out = op.outputs[0];
   const DType dtype = program_.value(out).dtype;
-  const Rounding rounding = RoundingOf(dtype);
   std::vector<BoundedNumber> numbers = Load(in, indices);
+  if (dtype == DType::kInt32) return numbers;  // whole numbers are moved, and never added
+  const Rounding rounding = RoundingOf(dtype);
   double additions = 0;
   for (const auto& [axis, placement] : program_.value(in).placements.entries()) {
     const bool completes = IsSum(placement) && !IsSum(program_.value(out).placements[axis]);
@@ -278,12 +307,19 @@ std::vector<BoundedNumber> LocalReference::Computed(const Op& op, size_t output,
   const std::vector<std::string> operands = letters.operands();
   const auto instead = told_instead_.find(OpIndexOf(op.outputs[output]));
   const Attributes& told = instead == told_instead_.end() ? op.attributes : instead->second;
-  const auto run = [&](const std::map<char, int64_t>& sizes, const std::map<char, int64_t>& fixed) {
+  const auto padded = padded_.find(OpIndexOf(op.outputs[output]));
+  const auto [padded_letter, extra] =
+      padded == padded_.end() ? std::pair<char, int64_t>() : padded->second;
+  const auto run = [&](std::map<char, int64_t> sizes, const std::map<char, int64_t>& fixed) {
+    if (extra > 0) sizes[padded_letter] += extra;
     ReferenceCall<BoundedNumber> call{letters, sizes, told, {}, {}};
     call.begin = ByLetter(fixed);
     call.whole = ByLetter(lettered.sizes);
     for (size_t i = 0; i < op.inputs.size(); ++i) {
       call.in.push_back(Load(op.inputs[i], ElementsAt(operands[i], lettered.sizes, fixed)));
+      if (extra == 0) continue;
+      call.in.back() =
+          Padded(call.in.back(), operands[i], lettered.sizes, fixed, padded_letter, extra);
     }
     for (const Shape& shape : letters.OutputShapes(sizes)) {
       call.out.emplace_back(static_cast<size_t>(NumElements(shape)));

@@ -43,6 +43,10 @@ class LocalReference {
   // The same with other attributes for the op that writes a value.
   LocalReference WithAttributes(ValueId id, Attributes attributes) const;
 
+  // The same where the op that writes a value finds `extra` zeros behind the last index of a letter
+  // that is not among the value's.
+  LocalReference WithPadding(ValueId id, char letter, int64_t extra) const;
+
   // Elements (row-major) of a value as its op's reference gives them, and how far what is observed
   // there may be from them. Of sources: what is observed.
   std::vector<BoundedNumber> Expect(ValueId id, const std::vector<int64_t>& indices) const;
@@ -77,7 +81,8 @@ class LocalReference {
   double roundings_ = 1;                             // of the whole step
   std::vector<std::pair<int, size_t>> definitions_;  // by value: op and output
   std::map<ValueId, std::shared_ptr<const LogicalValue>> instead_;
-  std::map<int, Attributes> told_instead_;  // by op
+  std::map<int, Attributes> told_instead_;          // by op
+  std::map<int, std::pair<char, int64_t>> padded_;  // by op: a letter, and how many zeros
 };
 
 }  // namespace tp::verify

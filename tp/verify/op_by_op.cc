@@ -18,8 +18,8 @@
 namespace tp::verify {
 namespace {
 
-// One element of this many points at most: its numbers are in memory at once.
-constexpr double kMostPointsOfAnElement = 0x1p24;
+// One element of this many points at most: its numbers are in memory at once, 1.6 GB of them.
+constexpr double kMostPointsOfAnElement = 0x1p25;
 constexpr size_t kMostParagraphs = 8;
 
 // First and last element, both sides of each border between shards at random places otherwise, and
@@ -94,7 +94,7 @@ class ValueCheck {
       ++finite;
     }
     report_.size = finite > 0 ? std::sqrt(squares / static_cast<double>(finite)) : 0;
-    if (report_.size == 0) report_.size = MinNormal(dtype);
+    if (report_.size == 0) report_.size = dtype == DType::kInt32 ? 1 : MinNormal(dtype);
     report_.checked = static_cast<int64_t>(expected_.size());
     report_.exact = true;
   }
