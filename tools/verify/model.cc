@@ -4,6 +4,7 @@
 #include "backends/nccl/functions.h"
 #include "fmt/format.h"
 #include "tools/bench/run.h"
+#include "tools/io/memory.h"
 #include "tools/train/model_step.h"
 #include "tp/verify/observe.h"
 
@@ -14,6 +15,12 @@ StatusOr<ModelResult> RunModel(Backend& backend, const train::ModelOptions& mode
   TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(engine.tp, engine.dp));
   TP_ASSIGN_OR_RETURN(const train::ModelStep step,
                       train::MakeModelStep(backend, mesh, model, engine));
+  if (engine.backend == "sim") {
+    TP_ASSIGN_OR_RETURN(const double bytes, verify::BytesToObserve(backend, mesh, step.program));
+    TP_RETURN_IF_ERROR(
+        io::CheckFits(bytes, fmt::format("the values of a step on {} ranks", mesh.world()),
+                      "take fewer ranks, --batch or --sequence, or a smaller model"));
+  }
   TP_ASSIGN_OR_RETURN(const verify::ObservedValues observed,
                       verify::Observe(backend, mesh, step.program, step.sources,
                                       {.steps_before = engine.steps - 1}));

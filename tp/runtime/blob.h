@@ -15,6 +15,9 @@ namespace tp {
 
 class BlobWriter {
  public:
+  // Room for `bytes` in all, so that what is written is not moved as it grows.
+  void Reserve(size_t bytes) { blob_.reserve(bytes); }
+
   void Number(int64_t value) { Raw(&value, sizeof(value)); }
   void Number(double value) { Raw(&value, sizeof(value)); }
   void Bytes(std::span<const std::byte> bytes) {

@@ -10,6 +10,7 @@
 #include "tp/runtime/blob.h"
 #include "tp/runtime/executor.h"
 #include "tp/schedule/lower.h"
+#include "tp/schedule/memory.h"
 
 namespace tp::verify {
 namespace {
@@ -20,7 +21,22 @@ bool IsSource(const Program& program, const Binding& binding) {
   return program.ops()[program.DefinitionOf(binding.value)].IsSource();
 }
 
-// What one rank does: feeds its executor, runs, and packs its parts, by binding.
+size_t PartBytes(const Binding& binding) {
+  return static_cast<size_t>(binding.view.size()) * static_cast<size_t>(SizeOf(binding.dtype));
+}
+
+// Calls visit(index of a binding): sources first, which are read before the step.
+template <typename Visit>
+void ForEachBinding(const Program& program, const Schedule& schedule, const Visit& visit) {
+  for (bool sources : {true, false}) {
+    for (size_t i = 0; i < schedule.bindings.size(); ++i) {
+      if (IsSource(program, schedule.bindings[i]) == sources) visit(i);
+    }
+  }
+}
+
+// What one rank does: feeds its executor, runs, and packs its parts, in the order of
+// ForEachBinding.
 class Observer {
  public:
   Observer(const Program& program, const Sources& sources, const Schedule& schedule)
@@ -30,13 +46,14 @@ class Observer {
     TP_ASSIGN_OR_RETURN(executor_, context.MakeExecutor(schedule_));
     TP_RETURN_IF_ERROR(Feed());
     for (int step = 0; step < steps_before; ++step) TP_RETURN_IF_ERROR(Step());
-    parts_.resize(schedule_.bindings.size());
+    size_t bytes = 0;
+    for (const Binding& binding : schedule_.bindings) bytes += PartBytes(binding) + sizeof(int64_t);
+    blob_.Reserve(bytes);
     TP_RETURN_IF_ERROR(ReadParts(/*sources=*/true));
     TP_RETURN_IF_ERROR(Step());
     TP_RETURN_IF_ERROR(ReadParts(/*sources=*/false));
-    BlobWriter blob;
-    for (const auto& part : parts_) blob.Bytes(part);
-    return blob.Take();
+    executor_.reset();  // its memory is not needed while rank 0 puts the parts together
+    return blob_.Take();
   }
 
  private:
@@ -62,12 +79,11 @@ class Observer {
   }
 
   Status ReadParts(bool sources) {
-    for (size_t i = 0; i < schedule_.bindings.size(); ++i) {
-      const Binding& binding = schedule_.bindings[i];
+    for (const Binding& binding : schedule_.bindings) {
       if (IsSource(program_, binding) != sources) continue;
       std::vector<std::byte> image = Image(binding);
       TP_RETURN_IF_ERROR(executor_->Read(binding.view.buffer, image));
-      parts_[i] = ExtractLocal(binding, image);
+      blob_.Bytes(ExtractLocal(binding, image));
     }
     return OkStatus();
   }
@@ -76,7 +92,7 @@ class Observer {
   const Sources& sources_;
   const Schedule& schedule_;
   std::unique_ptr<Executor> executor_;
-  std::vector<std::vector<std::byte>> parts_;
+  BlobWriter blob_;
 };
 
 // The bindings and parts of one value, by rank.
@@ -117,7 +133,7 @@ ObservedValues AssembleAll(const Program& program, const Mesh& mesh,
   observed.values.resize(program.values().size());
   observed.replica_defects.resize(program.values().size());
   std::vector<BlobReader> readers(blobs.begin(), blobs.end());
-  for (size_t i = 0; i < schedules[0].bindings.size(); ++i) {
+  ForEachBinding(program, schedules[0], [&](size_t i) {
     Parts parts;
     for (size_t rank = 0; rank < readers.size(); ++rank) {
       parts.bindings.push_back(schedules[rank].bindings[i]);
@@ -126,7 +142,7 @@ ObservedValues AssembleAll(const Program& program, const Mesh& mesh,
     const ValueId id = parts.bindings[0].value;
     observed.values[id].emplace();
     TakeApart(parts, mesh, 0, *observed.values[id], observed.replica_defects[id]);
-  }
+  });
   return observed;
 }
 
@@ -150,6 +166,19 @@ Program KeepAll(const Program& program) {
   return kept;
 }
 
+StatusOr<double> BytesToObserve(const Backend& backend, const Mesh& mesh, const Program& program) {
+  TP_ASSIGN_OR_RETURN(const std::vector<Schedule> schedules,
+                      LowerAll(KeepAll(program), mesh, backend.HowToLower()));
+  double bytes = 0;
+  for (const Schedule& schedule : schedules) {
+    bytes += static_cast<double>(ArenaOf(schedule).bytes);
+    for (const Binding& binding : schedule.bindings) {
+      bytes += static_cast<double>(PartBytes(binding));
+    }
+  }
+  return bytes;
+}
+
 StatusOr<ObservedValues> Observe(Backend& backend, const Mesh& mesh, const Program& program,
                                  const Sources& sources, const ObserveOptions& options) {
   const Program kept = KeepAll(program);
@@ -160,11 +189,8 @@ StatusOr<ObservedValues> Observe(Backend& backend, const Mesh& mesh, const Progr
     const std::string& name = kept.value(op.outputs[0]).name;
     if (sources.count(name) == 0) return InvalidArgument("no source feeds '" + name + "'");
   }
-  std::vector<Schedule> schedules;
-  for (int rank = 0; rank < mesh.world(); ++rank) {
-    TP_ASSIGN_OR_RETURN(Schedule schedule, Lower(kept, mesh, rank, backend.HowToLower()));
-    schedules.push_back(std::move(schedule));
-  }
+  TP_ASSIGN_OR_RETURN(const std::vector<Schedule> schedules,
+                      LowerAll(kept, mesh, backend.HowToLower()));
   std::vector<std::string> blobs;  // rank 0's body alone writes it
   TP_RETURN_IF_ERROR(backend.Run(mesh.world(), [&](RankContext& context) -> Status {
     Observer observer(kept, sources, schedules[context.rank()]);

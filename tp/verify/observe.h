@@ -19,6 +19,10 @@ namespace tp::verify {
 // invariant order, which are no numbers yet.
 Program KeepAll(const Program& program);
 
+// What Observe takes of this machine's memory where all ranks are on it, in bytes: their buffers,
+// and what is read of them. Errors: those of lowering.
+StatusOr<double> BytesToObserve(const Backend& backend, const Mesh& mesh, const Program& program);
+
 struct ObserveOptions {
   // Steps that run before the one that is observed.
   int steps_before = 0;
