@@ -44,12 +44,14 @@ StatusOr<int64_t> ReadState(const std::string& path, const TrainOptions& options
   if (steps == state->end() || !steps->is_number_unsigned()) {
     return InvalidArgument(path + ": it says no number of steps, 'step'");
   }
+  // What a run of before documents were told apart does not say.
+  io::Json had = {{"within_documents", false}, {"end_of_text", -1}};
+  had.update(*state);
   const auto expected = StateOf(options, 0);
   for (const char* name : {"seed", "batch", "sequence", "within_documents", "end_of_text"}) {
-    const auto value = state->find(name);
-    if (value != state->end() && value->dump() == expected[name].dump()) continue;
-    return InvalidArgument(path + ": that run had --" + name + "=" +
-                           (value == state->end() ? "?" : value->dump()) + ", and not " +
+    const std::string value = had.contains(name) ? had.at(name).dump() : "?";
+    if (value == expected[name].dump()) continue;
+    return InvalidArgument(path + ": that run had --" + name + "=" + value + ", and not " +
                            expected[name].dump() + ": its steps took other batches");
   }
   return steps->get<int64_t>();
