@@ -1,5 +1,8 @@
 #include "tools/verify/model.h"
 
+#include <optional>
+#include <utility>
+
 #include "backends/cpu/functions.h"
 #include "backends/nccl/functions.h"
 #include "fmt/format.h"
@@ -11,7 +14,8 @@
 namespace tp::verifier {
 
 StatusOr<ModelResult> RunModel(Backend& backend, const train::ModelOptions& model,
-                               const bench::BenchOptions& engine) {
+                               const bench::BenchOptions& engine, io::Progress* progress) {
+  std::optional<io::ProgressStage> stage(std::in_place, progress, "the step");
   TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(engine.tp, engine.dp));
   TP_ASSIGN_OR_RETURN(const train::ModelStep step,
                       train::MakeModelStep(backend, mesh, model, engine));
@@ -27,6 +31,8 @@ StatusOr<ModelResult> RunModel(Backend& backend, const train::ModelOptions& mode
   ModelResult result;
   result.head = RenderModel(model, engine, step.config.sizes);
   if (!backend.IsRoot()) return result;
+  stage.reset();
+  stage.emplace(progress, "op by op", std::ssize(step.program.values()));
   const verify::NumericModel numbers = bench::ModelOf(engine, LinearMode::kRow);
   verify::OpByOpOptions options;
   options.arithmetic.product_roundoff = numbers.accumulator_roundoff;
@@ -35,6 +41,9 @@ StatusOr<ModelResult> RunModel(Backend& backend, const train::ModelOptions& mode
   options.arithmetic.functions =
       engine.backend == "sim" ? cpu::ErrorsOfFunctions() : nccl::ErrorsOfFunctions();
   options.seed = engine.seed;
+  if (progress != nullptr) {
+    options.progress = [progress](int64_t done) { progress->Update("op by op", done); };
+  }
   TP_ASSIGN_OR_RETURN(result.report, verify::VerifyOpByOp(step.program, mesh, observed, options));
   return result;
 }

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "tools/bench/options.h"
+#include "tools/io/progress.h"
 #include "tools/train/model_flags.h"
 #include "tp/core/mesh.h"
 #include "tp/core/status.h"
@@ -18,10 +19,10 @@ struct ModelResult {
   verify::OpByOpReport report;
 };
 
-// The last of engine.steps steps. Where another process has rank 0, the report is empty. Errors: no
-// such model, what files lack, the backend's.
+// The last of engine.steps steps; `progress` may be null. Where another process has rank 0, the
+// report is empty. Errors: no such model, what files lack, the backend's.
 StatusOr<ModelResult> RunModel(Backend& backend, const train::ModelOptions& model,
-                               const bench::BenchOptions& engine);
+                               const bench::BenchOptions& engine, io::Progress* progress);
 
 std::string RenderModelResult(const bench::BenchOptions& engine, const ModelResult& result);
 

@@ -33,8 +33,8 @@ StatusOr<int> Main(int argc, char** argv, io::Outputs& outputs) {
   if (options.model.given()) {
     std::optional<io::Progress> progress;
     if (root) progress.emplace(io::Progress::Options{.tool = kTool});
-    const io::ProgressStage stage(progress ? &*progress : nullptr, "op by op");
-    TP_ASSIGN_OR_RETURN(const ModelResult result, RunModel(*backend, options.model, engine));
+    TP_ASSIGN_OR_RETURN(const ModelResult result,
+                        RunModel(*backend, options.model, engine, progress ? &*progress : nullptr));
     if (!root) return bench::kHeld;
     outputs.Print(RenderModelResult(engine, result));
     return bench::ExitStatusOf(result.report.outcome());

@@ -212,6 +212,7 @@ StatusOr<OpByOpReport> VerifyOpByOp(const Program& program, const Mesh& mesh,
   report.lane = options.lane;
   for (size_t i = 0; i < program.ops().size(); ++i) {
     for (ValueId id : program.ops()[i].outputs) {
+      if (options.progress) options.progress(std::ssize(report.values));
       OpReport& value = report.values.emplace_back();
       value.op = static_cast<int>(i);
       value.value = id;

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,8 @@ struct OpByOpOptions {
   // checked on a sample: both sides of every border between shards, and a random draw.
   double max_points = 0x1p20;
   uint64_t seed = 0;
+  // Called with how many of the program's values are done; may be null.
+  std::function<void(int64_t done)> progress = nullptr;
 };
 
 // One value, and so one output of an op.
