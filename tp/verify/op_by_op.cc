@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
-#include <set>
 
 #include "tp/core/random.h"
 #include "tp/core/roundoff.h"
@@ -34,7 +33,7 @@ std::vector<int64_t> Sample(const Value& value, const Mesh& mesh, int64_t count,
     const uint64_t bits = high << 31 ^ random.Bits(drawn++);
     return static_cast<int64_t>(bits % static_cast<uint64_t>(below));
   };
-  std::set<int64_t> chosen = {0, total - 1};
+  std::vector<int64_t> chosen = {0, total - 1};
   for (const auto& [axis, placement] : value.placements.entries()) {
     // Of several axes that cut a dimension, once.
     if (!IsShard(placement) || !value.placements.IsInnermost(axis)) continue;
@@ -46,12 +45,14 @@ std::vector<int64_t> Sample(const Value& value, const Mesh& mesh, int64_t count,
       for (int64_t at : {geometry.Offset(part) - 1, geometry.Offset(part)}) {
         if (at < 0 || at >= size) continue;
         const int64_t element = draw(total);
-        chosen.insert(element - element / stride % size * stride + at * stride);
+        chosen.push_back(element - element / stride % size * stride + at * stride);
       }
     }
   }
-  for (int64_t i = 0; i < count; ++i) chosen.insert(draw(total));
-  return {chosen.begin(), chosen.end()};
+  for (int64_t i = 0; i < count; ++i) chosen.push_back(draw(total));
+  std::ranges::sort(chosen);
+  chosen.erase(std::unique(chosen.begin(), chosen.end()), chosen.end());
+  return chosen;
 }
 
 class ValueCheck {
