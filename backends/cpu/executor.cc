@@ -57,14 +57,21 @@ void StayOnCore(int index) {
 struct Free {
   void operator()(std::byte* memory) const { std::free(memory); }
 };
-using Memory = std::unique_ptr<std::byte[], Free>;
+struct Memory {
+  std::unique_ptr<std::byte[], Free> owned;
+  int64_t bytes = 0;
+
+  std::byte* get() const { return owned.get(); }
+};
 
 StatusOr<Memory> Allocate(const std::string& what, int64_t bytes) {
   if (bytes == 0) return Memory();
   const int64_t rounded = (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
-  Memory memory(
+  Memory memory;
+  memory.owned.reset(
       static_cast<std::byte*>(std::aligned_alloc(kArenaAlignment, static_cast<size_t>(rounded))));
-  if (memory == nullptr) {
+  memory.bytes = rounded;
+  if (memory.owned == nullptr) {
     return Unavailable("no memory for " + what + " of " + std::to_string(bytes) +
                        " bytes; take smaller sizes or more ranks");
   }
@@ -103,6 +110,8 @@ class ExecutorState {
     TP_ASSIGN_OR_RETURN(scratch_, Allocate("the kernels' scratch", scratch_bytes));
     return OkStatus();
   }
+
+  AllocatedMemory Allocated() const { return {memory_.bytes, scratch_.bytes}; }
 
   // The agent of one stream: runs its ops, step after step, until told to stop.
   Status Work(Stream stream) {
@@ -371,6 +380,8 @@ DeviceInfo CpuExecutor::Device() const {
   device.memory_bytes = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
   return device;
 }
+
+AllocatedMemory CpuExecutor::Allocated() const { return state_->Allocated(); }
 
 const StepRecord& CpuExecutor::LastStep() const { return state_->record(); }
 

@@ -48,6 +48,7 @@ class CpuExecutor final : public Executor {
   Status Profile(bool) override { return OkStatus(); }  // a step always records what there is
   StatusOr<StepRecord> CollectProfile() override { return LastStep(); }
   DeviceInfo Device() const override;
+  AllocatedMemory Allocated() const override;
   const StepRecord& LastStep() const override;
   std::string AlgorithmOf(int index) const override;
   int64_t ExpectedBytes(int index) const override;

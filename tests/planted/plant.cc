@@ -65,6 +65,7 @@ class PlantedExecutor final : public Executor {
   // The engine asks by its own schedule's ops, of which the hooks may have left nothing: it gets
   // empty answers, and the true ones are in `record`.
   const StepRecord& LastStep() const override { return seen_; }
+  AllocatedMemory Allocated() const override { return executor_->Allocated(); }
   std::string AlgorithmOf(int) const override { return ""; }
   int64_t ExpectedBytes(int) const override { return 0; }
 

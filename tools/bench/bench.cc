@@ -1,4 +1,5 @@
-// bench: trains one linear layer in row and column mode, times both, and proves that they agree.
+// bench: trains one linear layer in row and column mode, times both, and proves that they agree; or
+// measures a transformer's step.
 //
 // Exit status: 0 if every check held; 1 if one did not, or for input that can't be used, with one
 // line on stderr that says what and where; 3 if none failed, but one could not be decided; 128 and
@@ -11,6 +12,7 @@
 #include "tools/bench/flags.h"
 #include "tools/bench/json.h"
 #include "tools/bench/machine.h"
+#include "tools/bench/model_tool.h"
 #include "tools/bench/print.h"
 #include "tools/bench/profile.h"
 #include "tools/bench/run.h"
@@ -61,7 +63,7 @@ class Reporter {
     }
     if (!options_.dump.empty()) DumpTensors(options_, result, outputs_);
     for (const ModeResult& mode : result.modes) {
-      if (options_.profile) WriteTraces(options_, mode.mode, mode.timelines, outputs_);
+      if (options_.profile) WriteTraces(options_, Name(mode.mode), mode.timelines, outputs_);
     }
     for (; modes_printed_ < result.modes.size(); ++modes_printed_) {
       outputs_.Print(RenderMode(options_, result, result.modes[modes_printed_]));
@@ -78,14 +80,18 @@ class Reporter {
 };
 
 StatusOr<int> Main(int argc, char** argv, io::Outputs& outputs) {
-  TP_ASSIGN_OR_RETURN(BenchOptions options, ParseCommandLine(argc, argv));
+  TP_ASSIGN_OR_RETURN(CommandLine asked, ParseCommandLine(argc, argv));
+  BenchOptions& options = asked.options;
   TP_ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend, MakeBackend(options));
   FillDefaults(*backend, options);
+  if (asked.model.given()) return BenchModel(*backend, options, asked.model, outputs);
   if (backend->IsRoot()) {
     // Before the long work: what would be written must be writable.
     if (!options.json.empty()) TP_RETURN_IF_ERROR(io::CheckWritable(options.json));
     if (!options.dump.empty()) TP_RETURN_IF_ERROR(PrepareDump(options));
-    if (options.profile) TP_RETURN_IF_ERROR(PrepareTraceFolders(options, options.tp * options.dp));
+    for (LinearMode mode : options.modes) {
+      if (options.profile) TP_RETURN_IF_ERROR(PrepareTraceFolders(options, Name(mode)));
+    }
   }
   Reporter reporter(options, outputs);
   std::optional<io::Progress> progress;

@@ -10,10 +10,10 @@ namespace {
 
 // Features and tokens of a product whose rate is near the machine's best. On CPUs a larger one pays
 // where the run's own products are large.
-int64_t PeakSize(const BenchOptions& options) {
+int64_t PeakSize(const BenchOptions& options, double step_flops) {
   if (options.backend == "nccl") return 4096;
   constexpr double kLargeStep = 1e10;  // operations
-  return FlopsPerStep(options) < kLargeStep ? 512 : 1024;
+  return step_flops < kLargeStep ? 512 : 1024;
 }
 
 StatusOr<std::optional<StepReport>> Time(Backend& backend, const BenchOptions& options,
@@ -35,11 +35,12 @@ StatusOr<std::optional<StepReport>> Time(Backend& backend, const BenchOptions& o
 
 }  // namespace
 
-StatusOr<std::optional<double>> MeasurePeak(Backend& backend, const BenchOptions& options) {
+StatusOr<std::optional<double>> MeasurePeak(Backend& backend, const BenchOptions& options,
+                                            double step_flops) {
   BenchOptions large = options;
   large.tp = options.tp * options.dp;
   large.dp = 1;
-  large.tokens = large.in_features = large.out_features = PeakSize(options);
+  large.tokens = large.in_features = large.out_features = PeakSize(options, step_flops);
   large.sum_order = SumOrder::kFast;
   large.warmup = 1;
   large.steps = 3;

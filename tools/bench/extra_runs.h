@@ -17,8 +17,10 @@ namespace tp::bench {
 LinearStepOptions StepOf(const BenchOptions& options, LinearMode mode);
 
 // Floating-point operations a second of large square products of the run's type, split over as many
-// ranks: measured, the best of a few. None where another process has rank 0. Errors: the backend's.
-StatusOr<std::optional<double>> MeasurePeak(Backend& backend, const BenchOptions& options);
+// ranks: measured, the best of a few. They are larger where the run's step, of `step_flops`, is.
+// None where another process has rank 0. Errors: the backend's.
+StatusOr<std::optional<double>> MeasurePeak(Backend& backend, const BenchOptions& options,
+                                            double step_flops);
 
 // Step times of the same layer on the same data with tp 1, in ms: measured. None where another
 // process has rank 0. Errors: the backend's.

@@ -4,7 +4,9 @@
 
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "fmt/format.h"
 #include "tools/bench/data.h"
 #include "tools/bench/engine_flags.h"
 #include "tools/io/paths.h"
@@ -37,20 +39,48 @@ namespace tp::bench {
 namespace {
 
 HelpText Help() {
+  std::vector<HelpTopic> topics = {
+      {"What runs", {"backend", "mode", "tp", "dp", "reduction", "deadline"}},
+      {"The layer", {"tokens", "in_features", "out_features", "dtype"}},
+      {"Training", {"steps", "warmup", "floor", "peak", "speedup", "lr", "seed"}},
+      {"Overlap", {"sum_part_bytes"}},
+      {"Simulated communication", {"algorithm", "scheduler", "scheduler_seed"}},
+      {"GPUs", {"graph", "gemm_search", "peers"}},
+      {"Files and checks", {"load", "dump", "json", "verify", "verbose"}},
+      {"Profiling", {"profile", "trace_dir"}},
+  };
+  const std::vector<HelpTopic> model = train::ModelTopics();
+  topics.insert(topics.begin() + 2, model.begin(), model.end());
   return {
       "Trains one linear layer split over ranks by rows and by columns of its weight, times it,\n"
-      "counts its bytes, and proves that the ways of splitting agree.\n\n"
-      "  bench [--flag=value ...]\n",
-      {
-          {"What runs", {"backend", "mode", "tp", "dp", "reduction", "deadline"}},
-          {"The layer", {"tokens", "in_features", "out_features", "dtype"}},
-          {"Training", {"steps", "warmup", "floor", "peak", "speedup", "lr", "seed"}},
-          {"Overlap", {"sum_part_bytes"}},
-          {"Simulated communication", {"algorithm", "scheduler", "scheduler_seed"}},
-          {"GPUs", {"graph", "gemm_search", "peers"}},
-          {"Files and checks", {"load", "dump", "json", "verify", "verbose"}},
-          {"Profiling", {"profile", "trace_dir"}},
-      }};
+      "counts its bytes, and proves that the ways of splitting agree. Or times a transformer's\n"
+      "step, with weights drawn by the seed; of --hf it takes the sizes alone.\n\n"
+      "  bench [--flag=value ...]\n"
+      "  bench --model=llama-tiny --tp=2 [--flag=value ...]\n",
+      topics};
+}
+
+bool Given(const char* name) { return !gflags::GetCommandLineFlagInfoOrDie(name).is_default; }
+
+// Flags of the step that is not asked for.
+Status RefuseFlagsOfTheOther(bool model) {
+  if (model) {
+    for (const char* name :
+         {"mode", "tokens", "in_features", "out_features", "load", "dump", "verify", "speedup"}) {
+      if (!Given(name)) continue;
+      return InvalidArgument(
+          fmt::format("--{} is of the linear layer's step, and --model and --hf ask for a "
+                      "transformer's",
+                      name));
+    }
+    return OkStatus();
+  }
+  for (const char* name : train::ModelFlags()) {
+    if (!Given(name)) continue;
+    return InvalidArgument(
+        fmt::format("--{} is of a transformer's step: ask for one with --model or --hf", name));
+  }
+  return OkStatus();
 }
 
 Status CheckRanges() {
@@ -74,9 +104,15 @@ Status CheckRanges() {
 
 }  // namespace
 
-StatusOr<BenchOptions> ParseCommandLine(int argc, char** argv) {
+StatusOr<CommandLine> ParseCommandLine(int argc, char** argv) {
   TP_RETURN_IF_ERROR(ParseFlags(argc, argv, Help()));
-  BenchOptions options;
+  CommandLine asked;
+  BenchOptions& options = asked.options;
+  TP_ASSIGN_OR_RETURN(asked.model, train::ReadModelFlags());
+  TP_RETURN_IF_ERROR(RefuseFlagsOfTheOther(asked.model.given()));
+  if (asked.model.given() && !Given("lr")) {
+    gflags::SetCommandLineOption("lr", train::kDefaultRate);
+  }
   TP_RETURN_IF_ERROR(ReadEngineFlags(options));
   TP_RETURN_IF_ERROR(CheckRanges());
   if (FLAGS_verify != "auto" && FLAGS_verify != "full" && FLAGS_verify != "off") {
@@ -88,12 +124,9 @@ StatusOr<BenchOptions> ParseCommandLine(int argc, char** argv) {
   options.tokens = FLAGS_tokens;
   options.in_features = FLAGS_in_features;
   options.out_features = FLAGS_out_features;
-  const auto given = [](const char* name) {
-    return !gflags::GetCommandLineFlagInfoOrDie(name).is_default;
-  };
-  options.tokens_given = given("tokens");
-  options.in_features_given = given("in_features");
-  options.out_features_given = given("out_features");
+  options.tokens_given = Given("tokens");
+  options.in_features_given = Given("in_features");
+  options.out_features_given = Given("out_features");
   options.steps = FLAGS_steps;
   options.warmup = FLAGS_warmup;
   options.floor = FLAGS_floor;
@@ -104,7 +137,7 @@ StatusOr<BenchOptions> ParseCommandLine(int argc, char** argv) {
   options.profile = FLAGS_profile;
   options.trace_dir = io::ResolvePath(FLAGS_trace_dir);
   TP_RETURN_IF_ERROR(TakeSizesFromFiles(options));
-  return options;
+  return asked;
 }
 
 }  // namespace tp::bench

@@ -8,8 +8,9 @@
 //   complete         false: interrupted; results has what was measured until then
 //   results[]        one a mode: clock (of the times: measured or predicted), step_ms (median,
 //                    min, max, p99), step_ms_all, products_ms, flops_per_second, share_of_peak,
-//                    speedup_over_tp1, memory_bytes by rank (and memory_bytes_without_reuse),
-//                    losses, phases, ops, ranks, bytes, equivalence
+//                    speedup_over_tp1, losses, phases, ops, ranks, bytes, equivalence; by rank
+//                    memory_bytes (as planned), memory_bytes_allocated, memory_bytes_of_scratch,
+//                    memory_bytes_without_reuse
 //   row_over_column  the ratio of their steps: median, low, high, miss, blocks, distinguishable
 //   peak, tp1        what those shares are of, where they were measured
 //   outcome          ok, undecided or FAIL: of the checks that were made

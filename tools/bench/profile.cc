@@ -13,40 +13,40 @@ namespace {
 
 constexpr std::string_view kEnding = ".pt.trace.json";
 
-std::string RankFolder(const BenchOptions& options, LinearMode mode, int rank) {
-  return fmt::format("{}/profiler_logs_rank_{}_{}", options.trace_dir, rank, Name(mode));
+std::string RankFolder(const BenchOptions& options, std::string_view name, int rank) {
+  return fmt::format("{}/profiler_logs_rank_{}_{}", options.trace_dir, rank, name);
 }
 
-std::string AllRanksFolder(const BenchOptions& options, LinearMode mode) {
-  return fmt::format("{}/profiler_logs_all_ranks_{}", options.trace_dir, Name(mode));
+std::string AllRanksFolder(const BenchOptions& options, std::string_view name) {
+  return fmt::format("{}/profiler_logs_all_ranks_{}", options.trace_dir, name);
 }
 
 }  // namespace
 
-Status PrepareTraceFolders(const BenchOptions& options, int world) {
-  for (LinearMode mode : options.modes) {
-    std::vector<std::string> folders = {AllRanksFolder(options, mode)};
-    for (int rank = 0; rank < world; ++rank) folders.push_back(RankFolder(options, mode, rank));
-    for (const std::string& folder : folders) {
-      TP_RETURN_IF_ERROR(io::CreateDirectories(folder));
-      TP_RETURN_IF_ERROR(io::CheckWritable(fmt::format("{}/trace{}", folder, kEnding)));
-    }
+Status PrepareTraceFolders(const BenchOptions& options, std::string_view name) {
+  std::vector<std::string> folders = {AllRanksFolder(options, name)};
+  for (int rank = 0; rank < options.tp * options.dp; ++rank) {
+    folders.push_back(RankFolder(options, name, rank));
+  }
+  for (const std::string& folder : folders) {
+    TP_RETURN_IF_ERROR(io::CreateDirectories(folder));
+    TP_RETURN_IF_ERROR(io::CheckWritable(fmt::format("{}/trace{}", folder, kEnding)));
   }
   return OkStatus();
 }
 
-void WriteTraces(const BenchOptions& options, LinearMode mode,
+void WriteTraces(const BenchOptions& options, std::string_view name,
                  const std::vector<Timeline>& timelines, io::Outputs& outputs) {
   // Digits alone: the plugin takes them for the time of the recording.
   const int64_t now = CalendarNs() / 1'000'000;  // milliseconds
   for (const Timeline& timeline : timelines) {
     const std::string trace = ToChromeTrace(timeline);
     outputs.Account(io::WriteFileAtomically(
-        fmt::format("{}/{}_{}.{}{}", RankFolder(options, mode, timeline.rank), timeline.host,
+        fmt::format("{}/{}_{}.{}{}", RankFolder(options, name, timeline.rank), timeline.host,
                     timeline.process, now, kEnding),
         trace));
     outputs.Account(
-        io::WriteFileAtomically(fmt::format("{}/{}_{}.{}{}", AllRanksFolder(options, mode),
+        io::WriteFileAtomically(fmt::format("{}/{}_{}.{}{}", AllRanksFolder(options, name),
                                             timeline.host, timeline.rank, now, kEnding),
                                 trace));
   }

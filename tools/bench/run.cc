@@ -132,17 +132,9 @@ StatusOr<std::vector<TrainResult>> TrainModes(Backend& backend, const Mesh& mesh
 StatusOr<ModeResult> MakeModeResult(const BenchOptions& options, const Mesh& mesh, LinearMode mode,
                                     const Program& program, TrainResult trained) {
   ModeResult result;
+  TP_ASSIGN_OR_RETURN(static_cast<MeasuredStep&>(result),
+                      MakeMeasuredStep(options.backend, mesh, program, trained));
   result.mode = mode;
-  TP_ASSIGN_OR_RETURN(result.steps, MakeStepReport(program, mesh, trained.ranks));
-  for (const RankRecord& rank : trained.ranks) {
-    result.memory_bytes.push_back(ArenaOf(rank.schedule).bytes);
-    result.memory_bytes_without_reuse.push_back(BytesWithoutReuse(rank.schedule));
-    if (options.profile && trained.complete) {
-      result.timelines.push_back(MakeTimeline(rank, mesh.world(), options.backend));
-    }
-  }
-  result.ranks = MakeRankReport(trained.ranks);
-  result.replica_defects = std::move(trained.replica_defects);
   result.watched = TakeWatched(trained);
   result.observed.y = std::move(trained.first.at("y"));
   result.observed.dx = std::move(trained.first.at("dx"));
@@ -255,7 +247,7 @@ verify::Outcome BenchResult::outcome() const {
     if (report) gravest = Worse(gravest, report->outcome());
   };
   for (const ModeResult& mode : modes) {
-    if (!mode.steps.bytes_ok || !mode.replica_defects.empty()) return verify::Outcome::kFail;
+    if (!mode.ok()) return verify::Outcome::kFail;
     add(mode.equivalence);
     add(mode.step_by_step);
   }
@@ -315,7 +307,7 @@ StatusOr<BenchResult> RunBench(Backend& backend, const BenchOptions& options,
   if (hooks.started && backend.IsRoot()) hooks.started(result);
   if (options.peak) {
     io::ProgressStage stage(hooks.progress, "the machine's peak");
-    TP_ASSIGN_OR_RETURN(result.peak, MeasurePeak(backend, options));
+    TP_ASSIGN_OR_RETURN(result.peak, MeasurePeak(backend, options, FlopsPerStep(options)));
   }
   std::optional<io::Interrupt> interrupt;
   if (hooks.interrupted) interrupt.emplace();

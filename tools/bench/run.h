@@ -8,13 +8,12 @@
 #include <vector>
 
 #include "tools/bench/data.h"
+#include "tools/bench/measured.h"
 #include "tools/bench/options.h"
 #include "tools/bench/ratio.h"
 #include "tools/io/progress.h"
 #include "tp/core/status.h"
-#include "tp/observe/rank_report.h"
 #include "tp/observe/step_report.h"
-#include "tp/observe/timeline.h"
 #include "tp/runtime/backend.h"
 #include "tp/verify/compare.h"
 #include "tp/verify/report.h"
@@ -22,16 +21,10 @@
 
 namespace tp::bench {
 
-struct ModeResult {
+struct ModeResult : MeasuredStep {
   LinearMode mode = LinearMode::kRow;
-  StepReport steps;
-  std::vector<Timeline> timelines;  // of each rank, where it was profiled
-  RankReport ranks;
-  std::vector<int64_t> memory_bytes;                // by rank: the arena of its step's buffers
-  std::vector<int64_t> memory_bytes_without_reuse;  // what that would be were none used again
   verify::Observed observed;
   std::vector<verify::ObservedStep> watched;  // until these are verified
-  std::vector<std::string> replica_defects;
   std::optional<verify::Report> equivalence;  // against the reference; none where not verified
   // Some steps one by one, each from the weights that it started with. None in the exact lane,
   // where the run as a whole has no error at all, and where a step is too large.

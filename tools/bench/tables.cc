@@ -24,14 +24,13 @@ std::string Indent(const std::string& text) {
 
 std::string Milliseconds(double ms) { return ms == 0 ? "-" : io::FormatDuration(ms * 1e6); }
 
-double Total(const ModeResult& mode, double PhaseTime::*part) {
-  return std::accumulate(mode.steps.phases.begin(), mode.steps.phases.end(), 0.0,
+double Total(const StepReport& steps, double PhaseTime::*part) {
+  return std::accumulate(steps.phases.begin(), steps.phases.end(), 0.0,
                          [part](double sum, const PhaseTime& phase) { return sum + phase.*part; });
 }
 
-std::string RenderLosses(const ModeResult& mode) {
+std::string RenderLosses(const std::vector<double>& losses) {
   std::string text = "loss by step";
-  const std::vector<double>& losses = mode.observed.losses;
   constexpr size_t kShown = 12;
   for (size_t i = 0; i < losses.size(); ++i) {
     const bool skipped =
@@ -45,12 +44,12 @@ std::string RenderLosses(const ModeResult& mode) {
   return "  " + io::Wrap(text, 15, 2) + "\n";
 }
 
-std::string RenderPhases(const BenchOptions& options, const ModeResult& mode) {
+std::string RenderPhases(const BenchOptions& options, const StepReport& steps) {
   io::Table table({{"phase (mean over steps and ranks)", Align::kLeft},
                    {"compute"},
                    {"communication"},
                    {"exposed"}});
-  for (const PhaseTime& phase : mode.steps.phases) {
+  for (const PhaseTime& phase : steps.phases) {
     const bool nothing = phase.phase == Phase::kGradientSync && options.dp == 1;
     table.AddRow({std::string(Name(phase.phase)) + (nothing ? " (dp 1: nothing to do)" : ""),
                   Milliseconds(phase.compute_ms), Milliseconds(phase.communication_ms),
@@ -59,8 +58,8 @@ std::string RenderPhases(const BenchOptions& options, const ModeResult& mode) {
   return "\n" + Indent(table.Render());
 }
 
-std::string RenderCollectives(const ModeResult& mode) {
-  if (mode.steps.collectives.empty()) {
+std::string RenderCollectives(const StepReport& steps) {
+  if (steps.collectives.empty()) {
     return "\n  no communication: every group is one rank\n";
   }
   io::Table table({{"collective", Align::kLeft},
@@ -71,7 +70,7 @@ std::string RenderCollectives(const ModeResult& mode) {
                    {"algbw"},
                    {"busbw"},
                    {"", Align::kLeft}});
-  for (const CollectiveReport& collective : mode.steps.collectives) {
+  for (const CollectiveReport& collective : steps.collectives) {
     table.AddRow({fmt::format("{} of {} over {}", Name(collective.contract.kind),
                               collective.contract.name, Name(collective.contract.axis)),
                   collective.algorithm, io::FormatBytes(collective.bytes_sent),
@@ -97,10 +96,11 @@ std::string RenderSideBySide(const BenchResult& result) {
                   of_b > 0 ? fmt::format("{:.2f}", of_a / of_b) : "-"});
   };
   add("step, median", a.steps.step.median, b.steps.step.median);
-  add("compute", Total(a, &PhaseTime::compute_ms), Total(b, &PhaseTime::compute_ms));
-  add("communication", Total(a, &PhaseTime::communication_ms),
-      Total(b, &PhaseTime::communication_ms));
-  add("exposed communication", Total(a, &PhaseTime::exposed_ms), Total(b, &PhaseTime::exposed_ms));
+  add("compute", Total(a.steps, &PhaseTime::compute_ms), Total(b.steps, &PhaseTime::compute_ms));
+  add("communication", Total(a.steps, &PhaseTime::communication_ms),
+      Total(b.steps, &PhaseTime::communication_ms));
+  add("exposed communication", Total(a.steps, &PhaseTime::exposed_ms),
+      Total(b.steps, &PhaseTime::exposed_ms));
   return "\n" + table.Render();
 }
 

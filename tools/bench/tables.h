@@ -11,12 +11,12 @@ namespace tp::bench {
 // "1.23 ms"; "-" for nothing at all.
 std::string Milliseconds(double ms);
 
-// Of all phases together.
-double Total(const ModeResult& mode, double PhaseTime::*part);
+// Of all phases of a step together.
+double Total(const StepReport& steps, double PhaseTime::*part);
 
-std::string RenderLosses(const ModeResult& mode);
-std::string RenderPhases(const BenchOptions& options, const ModeResult& mode);
-std::string RenderCollectives(const ModeResult& mode);
+std::string RenderLosses(const std::vector<double>& losses);
+std::string RenderPhases(const BenchOptions& options, const StepReport& steps);
+std::string RenderCollectives(const StepReport& steps);
 // "" unless there are two modes.
 std::string RenderSideBySide(const BenchResult& result);
 

@@ -158,7 +158,7 @@ class RankRun {
   Status ReadParts(bool parameters, std::vector<std::vector<std::byte>>& parts) {
     for (const Binding& binding : schedule_.bindings) {
       parts.emplace_back();
-      if (!IsWanted(program_, binding, parameters)) continue;
+      if (!options_.tensors || !IsWanted(program_, binding, parameters)) continue;
       TP_ASSIGN_OR_RETURN(parts.back(), ReadPart(executor_, schedule_, binding));
     }
     return OkStatus();
@@ -184,6 +184,9 @@ class RankRun {
     PackSteps(products_, blob);
     PackSteps(profiled_, blob);
     PackProfile(profile_, blob);
+    const AllocatedMemory allocated = executor_.Allocated();
+    blob.Number(allocated.buffers);
+    blob.Number(allocated.scratch);
     for (size_t i = 0; i < schedule_.ops.size(); ++i) {
       const bool collective = schedule_.ops[i].action == Action::kCollective;
       const int index = static_cast<int>(i);

@@ -41,6 +41,8 @@ struct TrainOptions {
   bool time_products = false;
   // Also profile this many steps, right after the timed ones; 0: none. They change no result.
   int profiled_steps = 0;
+  // Whether results and parameters are brought back; false: losses and records alone.
+  bool tensors = true;
   // Steps, from 0, whose parameters before and after and whose results are brought back too;
   // ascending, below warmup + steps. They are read between steps, which no step's time holds.
   std::vector<int> watched = {};

@@ -91,13 +91,15 @@ TrainResult Unpack(const std::vector<std::string>& blobs, const Program& program
     record.products = UnpackSteps(blob);
     record.profiled = UnpackSteps(blob);
     record.profile = UnpackProfile(blob);
+    record.allocated.buffers = blob.Int();
+    record.allocated.scratch = blob.Int();
     for (size_t i = 0; i < record.schedule.ops.size(); ++i) {
       record.algorithms.push_back(blob.Text());
       record.expected_bytes.push_back(blob.Int());
     }
     result.ranks.push_back(std::move(record));
   }
-  if (result.losses.empty()) return result;
+  if (result.losses.empty() || !options.tensors) return result;
   result.first = AssembleAll(result.ranks, parts[0], program, mesh, false, result.replica_defects);
   result.last = AssembleAll(result.ranks, parts[1], program, mesh, true, result.replica_defects);
   for (size_t i = 0; i < options.watched.size() && result.complete; ++i) {

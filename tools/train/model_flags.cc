@@ -2,6 +2,7 @@
 
 #include <gflags/gflags.h>
 
+#include <cmath>
 #include <sstream>
 
 #include "fmt/format.h"
@@ -28,6 +29,8 @@ DEFINE_bool(sequence_parallel, false,
             "split what lies between the products over tp by places in the sequence");
 DEFINE_bool(recompute, false,
             "make each layer's activations again for the backward pass, rather than keep them");
+DEFINE_double(weight_decay, 0.1, "of AdamW; gains and biases do not decay");
+DEFINE_double(clip, 1, "gradients are scaled down to this norm of all of them; 0: never");
 
 namespace tp::train {
 namespace {
@@ -50,6 +53,8 @@ Status CheckRanges() {
   if (FLAGS_end_of_text >= 0 && !FLAGS_within_documents) {
     return InvalidArgument("--end_of_text says where documents end: it needs --within_documents");
   }
+  TP_RETURN_IF_ERROR(NotNegative("weight_decay", FLAGS_weight_decay));
+  TP_RETURN_IF_ERROR(NotNegative("clip", FLAGS_clip));
   if (!FLAGS_hf.empty() && !gflags::GetCommandLineFlagInfoOrDie("model").is_default) {
     return InvalidArgument("--model and --hf both say which model; give one of them");
   }
@@ -67,10 +72,26 @@ std::vector<std::string> Files(const std::string& words) {
 
 }  // namespace
 
+Status NotNegative(const char* name, double value) {
+  if (std::isfinite(value) && value >= 0) return OkStatus();
+  return BadValue(name, fmt::format("{:g}", value), "a finite number, 0 or more");
+}
+
+std::vector<const char*> ModelFlags() {
+  std::vector<const char*> names;
+  for (const bench::HelpTopic& topic : ModelTopics()) {
+    names.insert(names.end(), topic.flags.begin(), topic.flags.end());
+  }
+  return names;
+}
+
 std::vector<bench::HelpTopic> ModelTopics() {
   return {{"A transformer",
            {"model", "hf", "text", "batch", "sequence", "within_documents", "end_of_text"}},
           {"How its step is cut", {"sequence_parallel", "micro_batches", "recompute"}}};
+  return {{"A transformer", {"model", "hf", "text", "batch", "sequence"}},
+          {"How its step is cut", {"sequence_parallel", "micro_batches", "recompute"}},
+          {"AdamW", {"weight_decay", "clip"}}};
 }
 
 StatusOr<ModelOptions> ReadModelFlags() {
@@ -86,6 +107,8 @@ StatusOr<ModelOptions> ReadModelFlags() {
   options.end_of_text = FLAGS_end_of_text;
   options.sequence_parallel = FLAGS_sequence_parallel;
   options.recompute = FLAGS_recompute;
+  options.weight_decay = FLAGS_weight_decay;
+  options.clip = FLAGS_clip;
   return options;
 }
 

@@ -22,10 +22,21 @@ struct ModelOptions {
   int64_t end_of_text = -1;       // the token that ends a document; -1: only files do
   bool sequence_parallel = false;
   bool recompute = false;
+  double weight_decay = 0;
+  double clip = 0;  // the largest norm of all gradients; 0: any
 
   // Whether a transformer is asked for at all.
   bool given() const { return !model.empty() || !hf.empty(); }
 };
+
+// Of AdamW, as people take it for small transformers: the default of --lr where one is trained.
+inline constexpr char kDefaultRate[] = "0.003";
+
+// "--NAME=VALUE" is refused unless it is a finite number, 0 or more.
+Status NotNegative(const char* name, double value);
+
+// The names of the flags above.
+std::vector<const char*> ModelFlags();
 
 // For the help.
 std::vector<bench::HelpTopic> ModelTopics();

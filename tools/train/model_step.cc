@@ -89,6 +89,8 @@ TransformerStepOptions StepOptions(const ModelOptions& model, const bench::Bench
   step.sum_order = engine.sum_order;
   step.micro_batches = model.micro_batches;
   step.recompute = model.recompute;
+  step.adamw.decay = model.weight_decay;
+  step.adamw.max_norm = model.clip;
   return step;
 }
 
@@ -103,7 +105,7 @@ StatusOr<hf::ModelConfig> ConfigOf(const ModelOptions& model) {
                                      model.sequence, config.longest));
 }
 
-StatusOr<ModelStep> MakeModelStep(Backend& backend, const Mesh& mesh, const ModelOptions& model,
+StatusOr<ModelStep> DrawModelStep(const Mesh& mesh, const ModelOptions& model,
                                   const bench::BenchOptions& engine) {
   ModelStep step;
   TP_ASSIGN_OR_RETURN(step.config, ConfigOf(model));
@@ -120,6 +122,12 @@ StatusOr<ModelStep> MakeModelStep(Backend& backend, const Mesh& mesh, const Mode
       Constant(BiasCorrection(step.options.adamw.beta_moment, 0));
   step.sources[kSquareCorrectionInput] =
       Constant(BiasCorrection(step.options.adamw.beta_square, 0));
+  return step;
+}
+
+StatusOr<ModelStep> MakeModelStep(Backend& backend, const Mesh& mesh, const ModelOptions& model,
+                                  const bench::BenchOptions& engine) {
+  TP_ASSIGN_OR_RETURN(ModelStep step, DrawModelStep(mesh, model, engine));
   if (!model.hf.empty()) {
     TP_RETURN_IF_ERROR(
         AddWeights(backend, mesh, model.hf, step.config, step.program, step.sources));

@@ -37,6 +37,10 @@ TransformerStepOptions StepOptions(const ModelOptions& model, const bench::Bench
 // tokens in a sequence than the model was made for.
 StatusOr<hf::ModelConfig> ConfigOf(const ModelOptions& model);
 
+// With weights drawn by the seed, of --hf too, of which only the sizes count.
+StatusOr<ModelStep> DrawModelStep(const Mesh& mesh, const ModelOptions& model,
+                                  const bench::BenchOptions& engine);
+
 // With --hf, `backend` loads the weights, once. Errors: what the files lack; the backend's.
 StatusOr<ModelStep> MakeModelStep(Backend& backend, const Mesh& mesh, const ModelOptions& model,
                                   const bench::BenchOptions& engine);

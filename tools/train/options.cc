@@ -12,8 +12,6 @@
 DEFINE_int64(steps, 1000, "steps in all, with those of the run that --resume goes on with");
 DEFINE_double(min_lr, -1, "learning rate of the last step; -1: a tenth of --lr");
 DEFINE_int64(warmup, 50, "steps until the learning rate is --lr");
-DEFINE_double(weight_decay, 0.1, "of AdamW; gains and biases do not decay");
-DEFINE_double(clip, 1, "gradients are scaled down to this norm of all of them; 0: never");
 DEFINE_int64(eval_every, 250, "steps between losses on held-out text; 0: only one, at the end");
 DEFINE_string(save, "checkpoints", "folder of checkpoints; empty: none");
 DEFINE_int64(save_every, 0, "steps between checkpoints; 0: only one, at the end");
@@ -30,14 +28,12 @@ namespace {
 
 using bench::BadValue;
 
-// Of AdamW, as people take it for small transformers.
-constexpr char kDefaultRate[] = "0.003";
 constexpr char kDefaultModel[] = "llama-tiny";
 
 bench::HelpText Help() {
   std::vector<bench::HelpTopic> topics = ModelTopics();
   const bench::HelpTopic more[] = {
-      {"Training", {"steps", "lr", "min_lr", "warmup", "weight_decay", "clip", "dtype", "seed"}},
+      {"Training", {"steps", "lr", "min_lr", "warmup", "dtype", "seed"}},
       {"Where it runs", {"backend", "tp", "dp", "reduction", "deadline", "plan"}},
       {"Checkpoints", {"save", "save_every", "resume"}},
       {"What is told", {"eval_every", "log", "logdir", "sample", "temperature", "prompt"}},
@@ -65,11 +61,6 @@ Status AtLeast(const char* name, int64_t value, int64_t least) {
   return BadValue(name, std::to_string(value), fmt::format("at least {}", least).c_str());
 }
 
-Status NotNegative(const char* name, double value) {
-  if (std::isfinite(value) && value >= 0) return OkStatus();
-  return BadValue(name, fmt::format("{:g}", value), "a finite number, 0 or more");
-}
-
 Status CheckNumbers() {
   TP_RETURN_IF_ERROR(AtLeast("steps", FLAGS_steps, 1));
   for (const auto& [name, value] :
@@ -77,8 +68,6 @@ Status CheckNumbers() {
         std::pair("save_every", FLAGS_save_every), std::pair("sample", FLAGS_sample)}) {
     TP_RETURN_IF_ERROR(AtLeast(name, value, 0));
   }
-  TP_RETURN_IF_ERROR(NotNegative("weight_decay", FLAGS_weight_decay));
-  TP_RETURN_IF_ERROR(NotNegative("clip", FLAGS_clip));
   TP_RETURN_IF_ERROR(NotNegative("temperature", FLAGS_temperature));
   if (FLAGS_min_lr == -1) return OkStatus();
   return NotNegative("min_lr", FLAGS_min_lr);
@@ -114,8 +103,6 @@ StatusOr<TrainOptions> ParseCommandLine(int argc, char** argv) {
   options.peak_rate = options.engine.learning_rate;
   options.least_rate = FLAGS_min_lr == -1 ? options.peak_rate / 10 : FLAGS_min_lr;
   options.warmup = FLAGS_warmup;
-  options.weight_decay = FLAGS_weight_decay;
-  options.clip = FLAGS_clip;
   options.eval_every = FLAGS_eval_every;
   options.save = io::ResolvePath(FLAGS_save);
   options.save_every = FLAGS_save_every;

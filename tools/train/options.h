@@ -17,8 +17,6 @@ struct TrainOptions {
   double peak_rate = 0;
   double least_rate = 0;
   int64_t warmup = 0;
-  double weight_decay = 0;
-  double clip = 0;         // the largest norm of all gradients; 0: any
   int64_t eval_every = 0;  // steps; 0: only at the end
   std::string save;        // a folder of checkpoints; "": none
   int64_t save_every = 0;  // steps; 0: only at the end

@@ -76,8 +76,6 @@ Status CheckMemory(const Backend& backend, const Mesh& mesh, const std::vector<P
 
 TransformerStepOptions StepOptions(const TrainOptions& options) {
   TransformerStepOptions step = StepOptions(options.model, options.engine);
-  step.adamw.decay = options.weight_decay;
-  step.adamw.max_norm = options.clip;
   step.results = {kSquaresOfGradients};
   return step;
 }

@@ -76,6 +76,12 @@ struct DeviceInfo {
   int multiprocessors = 0;  // GPUs only
 };
 
+// What a rank has allocated to run its schedule, in bytes.
+struct AllocatedMemory {
+  int64_t buffers = 0;  // for the schedule's buffers: what was planned (ArenaOf), if all is well
+  int64_t scratch = 0;  // for kernels and collectives besides
+};
+
 // What of a schedule a step runs: everything, or its matrix products alone, over the same memory
 // and with nothing else, which is the floor under the whole step's time.
 enum class StepKind { kWhole, kProductsOnly };
@@ -113,6 +119,7 @@ class Executor {
   // timed. Called at most once a step; it may take a while. Errors: the backend's.
   virtual StatusOr<StepRecord> CollectProfile() = 0;
   virtual DeviceInfo Device() const = 0;
+  virtual AllocatedMemory Allocated() const = 0;
 
   // Of the last step that Synchronize saw end.
   virtual const StepRecord& LastStep() const = 0;

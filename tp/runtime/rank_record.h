@@ -13,6 +13,7 @@ namespace tp {
 
 struct RankRecord {
   Schedule schedule;
+  AllocatedMemory allocated;
   std::vector<StepRecord> steps;        // the timed ones
   std::vector<StepRecord> products;     // steps of the matrix products alone, if asked for
   std::vector<StepRecord> op_steps;     // those whose ops were timed: `steps` where that is free

@@ -18,7 +18,7 @@ StatusOr<std::unique_ptr<Arena>> Arena::Create(const Schedule& schedule,
   std::unique_ptr<Arena> arena(new Arena);
   const ArenaLayout planned = ArenaOf(schedule);
   arena->offsets_ = planned.offsets;
-  arena->total_ = planned.bytes;
+  arena->total_ = arena->buffer_bytes_ = planned.bytes;
   for (const Buffer& buffer : schedule.buffers) arena->bytes_.push_back(buffer.bytes());
   for (int64_t size : more) {
     arena->offsets_.push_back(arena->total_);

@@ -28,6 +28,8 @@ class Arena {
   char* At(int buffer) const { return bytes_[buffer] == 0 ? nullptr : base_ + offsets_[buffer]; }
   char* base() const { return base_; }
   int64_t bytes() const { return total_; }
+  // Of these, for the schedule's buffers.
+  int64_t buffer_bytes() const { return buffer_bytes_; }
   int64_t OffsetOf(int buffer) const { return offsets_[buffer]; }
 
   Status FillWithZeros();
@@ -39,6 +41,7 @@ class Arena {
 
   char* base_ = nullptr;
   int64_t total_ = 0;
+  int64_t buffer_bytes_ = 0;
   std::vector<int64_t> offsets_;
   std::vector<int64_t> bytes_;
 };

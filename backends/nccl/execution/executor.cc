@@ -134,6 +134,8 @@ class NcclExecutor : public Executor {
     return info;
   }
 
+  AllocatedMemory Allocated() const override { return plan_->Allocated(); }
+
   std::string AlgorithmOf(int index) const override { return plan_->AlgorithmOf(index); }
 
   int64_t ExpectedBytes(int index) const override { return plan_->StatedBytesOf(index); }

@@ -90,11 +90,13 @@ Status StepPlan::MakeScratch() {
     most.counters = std::max(most.counters, size.counters);
   }
   if (gemm_bytes > 0) TP_CUDA(cudaMalloc(&gemm_scratch_, gemm_bytes));
+  scratch_bytes_ = static_cast<int64_t>(gemm_bytes);
   if (most.counters == 0) return OkStatus();
   void* counters = nullptr;
   TP_CUDA(cudaMalloc(&scratch_.partials, most.partial_bytes));
   TP_CUDA(cudaMalloc(&counters, most.counters * sizeof(unsigned)));
   scratch_.counters = static_cast<unsigned*>(counters);
+  scratch_bytes_ += static_cast<int64_t>(most.partial_bytes + most.counters * sizeof(unsigned));
   TP_CUDA(cudaMemset(counters, 0, most.counters * sizeof(unsigned)));
   return OkStatus();
 }

@@ -37,6 +37,9 @@ class StepPlan {
   StepPlan& operator=(const StepPlan&) = delete;
 
   Arena& arena() { return *arena_; }
+  AllocatedMemory Allocated() const {
+    return {arena_->buffer_bytes(), arena_->bytes() - arena_->buffer_bytes() + scratch_bytes_};
+  }
   // Of a collective: how it is done, what that algorithm says that all members of its group send,
   // and what one of them sends; in bytes.
   std::string AlgorithmOf(int op) const;
@@ -95,6 +98,7 @@ class StepPlan {
   std::vector<std::unique_ptr<PeerCollective>> peers_;  // by op; null where NCCL does it, or nobody
   std::vector<Communicator*> communicators_;            // by op; null but for NCCL's
   Scratch scratch_;
+  int64_t scratch_bytes_ = 0;  // beside the arena
   void* gemm_scratch_ = nullptr;  // GemmContext::scratch of this plan's products
   std::vector<std::unique_ptr<Gemm>> gemms_;
   std::vector<Launch> launches_;

@@ -80,6 +80,7 @@ class ChangedExecutor final : public Executor {
   StatusOr<StepRecord> CollectProfile() override { return executor_->CollectProfile(); }
   DeviceInfo Device() const override { return executor_->Device(); }
   const StepRecord& LastStep() const override { return changed_ ? record_ : executor_->LastStep(); }
+  AllocatedMemory Allocated() const override { return executor_->Allocated(); }
   std::string AlgorithmOf(int index) const override { return executor_->AlgorithmOf(index); }
   int64_t ExpectedBytes(int index) const override {
     return executor_->ExpectedBytes(index) + more_bytes_;

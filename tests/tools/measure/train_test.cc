@@ -204,6 +204,7 @@ class CostlyTimes final : public Executor {
   StatusOr<StepRecord> CollectProfile() override { return inner_->CollectProfile(); }
   DeviceInfo Device() const override { return inner_->Device(); }
   const StepRecord& LastStep() const override { return record_; }
+  AllocatedMemory Allocated() const override { return inner_->Allocated(); }
   std::string AlgorithmOf(int index) const override { return inner_->AlgorithmOf(index); }
   int64_t ExpectedBytes(int index) const override { return inner_->ExpectedBytes(index); }
 

@@ -1,0 +1,105 @@
+#include "tools/bench/model_run.h"
+
+#include <algorithm>
+
+#include "backends/predict/op_work.h"
+#include "fmt/format.h"
+#include "tools/bench/extra_runs.h"
+#include "tools/io/interrupt.h"
+#include "tools/io/memory.h"
+#include "tools/measure/train.h"
+#include "tools/train/model_step.h"
+#include "tp/model/model_flops.h"
+#include "tp/schedule/lower.h"
+#include "tp/schedule/memory.h"
+
+namespace tp::bench {
+namespace {
+
+StepFlops FlopsOf(const ModelRun& run, const train::ModelOptions& model, const Program& program,
+                  const std::vector<Schedule>& schedules) {
+  StepFlops flops;
+  flops.model = ModelFlops(run.sizes, model.batch, model.sequence);
+  for (const Schedule& schedule : schedules) {
+    for (const ScheduledOp& op : schedule.ops) {
+      if (op.action == Action::kCollective) continue;
+      const double of_op = predict::WorkOf(program, schedule, op).flops;
+      flops.program += of_op;
+      if (IsProduct(op.action)) flops.products += of_op;
+    }
+  }
+  return flops;
+}
+
+// Refuses what cannot fit, before anything is allocated.
+Status CheckMemory(const BenchOptions& options, const train::ModelOptions& model,
+                   const std::vector<Schedule>& schedules) {
+  if (options.backend != "sim") return OkStatus();
+  double bytes = 0;
+  for (const Schedule& schedule : schedules) bytes += static_cast<double>(ArenaOf(schedule).bytes);
+  return io::CheckFits(
+      bytes,
+      fmt::format("a step of {} with {} sequences of {} tokens on {} ranks",
+                  model.hf.empty() ? model.model : model.hf, model.batch, model.sequence,
+                  schedules.size()),
+      "take a smaller --batch or --sequence, more --micro_batches, or --recompute");
+}
+
+StatusOr<TrainResult> Measure(Backend& backend, const Mesh& mesh, const BenchOptions& options,
+                              const train::ModelStep& step, const ModelHooks& hooks) {
+  TrainOptions train;
+  train.warmup = options.warmup;
+  train.steps = options.steps;
+  train.time_products = options.floor;
+  train.profiled_steps = options.profile ? options.steps : 0;
+  train.tensors = false;
+  std::optional<io::Interrupt> interrupt;
+  if (hooks.heeds_signals) {
+    interrupt.emplace();
+    train.stop = [] { return io::Interrupt::Signal() != 0; };
+  }
+  io::ProgressStage stage(hooks.progress, "training",
+                          options.warmup + int64_t{options.steps} * (options.floor ? 2 : 1));
+  int64_t done = 0;
+  if (hooks.progress != nullptr) {
+    train.progress = [&](const TrainProgress& at) {
+      hooks.progress->Update(at.products ? "matrix products alone" : "steps", ++done);
+    };
+  }
+  return Train(backend, mesh, step.program, step.sources, train);
+}
+
+}  // namespace
+
+StatusOr<ModelRun> RunModel(Backend& backend, const BenchOptions& options,
+                            const train::ModelOptions& model, const ModelHooks& hooks) {
+  TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(options.tp, options.dp));
+  TP_RETURN_IF_ERROR(backend.Check(mesh.world(), options.dtype));
+  TP_ASSIGN_OR_RETURN(const train::ModelStep step, train::DrawModelStep(mesh, model, options));
+  TP_ASSIGN_OR_RETURN(const std::vector<Schedule> schedules,
+                      LowerAll(step.program, mesh, backend.HowToLower()));
+  TP_RETURN_IF_ERROR(CheckMemory(options, model, schedules));
+  ModelRun run;
+  run.host = backend.Describe();
+  run.sizes = step.config.sizes;
+  run.flops = FlopsOf(run, model, step.program, schedules);
+  if (hooks.started && backend.IsRoot()) hooks.started(run);
+  if (options.peak) {
+    io::ProgressStage stage(hooks.progress, "the machine's peak");
+    TP_ASSIGN_OR_RETURN(run.peak, MeasurePeak(backend, options, run.flops.products));
+  }
+  TP_ASSIGN_OR_RETURN(TrainResult trained, Measure(backend, mesh, options, step, hooks));
+  if (!backend.IsRoot()) return run;
+  run.complete = trained.complete;
+  run.losses = trained.losses;
+  if (trained.ranks[0].steps.empty()) return run;
+  TP_ASSIGN_OR_RETURN(run.step, MakeMeasuredStep(options.backend, mesh, step.program, trained));
+  if (run.peak && run.step->steps.products) {
+    // No lower than the run's own products were: others may have disturbed its measurement.
+    const double own = run.flops.products / (run.step->steps.products->min / 1e3);
+    run.peak = std::max(*run.peak, own);
+  }
+  return run;
+}
+
+}  // namespace tp::bench

@@ -1,0 +1,54 @@
+// A transformer's training step, measured: the step that tools/train trains, on its first batch,
+// again and again, with weights drawn by the seed.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tools/bench/measured.h"
+#include "tools/bench/options.h"
+#include "tools/io/progress.h"
+#include "tools/train/model_flags.h"
+#include "tp/core/status.h"
+#include "tp/model/transformer.h"
+#include "tp/runtime/backend.h"
+
+namespace tp::bench {
+
+// Floating-point operations of a step.
+struct StepFlops {
+  double model = 0;     // what the model asks for: ModelFlops
+  double program = 0;   // what all ranks do, by the letters of their ops: twice the points of all
+                        // but one operand
+  double products = 0;  // of these, in matrix products
+};
+
+struct ModelRun {
+  std::vector<std::pair<std::string, std::string>> host;
+  TransformerConfig sizes;
+  StepFlops flops;
+  std::optional<MeasuredStep> step;  // none where the run ended before a step was timed
+  std::vector<double> losses;        // of each step, warm-up too
+  std::optional<double> peak;        // FLOP/s of all ranks' products: measured
+  bool complete = true;              // false: interrupted
+
+  bool ok() const { return complete && step && step->ok(); }
+};
+
+// On rank 0's process; each may be empty.
+struct ModelHooks {
+  std::function<void(const ModelRun&)> started = nullptr;  // nothing can be refused any more
+  // Whether a signal ends the run after the step at hand; else it takes no notice of signals.
+  bool heeds_signals = false;
+  io::Progress* progress = nullptr;
+};
+
+// Where another process has rank 0, the result has no step. Errors: what the flags name can't be
+// had, or does not fit into memory; the backend's.
+StatusOr<ModelRun> RunModel(Backend& backend, const BenchOptions& options,
+                            const train::ModelOptions& model, const ModelHooks& hooks);
+
+}  // namespace tp::bench
