@@ -35,6 +35,9 @@ class Case:
     host: str
     processor: str
     commit: str
+    # Of a transformer's step: what was run, in words, and its operations, which no layer's sizes say.
+    model: str = ""
+    model_flops: float = 0.0
 
     @property
     def machine(self) -> str:
@@ -42,12 +45,13 @@ class Case:
 
     @property
     def size(self) -> str:
-        return f"{self.tokens}×{self.in_features}→{self.out_features}"
+        return self.model or f"{self.tokens}×{self.in_features}→{self.out_features}"
 
     @property
     def flops_per_rank(self) -> float:
-        """Of a step: three products of tokens × in × out, two operations each."""
-        return 6.0 * self.tokens * self.in_features * self.out_features / (self.tp * self.dp)
+        """Of a step: three products of tokens × in × out, two operations each; or the model's."""
+        layer = 6.0 * self.tokens * self.in_features * self.out_features
+        return (self.model_flops or layer) / (self.tp * self.dp)
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,29 @@ def _transfers_of_step(case: Case, origin: Origin, result: Node) -> Iterator[Tra
         )
 
 
+def _model_in_words(model: Node) -> str:
+    """All that tells its step from another one of the same engine's flags."""
+    words = f"{model.text('name')} {model.integer('batch')}×{model.integer('sequence')}"
+    if model.integer("micro_batches") > 1:
+        words += f", {model.integer('micro_batches')} micro-batches"
+    for flag in ("sequence_parallel", "recompute"):
+        words += ", " + flag.replace("_", " ") if model.at(flag).value else ""
+    return words
+
+
+def _sizes(config: Node, result: Node) -> dict[str, Any]:
+    if not config.has("model"):
+        return {name: config.integer(name) for name in ("tokens", "in_features", "out_features")}
+    model = config.at("model")
+    return {
+        "tokens": model.integer("batch") * model.integer("sequence"),
+        "in_features": model.integer("hidden"),
+        "out_features": model.integer("hidden"),
+        "model": _model_in_words(model),
+        "model_flops": result.at("flops").positive("model"),
+    }
+
+
 def _add_bench(
     data: Data, bench: Node, origin: Origin, layers: tuple[str, ...], flags: str, together: str
 ) -> None:
@@ -158,9 +185,6 @@ def _add_bench(
     for result in bench.at("results").items():
         case = Case(
             backend=config.text("backend"),
-            tokens=config.integer("tokens"),
-            in_features=config.integer("in_features"),
-            out_features=config.integer("out_features"),
             dtype=config.text("dtype"),
             tp=config.integer("tp"),
             dp=config.integer("dp"),
@@ -171,6 +195,7 @@ def _add_bench(
             host=origin.host,
             processor=origin.processor,
             commit=origin.commit,
+            **_sizes(config, result),
         )
         if min(case.tokens, case.in_features, case.out_features, case.tp, case.dp) < 1:
             raise config.fail("has a size below 1")

@@ -1,0 +1,117 @@
+// The bench on a transformer's step, as a user runs it.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+
+#include "tests/tools/command.h"
+#include "tp/io/atomic_file.h"
+
+namespace tp {
+namespace {
+
+CommandResult Bench(const std::string& arguments) {
+  return RunCommand("tools/bench/bench", "--steps=2 --warmup=1 --nopeak " + arguments);
+}
+
+nlohmann::json Measure(const std::string& arguments) {
+  const std::string file = MakeScratchFolder() + "/bench.json";
+  const CommandResult result = Bench(arguments + " --json=" + file);
+  EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
+  return nlohmann::json::parse(ReadText(file));
+}
+
+TEST(BenchModelTest, ShowsWhatAStepTakes) {
+  const CommandResult result = RunCommand(
+      "tools/bench/bench", "--model=llama-tiny --tp=2 --batch=2 --sequence=16 --steps=2");
+  ASSERT_EQ(result.exit_code, 0) << result.out << result.err;
+  for (const char* words :
+       {"llama-tiny: 610,176 parameters in fp32, tp 2", "of 2 steps (measured)", " tokens/s\n",
+        "(6 N T + 12 L H Q S T)", "of the measured peak, ", "its matrix products alone",
+        "collectives, exact", "all_reduce over tp: ", "took the memory that was planned",
+        "`verify --model=llama-tiny --tp=2`"}) {
+    EXPECT_NE(result.out.find(words), std::string::npos) << words << "\n" << result.out;
+  }
+}
+
+// Each way to cut the step, with its bytes and its memory; the record names all that was asked for.
+TEST(BenchModelTest, RecordsBytesAndMemoryExactly) {
+  const nlohmann::json json = Measure(
+      "--model=llama-tiny --tp=3 --dp=2 --batch=4 --sequence=16 --sequence_parallel "
+      "--micro_batches=2 --recompute --dtype=bf16");
+  const nlohmann::json& model = json.at("config").at("model");
+  EXPECT_EQ(model.at("name"), "llama-tiny");
+  EXPECT_EQ(model.at("micro_batches"), 2);
+  EXPECT_EQ(model.at("recompute"), true);
+  EXPECT_EQ(json.at("config").at("dtype"), "bf16");
+  const nlohmann::json& result = json.at("results").at(0);
+  EXPECT_EQ(result.at("memory_bytes").size(), 6u);  // ranks
+  EXPECT_EQ(result.at("memory_bytes"), result.at("memory_bytes_allocated"));
+  EXPECT_EQ(result.at("losses").size(), 3u);
+  EXPECT_TRUE(result.at("share_of_peak").is_null());  // --nopeak
+  int64_t moved = 0;
+  for (const auto& kind : result.at("bytes").at("kinds")) moved += kind.at("moved_bytes").get<int64_t>();
+  int64_t collectives = 0;
+  for (const auto& one : result.at("bytes").at("collectives")) {
+    EXPECT_TRUE(one.at("ok").get<bool>()) << one.dump();
+    collectives += one.at("moved_bytes").get<int64_t>();
+  }
+  EXPECT_GT(moved, 0);
+  EXPECT_EQ(moved, collectives);
+}
+
+// What the model asks for and what its program's products do differ by what has no product of its
+// own: the gains, and attention. Recomputation does more, and the model asks for no more.
+TEST(BenchModelTest, CountsOperationsTwice) {
+  const std::string sizes = "--model=llama-tiny --tp=2 --batch=2 --sequence=16";
+  const nlohmann::json json = Measure(sizes);
+  const nlohmann::json& model = json.at("config").at("model");
+  const nlohmann::json& flops = json.at("results").at(0).at("flops");
+  const double tokens = 2 * 16, layers = model.at("layers"), hidden = model.at("hidden");
+  EXPECT_EQ(flops.at("model").get<double>() - flops.at("products").get<double>(),
+            (6 * (2 * layers + 1) * hidden + 12 * layers * hidden * 16) * tokens);
+  const nlohmann::json again = Measure(sizes + " --recompute").at("results").at(0).at("flops");
+  EXPECT_EQ(again.at("model"), flops.at("model"));
+  EXPECT_GT(again.at("products").get<double>(), flops.at("products").get<double>());
+}
+
+TEST(BenchModelTest, TakesTheSizesOfAFolder) {
+  const std::string folder = MakeScratchFolder();
+  const std::string config =
+      R"({"model_type": "llama", "hidden_size": 24, "num_hidden_layers": 1,
+          "num_attention_heads": 3, "num_key_value_heads": 1, "head_dim": 8,
+          "intermediate_size": 40, "vocab_size": 300, "max_position_embeddings": 32,
+          "rms_norm_eps": 1e-5, "hidden_act": "silu", "tie_word_embeddings": true})";
+  ASSERT_TRUE(io::WriteFileAtomically(folder + "/config.json", config).ok());
+  const nlohmann::json json = Measure("--hf=" + folder + " --tp=2 --batch=2 --sequence=16");
+  // Embedding 300 x 24, queries and their output 24 x 24, key and value 24 x 8, three of 24 x 40,
+  // three gains.
+  EXPECT_EQ(json.at("config").at("model").at("parameters"),
+            300 * 24 + 2 * 24 * 24 + 2 * 24 * 8 + 3 * 24 * 40 + 3 * 24);
+  const CommandResult longer = Bench("--hf=" + folder + " --sequence=33");
+  EXPECT_EQ(longer.exit_code, 1);
+  EXPECT_NE(longer.err.find("--sequence=33"), std::string::npos) << longer.err;
+}
+
+TEST(BenchModelTest, RefusesFlagsOfTheOtherStep) {
+  for (const auto& [arguments, words] :
+       {std::pair("--model=gpt5", "no model is called 'gpt5'"),
+        std::pair("--model=llama-tiny --mode=row", "--mode is of the linear layer's step"),
+        std::pair("--model=llama-tiny --tokens=5", "--tokens is of the linear layer's step"),
+        std::pair("--model=llama-tiny --verify=full", "--verify is of the linear layer's step"),
+        std::pair("--model=llama-tiny --micro_batches=3", "a divisor of --batch"),
+        std::pair("--sequence=5", "--sequence is of a transformer's step"),
+        std::pair("--recompute", "--recompute is of a transformer's step")}) {
+    const CommandResult result = Bench(arguments);
+    EXPECT_EQ(result.exit_code, 1) << arguments;
+    EXPECT_NE(result.err.find(words), std::string::npos) << arguments << "\n" << result.err;
+    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+    EXPECT_EQ(result.out, "") << arguments;
+  }
+}
+
+}  // namespace
+}  // namespace tp
