@@ -21,7 +21,7 @@ nlohmann::json Measure(const std::string& arguments) {
   const std::string file = MakeScratchFolder() + "/bench.json";
   const CommandResult result = Bench(arguments + " --json=" + file);
   EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
-  return nlohmann::json::parse(ReadText(file));
+  return nlohmann::json::parse(ReadWholeFile(file));
 }
 
 TEST(BenchModelTest, ShowsWhatAStepTakes) {
@@ -53,7 +53,8 @@ TEST(BenchModelTest, RecordsBytesAndMemoryExactly) {
   EXPECT_EQ(result.at("losses").size(), 3u);
   EXPECT_TRUE(result.at("share_of_peak").is_null());  // --nopeak
   int64_t moved = 0;
-  for (const auto& kind : result.at("bytes").at("kinds")) moved += kind.at("moved_bytes").get<int64_t>();
+  for (const auto& kind : result.at("bytes").at("kinds"))
+    moved += kind.at("moved_bytes").get<int64_t>();
   int64_t collectives = 0;
   for (const auto& one : result.at("bytes").at("collectives")) {
     EXPECT_TRUE(one.at("ok").get<bool>()) << one.dump();

@@ -98,7 +98,7 @@ class StepPlan {
   std::vector<std::unique_ptr<PeerCollective>> peers_;  // by op; null where NCCL does it, or nobody
   std::vector<Communicator*> communicators_;            // by op; null but for NCCL's
   Scratch scratch_;
-  int64_t scratch_bytes_ = 0;  // beside the arena
+  int64_t scratch_bytes_ = 0;     // beside the arena
   void* gemm_scratch_ = nullptr;  // GemmContext::scratch of this plan's products
   std::vector<std::unique_ptr<Gemm>> gemms_;
   std::vector<Launch> launches_;
