@@ -96,6 +96,8 @@ Json ModelConfigToJson(const train::ModelOptions& model, const ModelRun& run) {
           {"hidden", run.sizes.hidden},
           {"batch", model.batch},
           {"sequence", model.sequence},
+          {"within_documents", model.within_documents},
+          {"end_of_text", model.end_of_text},
           {"micro_batches", model.micro_batches},
           {"sequence_parallel", model.sequence_parallel},
           {"recompute", model.recompute},

@@ -3,15 +3,12 @@
 #include <algorithm>
 
 #include "backends/predict/op_work.h"
-#include "fmt/format.h"
 #include "tools/bench/extra_runs.h"
 #include "tools/io/interrupt.h"
-#include "tools/io/memory.h"
 #include "tools/measure/train.h"
 #include "tools/train/model_step.h"
 #include "tp/model/model_flops.h"
 #include "tp/schedule/lower.h"
-#include "tp/schedule/memory.h"
 
 namespace tp::bench {
 namespace {
@@ -29,20 +26,6 @@ StepFlops FlopsOf(const ModelRun& run, const train::ModelOptions& model, const P
     }
   }
   return flops;
-}
-
-// Refuses what cannot fit, before anything is allocated.
-Status CheckMemory(const BenchOptions& options, const train::ModelOptions& model,
-                   const std::vector<Schedule>& schedules) {
-  if (options.backend != "sim") return OkStatus();
-  double bytes = 0;
-  for (const Schedule& schedule : schedules) bytes += static_cast<double>(ArenaOf(schedule).bytes);
-  return io::CheckFits(
-      bytes,
-      fmt::format("a step of {} with {} sequences of {} tokens on {} ranks",
-                  model.hf.empty() ? model.model : model.hf, model.batch, model.sequence,
-                  schedules.size()),
-      "take a smaller --batch or --sequence, more --micro_batches, or --recompute");
 }
 
 StatusOr<TrainResult> Measure(Backend& backend, const Mesh& mesh, const BenchOptions& options,
@@ -78,7 +61,7 @@ StatusOr<ModelRun> RunModel(Backend& backend, const BenchOptions& options,
   TP_ASSIGN_OR_RETURN(const train::ModelStep step, train::DrawModelStep(mesh, model, options));
   TP_ASSIGN_OR_RETURN(const std::vector<Schedule> schedules,
                       LowerAll(step.program, mesh, backend.HowToLower()));
-  TP_RETURN_IF_ERROR(CheckMemory(options, model, schedules));
+  TP_RETURN_IF_ERROR(train::CheckMemory(options, model, schedules));
   ModelRun run;
   run.host = backend.Describe();
   run.sizes = step.config.sizes;

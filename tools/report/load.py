@@ -157,7 +157,7 @@ def _model_in_words(model: Node) -> str:
     words = f"{model.text('name')} {model.integer('batch')}×{model.integer('sequence')}"
     if model.integer("micro_batches") > 1:
         words += f", {model.integer('micro_batches')} micro-batches"
-    for flag in ("sequence_parallel", "recompute"):
+    for flag in ("within_documents", "sequence_parallel", "recompute"):
         words += ", " + flag.replace("_", " ") if model.at(flag).value else ""
     return words
 

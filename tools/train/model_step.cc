@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "fmt/format.h"
+#include "tools/io/memory.h"
 #include "tools/io/table.h"
 #include "tools/train/text.h"
 #include "tp/core/host_tensor.h"
@@ -15,6 +16,7 @@
 #include "tp/optim/learning_rate.h"
 #include "tp/passes/micro_batches.h"
 #include "tp/runtime/session.h"
+#include "tp/schedule/memory.h"
 
 namespace tp::train {
 namespace {
@@ -133,6 +135,19 @@ StatusOr<ModelStep> MakeModelStep(Backend& backend, const Mesh& mesh, const Mode
         AddWeights(backend, mesh, model.hf, step.config, step.program, step.sources));
   }
   return step;
+}
+
+Status CheckMemory(const bench::BenchOptions& engine, const ModelOptions& model,
+                   const std::vector<Schedule>& schedules) {
+  if (engine.backend != "sim") return OkStatus();
+  double bytes = 0;
+  for (const Schedule& schedule : schedules) bytes += static_cast<double>(ArenaOf(schedule).bytes);
+  return io::CheckFits(
+      bytes,
+      fmt::format("steps of {} with {} sequences of {} tokens on {} ranks",
+                  model.hf.empty() ? model.model : model.hf, model.batch, model.sequence,
+                  engine.tp * engine.dp),
+      "take a smaller --batch or --sequence, more --micro_batches, or --recompute");
 }
 
 std::string RenderModel(const ModelOptions& model, const bench::BenchOptions& engine,

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include "tools/bench/options.h"
 #include "tools/train/batch.h"
@@ -15,6 +16,7 @@
 #include "tp/program/program.h"
 #include "tp/runtime/backend.h"
 #include "tp/runtime/parts.h"
+#include "tp/schedule/schedule.h"
 
 namespace tp::train {
 
@@ -44,6 +46,11 @@ StatusOr<ModelStep> DrawModelStep(const Mesh& mesh, const ModelOptions& model,
 // With --hf, `backend` loads the weights, once. Errors: what the files lack; the backend's.
 StatusOr<ModelStep> MakeModelStep(Backend& backend, const Mesh& mesh, const ModelOptions& model,
                                   const bench::BenchOptions& engine);
+
+// Refuses what cannot fit in this machine's memory where all ranks are on it: the buffers of these,
+// of one step or of several that are there at once.
+Status CheckMemory(const bench::BenchOptions& engine, const ModelOptions& model,
+                   const std::vector<Schedule>& schedules);
 
 // "llama-tiny: 610,176 parameters in fp32, tp 2, dp 1, backend sim", then what a step takes.
 std::string RenderModel(const ModelOptions& model, const bench::BenchOptions& engine,

@@ -6,7 +6,6 @@
 #include <span>
 #include <utility>
 
-#include "tools/io/memory.h"
 #include "tools/train/model_step.h"
 #include "tp/core/host_tensor.h"
 #include "tp/huggingface/checkpoint.h"
@@ -15,7 +14,6 @@
 #include "tp/model/initial.h"
 #include "tp/passes/micro_batches.h"
 #include "tp/schedule/lower.h"
-#include "tp/schedule/memory.h"
 
 namespace tp::train {
 namespace {
@@ -57,21 +55,6 @@ StatusOr<int64_t> ReadState(const std::string& path, const TrainOptions& options
   return steps->get<int64_t>();
 }
 
-// Refuses what cannot fit in this machine's memory, where all ranks are on it.
-Status CheckMemory(const Backend& backend, const Mesh& mesh, const std::vector<Program>& programs) {
-  double bytes = 0;
-  for (const Program& program : programs) {
-    TP_ASSIGN_OR_RETURN(const std::vector<Schedule> schedules,
-                        LowerAll(program, mesh, backend.HowToLower()));
-    for (const Schedule& schedule : schedules) {
-      bytes += static_cast<double>(ArenaOf(schedule).bytes);
-    }
-  }
-  return io::CheckFits(
-      bytes, "the buffers of " + std::to_string(mesh.world()) + " ranks",
-      "take a smaller --batch or --sequence, more --micro_batches, or --recompute");
-}
-
 }  // namespace
 
 TransformerStepOptions StepOptions(const TrainOptions& options) {
@@ -95,9 +78,13 @@ StatusOr<std::unique_ptr<Trainer>> Trainer::Create(Backend& backend, const Mesh&
   TP_ASSIGN_OR_RETURN(const Program forward, MakeTransformerForward(config.sizes, step, mesh));
   step.batch = 1;
   TP_ASSIGN_OR_RETURN(const Program writer, MakeTransformerDecode(config.sizes, step, mesh));
-  if (options.engine.backend == "sim") {
-    TP_RETURN_IF_ERROR(CheckMemory(backend, mesh, {training, forward, writer}));
+  std::vector<Schedule> all;
+  for (const Program* program : {&training, &forward, &writer}) {
+    TP_ASSIGN_OR_RETURN(const std::vector<Schedule> schedules,
+                        LowerAll(*program, mesh, backend.HowToLower()));
+    all.insert(all.end(), schedules.begin(), schedules.end());
   }
+  TP_RETURN_IF_ERROR(CheckMemory(options.engine, options.model, all));
   TP_ASSIGN_OR_RETURN(auto sessions,
                       Session::CreateAll(backend, mesh, {training, forward, writer}));
   std::unique_ptr<Trainer> trainer(new Trainer(config, options, text, order, batches));

@@ -50,6 +50,31 @@ class LoadTest(unittest.TestCase):
     def test_reads_one_line_as_one_record(self) -> None:
         self.assertEqual(len(self.load_text(self.lines[0]).steps), 1)
 
+    def test_a_transformers_step_has_sizes_of_its_own(self) -> None:
+        def make(record):
+            bench = record["bench"]
+            for name in ("tokens", "in_features", "out_features"):
+                del bench["config"][name]
+            bench["config"]["model"] = {
+                "name": "llama-tiny", "hidden": 128, "batch": 4, "sequence": 16, "micro_batches": 2,
+                "within_documents": True, "sequence_parallel": False, "recompute": True,
+            }
+            for result in bench["results"]:
+                result["flops"] = {"model": 7.0e9}
+
+        case = self.load_text(self.changed(make)).steps[0].case
+        self.assertEqual(
+            case.size, "llama-tiny 4×16, 2 micro-batches, within documents, recompute"
+        )
+        self.assertEqual(case.tokens, 64)
+        self.assertEqual(case.flops_per_rank, 7.0e9 / (case.tp * case.dp))
+
+        def without(record):
+            make(record)
+            del record["bench"]["results"][0]["flops"]
+
+        self.refuse(self.changed(without), "flops")
+
     def test_a_torn_last_line_is_named(self) -> None:
         torn = "\n".join(self.lines[:3]) + "\n" + self.lines[3][:100]
         self.refuse(torn, "line 4", "torn", "resume the sweep")
