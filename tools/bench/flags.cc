@@ -54,7 +54,9 @@ HelpText Help() {
   return {
       "Trains one linear layer split over ranks by rows and by columns of its weight, times it,\n"
       "counts its bytes, and proves that the ways of splitting agree. Or times a transformer's\n"
-      "step, with weights drawn by the seed; of --hf it takes the sizes alone.\n\n"
+      "step (--model or --hf), with weights drawn by the seed; of --hf it takes the sizes alone.\n"
+      "Its values are for verify to prove: --verify, --load, --dump, --speedup, --mode and the\n"
+      "layer's sizes are refused there. Its --lr is 0.003 unless it is given.\n\n"
       "  bench [--flag=value ...]\n"
       "  bench --model=llama-tiny --tp=2 [--flag=value ...]\n",
       topics};

@@ -26,8 +26,8 @@ _REST = {
 _FIELDS = (*_LEAD, *_REST)
 # For programs: all of it, one fact a column, and what the runs say of their time and place.
 _FACTS = (
-    *("backend", "mode", "tokens", "in_features", "out_features", "dtype", "tp", "dp", "algorithm"),
-    *("reduction", "flags", "layers", "host", "processor", "commit", "date", "load"),
+    *("backend", "mode", "model", "tokens", "in_features", "out_features", "dtype", "tp", "dp"),
+    *("algorithm", "reduction", "flags", "layers", "host", "processor", "commit", "date", "load"),
 )
 
 

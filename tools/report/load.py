@@ -159,6 +159,8 @@ def _model_in_words(model: Node) -> str:
         words += f", {model.integer('micro_batches')} micro-batches"
     for flag in ("within_documents", "sequence_parallel", "recompute"):
         words += ", " + flag.replace("_", " ") if model.at(flag).value else ""
+    if not model.at("clip").value:
+        words += ", not clipped"
     return words
 
 

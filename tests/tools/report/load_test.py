@@ -57,7 +57,7 @@ class LoadTest(unittest.TestCase):
                 del bench["config"][name]
             bench["config"]["model"] = {
                 "name": "llama-tiny", "hidden": 128, "batch": 4, "sequence": 16, "micro_batches": 2,
-                "within_documents": True, "sequence_parallel": False, "recompute": True,
+                "within_documents": True, "sequence_parallel": False, "recompute": True, "clip": 1.0,
             }
             for result in bench["results"]:
                 result["flops"] = {"model": 7.0e9}

@@ -4,6 +4,7 @@ import json
 import pathlib
 import re
 import unittest
+from collections.abc import Callable
 
 from tests.tools.report.tool import SWEEP, ReportCase, run_report
 from tools.common.files import encode
@@ -79,8 +80,31 @@ class ReportTest(ReportCase):
             sorted(p.name for p in self.folder.iterdir()), ["report.html", "torn.jsonl"]
         )
 
+    def test_a_transformers_step_is_told_by_its_model(self) -> None:
+        path, wrote = self.bench_model("--recompute", "--micro_batches=2", "--clip=0")
+        case = load([pathlib.Path(path)]).steps[0].case
+        self.assertEqual(case.size, "llama-tiny 2×16, 2 micro-batches, recompute, not clipped")
+        flops = wrote["results"][0]["flops"]["model"]
+        self.assertEqual(case.flops_per_rank, flops / 2)
+        self.assertEqual(self.page(path).open, [])
+        self.assertIn(case.size, (self.folder / "report.html").read_text())
+        rows = self.numbers(path)
+        self.assertEqual({row["model"] for row in rows}, {case.size})
+        rates = [row for row in rows if row["unit"] == "tokens/s"]
+        self.assertEqual(len(rates), 1)
+        median = wrote["results"][0]["step_ms"]["median"]
+        self.assertAlmostEqual(float(rates[0]["value"]), 32e3 / median, places=3)
+
     def test_odd_values_get_one_line(self) -> None:
         path, wrote = self.bench("--mode=row")
+        self.hold_odd_values(path, wrote, lambda at: "quantities" not in at)
+        path, wrote = self.bench_model()
+        result = wrote["results"][0]  # one op will do: a page of all takes long
+        for rows in (result["ranks"]["ops"], result["bytes"]["collectives"]):
+            del rows[1:]
+        self.hold_odd_values(path, wrote, lambda at: "model" in at or "flops" in at)
+
+    def hold_odd_values(self, path: str, wrote: dict, takes: Callable[[tuple], bool]) -> None:
         odd = [None, True, "text", [], {}, [1], -1, 0, "BIG", "HALF"]
         deep = {"results": "[" * 100000}
         for text in (json.dumps(deep).replace('"', "", 2), "[" * 100000):
@@ -96,7 +120,7 @@ class ReportTest(ReportCase):
 
         # In one process: a report takes a quarter of a second to start.
         for at in places(wrote)[1:]:
-            if "quantities" in at:
+            if not takes(at):
                 continue
             for value in odd:
                 changed = json.loads(json.dumps(wrote))

@@ -86,8 +86,14 @@ class ReportCase(unittest.TestCase):
         return list(csv.DictReader(io.StringIO(result.stdout)))
 
     def bench(self, *flags: str) -> tuple[str, dict]:
+        return self.run_bench("--tokens=9", "--in_features=31", "--out_features=17", *flags)
+
+    def bench_model(self, *flags: str) -> tuple[str, dict]:
+        model = ("--model=llama-tiny", "--tp=2", "--batch=2", "--sequence=16", "--nopeak")
+        return self.run_bench(*model, *flags)
+
+    def run_bench(self, *flags: str) -> tuple[str, dict]:
         out = str(self.folder / "bench.json")
-        command = ["tools/bench/bench", "--steps=3", "--tokens=9", "--in_features=31"]
-        command += ["--out_features=17", f"--json={out}", *flags]
+        command = ["tools/bench/bench", "--steps=3", f"--json={out}", *flags]
         subprocess.run(command, check=True, capture_output=True)
         return out, json.loads(pathlib.Path(out).read_text())
