@@ -8,7 +8,9 @@
 
 #include "tests/program/evaluate.h"
 #include "tests/schedule/random_program.h"
+#include "tp/passes/op_order.h"
 #include "tp/passes/passes.h"
+#include "tp/passes/step_cost.h"
 
 namespace tp {
 namespace {
@@ -78,6 +80,26 @@ RC_GTEST_PROP(Passes, ASecondTimeThereIsNothingToDo, ()) {
   const std::string once = ToString(program);
   pass(program, mesh);
   RC_ASSERT(ToString(program) == once);
+}
+
+// Whatever ops take, and however much is kept back for whatever collectives there are.
+RC_GTEST_PROP(Passes, ListOrderKeepsMeaning, ()) {
+  CheckPass([](Program& program, const Mesh& mesh) {
+    std::vector<OpCost> costs = CostsOf(program, mesh, {});
+    for (OpCost& cost : costs) {
+      if (cost.stream >= 0) cost.seconds = *rc::gen::inRange(0, 9);
+    }
+    const std::vector<int> order =
+        ListOrder(program, costs,
+                  {.reserve_seconds = static_cast<double>(*rc::gen::inRange(0, 30)),
+                   .strands = *rc::gen::inRange(1, 3),
+                   .ahead = *rc::gen::inRange(0, 9)});
+    const OrderTimes times = TimesOf(program, costs, order);
+    RC_ASSERT(times.hidden <= times.communication);
+    std::vector<Op> ops;
+    for (int i : order) ops.push_back(program.ops()[i]);
+    program.ReplaceOps(std::move(ops));
+  });
 }
 
 RC_GTEST_PROP(Passes, OptimizeKeepsMeaning, ()) { CheckPass(Optimize); }

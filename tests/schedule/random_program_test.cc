@@ -12,7 +12,9 @@
 #include "tests/schedule/interpreter.h"
 #include "tests/schedule/soundness.h"
 #include "tp/ops/builder.h"
+#include "tp/passes/op_order.h"
 #include "tp/passes/passes.h"
+#include "tp/schedule/byte_contract.h"
 
 namespace tp {
 namespace {
@@ -121,6 +123,38 @@ RC_GTEST_PROP(RandomPrograms, ComputeTheSameInParts, ()) {
   RC_ASSERT(IsCut(Lower(program, mesh, 0, in_parts).value()));
   RC_LOG() << ToString(program) << Describe(mesh) << "\n";
   ExpectComputes(program, random.program, truth, random.sources, mesh, in_parts);
+}
+
+// By name, kind and axis.
+std::multiset<std::string> Contract(const Program& program, const Mesh& mesh) {
+  std::multiset<std::string> entries;
+  for (const ContractEntry& entry : ByteContract(program, mesh)) {
+    entries.insert(entry.name + " " + std::string(Name(entry.kind)) + " " +
+                   std::string(entry.axis.name()) + " " + std::to_string(entry.bytes));
+  }
+  return entries;
+}
+
+// Whatever the ops are said to take, and however much is kept back.
+RC_GTEST_PROP(RandomPrograms, ComputeAndSendTheSameInAListOrder, ()) {
+  const RandomProgram random = DrawProgram({.ops = 20});
+  const Mesh mesh = DrawMesh();
+  std::vector<OpCost> costs = CostsOf(random.program, mesh, {});
+  for (OpCost& cost : costs) {
+    if (cost.stream >= 0) cost.seconds = *rc::gen::inRange(0, 9);
+  }
+  std::vector<Op> ops;
+  for (int i : ListOrder(random.program, costs,
+                         {.reserve_seconds = static_cast<double>(*rc::gen::inRange(0, 30))})) {
+    ops.push_back(random.program.ops()[i]);
+  }
+  Program program = random.program;
+  program.ReplaceOps(std::move(ops));
+  RC_CLASSIFY(ToString(program) != ToString(random.program), "another order");
+  RC_LOG() << ToString(random.program) << "in another order:\n" << ToString(program);
+  RC_ASSERT(Contract(program, mesh) == Contract(random.program, mesh));
+  ExpectComputes(program, random.program, Evaluate(random.program, random.sources), random.sources,
+                 mesh);
 }
 
 RC_GTEST_PROP(RandomPrograms, ComputeTheSameAfterThePasses, ()) {

@@ -20,6 +20,8 @@ DEFINE_int64(sequence, 4096, "tokens of each");
 DEFINE_bool(sequence_parallel, false, "split what lies between the products over tp, too");
 DEFINE_bool(recompute, false, "make activations again in the backward pass");
 DEFINE_int32(micro_batches, 1, "parts of the batch that are taken one after the other");
+DEFINE_bool(overlap, true, "have collectives run beside what does not need them, where that pays");
+DEFINE_int32(strands, 1, "micro-batches that are under way at one time");
 DEFINE_int64(tokens, 4096, "of the linear step: rows of X and Y");
 DEFINE_int64(in_features, 4096, "of the linear step: columns of X and of W");
 DEFINE_int64(out_features, 4096, "of the linear step: rows of W");
@@ -46,8 +48,9 @@ bench::HelpText Help() {
       "  predict --machine=my.machine --score=heldout.json\n",
       {{"The machine", {"machine", "fit", "straggler", "link", "algorithm"}},
        {"The step",
-        {"model", "batch", "sequence", "sequence_parallel", "recompute", "micro_batches", "mode",
-         "tokens", "in_features", "out_features", "dtype", "tp", "dp", "sum_part_bytes"}},
+        {"model", "batch", "sequence", "sequence_parallel", "recompute", "micro_batches", "overlap",
+         "strands", "mode", "tokens", "in_features", "out_features", "dtype", "tp", "dp",
+         "sum_part_bytes"}},
        {"Many of them", {"sweep", "top"}},
        {"Measurements", {"calibrate", "backend", "score"}},
        {"Files", {"trace_dir"}}}};
@@ -123,7 +126,7 @@ Status CheckSizes(const PredictOptions& options) {
        {std::pair("sequence", FLAGS_sequence), std::pair("tokens", FLAGS_tokens),
         std::pair("in_features", FLAGS_in_features), std::pair("out_features", FLAGS_out_features),
         std::pair("micro_batches", int64_t{FLAGS_micro_batches}),
-        std::pair("top", int64_t{FLAGS_top})}) {
+        std::pair("strands", int64_t{FLAGS_strands}), std::pair("top", int64_t{FLAGS_top})}) {
     if (value < 1) return BadValue(flag, std::to_string(value), "at least 1");
   }
   if (FLAGS_batch < 0) return BadValue("batch", std::to_string(FLAGS_batch), "at least 1");
@@ -156,6 +159,8 @@ StatusOr<PredictOptions> ParseCommandLine(int argc, char** argv) {
   options.step.sequence_parallel = FLAGS_sequence_parallel;
   options.step.recompute = FLAGS_recompute;
   options.step.micro_batches = FLAGS_micro_batches;
+  options.step.overlap = FLAGS_overlap;
+  options.step.strands = FLAGS_strands;
   const bool typed = !gflags::GetCommandLineFlagInfoOrDie("dtype").is_default;
   options.step.dtype = typed ? options.engine.dtype : DType::kBFloat16;
   options.top = FLAGS_top;

@@ -13,6 +13,25 @@ namespace {
 
 constexpr int64_t kSweepBatch = 128;
 
+// What the order of ops is chosen by.
+MachineRates RatesOf(const sim::Machine& machine, DType dtype) {
+  const sim::DeviceSpec& device = machine.device;
+  const auto link = [](double bytes_per_second, double latency_us) {
+    return LinkRates{bytes_per_second, latency_us * 1e-6};
+  };
+  MachineRates rates;
+  rates.flops_per_second = device.FlopsOf(dtype);
+  rates.memory_bytes_per_second = device.memory_bytes_per_second * device.reached_memory;
+  rates.launch_seconds = device.launch_us * 1e-6;
+  rates.within = link(machine.within.bytes_per_second, machine.within.latency_us);
+  rates.between = rates.within;
+  if (machine.between.bytes_per_second > 0) {
+    rates.between = link(machine.between.bytes_per_second, machine.between.latency_us);
+  }
+  rates.ranks_per_node = machine.devices_per_node;
+  return rates;
+}
+
 struct Small {
   double seconds = 0;
   double memory = 0;
@@ -45,7 +64,7 @@ TransformerStepOptions StepOf(const PredictOptions& options, const Config& confi
 }
 
 StatusOr<Program> MakeStep(const PredictOptions& options, const TransformerStepOptions& step,
-                           const Mesh& mesh, int64_t layers) {
+                           const Mesh& mesh, int64_t layers, HideReport* hidden) {
   if (options.model.empty()) {
     LinearStepOptions linear;
     linear.mode = options.engine.modes[0];
@@ -57,7 +76,7 @@ StatusOr<Program> MakeStep(const PredictOptions& options, const TransformerStepO
   }
   TP_ASSIGN_OR_RETURN(TransformerConfig config, Preset(options.model));
   if (layers > 0) config.layers = layers;
-  return MakeTransformerStep(config, step, mesh);
+  return MakeTransformerStep(config, step, mesh, hidden);
 }
 
 StatusOr<std::vector<Config>> Sweep(const PredictOptions& options,
@@ -74,7 +93,8 @@ StatusOr<std::vector<Config>> Sweep(const PredictOptions& options,
         for (bool recompute : {false, true}) {
           Config config = {
               .tp = tp, .dp = dp, .sequence_parallel = sequence_parallel, .recompute = recompute};
-          const TransformerStepOptions step = StepOf(options, config);
+          TransformerStepOptions step = StepOf(options, config);
+          step.rates = RatesOf(model.machine(), step.dtype);
           if (step.batch < dp) continue;
           TP_ASSIGN_OR_RETURN(const Small one, PredictSmall(options, step, mesh, 1, model, timer));
           TP_ASSIGN_OR_RETURN(const Small two, PredictSmall(options, step, mesh, 2, model, timer));
@@ -97,9 +117,11 @@ StatusOr<std::vector<Config>> Sweep(const PredictOptions& options,
 }
 
 StatusOr<predict::Prediction> PredictConfig(const PredictOptions& options, const Config& config,
-                                            const predict::CostModel& model) {
+                                            const predict::CostModel& model, HideReport* hidden) {
   TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(config.tp, config.dp));
-  TP_ASSIGN_OR_RETURN(const Program program, MakeStep(options, StepOf(options, config), mesh));
+  TransformerStepOptions step = StepOf(options, config);
+  step.rates = RatesOf(model.machine(), step.dtype);
+  TP_ASSIGN_OR_RETURN(const Program program, MakeStep(options, step, mesh, /*layers=*/0, hidden));
   predict::CollectiveTimer timer(model, options.engine.algorithm);
   predict::WorldOptions world;
   world.lower.sum_part_bytes = std::max<int64_t>(0, options.engine.sum_part_bytes);

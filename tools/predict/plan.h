@@ -20,7 +20,7 @@ namespace tp::predict_tool {
 
 // The step that the options ask for, on a mesh. Errors: those of the program.
 StatusOr<Program> MakeStep(const PredictOptions& options, const TransformerStepOptions& step,
-                           const Mesh& mesh, int64_t layers = 0);
+                           const Mesh& mesh, int64_t layers = 0, HideReport* hidden = nullptr);
 
 struct Config {
   int tp = 1;
@@ -37,9 +37,10 @@ std::string NameOf(const Config& config);
 // those that fit first. Errors: INVALID_ARGUMENT where none can be built.
 StatusOr<std::vector<Config>> Sweep(const PredictOptions& options, const predict::CostModel& model);
 
-// One of them, whole.
+// One of them, whole; `hidden`, where given, says how the order of a transformer's ops was chosen.
 StatusOr<predict::Prediction> PredictConfig(const PredictOptions& options, const Config& config,
-                                            const predict::CostModel& model);
+                                            const predict::CostModel& model,
+                                            HideReport* hidden = nullptr);
 
 // The sizes of the options' transformer that a step of the sweep has.
 TransformerStepOptions StepOf(const PredictOptions& options, const Config& config);

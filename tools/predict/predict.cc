@@ -102,11 +102,15 @@ StatusOr<int> PredictOne(const PredictOptions& options, const LoadedMachine& loa
   for (LinearMode mode : options.engine.modes) {
     PredictOptions one = options;
     one.engine.modes = {mode};
-    TP_ASSIGN_OR_RETURN(predict::Prediction prediction, PredictConfig(one, config, model));
+    HideReport hidden;
+    TP_ASSIGN_OR_RETURN(predict::Prediction prediction, PredictConfig(one, config, model, &hidden));
     const std::string what =
         options.model.empty() ? fmt::format("linear step, {} mode", Name(mode)) : options.model;
     outputs.Print(RenderPrediction(what + ", " + NameOf(config), world,
                                    loaded.machine.device.memory_bytes, prediction));
+    for (const HideNote& note : hidden.notes) {
+      outputs.Print(io::Wrap("  " + ToString(note), 4) + "\n");
+    }
     if (!options.trace_dir.empty()) {
       WriteTraces(one, loaded.machine.name, world, prediction, outputs);
     }

@@ -32,14 +32,23 @@ DEFINE_bool(recompute, false,
 DEFINE_double(weight_decay, 0.1, "of AdamW; gains and biases do not decay");
 DEFINE_double(clip, 1, "gradients are scaled down to this norm of all of them; 0: never");
 
+DEFINE_bool(overlap, true,
+            "have collectives run beside what does not need them, where an estimate says that "
+            "the step is shorter");
+DEFINE_int32(
+    strands, 1,
+    "micro-batches under way at one time, so that one computes while another communicates");
+
 namespace tp::train {
 namespace {
 
 using bench::BadValue;
 
 Status CheckRanges() {
-  const std::pair<const char*, int64_t> positive[] = {
-      {"batch", FLAGS_batch}, {"sequence", FLAGS_sequence}, {"micro_batches", FLAGS_micro_batches}};
+  const std::pair<const char*, int64_t> positive[] = {{"batch", FLAGS_batch},
+                                                      {"sequence", FLAGS_sequence},
+                                                      {"micro_batches", FLAGS_micro_batches},
+                                                      {"strands", FLAGS_strands}};
   for (const auto& [name, value] : positive) {
     if (value < 1) return BadValue(name, std::to_string(value), "at least 1");
   }
@@ -88,9 +97,8 @@ std::vector<const char*> ModelFlags() {
 std::vector<bench::HelpTopic> ModelTopics() {
   return {{"A transformer",
            {"model", "hf", "text", "batch", "sequence", "within_documents", "end_of_text"}},
-          {"How its step is cut", {"sequence_parallel", "micro_batches", "recompute"}}};
-  return {{"A transformer", {"model", "hf", "text", "batch", "sequence"}},
-          {"How its step is cut", {"sequence_parallel", "micro_batches", "recompute"}},
+          {"How its step is cut",
+           {"sequence_parallel", "micro_batches", "recompute", "overlap", "strands"}},
           {"AdamW", {"weight_decay", "clip"}}};
 }
 
@@ -109,6 +117,8 @@ StatusOr<ModelOptions> ReadModelFlags() {
   options.recompute = FLAGS_recompute;
   options.weight_decay = FLAGS_weight_decay;
   options.clip = FLAGS_clip;
+  options.overlap = FLAGS_overlap;
+  options.strands = FLAGS_strands;
   return options;
 }
 

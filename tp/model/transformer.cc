@@ -42,6 +42,7 @@ Status CheckStep(const TransformerConfig& config, const TransformerStepOptions& 
   TP_RETURN_IF_ERROR(InRange("sequence", options.sequence));
   TP_RETURN_IF_ERROR(Fits("batch x sequence", options.batch, options.sequence));
   TP_RETURN_IF_ERROR(InRange("micro_batches", options.micro_batches));
+  TP_RETURN_IF_ERROR(InRange("strands", options.strands));
   if (options.batch % options.micro_batches != 0) {
     return InvalidArgument("micro_batches is " + std::to_string(options.micro_batches) +
                            ", which must divide batch, " + std::to_string(options.batch));
@@ -276,8 +277,15 @@ int64_t NumParameters(const TransformerConfig& config) {
 }
 
 StatusOr<Program> MakeTransformerStep(const TransformerConfig& config,
-                                      const TransformerStepOptions& options, const Mesh& mesh) {
-  return Make(config, options, mesh, /*trains=*/true);
+                                      const TransformerStepOptions& options, const Mesh& mesh,
+                                      HideReport* hidden) {
+  TP_ASSIGN_OR_RETURN(Program program, Make(config, options, mesh, /*trains=*/true));
+  if (!options.optimize || !options.overlap) return program;
+  HideReport report =
+      HideCommunication(program, mesh, {.rates = options.rates, .strands = options.strands});
+  if (hidden != nullptr) *hidden = std::move(report);
+  TP_RETURN_IF_ERROR(Verify(program));
+  return program;
 }
 
 StatusOr<Program> MakeTransformerForward(const TransformerConfig& config,

@@ -49,6 +49,7 @@
 #include "tp/layers/norm.h"
 #include "tp/ops/rope.h"
 #include "tp/optim/adamw.h"
+#include "tp/passes/hide_communication.h"
 #include "tp/program/program.h"
 
 namespace tp {
@@ -85,8 +86,11 @@ struct TransformerStepOptions {
   AdamWOptions adamw = {};
   SumOrder sum_order = SumOrder::kFast;
   int micro_batches = 1;  // divides batch; taken one after the other, so that memory is that of one
-  bool recompute = false;  // the backward pass makes a layer's activations again: memory for time
-  bool optimize = true;    // the passes
+  bool recompute = false;   // the backward pass makes a layer's activations again: memory for time
+  bool optimize = true;     // the passes
+  bool overlap = true;      // of them, what hides communication
+  int strands = 1;          // micro-batches under way at one time, so that one hides another's
+  MachineRates rates = {};  // by which it is chosen what to hide
   // Values of the program that are results beside "loss", by name: "logits", or
   // "dlayers.0.mlp.up.weight", a parameter's gradient.
   std::vector<std::string> results = {};
@@ -95,8 +99,10 @@ struct TransformerStepOptions {
 // The step for `mesh`, which decides what is cut where: key and value heads, or the query heads of
 // each where those are fewer on the fullest rank. Result "loss". Errors: INVALID_ARGUMENT for sizes
 // out of range, and NOT_FOUND for a result that no value is called.
+// `hidden`, where given, is what was made of the order of ops, and why.
 StatusOr<Program> MakeTransformerStep(const TransformerConfig& config,
-                                      const TransformerStepOptions& options, const Mesh& mesh);
+                                      const TransformerStepOptions& options, const Mesh& mesh,
+                                      HideReport* hidden = nullptr);
 
 // The forward pass alone: for validation, and for logits ("logits" [batch, sequence, vocabulary]
 // among the results).

@@ -1,6 +1,8 @@
 #include "tp/passes/micro_batches.h"
 
 #include <algorithm>
+#include <charconv>
+#include <string_view>
 #include <utility>
 
 #include "tp/ops/ops.h"
@@ -8,6 +10,8 @@
 
 namespace tp {
 namespace {
+
+constexpr std::string_view kPrefix = "micro.";
 
 // `sum` and `part`, under the name that `sum` had.
 StatusOr<ValueId> AddTo(Program& program, Phase phase, ValueId sum, ValueId part) {
@@ -19,7 +23,16 @@ StatusOr<ValueId> AddTo(Program& program, Phase phase, ValueId sum, ValueId part
 }  // namespace
 
 std::string MicroBatchName(const std::string& name, int piece) {
-  return piece == 0 ? name : "micro." + std::to_string(piece) + "." + name;
+  return piece == 0 ? name : std::string(kPrefix) + std::to_string(piece) + "." + name;
+}
+
+int PieceOf(const std::string& name) {
+  if (!name.starts_with(kPrefix)) return 0;
+  const char* begin = name.data() + kPrefix.size();
+  int piece = 0;
+  const auto [end, error] = std::from_chars(begin, name.data() + name.size(), piece);
+  const bool ours = error == std::errc() && end != name.data() + name.size() && *end == '.';
+  return ours ? std::max(piece, 0) : 0;
 }
 
 StatusOr<std::vector<ValueId>> RepeatAndSum(Program& program, int count,

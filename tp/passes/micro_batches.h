@@ -14,6 +14,8 @@ namespace tp {
 
 // "tokens" of the first piece, "micro.1.tokens" of the second.
 std::string MicroBatchName(const std::string& name, int piece);
+// Which piece a value of that name is of; the first one's and what is of all have no number.
+int PieceOf(const std::string& name);
 
 // From a program of one piece, forward and backward, to one of `count` pieces: all ops but
 // parameters are there once a piece. Returns, for each of `values`, its sum over the pieces, which

@@ -15,10 +15,12 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "backends/cpu/backend.h"
 #include "tests/backends/cpu/linear_schedules.h"
 #include "tests/program/deep_chain.h"
+#include "tp/passes/hide_communication.h"
 #include "tp/schedule/lower.h"
 #include "tp/schedule/memory.h"
 
@@ -196,9 +198,13 @@ TEST(AllocationTest, AWarmStepAllocatesNothing) {
 // Besides its arena a rank has at most one piece of memory, which kernels share as scratch.
 TEST(AllocationTest, ARankAllocatesTheArenaThatWasPlanned) {
   const Mesh mesh = *Mesh::Create(3, 1);
-  Program program = MakeDeepChain({.layers = 6, .tokens = 40, .features = 100});
-  for (Keep keep : {Keep::kNeeded, Keep::kAll}) {
-    const std::vector<Schedule> schedules = *LowerAll(program, mesh, {.keep = keep});
+  const Program program = MakeDeepChain({.layers = 6, .tokens = 40, .features = 100});
+  Program hidden = program;
+  HideCommunication(hidden, mesh, {.most_bytes = int64_t{1} << 30});
+  ASSERT_NE(ToString(hidden), ToString(program));
+  for (const auto& [step, keep] :
+       {std::pair(&program, Keep::kNeeded), {&program, Keep::kAll}, {&hidden, Keep::kNeeded}}) {
+    const std::vector<Schedule> schedules = *LowerAll(*step, mesh, {.keep = keep});
     std::multiset<size_t> planned;
     for (const Schedule& schedule : schedules) {
       const int64_t bytes = ArenaOf(schedule).bytes;
