@@ -329,13 +329,18 @@ StatusOr<std::unique_ptr<CpuExecutor>> CpuExecutor::Create(sim::Fabric& fabric,
   TP_RETURN_IF_ERROR(CheckHazards(schedule));
   auto state = std::make_shared<ExecutorState>(fabric, schedule, all_reduce, clock);
   TP_RETURN_IF_ERROR(state->Prepare(index));
-  const bool stay = own_cores && fabric.world() <= NumCores();
+  // A stream stays on one core: its caches stay warm, and no two ranks' streams end up on one core
+  // while another has nothing to do. The streams of a rank share one where there is no core for
+  // each: a wait then costs a switch and no wake-up.
+  const int cores = NumCores();
+  const bool stay = own_cores && fabric.world() <= cores;
+  const int apart = 2 * fabric.world() <= cores ? fabric.world() : 0;
   for (Stream stream : AllStreams()) {
     if (!state->Uses(stream)) continue;
-    const bool pinned = stay && stream == Stream::kCompute;
+    const int core = schedule.rank + (stream == Stream::kCompute ? 0 : apart);
     fabric.scheduler().Spawn({"rank " + std::to_string(schedule.rank) + " " + Name(stream),
-                              schedule.rank, [state, stream, pinned] {
-                                if (pinned) StayOnCore(state->schedule().rank);
+                              schedule.rank, [state, stream, stay, core] {
+                                if (stay) StayOnCore(core);
                                 return state->Work(stream);
                               }});
   }
