@@ -167,12 +167,13 @@ class Builder {
     PredictedRank predicted;
     for (const ScheduledOp& op : schedule.ops) {
       ReplayOp replay = {.stream = op.stream, .waits = op.waits};
+      const double handover = HandoverOf(schedule, op);
       OpRecord record;
       if (op.action == Action::kCollective) {
         const int axis = mesh_.PlaceOf(op.axis);
         const int group = group_of_.at({axis, rank});
         const CollectiveCost& cost = timer_.Of(op.call, groups_[group].ranks);
-        replay.meeting = MeetingOf(group, calls[axis]++, cost);
+        replay.meeting = MeetingOf(group, calls[axis]++, cost, handover);
         const auto members = static_cast<double>(groups_[group].ranks.size());
         record.bytes_sent = static_cast<int64_t>(cost.bytes_sent / members);
         replay.bytes = 2 * cost.bytes_sent / members;  // sent, and received
@@ -180,7 +181,7 @@ class Builder {
       } else {
         const OpWork work = WorkOf(program_, schedule, op);
         const Cost cost = CostOf(work);
-        replay.seconds = cost.seconds * slowness;
+        replay.seconds = cost.seconds * slowness + handover;
         replay.bytes = work.bytes;
         Count(cost.source, cost.seconds, cost.spread);
       }
@@ -196,8 +197,16 @@ class Builder {
     return OkStatus();
   }
 
+  // What it costs that the op waits for one of the other stream.
+  double HandoverOf(const Schedule& schedule, const ScheduledOp& op) const {
+    const bool waits = std::any_of(op.waits.begin(), op.waits.end(), [&](int wait) {
+      return schedule.ops[wait].stream != op.stream;
+    });
+    return waits ? model_.machine().device.handover_us * 1e-6 : 0;
+  }
+
   // The `nth` collective of the group's colour, made where it is not there yet.
-  int MeetingOf(int group, int nth, const CollectiveCost& cost) {
+  int MeetingOf(int group, int nth, const CollectiveCost& cost, double handover) {
     const int colour = folding_.colour_of_group[group];
     const auto [found, is_new] =
         meetings_.try_emplace({colour, nth}, static_cast<int>(world_.meetings.size()));
@@ -206,8 +215,9 @@ class Builder {
     for (int rank : groups_[group].ranks) colours.insert(folding_.colour_of_rank[rank]);
     Meeting meeting = {.seconds = cost.seconds, .members = static_cast<int>(colours.size())};
     if (shared_.what != Shared::What::kNothing && cost.seconds > 0) AddUses(colour, cost, meeting);
+    meeting.seconds += handover;
     world_.meetings.push_back(std::move(meeting));
-    closed_seconds_.push_back(cost.closed_seconds);
+    closed_seconds_.push_back(cost.closed_seconds + handover);
     return found->second;
   }
 

@@ -110,6 +110,7 @@ Status ReadDevice(Reader reader, DeviceSpec& device) {
   reader.Number("reached_flops", device.reached_flops, false, Least::kAboveZero);
   reader.Number("reached_memory", device.reached_memory, false, Least::kAboveZero);
   reader.Number("launch_us", device.launch_us, false, Least::kZero, 1e9);
+  reader.Number("handover_us", device.handover_us, false, Least::kZero, 1e9);
   reader.Number("collective_processors", device.collective_processors, false, Least::kZero, 1);
   Reader flops = reader.Object("flops", true);
   for (DType dtype : kAllDTypes) {
@@ -200,6 +201,7 @@ std::string ToJson(const Machine& machine) {
                  {"reached_flops", device.reached_flops},
                  {"reached_memory", device.reached_memory},
                  {"launch_us", device.launch_us},
+                 {"handover_us", device.handover_us},
                  {"collective_processors", device.collective_processors}}}};
   if (machine.devices_per_node > 1) {
     json["within"] = {{"kind", kKinds[static_cast<int>(machine.within.kind)]},

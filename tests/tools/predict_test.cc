@@ -94,7 +94,8 @@ TEST(PredictTest, ScoresWhatItWasNotFittedOnAlone) {
 // and refused where the machine was fitted on it.
 TEST(PredictTest, CalibratesThisCpu) {
   const std::string file = MakeScratchFolder() + "/cpu.machine";
-  const CommandResult calibrated = Predict("--calibrate=" + file + " --backend=sim --tp=2");
+  const CommandResult calibrated =
+      Predict("--calibrate=" + file + " --backend=sim --tp=2 --calibrate_seconds=0");
   ASSERT_EQ(calibrated.exit_code, 0) << calibrated.err;
   EXPECT_THAT(calibrated.out, HasSubstr("whole steps"));
   EXPECT_THAT(calibrated.out, Not(HasSubstr("refused")));

@@ -18,6 +18,7 @@
 #include "tools/bench/run.h"
 #include "tools/predict/measured_cases.h"
 #include "tools/predict/score.h"
+#include "tp/core/clock.h"
 #include "tp/core/random.h"
 #include "tp/io/atomic_file.h"
 #include "tp/model/linear_step.h"
@@ -28,9 +29,12 @@ namespace {
 
 // How much is measured.
 struct Plan {
-  int products = 120;
-  int64_t most_size = 1024;      // of a product
-  int64_t most_bytes = 8 << 20;  // of a collective's array
+  int products = 160;
+  int64_t most_size = 1024;       // of a product
+  int64_t least_bytes = 1024;     // of a collective's array
+  int64_t most_bytes = 16 << 20;  // no array of a step is larger
+  // Of the steps whose ops are fitted on, and of those that are held out.
+  std::vector<int64_t> fit_sizes = {64, 128, 192, 320, 448, 640, 896};
   std::vector<int64_t> step_sizes = {96, 160, 256, 400, 512, 768};
 };
 
@@ -39,6 +43,7 @@ Plan PlanOf(const Backend& backend) {
   return {.products = 530,
           .most_size = 16384,
           .most_bytes = int64_t{1} << 30,
+          .fit_sizes = {768, 1280, 1792, 2560, 3584, 5120, 7168},
           .step_sizes = {1024, 1536, 2048, 3072, 4096, 6144, 8192}};
 }
 
@@ -47,19 +52,41 @@ class Calibration {
   Calibration(Backend& backend, const PredictOptions& options, int world)
       : backend_(backend), options_(options), plan_(PlanOf(backend)), world_(world) {}
 
+  // In rounds, so that what drifts over minutes is in all of it alike.
   Status Measure() {
-    TP_RETURN_IF_ERROR(MeasureProducts());
-    TP_RETURN_IF_ERROR(MeasureOps());
-    if (world_ > 1) TP_RETURN_IF_ERROR(MeasureCollectives());
-    return MeasureSteps();
+    const int64_t begin = HostClock().NowNs();
+    TP_RETURN_IF_ERROR(PlanAll());
+    double round = 0;
+    do {
+      const int64_t before = HostClock().NowNs();
+      for (List* list : {&products_, &programs_, &collectives_, &handovers_, &steps_}) {
+        TP_RETURN_IF_ERROR(
+            TimeCases(backend_, world_, list->cases, list == &programs_, list->times, &device));
+      }
+      round = SecondsSince(before);
+      ++rounds;
+    } while (SecondsSince(begin) + round < options_.calibrate_seconds);
+    if (backend_.IsRoot()) KeepAll();
+    return OkStatus();
   }
 
   // What is fitted on, and what is held out.
   predict::Measurements fitted, held_out;
   DeviceInfo device;
+  int rounds = 0;
+  double handover_us = 0;
   double floor() const { return std::expm1(floors_ / std::max(1, cases_)); }
 
  private:
+  struct List {
+    std::vector<TimedCase> cases;
+    std::vector<CaseTimes> times;
+  };
+
+  static double SecondsSince(int64_t begin_ns) {
+    return static_cast<double>(HostClock().NowNs() - begin_ns) * 1e-9;
+  }
+
   template <typename T>
   void Keep(std::vector<T> predict::Measurements::*list, const T& one, const CaseTimes* times) {
     ((predict::IsHeldOut(NameOf(one)) ? held_out : fitted).*list).push_back(one);
@@ -68,13 +95,37 @@ class Calibration {
     ++cases_;
   }
 
-  StatusOr<std::vector<CaseTimes>> Time(const std::vector<TimedCase>& cases, bool ops = false) {
-    return TimeCases(backend_, world_, cases, ops, &device);
+  Status PlanAll() {
+    PlanProducts();
+    TP_RETURN_IF_ERROR(PlanPrograms());
+    if (world_ > 1) PlanCollectives();
+    for (bool alone : {true, false}) {
+      handovers_.cases.push_back(HandoverCase(options_.engine.dtype, world_, alone));
+    }
+    return PlanSteps();
+  }
+
+  void KeepAll() {
+    KeepOps();
+    for (size_t i = 0; i < shapes_.size(); ++i) {
+      const CaseTimes& times = products_.times[i];
+      Keep(&predict::Measurements::products, {options_.engine.dtype, shapes_[i], times.median()},
+           &times);
+    }
+    for (size_t i = 0; i < kinds_.size(); ++i) {
+      kinds_[i].us = collectives_.times[i].median();
+      Keep(&predict::Measurements::collectives, kinds_[i], &collectives_.times[i]);
+    }
+    handover_us = std::max(0.0, handovers_.times[1].median() - handovers_.times[0].median());
+    // Whole steps are all held out: they are what the rest is for.
+    for (size_t i = 0; i < named_steps_.size(); ++i) {
+      named_steps_[i].us = steps_.times[i].median();
+      held_out.steps.push_back(named_steps_[i]);
+    }
   }
 
   // Sizes at random, alike in their logarithms, and some that are whole numbers of tiles.
-  Status MeasureProducts() {
-    const DType dtype = options_.engine.dtype;
+  void PlanProducts() {
     const RandomTensor random(7, 0);
     uint64_t drawn = 0;
     const auto size = [&] {
@@ -83,99 +134,95 @@ class Calibration {
       const auto any = static_cast<int64_t>(8 * std::pow(most / 8, part));
       return random.Uniform(drawn++) < 0 ? any : std::max<int64_t>(8, any / 64 * 64);
     };
-    std::vector<predict::ProductShape> shapes;
-    std::vector<TimedCase> cases;
     for (int i = 0; i < plan_.products; ++i) {
-      shapes.push_back({size(), size(), size()});
-      cases.push_back(ProductCase(dtype, shapes.back(), world_));
+      shapes_.push_back({size(), size(), size()});
+      products_.cases.push_back(ProductCase(options_.engine.dtype, shapes_.back(), world_));
     }
-    TP_ASSIGN_OR_RETURN(const std::vector<CaseTimes> times, Time(cases));
-    for (size_t i = 0; i < times.size(); ++i) {
-      const predict::MeasuredProduct one = {dtype, shapes[i], times[i].median()};
-      Keep(&predict::Measurements::products, one, &times[i]);
+  }
+
+  // Of what runs in steps beside products and collectives, as their ops' own times.
+  Status PlanPrograms() {
+    std::vector<Mesh> meshes;
+    for (bool split : {false, true}) {
+      TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(split ? world_ : 1, split ? 1 : world_));
+      meshes.push_back(mesh);
+    }
+    for (int64_t features : plan_.fit_sizes) {
+      for (const Mesh& mesh : meshes) {
+        for (const char* mode : {"row", "column"}) {
+          LinearStepOptions linear = LinearOf(mode, features / 2 + 8, features, features);
+          linear.tokens *= mesh.Size(Axis::kDp);
+          TP_ASSIGN_OR_RETURN(Program program, MakeLinearStep(linear, mesh));
+          TP_RETURN_IF_ERROR(AddProgram(std::move(program), mesh));
+        }
+        TP_ASSIGN_OR_RETURN(Program program, TransformerOf(features, mesh));
+        TP_RETURN_IF_ERROR(AddProgram(std::move(program), mesh));
+      }
     }
     return OkStatus();
   }
 
-  // Of what runs in steps beside products and collectives, as their ops' own times.
-  Status MeasureOps() {
-    TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(1, world_));
-    std::vector<Program> programs;
-    for (int64_t features : plan_.step_sizes) {
-      LinearStepOptions linear = LinearOf("row", features, features, features);
-      linear.tokens *= world_;
-      TP_ASSIGN_OR_RETURN(Program program, MakeLinearStep(linear, mesh));
-      programs.push_back(std::move(program));
-      TP_ASSIGN_OR_RETURN(program, TransformerOf(features, mesh));
-      programs.push_back(std::move(program));
-    }
-    std::vector<TimedCase> cases;
-    for (const Program& program : programs) {
-      TP_ASSIGN_OR_RETURN(TimedCase timed, ProgramCase(program, mesh, backend_.HowToLower()));
-      cases.push_back(std::move(timed));
-    }
-    TP_ASSIGN_OR_RETURN(const std::vector<CaseTimes> times, Time(cases, /*ops=*/true));
-    std::map<std::tuple<std::string, DType, double>, double> ops;
-    for (size_t i = 0; i < times.size(); ++i) {
-      const Schedule& schedule = cases[i].schedules[0];
+  Status AddProgram(Program program, const Mesh& mesh) {
+    TP_ASSIGN_OR_RETURN(TimedCase timed, ProgramCase(program, mesh, backend_.HowToLower()));
+    whole_.push_back(std::move(program));
+    programs_.cases.push_back(std::move(timed));
+    return OkStatus();
+  }
+
+  // An op of one size takes what it does in the middle of all steps that have it: its operands are
+  // in caches as these leave them.
+  void KeepOps() {
+    std::map<std::tuple<std::string, DType, double>, std::vector<double>> ops;
+    std::map<predict::ProductShape, std::vector<double>> products;
+    for (size_t i = 0; i < programs_.cases.size(); ++i) {
+      const Schedule& schedule = programs_.cases[i].schedules[0];
       for (size_t op = 0; op < schedule.ops.size(); ++op) {
         if (schedule.ops[op].action == Action::kCollective) continue;
-        const predict::OpWork work = predict::WorkOf(programs[i], schedule, schedule.ops[op]);
-        const double us = times[i].op_median(op);
-        if (work.IsProduct() || work.bytes <= 0 || us <= 0) continue;
-        ops[{std::string(Name(work.action)), work.dtype, work.bytes}] = us;
+        const predict::OpWork work = predict::WorkOf(whole_[i], schedule, schedule.ops[op]);
+        const double us = programs_.times[i].op_median(op);
+        if (work.bytes <= 0 || us <= 0) continue;
+        if (work.IsProduct()) {
+          products[{work.m, work.n, work.k}].push_back(us / static_cast<double>(work.loops));
+        } else {
+          ops[{std::string(Name(work.action)), work.dtype, work.bytes}].push_back(us);
+        }
       }
     }
     for (const auto& [key, us] : ops) {
       const auto& [action, dtype, bytes] = key;
-      Keep(&predict::Measurements::ops, {action, dtype, bytes, us}, nullptr);
+      Keep(&predict::Measurements::ops, {action, dtype, bytes, Median(us)}, nullptr);
     }
-    return OkStatus();
+    for (const auto& [shape, us] : products) {
+      Keep(&predict::Measurements::products, {options_.engine.dtype, shape, Median(us)}, nullptr);
+    }
   }
 
-  Status MeasureCollectives() {
+  void PlanCollectives() {
     const DType dtype = options_.engine.dtype;
-    std::vector<predict::MeasuredCollective> ones;
-    std::vector<TimedCase> cases;
     for (CollectiveKind kind :
          {CollectiveKind::kAllReduce, CollectiveKind::kAllGather, CollectiveKind::kReduceScatter}) {
-      // A little more than doubled each time, so that held-out sizes lie between others.
-      for (double bytes = 1024; bytes <= static_cast<double>(plan_.most_bytes); bytes *= 1.7) {
+      // A little less than doubled each time, so that held-out sizes lie between others.
+      for (auto bytes = static_cast<double>(plan_.least_bytes);
+           bytes <= static_cast<double>(plan_.most_bytes); bytes *= 1.5) {
         const int64_t elements = static_cast<int64_t>(bytes) / SizeOf(dtype) / 8 * 8;
-        cases.push_back(CollectiveCase(kind, dtype, elements, world_));
-        ones.push_back({kind, world_, static_cast<double>(elements * SizeOf(dtype)), 0});
+        collectives_.cases.push_back(CollectiveCase(kind, dtype, elements, world_));
+        kinds_.push_back({kind, world_, static_cast<double>(elements * SizeOf(dtype)), 0});
       }
     }
-    TP_ASSIGN_OR_RETURN(const std::vector<CaseTimes> times, Time(cases));
-    for (size_t i = 0; i < times.size(); ++i) {
-      ones[i].us = times[i].median();
-      Keep(&predict::Measurements::collectives, ones[i], &times[i]);
-    }
-    return OkStatus();
   }
 
-  // Whole steps are all held out: they are what the rest is for.
-  Status MeasureSteps() {
-    std::vector<predict::MeasuredStep> steps;
-    std::vector<TimedCase> cases;
+  Status PlanSteps() {
+    TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(world_, 1));
     for (const char* mode : {"row", "column"}) {
-      for (size_t i = 0; i < plan_.step_sizes.size(); ++i) {
-        for (bool wide : {false, true}) {
-          const int64_t in = plan_.step_sizes[i];
-          const int64_t out = wide ? 2 * in : in;
+      for (int64_t in : plan_.step_sizes) {
+        for (int64_t out : {in, 2 * in}) {
           const LinearStepOptions linear = LinearOf(mode, in / 2 + 8, in, out);
-          TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(world_, 1));
           TP_ASSIGN_OR_RETURN(const Program program, MakeLinearStep(linear, mesh));
           TP_ASSIGN_OR_RETURN(TimedCase timed, ProgramCase(program, mesh, LowerOptions()));
-          cases.push_back(std::move(timed));
-          steps.push_back({mode, linear.dtype, linear.tokens, in, out, world_, 1, 0});
+          steps_.cases.push_back(std::move(timed));
+          named_steps_.push_back({mode, linear.dtype, linear.tokens, in, out, world_, 1, 0});
         }
       }
-    }
-    TP_ASSIGN_OR_RETURN(const std::vector<CaseTimes> times, Time(cases));
-    for (size_t i = 0; i < times.size(); ++i) {
-      steps[i].us = times[i].median();
-      held_out.steps.push_back(steps[i]);
     }
     return OkStatus();
   }
@@ -212,6 +259,11 @@ class Calibration {
   const PredictOptions& options_;
   const Plan plan_;
   const int world_;
+  List products_, programs_, collectives_, handovers_, steps_;
+  std::vector<predict::ProductShape> shapes_;       // of products_
+  std::vector<Program> whole_;                      // of programs_
+  std::vector<predict::MeasuredCollective> kinds_;  // of collectives_
+  std::vector<predict::MeasuredStep> named_steps_;  // of steps_
   double floors_ = 0;
   int cases_ = 0;
 };
@@ -243,6 +295,10 @@ sim::Machine MachineOf(const Calibration& calibration, const Backend& backend, D
   machine.device.flops[dtype] = flops;
   machine.device.memory_bytes_per_second = memory;
   machine.device.launch_us = launch;
+  machine.device.handover_us = calibration.handover_us;
+  // Where ranks have no second processor, a collective takes the whole one.
+  const int processors = bench::ThisMachine().cores;
+  if (!device.gpu && processors < 2 * world) machine.device.collective_processors = 1;
   machine.devices_per_node = world;
   const bool gpus = device.gpu;
   machine.within = {gpus ? sim::WithinSpec::Kind::kSwitch : sim::WithinSpec::Kind::kBus,
@@ -281,10 +337,12 @@ StatusOr<int> Calibrate(const PredictOptions& options, io::Outputs& outputs) {
       io::WriteFileAtomically(options.calibrate, predict::WithFit(sim::ToJson(machine), fitted)));
   outputs.Account(io::WriteFileAtomically(held_out_path, predict::ToJson(calibration.held_out)));
   outputs.Print(fmt::format(
-      "fitted on {} products, {} other ops, {} collectives; held out {}, {}, {} and {} steps\n",
+      "fitted on {} products, {} other ops, {} collectives; held out {}, {}, {} and {} steps; "
+      "{} rounds\n",
       fitted.products.size(), fitted.ops.size(), fitted.collectives.size(),
       calibration.held_out.products.size(), calibration.held_out.ops.size(),
-      calibration.held_out.collectives.size(), calibration.held_out.steps.size()));
+      calibration.held_out.collectives.size(), calibration.held_out.steps.size(),
+      calibration.rounds));
   if (const std::optional<double> share = others.Share(); share && *share > 0.05) {
     outputs.Print(
         fmt::format("other processes took {:.0f} % of this machine meanwhile: measure "

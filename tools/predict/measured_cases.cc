@@ -2,9 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <memory>
-#include <mutex>
 
 #include "tp/core/random.h"
 #include "tp/core/shard_geometry.h"
@@ -15,30 +13,19 @@
 namespace tp::predict_tool {
 namespace {
 
-constexpr int kWarmup = 2;
-constexpr int kSteps = 7;
+// Of one round.
+constexpr int kRepeats = 3;
+constexpr int kTimedOps = 5;  // steps whose ops are timed
+// What is timed at once takes so long, or so many steps.
+constexpr int64_t kLeastNs = 1'000'000;
+constexpr int64_t kMostSteps = 500;
 
 View VectorView(BufferId buffer, int64_t offset, int64_t elements) {
   return PackedView(buffer, offset, {elements}, Order::Own(1));
 }
 
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
-// What a step took on its rank, without what its host does beside it where ops are timed for free.
-int64_t SpanNs(const StepRecord& step) {
-  if (step.ops.empty()) return step.end_ns - step.begin_ns;
-  int64_t begin = std::numeric_limits<int64_t>::max(), end = 0;
-  for (const OpRecord& op : step.ops) {
-    begin = std::min(begin, op.begin_ns);
-    end = std::max(end, op.end_ns);
-  }
-  return end - begin;
-}
-
-// One rank's run of one case: spans, then, where asked for, the times of all ops.
+// One rank's run of one case: how many steps were timed at once, what they took, and, where asked
+// for, what their ops did.
 class RankRun {
  public:
   RankRun(RankContext& context, const Schedule& schedule)
@@ -48,25 +35,43 @@ class RankRun {
     TP_ASSIGN_OR_RETURN(executor_, context_.MakeExecutor(schedule_));
     if (device != nullptr && context_.rank() == 0) *device = executor_->Device();
     TP_RETURN_IF_ERROR(Fill());
-    for (int step = 0; step < kWarmup + kSteps; ++step) {
-      TP_RETURN_IF_ERROR(Step());
-      if (step >= kWarmup) blob_.Number(SpanNs(executor_->LastStep()));
+    TP_RETURN_IF_ERROR(Steps(1).status());
+    TP_ASSIGN_OR_RETURN(const int64_t steps, StepsAtOnce());
+    blob_.Number(steps);
+    for (int repeat = 0; repeat < kRepeats; ++repeat) {
+      TP_ASSIGN_OR_RETURN(const int64_t ns, Steps(steps));
+      blob_.Number(ns);
     }
     if (!ops) return blob_.Take();
     if (!executor_->OpTimesAreFree()) executor_->TimeOps(true);
-    for (int step = 0; step < kSteps; ++step) {
-      TP_RETURN_IF_ERROR(Step());
+    for (int step = 0; step < kTimedOps; ++step) {
+      TP_RETURN_IF_ERROR(Steps(1).status());
       for (const OpRecord& op : executor_->LastStep().ops) blob_.Number(op.end_ns - op.begin_ns);
     }
     return blob_.Take();
   }
 
  private:
-  // Handed over twice, so that all ranks begin the timed step when the one before has ended.
-  Status Step() {
+  // What so many take, handed over without a break.
+  StatusOr<int64_t> Steps(int64_t count) {
     TP_RETURN_IF_ERROR(context_.Barrier());
-    TP_RETURN_IF_ERROR(executor_->EnqueueStep(StepKind::kWhole));
-    return executor_->Synchronize();
+    const int64_t begin = context_.clock().NowNs();
+    for (int64_t i = 0; i < count; ++i) {
+      TP_RETURN_IF_ERROR(executor_->EnqueueStep(StepKind::kWhole));
+    }
+    TP_RETURN_IF_ERROR(executor_->Synchronize());
+    return context_.clock().NowNs() - begin;
+  }
+
+  // All ranks take the same number: the slowest says.
+  StatusOr<int64_t> StepsAtOnce() {
+    TP_ASSIGN_OR_RETURN(const int64_t ns, Steps(4));
+    BlobWriter mine;
+    mine.Number(ns);
+    TP_ASSIGN_OR_RETURN(const std::vector<std::string> all, context_.GatherToAll(mine.Take()));
+    int64_t slowest = 1;
+    for (const std::string& blob : all) slowest = std::max(slowest, BlobReader(blob).Int());
+    return std::clamp<int64_t>(4 * kLeastNs / slowest, 1, kMostSteps);
   }
 
   Status Fill() {
@@ -94,6 +99,11 @@ class RankRun {
 
 }  // namespace
 
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
 double CaseTimes::median() const { return Median(us); }
 
 double CaseTimes::op_median(size_t op) const { return Median(ops_us[op]); }
@@ -108,7 +118,7 @@ TimedCase ProductCase(DType dtype, const predict::ProductShape& shape, int world
   TimedCase timed;
   const double flops = 2.0 * static_cast<double>(shape.m) * static_cast<double>(shape.n) *
                        static_cast<double>(shape.k);
-  timed.launches = static_cast<int>(std::clamp(2e7 / flops, 2.0, 20.0));
+  timed.launches = static_cast<int>(std::clamp(2e7 / flops, 1.0, 20.0));
   for (int rank = 0; rank < world; ++rank) {
     Schedule schedule;
     schedule.rank = rank;
@@ -168,35 +178,67 @@ StatusOr<TimedCase> ProgramCase(const Program& program, const Mesh& mesh,
   return timed;
 }
 
-StatusOr<std::vector<CaseTimes>> TimeCases(Backend& backend, int world,
-                                           const std::vector<TimedCase>& cases, bool ops,
-                                           DeviceInfo* device) {
-  std::vector<CaseTimes> times;
-  const Status ran = backend.Run(world, [&](RankContext& context) -> Status {
-    for (const TimedCase& timed : cases) {
-      RankRun run(context, timed.schedules[context.rank()]);
+TimedCase HandoverCase(DType dtype, int world, bool alone) {
+  TimedCase timed;
+  timed.launches = 64;
+  constexpr int64_t kElements = 8;
+  for (int rank = 0; rank < world; ++rank) {
+    Schedule schedule;
+    schedule.rank = rank;
+    schedule.buffers = {{"a", dtype, kElements, -1}, {"b", dtype, kElements, -1}};
+    for (int i = 0; i < timed.launches; ++i) {
+      ScheduledOp op;
+      op.action = Action::kCopy;
+      op.name = i % 2 == 0 ? "b" : "a";
+      op.reads = {VectorView(i % 2, 0, kElements)};
+      op.writes = {VectorView(1 - i % 2, 0, kElements)};
+      if (!alone && i % 2 == 1) op.stream = Stream::kCommunication;
+      if (!alone && i > 0) op.waits = {i - 1};
+      schedule.ops.push_back(std::move(op));
+    }
+    timed.schedules.push_back(std::move(schedule));
+  }
+  return timed;
+}
+
+namespace {
+
+// Adds what the ranks of one case wrote.
+void Add(const TimedCase& timed, const std::vector<std::string>& blobs, bool ops,
+         CaseTimes& times) {
+  std::vector<double> us(kRepeats);
+  for (size_t rank = 0; rank < blobs.size(); ++rank) {
+    BlobReader reader(blobs[rank]);
+    const auto steps = static_cast<double>(reader.Int());
+    for (double& slowest : us) {
+      const double mine = static_cast<double>(reader.Int()) / 1e3 / steps / timed.launches;
+      slowest = std::max(slowest, mine);
+    }
+    if (!ops || rank != 0) continue;
+    times.ops_us.resize(timed.schedules[0].ops.size());
+    for (int step = 0; step < kTimedOps; ++step) {
+      for (auto& op : times.ops_us) op.push_back(static_cast<double>(reader.Int()) / 1e3);
+    }
+  }
+  times.us.insert(times.us.end(), us.begin(), us.end());
+}
+
+}  // namespace
+
+Status TimeCases(Backend& backend, int world, const std::vector<TimedCase>& cases, bool ops,
+                 std::vector<CaseTimes>& times, DeviceInfo* device) {
+  return backend.Run(world, [&](RankContext& context) -> Status {
+    for (size_t i = 0; i < cases.size(); ++i) {
+      RankRun run(context, cases[i].schedules[context.rank()]);
       TP_ASSIGN_OR_RETURN(std::string blob, run.Run(ops, device));
       TP_ASSIGN_OR_RETURN(const std::vector<std::string> blobs,
                           context.GatherToRoot(std::move(blob)));
       if (context.rank() != 0) continue;
-      CaseTimes& all = times.emplace_back();
-      all.us.assign(kSteps, 0);
-      for (size_t rank = 0; rank < blobs.size(); ++rank) {
-        BlobReader reader(blobs[rank]);
-        for (double& us : all.us) {
-          us = std::max(us, static_cast<double>(reader.Int()) / 1e3 / timed.launches);
-        }
-        if (!ops || rank != 0) continue;
-        all.ops_us.resize(timed.schedules[0].ops.size());
-        for (int step = 0; step < kSteps; ++step) {
-          for (auto& op : all.ops_us) op.push_back(static_cast<double>(reader.Int()) / 1e3);
-        }
-      }
+      times.resize(cases.size());
+      Add(cases[i], blobs, ops, times[i]);
     }
     return OkStatus();
   });
-  TP_RETURN_IF_ERROR(ran);
-  return times;
 }
 
 }  // namespace tp::predict_tool

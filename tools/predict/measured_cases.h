@@ -25,17 +25,25 @@ TimedCase CollectiveCase(CollectiveKind kind, DType dtype, int64_t elements, int
 StatusOr<TimedCase> ProgramCase(const Program& program, const Mesh& mesh,
                                 const LowerOptions& lower);
 
+// How two streams of a rank hand over to each other: ops of a few bytes that wait for the one
+// before, which is of the other stream. `alone`: the same on one stream.
+TimedCase HandoverCase(DType dtype, int world, bool alone);
+
+double Median(std::vector<double> values);  // of one or more
+
 struct CaseTimes {
-  std::vector<double> us;                   // of each timed step, of the slowest rank, a launch
-  std::vector<std::vector<double>> ops_us;  // by op of rank 0, of each step whose ops were timed
+  std::vector<double> us;                   // of a step, of the slowest rank, a launch
+  std::vector<std::vector<double>> ops_us;  // by op of rank 0, where ops were timed
   double median() const;
   double op_median(size_t op) const;
   double Floor() const;  // mean of |log(time / median)|
 };
 
-// Times each case in turn. Empty where another process has rank 0. Errors: the backend's.
-StatusOr<std::vector<CaseTimes>> TimeCases(Backend& backend, int world,
-                                           const std::vector<TimedCase>& cases, bool ops,
-                                           DeviceInfo* device);
+// One round: times each case in turn and adds to its `times`, which are made where there are none.
+// A time is that of steps that follow each other without a break, for a millisecond or more: what
+// begins and ends them is no part of a step. Nothing is added where another process has rank 0.
+// Errors: the backend's.
+Status TimeCases(Backend& backend, int world, const std::vector<TimedCase>& cases, bool ops,
+                 std::vector<CaseTimes>& times, DeviceInfo* device);
 
 }  // namespace tp::predict_tool

@@ -31,6 +31,8 @@ DEFINE_string(straggler, "", "devices whose work takes longer: 17:1.3, several w
 DEFINE_string(link, "", "pairs of devices that have less between them: 3-4:0.25");
 DEFINE_string(trace_dir, "", "write a Chrome trace of each kind of rank into this folder");
 DEFINE_string(calibrate, "", "measure this machine, by --backend, and write its file");
+DEFINE_int32(calibrate_seconds, 180,
+             "measure in as many rounds as fit into this time; one round is always made");
 DEFINE_string(score, "", "hold the machine's predictions against the measurements in this file");
 
 namespace tp::predict_tool {
@@ -52,7 +54,7 @@ bench::HelpText Help() {
          "strands", "mode", "tokens", "in_features", "out_features", "dtype", "tp", "dp",
          "sum_part_bytes"}},
        {"Many of them", {"sweep", "top"}},
-       {"Measurements", {"calibrate", "backend", "score"}},
+       {"Measurements", {"calibrate", "calibrate_seconds", "backend", "score"}},
        {"Files", {"trace_dir"}}}};
 }
 
@@ -166,6 +168,7 @@ StatusOr<PredictOptions> ParseCommandLine(int argc, char** argv) {
   options.top = FLAGS_top;
   options.trace_dir = io::ResolvePath(FLAGS_trace_dir);
   options.calibrate = io::ResolvePath(FLAGS_calibrate);
+  options.calibrate_seconds = FLAGS_calibrate_seconds;
   options.score = io::ResolvePath(FLAGS_score);
   TP_RETURN_IF_ERROR(ParseStragglers(options));
   TP_RETURN_IF_ERROR(ParseLinks(options));

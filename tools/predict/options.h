@@ -32,6 +32,7 @@ struct PredictOptions {
   std::vector<sim::Machine::SlowPair> links;
   std::string trace_dir;
   std::string calibrate;  // files to write, or to read
+  double calibrate_seconds = 120;
   std::string score;
 };
 

@@ -126,6 +126,11 @@ TEST(WorldTest, WhatIf) {
   const double slower = PredictOn(straggler, program, four).value().seconds;
   EXPECT_GT(slower, split);
   EXPECT_LT(slower, 2 * split);
+  sim::Machine far_streams = machine;
+  far_streams.device.handover_us = 10;
+  const double handed = PredictOn(far_streams, program, four).value().seconds;
+  EXPECT_GT(handed, split);  // some of it beside other work
+  EXPECT_LT(handed, split + 10e-6 * static_cast<double>(program.ops().size()));
   sim::Machine slow_link = machine;
   slow_link.slow_pairs.push_back({0, 1, 0.1});
   EXPECT_GT(PredictOn(slow_link, program, four).value().seconds, split);
