@@ -64,6 +64,18 @@ TEST(BenchModelTest, RecordsBytesAndMemoryExactly) {
   EXPECT_EQ(moved, collectives);
 }
 
+// It trains, and is one step however it is cut: in the invariant order, to the bit.
+TEST(BenchModelTest, TrainsTheSameStepOnEveryMesh) {
+  const std::string sizes = "--model=llama-tiny --reduction=invariant --batch=2 --sequence=16 ";
+  const nlohmann::json losses = Measure(sizes + "--tp=1").at("results").at(0).at("losses");
+  ASSERT_EQ(losses.size(), 3u);
+  EXPECT_LT(losses.at(1).get<double>(), losses.at(0).get<double>());
+  EXPECT_LT(losses.at(2).get<double>(), losses.at(1).get<double>());
+  for (const char* cut : {"--tp=3", "--tp=2 --sequence_parallel --recompute"}) {
+    EXPECT_EQ(Measure(sizes + cut).at("results").at(0).at("losses"), losses) << cut;
+  }
+}
+
 // What the model asks for and what its program's products do differ by what has no product of its
 // own: the gains, and attention. Recomputation does more, and the model asks for no more.
 TEST(BenchModelTest, CountsOperationsTwice) {
