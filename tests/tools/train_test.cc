@@ -263,7 +263,8 @@ TEST(TrainTest, RefusesBadInputInOneLine) {
   ExpectRefusal("--end_of_text=32", "--end_of_text says where documents end: it needs");
   ExpectRefusal("--save= --within_documents --end_of_text=256",
                 "--end_of_text=256: the model knows the tokens below 256");
-  ExpectRefusal("--save= --model=llama3-70b --tp=2", "steps of llama3-70b with 4 sequences of 16 tokens on 2 ranks need about");
+  ExpectRefusal("--save= --model=llama3-70b --tp=2",
+                "steps of llama3-70b with 4 sequences of 16 tokens on 2 ranks need about");
   ExpectRefusal("--lr=-1", "--lr=-1: it must be a finite number, 0 or more");
   ExpectRefusal("--lr=nan", "--lr=nan");
   ExpectRefusal("--min_lr=-2", "--min_lr=-2: it must be a finite number, 0 or more");
