@@ -20,7 +20,7 @@ DEFINE_int64(sequence, 4096, "tokens of each");
 DEFINE_bool(sequence_parallel, false, "split what lies between the products over tp, too");
 DEFINE_bool(recompute, false, "make activations again in the backward pass");
 DEFINE_int32(micro_batches, 1, "parts of the batch that are taken one after the other");
-DEFINE_bool(overlap, true, "have collectives run beside what does not need them, where that pays");
+DEFINE_bool(overlap, false, "have collectives run beside what does not need them, where that pays");
 DEFINE_int32(strands, 1, "micro-batches that are under way at one time");
 DEFINE_int64(tokens, 4096, "of the linear step: rows of X and Y");
 DEFINE_int64(in_features, 4096, "of the linear step: columns of X and of W");
@@ -161,7 +161,7 @@ StatusOr<PredictOptions> ParseCommandLine(int argc, char** argv) {
   options.step.sequence_parallel = FLAGS_sequence_parallel;
   options.step.recompute = FLAGS_recompute;
   options.step.micro_batches = FLAGS_micro_batches;
-  options.step.overlap = FLAGS_overlap;
+  options.step.overlap = FLAGS_overlap || FLAGS_strands > 1;
   options.step.strands = FLAGS_strands;
   const bool typed = !gflags::GetCommandLineFlagInfoOrDie("dtype").is_default;
   options.step.dtype = typed ? options.engine.dtype : DType::kBFloat16;

@@ -32,12 +32,13 @@ DEFINE_bool(recompute, false,
 DEFINE_double(weight_decay, 0.1, "of AdamW; gains and biases do not decay");
 DEFINE_double(clip, 1, "gradients are scaled down to this norm of all of them; 0: never");
 
-DEFINE_bool(overlap, true,
+DEFINE_bool(overlap, false,
             "have collectives run beside what does not need them, where an estimate says that "
             "the step is shorter");
 DEFINE_int32(
     strands, 1,
-    "micro-batches under way at one time, so that one computes while another communicates");
+    "micro-batches under way at one time, so that one computes while another communicates; more "
+    "than one is --overlap, too");
 
 namespace tp::train {
 namespace {

@@ -24,7 +24,7 @@ struct ModelOptions {
   bool recompute = false;
   double weight_decay = 0;
   double clip = 0;  // the largest norm of all gradients; 0: any
-  bool overlap = true;
+  bool overlap = false;
   int strands = 1;
 
   // Whether a transformer is asked for at all.

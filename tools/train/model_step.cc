@@ -93,7 +93,7 @@ TransformerStepOptions StepOptions(const ModelOptions& model, const bench::Bench
   step.recompute = model.recompute;
   step.adamw.decay = model.weight_decay;
   step.adamw.max_norm = model.clip;
-  step.overlap = model.overlap;
+  step.overlap = model.overlap || model.strands > 1;
   step.strands = model.strands;
   return step;
 }

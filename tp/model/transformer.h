@@ -88,8 +88,8 @@ struct TransformerStepOptions {
   int micro_batches = 1;  // divides batch; taken one after the other, so that memory is that of one
   bool recompute = false;   // the backward pass makes a layer's activations again: memory for time
   bool optimize = true;     // the passes
-  bool overlap = true;      // of them, what hides communication
-  int strands = 1;          // micro-batches under way at one time, so that one hides another's
+  bool overlap = false;     // and the one that hides communication (docs/overlap.md)
+  int strands = 1;          // of it: micro-batches under way, so that one hides another's
   MachineRates rates = {};  // by which it is chosen what to hide
   // Values of the program that are results beside "loss", by name: "logits", or
   // "dlayers.0.mlp.up.weight", a parameter's gradient.
