@@ -37,6 +37,17 @@ TEST(BenchModelTest, ShowsWhatAStepTakes) {
   }
 }
 
+TEST(BenchModelTest, NamesTheProofOfTheSameCuts) {
+  const std::string flags =
+      "--model=llama-tiny --tp=2 --dp=2 --sequence_parallel --micro_batches=2 --recompute "
+      "--within_documents --end_of_text=46";
+  const CommandResult result = Bench(flags + " --batch=4 --sequence=16");
+  ASSERT_EQ(result.exit_code, 0) << result.out << result.err;
+  std::string out = result.out;
+  std::replace(out.begin(), out.end(), '\n', ' ');
+  EXPECT_NE(out.find("`verify " + flags + "`"), std::string::npos) << result.out;
+}
+
 // Each way to cut the step, with its bytes and its memory; the record names all that was asked for.
 TEST(BenchModelTest, RecordsBytesAndMemoryExactly) {
   const nlohmann::json json = Measure(

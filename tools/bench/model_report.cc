@@ -75,17 +75,30 @@ std::string RenderKinds(const StepReport& steps) {
   return text;
 }
 
+// The flags that say which model, and how its step is cut.
+std::string FlagsOf(const BenchOptions& options, const train::ModelOptions& model) {
+  std::string flags = model.hf.empty() ? "--model=" + model.model : "--hf=" + model.hf;
+  flags += fmt::format(" --tp={}", options.tp);
+  if (options.dp > 1) flags += fmt::format(" --dp={}", options.dp);
+  if (model.sequence_parallel) flags += " --sequence_parallel";
+  if (model.micro_batches > 1) flags += fmt::format(" --micro_batches={}", model.micro_batches);
+  if (model.recompute) flags += " --recompute";
+  if (model.within_documents) flags += " --within_documents";
+  if (model.end_of_text >= 0) flags += fmt::format(" --end_of_text={}", model.end_of_text);
+  if (model.strands > 1) flags += fmt::format(" --strands={}", model.strands);
+  return flags;
+}
+
 std::string RenderVerdict(const BenchOptions& options, const train::ModelOptions& model,
                           const ModelRun& run) {
   if (!run.complete) return "\nInterrupted: this is what was measured until then.\n";
   if (!run.ok()) return "\nVerdict: WRONG, see above.\n";
-  const std::string which = model.hf.empty() ? "--model=" + model.model : "--hf=" + model.hf;
   return "\n" +
          io::Wrap(fmt::format(
              "Verdict: each rank took the memory that was planned{}. Its values are "
-             "for `verify {} --tp={}` to prove.",
+             "for `verify {}` to prove.",
              options.tp * options.dp > 1 ? ", and the step moved exactly the bytes it must" : "",
-             which, options.tp)) +
+             FlagsOf(options, model))) +
          "\n";
 }
 
