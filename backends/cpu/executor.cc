@@ -1,7 +1,6 @@
 #include "backends/cpu/executor.h"
 
 #include <glog/logging.h>
-#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,6 +13,7 @@
 #include <new>
 #include <utility>
 
+#include "backends/cpu/cores.h"
 #include "backends/cpu/kernels/all.h"
 #include "backends/cpu/staging.h"
 #include "sim/collectives/communicator.h"
@@ -25,34 +25,6 @@ namespace tp::cpu {
 namespace {
 
 constexpr uint64_t kStop = ~uint64_t{0};
-
-cpu_set_t AllowedCores() {
-  cpu_set_t allowed;
-  CPU_ZERO(&allowed);
-  // Where the system does not say (more cores than the set holds), none are known and none is
-  // chosen.
-  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) CPU_ZERO(&allowed);
-  return allowed;
-}
-
-int NumCores() {
-  const cpu_set_t allowed = AllowedCores();
-  return CPU_COUNT(&allowed);
-}
-
-// Keeps the calling thread on the `index`th of the cores that the process may use.
-void StayOnCore(int index) {
-  const cpu_set_t allowed = AllowedCores();
-  for (int core = 0; core < CPU_SETSIZE; ++core) {
-    if (!CPU_ISSET(core, &allowed) || index-- > 0) continue;
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(core, &one);
-    // Refused, the thread runs as well as it would have.
-    [[maybe_unused]] const int refused = sched_setaffinity(0, sizeof(one), &one);
-    return;
-  }
-}
 
 struct Free {
   void operator()(std::byte* memory) const { std::free(memory); }

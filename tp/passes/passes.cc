@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "tp/ops/all.h"
+#include "tp/passes/op_order.h"
 
 namespace tp {
 namespace {
@@ -220,24 +221,6 @@ bool Communicates(const Program& program, const Op& op, const Mesh& mesh) {
   return std::ranges::any_of(from.entries(), [&](const auto& entry) {
     return mesh.Size(entry.axis) > 1 && entry.placement != to[entry.axis];
   });
-}
-
-// By op: those that may run only after it. An update comes after every read of the parameter.
-std::vector<std::vector<int>> OpsBehind(const Program& program) {
-  const std::vector<Op>& ops = program.ops();
-  std::vector<std::vector<int>> behind(ops.size());
-  for (size_t i = 0; i < ops.size(); ++i) {
-    const int op = static_cast<int>(i);
-    for (ValueId id : ops[i].inputs) behind[program.DefinitionOf(id)].push_back(op);
-    for (int u = 0; u < ops[i].def->updates; ++u) {
-      for (ValueId id : program.SharersOf(ops[i].inputs[u])) {
-        for (int reader : program.ReadersOf(id)) {
-          if (reader != op) behind[reader].push_back(op);
-        }
-      }
-    }
-  }
-  return behind;
 }
 
 // Forward, backward, optimizer; within each the most urgent first, products before the rest, then
