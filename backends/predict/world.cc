@@ -114,6 +114,7 @@ class Builder {
         rank.step.ops[op].end_ns = replayed.ranks[i][op].end / 1000;
       }
       AddShares(rank, replayed.ranks[i], prediction);
+      rank.times = std::move(replayed.ranks[i]);
       prediction.memory_bytes = std::max(prediction.memory_bytes, rank.memory_bytes);
     }
     prediction.ranks = std::move(ranks_);

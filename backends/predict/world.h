@@ -32,7 +32,8 @@ struct PredictedRank {
   int rank = 0;
   int stands_for = 1;
   Schedule schedule;
-  StepRecord step;  // its clock is predicted
+  StepRecord step;             // its clock is predicted
+  std::vector<OpTimes> times;  // by op, what `step` has in whole nanoseconds; none of a closed form
   int64_t memory_bytes = 0;
 };
 
