@@ -16,25 +16,53 @@
 namespace tp::predict {
 namespace {
 
-// Numbers ranks by the sizes that they hold, and by whether they are an axis's first, which alone
-// has what is not a part of a sum.
-std::vector<int> KindsOf(const Program& program, const Mesh& mesh, const sim::Machine& machine) {
-  std::set<std::pair<Shape, std::string>> seen;
-  std::vector<const Value*> values;  // that lie unlike each other
-  for (const Value& value : program.values()) {
-    if (seen.emplace(value.shape, ToString(value.placements)).second) values.push_back(&value);
+// The axes on which something whole becomes a part of a sum: their first ranks have it, and the
+// others zeros.
+std::vector<Axis> AxesWithAFirst(const Program& program, const Mesh& mesh) {
+  std::vector<Axis> axes;
+  for (const Axis& axis : mesh.axes()) {
+    const bool has = std::ranges::any_of(program.ops(), [&](const Op& op) {
+      return op.Is(kRedistribute) && IsPartial(program.value(op.outputs[0]).placements[axis]) &&
+             IsReplicate(program.value(op.inputs[0]).placements[axis]);
+    });
+    if (has) axes.push_back(axis);
   }
+  return axes;
+}
+
+// A dimension of a value of which not all ranks hold as much: one for each way in which any is cut.
+struct UnevenCut {
+  const Value* value;
+  int dim;
+};
+std::vector<UnevenCut> UnevenCuts(const Program& program, const Mesh& mesh) {
+  std::set<std::pair<int64_t, std::vector<Axis>>> seen;
+  std::vector<UnevenCut> cuts;
+  for (const Value& value : program.values()) {
+    for (int dim = 0; dim < static_cast<int>(value.shape.size()); ++dim) {
+      if (value.shape[dim] % GeometryOf(value, dim, mesh).parts() == 0) continue;
+      if (seen.emplace(value.shape[dim], value.placements.Cutting(dim)).second) {
+        cuts.push_back({&value, dim});
+      }
+    }
+  }
+  return cuts;
+}
+
+// Numbers ranks by the sizes that they hold, and by whether they are first where that tells ranks
+// apart.
+std::vector<int> KindsOf(const Program& program, const Mesh& mesh, const sim::Machine& machine) {
+  const std::vector<UnevenCut> cuts = UnevenCuts(program, mesh);
+  const std::vector<Axis> with_a_first = AxesWithAFirst(program, mesh);
   std::set<int> paired;
   for (const auto& pair : machine.slow_pairs) paired.insert({pair.a, pair.b});
   std::map<std::vector<double>, int> kinds;
   std::vector<int> kind_of_rank;
   for (int rank = 0; rank < mesh.world(); ++rank) {
     std::vector<double> looks;
-    for (const Axis& axis : mesh.axes()) looks.push_back(mesh.Coordinate(rank, axis) == 0);
-    for (const Value* value : values) {
-      for (int64_t size : LocalShape(*value, mesh, rank)) {
-        looks.push_back(static_cast<double>(size));
-      }
+    for (const Axis& axis : with_a_first) looks.push_back(mesh.Coordinate(rank, axis) == 0);
+    for (const auto& [value, dim] : cuts) {
+      looks.push_back(static_cast<double>(ExtentOf(*value, dim, mesh, rank).length));
     }
     looks.push_back(machine.SlownessOf(rank));
     looks.push_back(paired.contains(rank) ? rank : -1);
@@ -82,7 +110,8 @@ class Builder {
         node_stands_[n] = seen.insert(folding_.colour_of_node[n]).second;
       }
     }
-    for (int rank : folding_.representatives) TP_RETURN_IF_ERROR(AddRank(rank));
+    TP_RETURN_IF_ERROR(LowerKinds());
+    for (int rank : folding_.representatives) AddRank(rank);
     closed_ = world_;
     for (size_t m = 0; m < world_.meetings.size(); ++m) {
       closed_.meetings[m].seconds = closed_seconds_[m];
@@ -149,19 +178,19 @@ class Builder {
     return OkStatus();
   }
 
-  // The schedule of `rank`, which is not lowered again where a rank of its kind was.
-  StatusOr<Schedule> ScheduleOf(int rank) {
-    if (options_.fold) {
-      const auto known = lowered_.find(kinds_[rank]);
-      if (known != lowered_.end()) return known->second;
+  // One schedule for each kind of the ranks that are replayed.
+  Status LowerKinds() {
+    std::vector<int> ranks;
+    for (int rank : folding_.representatives) {
+      if (lowered_.try_emplace(KindOf(rank), ranks.size()).second) ranks.push_back(rank);
     }
-    TP_ASSIGN_OR_RETURN(Schedule schedule, Lower(program_, mesh_, rank, options_.lower));
-    if (options_.fold) lowered_[kinds_[rank]] = schedule;
-    return schedule;
+    TP_ASSIGN_OR_RETURN(schedules_, LowerRanks(program_, mesh_, ranks, options_.lower));
+    return OkStatus();
   }
+  int KindOf(int rank) const { return options_.fold ? kinds_[rank] : rank; }
 
-  Status AddRank(int rank) {
-    TP_ASSIGN_OR_RETURN(Schedule schedule, ScheduleOf(rank));
+  void AddRank(int rank) {
+    const Schedule& schedule = schedules_[lowered_.at(KindOf(rank))];
     const double slowness = model_.machine().SlownessOf(rank);
     std::vector<ReplayOp> ops;
     std::array<int, Mesh::kMostAxes> calls = {};
@@ -193,9 +222,8 @@ class Builder {
     predicted.rank = rank;
     predicted.stands_for = folding_.ranks_of_colour[folding_.colour_of_rank[rank]];
     predicted.memory_bytes = ArenaOf(schedule).bytes;
-    predicted.schedule = std::move(schedule);
+    predicted.schedule = schedule;
     ranks_.push_back(std::move(predicted));
-    return OkStatus();
   }
 
   // What it costs that the op waits for one of the other stream.
@@ -307,7 +335,8 @@ class Builder {
   std::vector<int> kinds_;
   Folding folding_;
   std::vector<bool> node_stands_;
-  std::map<int, Schedule> lowered_;              // by kind
+  std::map<int, size_t> lowered_;  // by kind, its schedule
+  std::vector<Schedule> schedules_;
   std::map<std::pair<int, int>, int> meetings_;  // by group's colour and number
   std::map<std::tuple<Action, DType, int64_t, int64_t, int64_t, int64_t, double, double>, Cost>
       costs_;

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
+#include <thread>
 
 #include "backends/predict/collective_timer.h"
 #include "tp/model/linear_step.h"
@@ -47,6 +49,40 @@ StatusOr<Small> PredictSmall(const PredictOptions& options, const TransformerSte
   return Small{prediction.closed_seconds, static_cast<double>(prediction.memory_bytes)};
 }
 
+// All that have enough devices, and a sequence for each dp.
+std::vector<Config> AllConfigs(const PredictOptions& options, const sim::Machine& machine) {
+  std::vector<Config> configs;
+  for (int tp : options.sweep_tp.Values()) {
+    for (int dp : options.sweep_dp.Values()) {
+      if (int64_t{tp} * dp > machine.devices()) continue;
+      for (bool sequence_parallel : {false, true}) {
+        if (sequence_parallel && tp == 1) continue;
+        for (bool recompute : {false, true}) {
+          const Config config = {
+              .tp = tp, .dp = dp, .sequence_parallel = sequence_parallel, .recompute = recompute};
+          if (StepOf(options, config).batch >= dp) configs.push_back(config);
+        }
+      }
+    }
+  }
+  return configs;
+}
+
+// Fills in the time and the memory of `config`.
+Status Compare(const PredictOptions& options, int64_t layers, const predict::CostModel& model,
+               predict::CollectiveTimer& timer, Config& config) {
+  TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(config.tp, config.dp));
+  TransformerStepOptions step = StepOf(options, config);
+  step.rates = RatesOf(model.machine(), step.dtype);
+  TP_ASSIGN_OR_RETURN(const Small one, PredictSmall(options, step, mesh, 1, model, timer));
+  TP_ASSIGN_OR_RETURN(const Small two, PredictSmall(options, step, mesh, 2, model, timer));
+  const auto more = static_cast<double>(layers - 1);
+  config.closed_seconds = one.seconds + more * (two.seconds - one.seconds);
+  config.memory_bytes = one.memory + more * (two.memory - one.memory);
+  config.fits = config.memory_bytes <= model.machine().device.memory_bytes;
+  return OkStatus();
+}
+
 }  // namespace
 
 std::string NameOf(const Config& config) {
@@ -82,34 +118,24 @@ StatusOr<Program> MakeStep(const PredictOptions& options, const TransformerStepO
 StatusOr<std::vector<Config>> Sweep(const PredictOptions& options,
                                     const predict::CostModel& model) {
   TP_ASSIGN_OR_RETURN(const TransformerConfig whole, Preset(options.model));
-  predict::CollectiveTimer timer(model, options.engine.algorithm, /*closed=*/true);
-  std::vector<Config> configs;
-  for (int tp : options.sweep_tp.Values()) {
-    for (int dp : options.sweep_dp.Values()) {
-      if (int64_t{tp} * dp > model.machine().devices()) continue;
-      TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(tp, dp));
-      for (bool sequence_parallel : {false, true}) {
-        if (sequence_parallel && tp == 1) continue;
-        for (bool recompute : {false, true}) {
-          Config config = {
-              .tp = tp, .dp = dp, .sequence_parallel = sequence_parallel, .recompute = recompute};
-          TransformerStepOptions step = StepOf(options, config);
-          step.rates = RatesOf(model.machine(), step.dtype);
-          if (step.batch < dp) continue;
-          TP_ASSIGN_OR_RETURN(const Small one, PredictSmall(options, step, mesh, 1, model, timer));
-          TP_ASSIGN_OR_RETURN(const Small two, PredictSmall(options, step, mesh, 2, model, timer));
-          const auto more = static_cast<double>(whole.layers - 1);
-          config.closed_seconds = one.seconds + more * (two.seconds - one.seconds);
-          config.memory_bytes = one.memory + more * (two.memory - one.memory);
-          config.fits = config.memory_bytes <= model.machine().device.memory_bytes;
-          configs.push_back(config);
-        }
-      }
-    }
-  }
+  std::vector<Config> configs = AllConfigs(options, model.machine());
   if (configs.empty()) {
     return InvalidArgument("--sweep: no mesh of it has enough devices, and a sequence for each dp");
   }
+  // None depends on another, so that it does not matter which thread takes which.
+  std::vector<Status> statuses(configs.size());
+  std::atomic<size_t> next = 0;
+  const auto work = [&] {
+    predict::CollectiveTimer timer(model, options.engine.algorithm, /*closed=*/true);
+    for (size_t i = next++; i < configs.size(); i = next++) {
+      statuses[i] = Compare(options, whole.layers, model, timer, configs[i]);
+    }
+  };
+  {
+    std::vector<std::jthread> threads(std::max(1u, std::thread::hardware_concurrency()));
+    for (std::jthread& thread : threads) thread = std::jthread(work);
+  }
+  for (const Status& status : statuses) TP_RETURN_IF_ERROR(status);
   std::stable_sort(configs.begin(), configs.end(), [](const Config& a, const Config& b) {
     return a.fits != b.fits ? a.fits : a.closed_seconds < b.closed_seconds;
   });

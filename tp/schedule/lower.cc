@@ -3,6 +3,7 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <numeric>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -159,25 +160,32 @@ StatusOr<Schedule> LowerProgram(const Program& program, const Mesh& mesh, const 
 
 }  // namespace
 
-StatusOr<Schedule> Lower(const Program& program, const Mesh& mesh, int rank,
-                         const LowerOptions& options) {
-  TP_RETURN_IF_ERROR(CheckProgram(program, mesh));
-  MemoryPlanner planner;
-  return LowerProgram(program, mesh, ChooseLayout(program, mesh), rank, options, planner);
-}
-
-StatusOr<std::vector<Schedule>> LowerAll(const Program& program, const Mesh& mesh,
-                                         const LowerOptions& options) {
+StatusOr<std::vector<Schedule>> LowerRanks(const Program& program, const Mesh& mesh,
+                                           const std::vector<int>& ranks,
+                                           const LowerOptions& options) {
   TP_RETURN_IF_ERROR(CheckProgram(program, mesh));
   const Layout layout = ChooseLayout(program, mesh);
   MemoryPlanner planner;
   std::vector<Schedule> schedules;
-  for (int rank = 0; rank < mesh.world(); ++rank) {
+  for (int rank : ranks) {
     TP_ASSIGN_OR_RETURN(Schedule schedule,
                         LowerProgram(program, mesh, layout, rank, options, planner));
     schedules.push_back(std::move(schedule));
   }
   return schedules;
+}
+
+StatusOr<Schedule> Lower(const Program& program, const Mesh& mesh, int rank,
+                         const LowerOptions& options) {
+  TP_ASSIGN_OR_RETURN(std::vector<Schedule> schedules, LowerRanks(program, mesh, {rank}, options));
+  return std::move(schedules[0]);
+}
+
+StatusOr<std::vector<Schedule>> LowerAll(const Program& program, const Mesh& mesh,
+                                         const LowerOptions& options) {
+  std::vector<int> ranks(mesh.world());
+  std::iota(ranks.begin(), ranks.end(), 0);
+  return LowerRanks(program, mesh, ranks, options);
 }
 
 }  // namespace tp

@@ -47,7 +47,11 @@ struct LowerOptions {
 StatusOr<Schedule> Lower(const Program& program, const Mesh& mesh, int rank,
                          const LowerOptions& options = {});
 
-// Those of all ranks of the mesh. What they have in common is worked out once.
+// Those of several ranks, in their order, or of all of the mesh. What they have in common is worked
+// out once.
+StatusOr<std::vector<Schedule>> LowerRanks(const Program& program, const Mesh& mesh,
+                                           const std::vector<int>& ranks,
+                                           const LowerOptions& options = {});
 StatusOr<std::vector<Schedule>> LowerAll(const Program& program, const Mesh& mesh,
                                          const LowerOptions& options = {});
 
