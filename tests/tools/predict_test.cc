@@ -129,6 +129,9 @@ TEST(PredictTest, BadInputIsOneLineThatSaysWhat) {
   EXPECT_THAT(error("--sweep=tp:1..8"), HasSubstr("--model"));
   EXPECT_THAT(error("--model=llama3-8b --sweep=pp:1..8"), HasSubstr("--sweep"));
   EXPECT_THAT(error("--tokens=0"), HasSubstr("at least 1"));
+  EXPECT_THAT(error("--json=/tmp/x.json"), HasSubstr("--sweep"));
+  EXPECT_THAT(error("--model=llama3-8b --sweep=tp:1 --json=/nowhere/x.json"),
+              HasSubstr("/nowhere"));
   EXPECT_THAT(error("--score=/nowhere.json"), HasSubstr("/nowhere.json"));
 }
 

@@ -45,7 +45,8 @@ bench::HelpText Help() {
       "Predicts a training step on a machine that need not be there: the schedules that would\n"
       "run are replayed in virtual time. Every number is predicted; a preset's are unvalidated.\n\n"
       "  predict --machine=preset:h100x8-ib400 --model=llama3-70b --tp=8 --dp=16\n"
-      "  predict --machine=preset:h100x8-ib400 --model=llama3-70b --sweep=tp:1..8,dp:1..128\n"
+      "  predict --machine=preset:h100x8-ib400 --model=llama3-70b --sweep=tp:1..8,dp:1..128 "
+      "--json=F\n"
       "  predict --calibrate=my.machine --backend=sim\n"
       "  predict --machine=my.machine --score=heldout.json\n",
       {{"The machine", {"machine", "fit", "straggler", "link", "algorithm"}},
@@ -55,7 +56,7 @@ bench::HelpText Help() {
          "sum_part_bytes"}},
        {"Many of them", {"sweep", "top"}},
        {"Measurements", {"calibrate", "calibrate_seconds", "backend", "score"}},
-       {"Files", {"trace_dir"}}}};
+       {"Files", {"trace_dir", "json"}}}};
 }
 
 template <typename Number>
@@ -134,6 +135,9 @@ Status CheckSizes(const PredictOptions& options) {
   if (FLAGS_batch < 0) return BadValue("batch", std::to_string(FLAGS_batch), "at least 1");
   if (options.sweep && options.model.empty()) {
     return InvalidArgument("--sweep compares meshes of a transformer: name one with --model");
+  }
+  if (!options.sweep && !options.engine.json.empty()) {
+    return InvalidArgument("--json holds the configurations of a --sweep, which was not asked for");
   }
   return OkStatus();
 }

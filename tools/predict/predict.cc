@@ -16,6 +16,7 @@
 #include "tools/predict/machine_files.h"
 #include "tools/predict/options.h"
 #include "tools/predict/plan.h"
+#include "tools/predict/plan_json.h"
 #include "tools/predict/score.h"
 #include "tp/core/clock.h"
 #include "tp/io/atomic_file.h"
@@ -166,6 +167,8 @@ StatusOr<int> PredictMany(const PredictOptions& options, const LoadedMachine& lo
                           io::Outputs& outputs) {
   const predict::CostModel model(loaded.machine, loaded.fit.get());
   outputs.Print(RenderMachine(loaded));
+  // Before the long work: what would be written must be writable.
+  if (!options.engine.json.empty()) TP_RETURN_IF_ERROR(io::CheckWritable(options.engine.json));
   const int64_t begin = HostClock().NowNs();
   TP_ASSIGN_OR_RETURN(const std::vector<Config> configs, Sweep(options, model));
   const double swept = static_cast<double>(HostClock().NowNs() - begin) * 1e-9;
@@ -197,6 +200,11 @@ StatusOr<int> PredictMany(const PredictOptions& options, const LoadedMachine& lo
   outputs.Print(RenderWhy(fit > 0, configs, whole));
   TP_ASSIGN_OR_RETURN(const std::string what_if, WhatIf(options, loaded, configs.front()));
   outputs.Print(what_if);
+  const std::string& json = options.engine.json;
+  if (!json.empty()) {
+    outputs.Account(io::WriteFileAtomically(json, ToJson(options, loaded, configs, whole)));
+    outputs.Print("next: report " + json + "\n");
+  }
   return bench::kHeld;
 }
 

@@ -1,4 +1,4 @@
-"""Makes a report of what sweep, bench and collectives measured."""
+"""Makes a report of what sweep, bench and collectives measured, and predict predicted."""
 
 import argparse
 import sys
@@ -31,12 +31,15 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         prog="report",
         description="Makes one page of what sweep, bench and collectives measured: step time by mode "
         "and size, phases, exposed communication, bus bandwidth, roofline, rank skew, a timeline of "
-        "one step, and the environment. The page needs no network. Every figure says whether it is "
+        "one step, and the environment; of what predict compared, step time, memory and the fewest GPUs. "
+        "The page needs no network. Every figure says whether it is "
         "measured or predicted, and has its numbers in a table.",
         epilog="Exit status: 0, or 1 with one line that says which input is wrong, and where.",
     )
     parser.add_argument(
-        "input", nargs="+", help="a sweep's JSONL, or what bench or collectives wrote to --json"
+        "input",
+        nargs="+",
+        help="a sweep's JSONL, or what bench, collectives or predict --sweep wrote to --json",
     )
     parser.add_argument(
         "--trace",

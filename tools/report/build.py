@@ -9,6 +9,7 @@ from tools.report.bandwidth import bandwidth
 from tools.report.cases import Group, Names, group_steps
 from tools.report.headline import headline
 from tools.report.load import Data
+from tools.report.planner import environment_rows, planner, said_of, summary_rows
 from tools.report.speedup import speedup
 from tools.report.tables import Figure, Table, given, write
 from tools.report.traces import Trace
@@ -47,7 +48,8 @@ def build(
     if skew:
         made.append(skew)
     made += ranks.timelines(groups, names, traces)
-    return Report(title, headline(data, groups), made)
+    made += planner(data.plans)
+    return Report(title, headline(data, groups) + said_of(data.plans), made)
 
 
 def _listed(values: Any) -> str:
@@ -88,6 +90,7 @@ def _summary(data: Data, groups: list[Group], traces: list[Trace]) -> Figure:
         kinds = _listed(t.kind for t in alone)
         rows.append(["collectives by themselves", f"{len(alone)} sizes: {kinds}"])
         rows.append(["wrong elements", str(sum(t.wrong or 0 for t in alone))])
+    rows += summary_rows(data.plans)
     backends = [case.backend for case in cases] + [t.backend for t in data.transfers]
     rows.append(["backends", _listed(backends)])
     rows.append(["failed", f"{len(data.failures)} runs"])
@@ -116,7 +119,8 @@ def _environment(data: Data) -> Figure:
                     table.rows.append([f"{prefix}{fact}: {name}", str(inner)])
             elif value not in (None, ""):
                 table.rows.append([f"{prefix}{fact}", str(value)])
-    origins = [step.origin for step in data.steps] + [t.origin for t in data.transfers]
+    table.rows += environment_rows(data.plans)
+    origins = [of.origin for of in (*data.steps, *data.transfers, *data.plans)]
     dates = sorted({origin.date for origin in origins if origin.date})
     if dates:
         span = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"

@@ -1,7 +1,7 @@
 """Reads what was measured: sweeps (JSONL, schema 1) and the JSON of bench and of collectives.
 
 A sweep's schema is in docs/sweeping.md. A file of bench or collectives is one object with `config`
-and `results`. Everything here is measured.
+and `results`. All of that is measured; a sweep of predict (plans.py) has `configurations`.
 """
 
 import json
@@ -12,6 +12,7 @@ from typing import Any, Iterator
 from tools.common.origin import Origin, origin_of
 from tools.common.program import UserError, reason
 from tools.report.node import Node, parse
+from tools.report.plans import Plan, read_plan
 
 SCHEMA = 1
 PHASES = ("forward", "backward", "gradient_sync", "optimizer")
@@ -96,6 +97,7 @@ class Data:
     sources: list[str] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     transfers: list[Transfer] = field(default_factory=list)
+    plans: list[Plan] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)  # what, why
     hosts: list[dict[str, Any]] = field(default_factory=list)  # each different one, once
     commands: list[str] = field(default_factory=list)
@@ -335,9 +337,12 @@ def _add_file(data: Data, path: pathlib.Path) -> None:
         _add_lines(data, text, name)
         return
     if not isinstance(whole.value, dict):
-        raise whole.fail("is not what bench, collectives or sweep writes")
+        raise whole.fail("is not what bench, collectives, sweep or predict writes")
     if whole.has("schema"):
         _add_record(data, whole, name)
+        return
+    if whole.has("configurations"):
+        data.plans.append(read_plan(whole))
         return
     _add_run(data, whole)
     _add_host(data, _facts(whole))
@@ -351,6 +356,6 @@ def load(paths: list[pathlib.Path]) -> Data:
             raise UserError(f"{path}: it is named twice; its runs would count twice")
         _add_file(data, path)
         data.sources.append(path.name)
-    if not data.steps and not data.transfers and not data.failures:
+    if not (data.steps or data.transfers or data.plans or data.failures):
         raise UserError(f"{', '.join(map(str, paths))}: no result in it")
     return data

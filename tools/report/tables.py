@@ -53,7 +53,7 @@ class Figure:
 
     id: str
     title: str
-    basis: str  # "measured", or "measured and predicted"; "" where nothing is a number
+    basis: str  # "measured", "predicted", or "measured and predicted"; "" where nothing is a number
     caption: str
     table: Table
     chart: dict | None = None

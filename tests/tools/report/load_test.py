@@ -91,7 +91,7 @@ class LoadTest(unittest.TestCase):
         self.refuse("\n\n", "empty")
 
     def test_what_no_tool_of_ours_wrote_is_refused(self) -> None:
-        self.refuse("[]", "is not what bench, collectives or sweep writes")
+        self.refuse("[]", "is not what bench, collectives, sweep or predict writes")
         self.refuse('{"a": 1}', "config is missing")
         self.refuse(b"\x93NUMPY\x01", "not text in UTF-8")
         self.refuse("hello\n", "line 1", "not whole JSON")

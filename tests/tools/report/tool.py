@@ -92,6 +92,14 @@ class ReportCase(unittest.TestCase):
         model = ("--model=llama-tiny", "--tp=2", "--batch=2", "--sequence=16", "--nopeak")
         return self.run_bench(*model, *flags)
 
+    def predict(self, *flags: str) -> tuple[str, dict]:
+        """A sweep of predict, of 20 configurations."""
+        out = str(self.folder / "plan.json")
+        command = ["tools/predict/predict", "--model=llama3-8b", "--sweep=tp:1..4,dp:1..2"]
+        command += ["--batch=2", "--sequence=512", "--top=2", f"--json={out}", *flags]
+        subprocess.run(command, check=True, capture_output=True)
+        return out, json.loads(pathlib.Path(out).read_text())
+
     def run_bench(self, *flags: str) -> tuple[str, dict]:
         out = str(self.folder / "bench.json")
         command = ["tools/bench/bench", "--steps=3", f"--json={out}", *flags]
