@@ -113,8 +113,10 @@ class Calibration {
            &times);
     }
     for (size_t i = 0; i < kinds_.size(); ++i) {
-      kinds_[i].us = collectives_.times[i].median();
-      Keep(&predict::Measurements::collectives, kinds_[i], &collectives_.times[i]);
+      const CaseTimes& both = collectives_.times[2 * i];
+      kinds_[i].us = both.Beyond(collectives_.times[2 * i + 1]).median();
+      if (kinds_[i].us <= 0) continue;  // it can't be told from what stands before it
+      Keep(&predict::Measurements::collectives, kinds_[i], &both);
     }
     handover_us = std::max(0.0, handovers_.times[1].median() - handovers_.times[0].median());
     // Whole steps are all held out: they are what the rest is for.
@@ -205,7 +207,9 @@ class Calibration {
       for (auto bytes = static_cast<double>(plan_.least_bytes);
            bytes <= static_cast<double>(plan_.most_bytes); bytes *= 1.5) {
         const int64_t elements = static_cast<int64_t>(bytes) / SizeOf(dtype) / 8 * 8;
-        collectives_.cases.push_back(CollectiveCase(kind, dtype, elements, world_));
+        for (bool alone : {false, true}) {
+          collectives_.cases.push_back(CollectiveCase(kind, dtype, elements, world_, alone));
+        }
         kinds_.push_back({kind, world_, static_cast<double>(elements * SizeOf(dtype)), 0});
       }
     }
@@ -259,6 +263,7 @@ class Calibration {
   const PredictOptions& options_;
   const Plan plan_;
   const int world_;
+  // Of collectives and handovers two cases for each, of which the difference counts.
   List products_, programs_, collectives_, handovers_, steps_;
   std::vector<predict::ProductShape> shapes_;       // of products_
   std::vector<Program> whole_;                      // of programs_

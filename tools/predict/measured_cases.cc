@@ -106,6 +106,12 @@ double Median(std::vector<double> values) {
 
 double CaseTimes::median() const { return Median(us); }
 
+CaseTimes CaseTimes::Beyond(const CaseTimes& other) const {
+  CaseTimes more;
+  for (size_t i = 0; i < us.size(); ++i) more.us.push_back(us[i] - other.us[i]);
+  return more;
+}
+
 double CaseTimes::op_median(size_t op) const { return Median(ops_us[op]); }
 
 double CaseTimes::Floor() const {
@@ -140,7 +146,8 @@ TimedCase ProductCase(DType dtype, const predict::ProductShape& shape, int world
   return timed;
 }
 
-TimedCase CollectiveCase(CollectiveKind kind, DType dtype, int64_t elements, int world) {
+TimedCase CollectiveCase(CollectiveKind kind, DType dtype, int64_t elements, int world,
+                         bool alone) {
   TimedCase timed;
   constexpr int64_t kLarge = 4 << 20;
   timed.launches = elements * SizeOf(dtype) < kLarge ? 10 : 3;
@@ -158,14 +165,23 @@ TimedCase CollectiveCase(CollectiveKind kind, DType dtype, int64_t elements, int
   for (int rank = 0; rank < world; ++rank) {
     Schedule schedule;
     schedule.rank = rank;
-    schedule.buffers = {{"array", dtype, elements, -1}};
+    schedule.buffers = {{"array", dtype, elements, -1}, {"source", dtype, elements, -1}};
     const View whole = VectorView(0, 0, elements);
     const View own = VectorView(0, cut.Offset(rank), cut.Length(rank));
     op.send = kind == CollectiveKind::kAllGather ? own : whole;
     op.receive = kind == CollectiveKind::kReduceScatter ? own : whole;
     op.reads = {op.send};
     op.writes = {op.receive};
-    schedule.ops.assign(timed.launches, op);
+    ScheduledOp write;
+    write.action = Action::kCopy;
+    write.name = "array";
+    write.stream = op.stream;
+    write.reads = {VectorView(1, 0, op.send.size())};
+    write.writes = {op.send};
+    for (int i = 0; i < timed.launches; ++i) {
+      schedule.ops.push_back(write);
+      if (!alone) schedule.ops.push_back(op);
+    }
     timed.schedules.push_back(std::move(schedule));
   }
   return timed;

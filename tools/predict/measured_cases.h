@@ -20,8 +20,10 @@ struct TimedCase {
 };
 
 TimedCase ProductCase(DType dtype, const predict::ProductShape& shape, int world);
-// Of an array of `elements` for each member.
-TimedCase CollectiveCase(CollectiveKind kind, DType dtype, int64_t elements, int world);
+// Of an array of `elements` for each member. What a member sends it has written just before, as in
+// a step: what nobody has written since would be in the caches of its reader already, and not be
+// sent at all. `alone`: the writes without the collective, which is what both differ by.
+TimedCase CollectiveCase(CollectiveKind kind, DType dtype, int64_t elements, int world, bool alone);
 StatusOr<TimedCase> ProgramCase(const Program& program, const Mesh& mesh,
                                 const LowerOptions& lower);
 
@@ -35,8 +37,10 @@ struct CaseTimes {
   std::vector<double> us;                   // of a step, of the slowest rank, a launch
   std::vector<std::vector<double>> ops_us;  // by op of rank 0, where ops were timed
   double median() const;
+  // What this takes more, time by time, than `other`, which was timed as often.
+  CaseTimes Beyond(const CaseTimes& other) const;
   double op_median(size_t op) const;
-  double Floor() const;  // mean of |log(time / median)|
+  double Floor() const;  // mean of |log(time / median)|; all are above 0
 };
 
 // One round: times each case in turn and adds to its `times`, which are made where there are none.
