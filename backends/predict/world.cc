@@ -9,7 +9,6 @@
 #include <set>
 #include <utility>
 
-#include "backends/predict/op_work.h"
 #include "tp/schedule/local_part.h"
 #include "tp/schedule/memory.h"
 
@@ -122,6 +121,8 @@ class Builder {
   Prediction Run() {
     Prediction prediction;
     prediction.closed_seconds = ReplayClosed(closed_);
+    // Colours are numbered in the order of the ranks that stand for them.
+    prediction.stand_in = folding_.colour_of_rank;
     if (options_.closed) {
       prediction.seconds = prediction.closed_seconds;
       for (PredictedRank& rank : ranks_) {
@@ -196,6 +197,7 @@ class Builder {
     std::array<int, Mesh::kMostAxes> calls = {};
     PredictedRank predicted;
     for (const ScheduledOp& op : schedule.ops) {
+      OpWork work;
       ReplayOp replay = {.stream = op.stream, .waits = op.waits};
       const double handover = HandoverOf(schedule, op);
       OpRecord record;
@@ -209,13 +211,14 @@ class Builder {
         replay.bytes = 2 * cost.bytes_sent / members;  // sent, and received
         Count(cost.source, cost.seconds, cost.spread);
       } else {
-        const OpWork work = WorkOf(program_, schedule, op);
+        work = WorkOf(program_, schedule, op);
         const Cost cost = CostOf(work);
         replay.seconds = cost.seconds * slowness + handover;
         replay.bytes = work.bytes;
         Count(cost.source, cost.seconds, cost.spread);
       }
       predicted.step.ops.push_back(record);
+      predicted.works.push_back(work);
       ops.push_back(std::move(replay));
     }
     world_.ranks.push_back(std::move(ops));

@@ -11,6 +11,7 @@
 #include "backends/predict/collective_timer.h"
 #include "backends/predict/cost_model.h"
 #include "backends/predict/fold.h"
+#include "backends/predict/op_work.h"
 #include "backends/predict/replay.h"
 #include "tp/core/clock.h"
 #include "tp/core/mesh.h"
@@ -33,6 +34,7 @@ struct PredictedRank {
   int stands_for = 1;
   Schedule schedule;
   StepRecord step;             // its clock is predicted
+  std::vector<OpWork> works;   // by op; of collectives nothing
   std::vector<OpTimes> times;  // by op, what `step` has in whole nanoseconds; none of a closed form
   int64_t memory_bytes = 0;
 };
@@ -42,7 +44,8 @@ struct Prediction {
   double closed_seconds = 0;  // without contention, collectives by formula
   double spread = 0;  // nine times in ten within seconds / spread and * spread; 0: nobody knows
   std::vector<PredictedRank> ranks;
-  int64_t memory_bytes = 0;  // of the fullest rank
+  std::vector<int> stand_in;  // by rank of the mesh, which of `ranks` stands for it
+  int64_t memory_bytes = 0;   // of the fullest rank
   int64_t events = 0;
   // What the time of the ops of all kinds is made of, in seconds of the average rank.
   double compute_seconds = 0;

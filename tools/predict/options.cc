@@ -30,6 +30,9 @@ DEFINE_int32(top, 5, "how many of them to show, by the time of a step");
 DEFINE_string(straggler, "", "devices whose work takes longer: 17:1.3, several with commas");
 DEFINE_string(link, "", "pairs of devices that have less between them: 3-4:0.25");
 DEFINE_string(trace_dir, "", "write a Chrome trace of each kind of rank into this folder");
+DEFINE_string(chakra, "",
+              "write each rank's step as a Chakra execution trace: NAME.RANK.et, and the groups of "
+              "ranks to NAME.groups.json");
 DEFINE_string(calibrate, "", "measure this machine, by --backend, and write its file");
 DEFINE_int32(calibrate_seconds, 180,
              "measure in as many rounds as fit into this time; one round is always made");
@@ -56,7 +59,7 @@ bench::HelpText Help() {
          "sum_part_bytes"}},
        {"Many of them", {"sweep", "top"}},
        {"Measurements", {"calibrate", "calibrate_seconds", "backend", "score"}},
-       {"Files", {"trace_dir", "json"}}}};
+       {"Files", {"trace_dir", "chakra", "json"}}}};
 }
 
 template <typename Number>
@@ -136,6 +139,11 @@ Status CheckSizes(const PredictOptions& options) {
   if (options.sweep && options.model.empty()) {
     return InvalidArgument("--sweep compares meshes of a transformer: name one with --model");
   }
+  const bool one_step = !options.model.empty() || options.engine.modes.size() == 1;
+  if (!options.chakra.empty() && (options.sweep || !one_step)) {
+    return InvalidArgument(
+        "--chakra holds one step: give --model, or --mode=row or column, and no --sweep");
+  }
   if (!options.sweep && !options.engine.json.empty()) {
     return InvalidArgument("--json holds the configurations of a --sweep, which was not asked for");
   }
@@ -171,6 +179,7 @@ StatusOr<PredictOptions> ParseCommandLine(int argc, char** argv) {
   options.step.dtype = typed ? options.engine.dtype : DType::kBFloat16;
   options.top = FLAGS_top;
   options.trace_dir = io::ResolvePath(FLAGS_trace_dir);
+  options.chakra = io::ResolvePath(FLAGS_chakra);
   options.calibrate = io::ResolvePath(FLAGS_calibrate);
   options.calibrate_seconds = FLAGS_calibrate_seconds;
   options.score = io::ResolvePath(FLAGS_score);

@@ -31,6 +31,7 @@ struct PredictOptions {
   std::vector<std::pair<int, double>> stragglers;  // device, how many times as long
   std::vector<sim::Machine::SlowPair> links;
   std::string trace_dir;
+  std::string chakra;     // what the names of Chakra traces begin with
   std::string calibrate;  // files to write, or to read
   double calibrate_seconds = 120;
   std::string score;

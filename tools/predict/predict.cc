@@ -13,6 +13,7 @@
 #include "tools/bench/tool.h"
 #include "tools/io/table.h"
 #include "tools/predict/calibrate.h"
+#include "tools/predict/chakra.h"
 #include "tools/predict/machine_files.h"
 #include "tools/predict/options.h"
 #include "tools/predict/plan.h"
@@ -114,6 +115,11 @@ StatusOr<int> PredictOne(const PredictOptions& options, const LoadedMachine& loa
     }
     if (!options.trace_dir.empty()) {
       WriteTraces(one, loaded.machine.name, world, prediction, outputs);
+    }
+    if (!options.chakra.empty()) {
+      TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(config.tp, config.dp));
+      outputs.Account(WriteChakra(prediction, mesh, options.chakra));
+      outputs.Print(fmt::format("  Chakra traces of {} ranks in {}.*\n", world, options.chakra));
     }
     if (!options.model.empty()) break;
   }
