@@ -170,15 +170,16 @@ double ProductFit::NegativeLikelihood(const Kernel& kernel, size_t count) const 
   return value;
 }
 
-// One parameter after the other, in steps that shrink. Some two hundred points tell lengths apart.
+// One parameter after the other, in steps that shrink. Some hundred points tell lengths apart; more
+// cost their number's cube.
 void ProductFit::FitKernel() {
-  constexpr size_t kEnough = 220;
+  constexpr size_t kEnough = 400;
   const size_t count = std::min(points_.size(), kEnough);
   kernel_.fill(std::log(3.0));
   kernel_[kFeatures] = std::log(0.04);
   kernel_[kFeatures + 1] = std::log(1e-3);
   double best = NegativeLikelihood(kernel_, count);
-  for (double step = 1; step > 0.1; step *= 0.6) {
+  for (double step = 1; step > 0.05; step *= 0.6) {
     for (int i = 0; i < kKernel; ++i) {
       for (double direction : {step, -step}) {
         Kernel next = kernel_;
