@@ -26,6 +26,13 @@ std::vector<int> NodesOf(const sim::Machine& machine, const std::vector<int>& de
   return nodes;
 }
 
+// The link between two of the machine's devices.
+sim::LinkCost LinkBetween(const sim::Machine& machine, int a, int b) {
+  const bool one_node = machine.NodeOf(a) == machine.NodeOf(b);
+  return {(one_node ? machine.within.latency_us : machine.between.latency_us) * 1e6,
+          sim::BandwidthOf(machine, a, b)};
+}
+
 // The slowest link between any two of the group; of members of many nodes, the network's.
 sim::LinkCost SlowestLink(const sim::Machine& machine, const std::vector<int>& devices,
                           bool one_node) {
@@ -105,11 +112,19 @@ CollectiveCost CollectiveTimer::Time(const CollectiveCall& call, const std::vect
   const sim::LinkCost link = SlowestLink(machine, devices, one_node);
   const std::optional<double> formula = sim::Formula(call, cost.algorithm, members, link);
   const double launch = machine.device.launch_us * 1e-6;
+  // Where some pairs share a node and others do not, no formula knows which messages go where.
+  const bool mixed = !one_node && *std::max_element(nodes.begin(), nodes.end()) + 1 < members;
+  const bool by_path = mixed || !formula;
   std::vector<std::vector<sim::Touch>> touches;
-  if (!closed_ || !formula) touches = sim::Record(call, cost.algorithm, members);
+  if (!closed_ || by_path) touches = sim::Record(call, cost.algorithm, members);
   cost.bytes_sent = static_cast<double>(MinimalElementsSent(call, members) * SizeOf(call.dtype));
   cost.nodes = NodeBytesOf(touches, nodes);
-  cost.closed_seconds = (formula ? *formula : sim::LongestPath(touches, link)) / 1e12;
+  const auto path = [&] {
+    return sim::LongestPath(touches, [&](int from, int to) {
+      return mixed ? LinkBetween(machine, devices[from], devices[to]) : link;
+    });
+  };
+  cost.closed_seconds = (by_path ? path() : *formula) / 1e12;
   if (one_node && cost.algorithm == sim::Algorithm::kDirect &&
       machine.within.kind == sim::WithinSpec::Kind::kSwitch) {
     // Each sends to all others at once, through its one port.

@@ -26,7 +26,9 @@ struct NodeBytes {
 
 struct CollectiveCost {
   double seconds = 0;
-  double closed_seconds = 0;  // by formula, or longest path, of the slowest link on the way
+  // By formula of the slowest link on the way; by longest path where there is no formula, or where
+  // some pairs of the group share a node and others do not.
+  double closed_seconds = 0;
   CostSource source = CostSource::kPreset;
   double spread = 0;
   sim::Algorithm algorithm = sim::Algorithm::kAuto;

@@ -60,9 +60,11 @@ std::optional<double> Formula(const CollectiveCall& call, Algorithm algorithm, i
   LOG(FATAL) << "no such collective: " << static_cast<int>(call.kind);
 }
 
-double LongestPath(const std::vector<std::vector<Touch>>& touches, const LinkCost& link) {
+double LongestPath(const std::vector<std::vector<Touch>>& touches,
+                   const std::function<LinkCost(int, int)>& link_of) {
   const size_t members = touches.size();
   struct Channel {
+    std::optional<LinkCost> link;
     std::vector<double> there;  // when each message is
     size_t read = 0;
     double free = 0;  // when the last one left
@@ -81,9 +83,10 @@ double LongestPath(const std::vector<std::vector<Touch>>& touches, const LinkCos
         const Touch& touch = list[next[m]];
         if (touch.kind == Touch::Kind::kSend) {
           Channel& channel = channels[m * members + touch.peer];
+          if (!channel.link) channel.link = link_of(static_cast<int>(m), touch.peer);
           const auto bytes = static_cast<double>(touch.bytes);
-          channel.free = std::max(channel.free, at[m]) + link.Leaves(bytes);
-          channel.there.push_back(channel.free + link.latency_ps);
+          channel.free = std::max(channel.free, at[m]) + channel.link->Leaves(bytes);
+          channel.there.push_back(channel.free + channel.link->latency_ps);
         } else if (touch.peer >= 0) {
           Channel& channel = channels[touch.peer * members + m];
           if (channel.read == channel.there.size()) break;
@@ -99,6 +102,10 @@ double LongestPath(const std::vector<std::vector<Touch>>& touches, const LinkCos
     CHECK_EQ(next[m], touches[m].size()) << "a member waits for ever";
   }
   return last;
+}
+
+double LongestPath(const std::vector<std::vector<Touch>>& touches, const LinkCost& link) {
+  return LongestPath(touches, [&](int, int) { return link; });
 }
 
 }  // namespace tp::sim

@@ -5,6 +5,7 @@
 // part from the emergent time, messages were in each other's way.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -31,7 +32,11 @@ std::optional<double> Formula(const CollectiveCall& call, Algorithm algorithm, i
                               const LinkCost& link);
 
 // The longest path through what the members do: each receive waits for its message. In picoseconds,
-// not rounded; of whatever was recorded. CHECKs that nobody waits for ever.
+// not rounded; of whatever was recorded. `link_of`: of the link from one member to another. CHECKs
+// that nobody waits for ever.
+double LongestPath(const std::vector<std::vector<Touch>>& touches,
+                   const std::function<LinkCost(int from, int to)>& link_of);
+// All links are alike.
 double LongestPath(const std::vector<std::vector<Touch>>& touches, const LinkCost& link);
 
 }  // namespace tp::sim

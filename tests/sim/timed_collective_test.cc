@@ -7,6 +7,7 @@
 #include <optional>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "sim/collectives/communicator.h"
@@ -93,6 +94,31 @@ TEST(TimedCollectiveTest, WithoutContentionItIsTheClosedForm) {
     }
   }
   EXPECT_GT(compared, 300);
+}
+
+// Nor where some pairs share a node: each message goes over the link of its own pair.
+TEST(TimedCollectiveTest, WithoutContentionItIsTheLongestPathOverNodesToo) {
+  for (const auto& [per_node, nodes] : {std::pair(2, 2), {2, 4}, {4, 4}, {3, 3}, {8, 16}}) {
+    Machine machine = MakeMachine(WithinSpec::Kind::kMesh, per_node);
+    machine.nodes = nodes;
+    machine.between = {BetweenSpec::Per::kDevice, kBytesPerSecond / 8, 2 * kLatencyUs};
+    const int members = per_node * nodes;
+    for (Algorithm algorithm : {Algorithm::kRing, Algorithm::kHalvingDoubling}) {
+      for (CollectiveKind kind : {CollectiveKind::kAllReduce, CollectiveKind::kAllGather}) {
+        // Among a number that is no power of two halving is in its own way.
+        if (algorithm == Algorithm::kHalvingDoubling && per_node == 3) continue;
+        const CollectiveCall call = MakeCall(kind, members, int64_t{members} * members * 32 * 7813);
+        const auto touches = Record(call, algorithm, members);
+        const double path = LongestPath(touches, [&](int from, int to) {
+          const bool near = from / per_node == to / per_node;
+          return near ? kLink : LinkCost{2 * kLink.latency_ps, kLink.bytes_per_second / 8};
+        });
+        const Picos emergent = TimeMessages(touches, machine, AllOf(members)).last();
+        EXPECT_NEAR(static_cast<double>(emergent) / path, 1, 1e-9)
+            << Describe(kind, algorithm, members);
+      }
+    }
+  }
 }
 
 // Blocks that do not divide differ by one element: the time lies between those of arrays that do.
