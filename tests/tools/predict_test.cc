@@ -72,6 +72,33 @@ TEST(PredictTest, ComparesMeshesWithinTheMemory) {
   EXPECT_THAT(large.out, HasSubstr("none fits"));
 }
 
+// What the first layers hide later ones may not: of one layer and two, recomputation costs nothing
+// here, and of all 32 it costs a fifth of the step.
+TEST(PredictTest, ComparesWholeModels) {
+  const std::string step = "--model=llama3-8b --batch=128";
+  const std::string file = MakeScratchFolder() + "/plan.json";
+  const CommandResult swept = Predict(step + " --sweep=tp:8..8,dp:64..64 --top=3");
+  ASSERT_EQ(swept.exit_code, 0) << swept.err;
+  const size_t without = swept.out.find("tp 8 dp 64  ");
+  const size_t with = swept.out.find("tp 8 dp 64 sequence-parallel recompute  ");
+  ASSERT_NE(without, std::string::npos) << swept.out;
+  EXPECT_LT(without, with) << swept.out;
+  Predict(step + " --sweep=tp:8..8,dp:64..64 --top=1 --json=" + file);
+  const nlohmann::json plan = nlohmann::json::parse(ReadWholeFile(file));
+  ASSERT_EQ(plan.at("configurations").size(), 4u);
+  for (const nlohmann::json& config : plan.at("configurations")) {
+    std::string alone = step + " --tp=8 --dp=64";
+    for (const char* flag : {"sequence_parallel", "recompute"}) {
+      if (config.at(flag).get<bool>()) alone += std::string(" --") + flag;
+    }
+    const std::string out = Predict(alone).out;
+    const size_t closed = out.find("closed form ") + std::string("closed form ").size();
+    // Printed with three digits, in milliseconds.
+    EXPECT_NEAR(config.at("closed_ms").get<double>(), std::atof(out.substr(closed).c_str()), 0.5)
+        << config;
+  }
+}
+
 TEST(PredictTest, ScoresWhatItWasNotFittedOnAlone) {
   const std::string folder = MakeScratchFolder();
   nlohmann::json fitted = {{"products", nlohmann::json::array()}};

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <span>
 #include <thread>
 
 #include "backends/predict/collective_timer.h"
@@ -32,6 +33,12 @@ MachineRates RatesOf(const sim::Machine& machine, DType dtype) {
   }
   rates.ranks_per_node = machine.devices_per_node;
   return rates;
+}
+
+size_t Threads() { return std::max(1u, std::thread::hardware_concurrency()); }
+
+bool IsBetter(const Config& a, const Config& b) {
+  return a.fits != b.fits ? a.fits : a.closed_seconds < b.closed_seconds;
 }
 
 struct Small {
@@ -68,18 +75,44 @@ std::vector<Config> AllConfigs(const PredictOptions& options, const sim::Machine
   return configs;
 }
 
-// Fills in the time and the memory of `config`.
-Status Compare(const PredictOptions& options, int64_t layers, const predict::CostModel& model,
-               predict::CollectiveTimer& timer, Config& config) {
+// Fills in the least time and memory of `config`, of so many layers; or those of the whole model.
+Status Compare(const PredictOptions& options, int64_t layers, bool whole,
+               const predict::CostModel& model, predict::CollectiveTimer& timer, Config& config) {
   TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(config.tp, config.dp));
   TransformerStepOptions step = StepOf(options, config);
   step.rates = RatesOf(model.machine(), step.dtype);
-  TP_ASSIGN_OR_RETURN(const Small one, PredictSmall(options, step, mesh, 1, model, timer));
-  TP_ASSIGN_OR_RETURN(const Small two, PredictSmall(options, step, mesh, 2, model, timer));
-  const auto more = static_cast<double>(layers - 1);
-  config.closed_seconds = one.seconds + more * (two.seconds - one.seconds);
-  config.memory_bytes = one.memory + more * (two.memory - one.memory);
+  TP_ASSIGN_OR_RETURN(Small made,
+                      PredictSmall(options, step, mesh, whole ? layers : 1, model, timer));
+  if (!whole) {
+    TP_ASSIGN_OR_RETURN(const Small two, PredictSmall(options, step, mesh, 2, model, timer));
+    const auto more = static_cast<double>(layers - 1);
+    made.seconds += more * (two.seconds - made.seconds);
+    made.memory += more * (two.memory - made.memory);
+  }
+  config.closed_seconds = made.seconds;
+  config.memory_bytes = made.memory;
   config.fits = config.memory_bytes <= model.machine().device.memory_bytes;
+  config.whole = whole;
+  return OkStatus();
+}
+
+// Configs [begin, end). None depends on another, so that it does not matter which thread takes
+// which.
+Status CompareAll(const PredictOptions& options, int64_t layers, bool whole,
+                  const predict::CostModel& model, std::span<Config> configs) {
+  std::vector<Status> statuses(configs.size());
+  std::atomic<size_t> next = 0;
+  const auto work = [&] {
+    predict::CollectiveTimer timer(model, options.engine.algorithm, /*closed=*/true);
+    for (size_t i = next++; i < configs.size(); i = next++) {
+      statuses[i] = Compare(options, layers, whole, model, timer, configs[i]);
+    }
+  };
+  {
+    std::vector<std::jthread> threads(std::min(configs.size(), Threads()));
+    for (std::jthread& thread : threads) thread = std::jthread(work);
+  }
+  for (const Status& status : statuses) TP_RETURN_IF_ERROR(status);
   return OkStatus();
 }
 
@@ -115,30 +148,25 @@ StatusOr<Program> MakeStep(const PredictOptions& options, const TransformerStepO
   return MakeTransformerStep(config, step, mesh, hidden);
 }
 
-StatusOr<std::vector<Config>> Sweep(const PredictOptions& options,
-                                    const predict::CostModel& model) {
+StatusOr<std::vector<Config>> Sweep(const PredictOptions& options, const predict::CostModel& model,
+                                    size_t best) {
   TP_ASSIGN_OR_RETURN(const TransformerConfig whole, Preset(options.model));
   std::vector<Config> configs = AllConfigs(options, model.machine());
   if (configs.empty()) {
     return InvalidArgument("--sweep: no mesh of it has enough devices, and a sequence for each dp");
   }
-  // None depends on another, so that it does not matter which thread takes which.
-  std::vector<Status> statuses(configs.size());
-  std::atomic<size_t> next = 0;
-  const auto work = [&] {
-    predict::CollectiveTimer timer(model, options.engine.algorithm, /*closed=*/true);
-    for (size_t i = next++; i < configs.size(); i = next++) {
-      statuses[i] = Compare(options, whole.layers, model, timer, configs[i]);
-    }
-  };
-  {
-    std::vector<std::jthread> threads(std::max(1u, std::thread::hardware_concurrency()));
-    for (std::jthread& thread : threads) thread = std::jthread(work);
+  TP_RETURN_IF_ERROR(CompareAll(options, whole.layers, /*whole=*/false, model, configs));
+  // What is whole takes as long as its least, or longer, and moves back; once as many as are asked
+  // for stay in front, none behind them can be better.
+  while (true) {
+    std::stable_sort(configs.begin(), configs.end(), IsBetter);
+    const auto front =
+        configs.begin() + static_cast<std::ptrdiff_t>(std::min(best, configs.size()));
+    const auto open = std::stable_partition(configs.begin(), front,
+                                            [](const Config& config) { return config.whole; });
+    if (open == front) break;
+    TP_RETURN_IF_ERROR(CompareAll(options, whole.layers, /*whole=*/true, model, {open, front}));
   }
-  for (const Status& status : statuses) TP_RETURN_IF_ERROR(status);
-  std::stable_sort(configs.begin(), configs.end(), [](const Config& a, const Config& b) {
-    return a.fits != b.fits ? a.fits : a.closed_seconds < b.closed_seconds;
-  });
   return configs;
 }
 

@@ -1,8 +1,9 @@
 // Plan: steps on meshes, compared by their time within the machine's memory.
 //
-// Of many meshes each is taken by its closed form, from a model of one layer and one of two: what a
-// step takes, and its memory, grow by the same with every layer more. The best are then predicted
-// whole.
+// Of many meshes each is taken by its closed form, first from a model of one layer and one of two:
+// with every layer more a step takes as much more as with the second, or more, since the first ones
+// may hide behind communication that later ones outgrow; so does its memory. By that least those
+// that may be among the best are found, and their closed form is then that of the whole model.
 #pragma once
 
 #include <memory>
@@ -27,15 +28,19 @@ struct Config {
   int dp = 1;
   bool sequence_parallel = false;
   bool recompute = false;
+  // Of the whole model; where that was not asked, the least that they are.
   double closed_seconds = 0;
   double memory_bytes = 0;
   bool fits = false;
+  bool whole = false;
 };
 std::string NameOf(const Config& config);
 
 // All meshes of the sweep, each with and without sequence parallelism and recomputation; by time,
-// those that fit first. Errors: INVALID_ARGUMENT where none can be built.
-StatusOr<std::vector<Config>> Sweep(const PredictOptions& options, const predict::CostModel& model);
+// those that fit first. The `best` first ones are whole, and none is better than they are. Errors:
+// INVALID_ARGUMENT where none can be built.
+StatusOr<std::vector<Config>> Sweep(const PredictOptions& options, const predict::CostModel& model,
+                                    size_t best);
 
 // One of them, whole; `hidden`, where given, says how the order of a transformer's ops was chosen.
 StatusOr<predict::Prediction> PredictConfig(const PredictOptions& options, const Config& config,

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -160,7 +161,7 @@ StatusOr<std::string> WhatIf(const PredictOptions& options, const LoadedMachine&
     sim::Machine machine = loaded.machine;
     change.apply(machine);
     const predict::CostModel model(machine, loaded.fit.get());
-    TP_ASSIGN_OR_RETURN(const std::vector<Config> configs, Sweep(options, model));
+    TP_ASSIGN_OR_RETURN(const std::vector<Config> configs, Sweep(options, model, 1));
     const Config& first = configs.front();
     text += fmt::format("  twice {}: {}, {}\n", change.what,
                         NameOf(first) == NameOf(best) ? "the same" : NameOf(first),
@@ -176,7 +177,10 @@ StatusOr<int> PredictMany(const PredictOptions& options, const LoadedMachine& lo
   // Before the long work: what would be written must be writable.
   if (!options.engine.json.empty()) TP_RETURN_IF_ERROR(io::CheckWritable(options.engine.json));
   const int64_t begin = HostClock().NowNs();
-  TP_ASSIGN_OR_RETURN(const std::vector<Config> configs, Sweep(options, model));
+  // A file for the planner has the whole model of each.
+  const size_t best = options.engine.json.empty() ? static_cast<size_t>(options.top)
+                                                  : std::numeric_limits<size_t>::max();
+  TP_ASSIGN_OR_RETURN(const std::vector<Config> configs, Sweep(options, model, best));
   const double swept = static_cast<double>(HostClock().NowNs() - begin) * 1e-9;
   const auto fit = std::count_if(configs.begin(), configs.end(),
                                  [](const Config& config) { return config.fits; });
