@@ -48,7 +48,7 @@ class PlannerTest(ReportCase):
                 self.assertRegex(series["name"], "predicted|what a device has")
         text = (self.folder / "report.html").read_text()
         self.assertIn(wrote["machine"]["unvalidated"], text)
-        self.assertIn("Predicted for llama3-8b 2×512, bf16 on h100x8-ib400, unvalidated: ", text)
+        self.assertIn("Predicted for llama-tiny 2×512, bf16 on h100x8-ib400, unvalidated: ", text)
 
     def test_the_frontier_has_who_is_faster_than_all_with_as_many_gpus_or_fewer(self) -> None:
         path, wrote = self.predict()

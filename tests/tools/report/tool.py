@@ -95,7 +95,7 @@ class ReportCase(unittest.TestCase):
     def predict(self, *flags: str) -> tuple[str, dict]:
         """A sweep of predict, of 20 configurations."""
         out = str(self.folder / "plan.json")
-        command = ["tools/predict/predict", "--model=llama3-8b", "--sweep=tp:1..4,dp:1..2"]
+        command = ["tools/predict/predict", "--model=llama-tiny", "--sweep=tp:1..4,dp:1..2"]
         command += ["--batch=2", "--sequence=512", "--top=2", f"--json={out}", *flags]
         subprocess.run(command, check=True, capture_output=True)
         return out, json.loads(pathlib.Path(out).read_text())
