@@ -2,8 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <vector>
+
 #include "tests/program/programs.h"
+#include "tp/model/transformer.h"
 #include "tp/ops/ops.h"
+#include "tp/schedule/lower.h"
 
 namespace tp {
 namespace {
@@ -46,6 +50,32 @@ TEST(ChooseLayout, PutsTheGatheredDimensionOutermost) {
   for (ValueId id : {shard, y, t, dy}) {
     EXPECT_EQ(alone.orders[id], Order::Own(2)) << program.value(id).name;
     EXPECT_EQ(alone.whole_of[id], -1) << program.value(id).name;
+  }
+}
+
+// The sequence, along which activations are gathered and scattered, is outermost in all of them: a
+// product that sums over batch and sequence sums over one dimension.
+TEST(ChooseLayout, HandsOnWhatIsOutermost) {
+  const Mesh mesh = Mesh::Create(2, 1).value();
+  const Program program =
+      MakeTransformerStep({}, {.batch = 3, .sequence = 4, .sequence_parallel = true}, mesh).value();
+  const Layout layout = ChooseLayout(program, mesh);
+  int tensors = 0;
+  for (const Op& op : program.ops()) {
+    for (ValueId id : op.outputs) {
+      const Value& value = program.value(id);
+      if (value.shape.size() < 3 || value.shape[0] != 3 || value.shape[1] != 4) continue;
+      ++tensors;
+      EXPECT_EQ(layout.orders[id], Order::Outermost(1, value.shape.size())) << value.name;
+    }
+  }
+  EXPECT_GT(tensors, 50);
+  const std::vector<Schedule> schedules = LowerAll(program, mesh).value();
+  for (const Schedule& schedule : schedules) {
+    for (const ScheduledOp& op : schedule.ops) {
+      if (op.action != Action::kGemm) continue;
+      EXPECT_EQ(op.writes[0].rank(), 2) << op.name << " is not one matrix product";
+    }
   }
 }
 

@@ -85,6 +85,11 @@ class LayoutChoice {
     return IsReplicate(from) || (IsPartial(from) && IsReplicate(to));
   }
 
+  // Whether `op` computes what it writes from what it reads, letter by letter.
+  static bool KeepsOutermost(const Op& op) {
+    return !op.IsSource() && op.def->updates == 0 && !op.Is(kRedistribute);
+  }
+
   // Whether all tensors of `op` of more than one dimension have the same letters in the same order.
   bool GoesByElement(const Op& op) const {
     const Letters letters = LettersOf(program_, op).value();
@@ -96,8 +101,11 @@ class LayoutChoice {
   }
 
   // Lets what keeps the order keep the order of what was chosen: such an op then runs through all
-  // its operands in one direction. As if going through all ops again and again until nothing
-  // changes, but an op is looked at again only where a matrix of it was chosen meanwhile.
+  // its operands in one direction. Other ops hand on what is outermost, where a tensor has more
+  // than two dimensions: those that a product sums over, or that stay, then lie alike in all its
+  // tensors and are one dimension to it (of a matrix both orders are a product's own). As if going
+  // through all ops again and again until nothing changes, but an op is looked at again only where
+  // a matrix of it was chosen meanwhile.
   void SpreadOrders() {
     const std::vector<std::vector<int>> users = UsersOfTensors();
     using Visit = std::pair<int, int>;  // which time through, op
@@ -122,7 +130,7 @@ class LayoutChoice {
     std::vector<std::vector<int>> users(program_.values().size());
     for (size_t i = 0; i < program_.ops().size(); ++i) {
       const Op& op = program_.ops()[i];
-      if (!KeepsOrder(op)) continue;
+      if (!KeepsOrder(op) && !KeepsOutermost(op)) continue;
       for (ValueId id : TensorsOf(op)) users[id].push_back(static_cast<int>(i));
     }
     return users;
@@ -140,15 +148,41 @@ class LayoutChoice {
     const std::vector<ValueId> tensors = TensorsOf(op);
     const auto known =
         std::find_if(tensors.begin(), tensors.end(), [&](ValueId id) { return chosen_[id]; });
+    if (known == tensors.end()) return {};
+    if (!KeepsOrder(op)) return SpreadOutermost(op, *known);
     std::vector<ValueId> changed;
-    if (known == tensors.end()) return changed;
     for (ValueId id : tensors) {
-      if (chosen_[id]) continue;
-      layout_.orders[id] = layout_.orders[*known];
-      chosen_[id] = true;
-      changed.push_back(id);
+      if (Choose(id, layout_.orders[*known])) changed.push_back(id);
     }
     return changed;
+  }
+
+  // To the tensors of `op` that have the letter which `known` has outermost.
+  std::vector<ValueId> SpreadOutermost(const Op& op, ValueId known) {
+    const Letters letters = LettersOf(program_, op).value();
+    std::vector<std::string> dims = letters.operands();
+    dims.insert(dims.end(), letters.outputs().begin(), letters.outputs().end());
+    std::vector<ValueId> tensors = op.inputs;
+    tensors.insert(tensors.end(), op.outputs.begin(), op.outputs.end());
+    const size_t of_known = std::find(tensors.begin(), tensors.end(), known) - tensors.begin();
+    const char outermost = dims[of_known][layout_.orders[known][0]];
+    std::vector<ValueId> changed;
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      const size_t at = dims[i].find(outermost);
+      if (at == std::string::npos || dims[i].size() < 3 || IsSource(tensors[i])) continue;
+      const Order order = Order::Outermost(static_cast<int>(at), dims[i].size());
+      if (Choose(tensors[i], order)) changed.push_back(tensors[i]);
+    }
+    return changed;
+  }
+
+  bool IsSource(ValueId id) const { return program_.ops()[program_.DefinitionOf(id)].IsSource(); }
+
+  // Whether it was not chosen before.
+  bool Choose(ValueId id, const Order& order) {
+    if (chosen_[id]) return false;
+    layout_.orders[id] = order;
+    return chosen_[id] = true;
   }
 
   const Program& program_;

@@ -59,7 +59,8 @@ std::optional<Dim> Joined(const View& view, const std::string& dims, const std::
   for (size_t i = letters.size(); i-- > 0;) {
     const Dim& dim = view.dims[static_cast<int>(dims.find(letters[i]))];
     if (dim.size == 1 && letters.size() > 1) continue;
-    if (!first && dim.stride != joined.size * joined.stride) return std::nullopt;
+    const bool runs_on = first || view.empty() || dim.stride == joined.size * joined.stride;
+    if (!runs_on) return std::nullopt;
     joined = {joined.size * dim.size, first ? dim.stride : joined.stride};
     first = false;
   }
