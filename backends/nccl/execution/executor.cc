@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -238,15 +239,14 @@ class NcclExecutor : public Executor {
     ops_timed_ = time_ops;
     op_by_op_ = op_by_op;
     handed_over_ns_ = HostClock().NowNs();
-    Status status = EnqueueBetweenEvents(kind, stream);
-    if (op_by_op_ && status.ok()) status = AwaitOpening();
-    gate_.Open();
+    const Status status = EnqueueBetweenEvents(kind, stream);
+    gate_.Open();  // after a failure it may still be closed
     return status;
   }
 
   // Enqueueing takes each rank its own time, and none sees at once that all have come to a barrier:
   // the others would wait that out in a collective. So they agree on a time to begin.
-  Status AwaitOpening() {
+  Status OpenGateTogether() {
     TP_ASSIGN_OR_RETURN(const std::vector<std::string> arrivals,
                         rank_.control().Gather(std::to_string(HostClock().NowNs()),
                                                Receivers::kEveryone, rank_.options().deadline));
@@ -261,6 +261,7 @@ class NcclExecutor : public Executor {
     if (opening_ns - HostClock().NowNs() > kToSeeEveryone) opening_ns = 0;
     while (HostClock().NowNs() < opening_ns) continue;
     handed_over_ns_ = HostClock().NowNs();
+    gate_.Open();
     return OkStatus();
   }
 
@@ -276,7 +277,9 @@ class NcclExecutor : public Executor {
       TP_CUDA(cudaEventRecord(begin_, stream));
       TP_CUDA(cudaGraphLaunch(GraphOf(kind), stream));
     } else {
-      TP_RETURN_IF_ERROR(plan_->Enqueue(kind, ops_timed_ ? &op_events_ : nullptr, begin_));
+      std::function<Status()> held;
+      if (op_by_op_) held = [this] { return OpenGateTogether(); };
+      TP_RETURN_IF_ERROR(plan_->Enqueue(kind, ops_timed_ ? &op_events_ : nullptr, begin_, held));
     }
     TP_CUDA(cudaEventRecord(end_, stream));
     return OkStatus();

@@ -18,6 +18,8 @@ namespace tp::nccl {
 namespace {
 
 constexpr Stream kCompute = Stream::kCompute;
+// Each is a few launches and events.
+constexpr int kMostHeld = 100;  // ops
 
 int MemberCount(const ScheduledOp& op) { return static_cast<int>(op.group.size()); }
 
@@ -276,7 +278,8 @@ Status StepPlan::EnqueueAllButCollectives() {
   return OkStatus();
 }
 
-Status StepPlan::Enqueue(StepKind kind, const std::vector<OpEvents>* events, cudaEvent_t begin) {
+Status StepPlan::Enqueue(StepKind kind, const std::vector<OpEvents>* events, cudaEvent_t begin,
+                         const std::function<Status()>& held) {
   const cudaStream_t compute = rank_.stream(kCompute);
   cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
   TP_CUDA(cudaStreamIsCapturing(compute, &capture));
@@ -287,7 +290,9 @@ Status StepPlan::Enqueue(StepKind kind, const std::vector<OpEvents>* events, cud
     TP_CUDA(cudaStreamWaitEvent(rank_.stream(stream), fork, 0));
   }
   PhaseScope phase;
-  for (int i = 0; i < static_cast<int>(schedule_.ops.size()); ++i) {
+  const int ops = static_cast<int>(schedule_.ops.size());
+  for (int i = 0; i < ops; ++i) {
+    if (held && i == kMostHeld) TP_RETURN_IF_ERROR(held());
     if (!Runs(kind, i)) continue;
     const ScheduledOp& op = schedule_.ops[i];
     const cudaStream_t stream = rank_.stream(op.stream);
@@ -310,7 +315,7 @@ Status StepPlan::Enqueue(StepKind kind, const std::vector<OpEvents>* events, cud
     TP_CUDA(cudaEventRecord(joins_[i], rank_.stream(communication_[i])));
     TP_CUDA(cudaStreamWaitEvent(compute, joins_[i], 0));
   }
-  return OkStatus();
+  return held && ops <= kMostHeld ? held() : OkStatus();
 }
 
 char* StepPlan::AddressOf(const View& view) const {

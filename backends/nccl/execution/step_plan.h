@@ -51,9 +51,11 @@ class StepPlan {
     cudaEvent_t begin = nullptr;
     cudaEvent_t end = nullptr;
   };
-  // `begin`, if given, is recorded before all ops.
+  // `begin`, if given, is recorded before all ops. `held`, if given, is called once: behind as many
+  // ops as a stream that stands still takes, or behind the last. The driver keeps about a thousand
+  // launches for a stream; the one after them waits, for ever if nothing lets the stream go.
   Status Enqueue(StepKind kind, const std::vector<OpEvents>* events = nullptr,
-                 cudaEvent_t begin = nullptr);
+                 cudaEvent_t begin = nullptr, const std::function<Status()>& held = nullptr);
   // In order, on the compute stream.
   Status EnqueueAllButCollectives();
 

@@ -14,7 +14,9 @@
 #include "tests/backends/nccl/gpus.h"
 #include "tools/measure/train.h"
 #include "tp/core/random.h"
+#include "tp/model/initial.h"
 #include "tp/model/linear_step.h"
+#include "tp/model/transformer.h"
 #include "tp/schedule/lower.h"
 
 namespace tp::nccl {
@@ -100,6 +102,34 @@ TEST(GpuProfile, EveryOpHasItsKernels) {
           }
         }
       }
+    }
+  }
+}
+
+// More launches than the driver keeps for a stream that stands still: the host would wait for the
+// stream, and the stream for the host.
+TEST(GpuProfile, ADeepStepIsTimedAndProfiledOpByOp) {
+  for (int tp : {1, 2}) {
+    const TransformerConfig config = {.layers = 40};
+    const Mesh mesh = *Mesh::Create(tp, 1);
+    const Program program = *MakeTransformerStep(config, {.batch = 1, .sequence = 8}, mesh);
+    ASSERT_GT(program.ops().size(), 1500u);
+    std::map<std::string, ElementSource> sources;
+    for (const Op& op : program.ops()) {
+      const Value& value = program.value(op.outputs[0]);
+      if (op.IsSource()) sources[value.name] = InitialValue(config, value.name, /*seed=*/1);
+    }
+    const auto backend = MakeBackend({.gemm_search = false});
+    ASSERT_TRUE(backend.ok());
+    TrainOptions train;
+    train.steps = 1;
+    train.profiled_steps = 1;
+    train.tensors = false;
+    const auto result = Train(**backend, mesh, program, sources, train);
+    ASSERT_TRUE(result.ok()) << result.status().ToString();
+    for (const RankRecord& rank : result->ranks) {
+      ASSERT_EQ(rank.profile.steps.size(), 1u);
+      EXPECT_EQ(rank.profile.steps[0].record.profile.size(), rank.schedule.ops.size());
     }
   }
 }
