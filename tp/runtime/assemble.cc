@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <thread>
 
 namespace tp {
 namespace {
@@ -45,6 +46,9 @@ Reduction ReductionOf(const Binding& binding) {
   return reduction;
 }
 
+// Elements that are worth starting a thread for.
+constexpr int64_t kWorthAThread = int64_t{1} << 18;
+
 double NeutralOf(Reduction reduction) {
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   if (reduction == Reduction::kSum) return 0;
@@ -77,11 +81,30 @@ void AddPart(const Binding& binding, std::span<const std::byte> part, std::vecto
 
 void FillLocal(const Binding& binding, const std::function<double(int64_t)>& source,
                std::span<std::byte> buffer) {
+  const View& view = binding.view;
   const int64_t width = SizeOf(binding.dtype);
-  ForEachElement(binding.view, [&](const Index& index, int64_t place) {
-    const double value = source(binding.GlobalIndex(index));
-    EncodeFromDouble(binding.dtype, std::span(&value, 1), buffer.subspan(place * width, width));
-  });
+  const auto fill = [&](int64_t first, int64_t count) {  // of the first dimension
+    View lines = view;
+    if (view.rank() > 0) {
+      lines.offset += first * view.dims[0].stride;
+      lines.dims[0].size = count;
+    }
+    ForEachElement(lines, [&](Index index, int64_t place) {
+      index[0] += first;
+      const double value = source(binding.GlobalIndex(index));
+      EncodeFromDouble(binding.dtype, std::span(&value, 1), buffer.subspan(place * width, width));
+    });
+  };
+  const int64_t lines = view.rank() > 0 ? view.dims[0].size : 1;
+  const int64_t workers = std::max(
+      std::min({int64_t{std::thread::hardware_concurrency()}, lines, view.size() / kWorthAThread}),
+      int64_t{1});
+  std::vector<std::jthread> threads;
+  for (int64_t i = 1; i < workers; ++i) {
+    const int64_t first = lines * i / workers;
+    threads.emplace_back(fill, first, lines * (i + 1) / workers - first);
+  }
+  fill(0, lines / workers);
 }
 
 std::vector<std::byte> ExtractLocal(const Binding& binding, std::span<const std::byte> buffer) {

@@ -14,7 +14,8 @@
 namespace tp {
 
 // Writes this rank's part of a tensor, whose global element i is source(i), into the bytes of the
-// buffer that `binding` views; the rest of them stays as it is.
+// buffer that `binding` views; the rest of them stays as it is. Of many elements `source` is called
+// by several threads at a time.
 void FillLocal(const Binding& binding, const std::function<double(int64_t)>& source,
                std::span<std::byte> buffer);
 

@@ -16,7 +16,8 @@
 
 namespace tp {
 
-// Element `index` (row-major, of the global tensor); it is rounded to the value's type.
+// Element `index` (row-major, of the global tensor); it is rounded to the value's type. Several
+// threads may ask at a time.
 using ElementSource = std::function<double(int64_t index)>;
 
 // What a value of a program is to those outside.
