@@ -7,7 +7,8 @@
 namespace tp::nccl {
 namespace {
 
-constexpr int kMostPairs = 256;  // that one launch turns; the parameters of a kernel have room
+constexpr int kMostPairs = 256;    // that one launch turns; the parameters of a kernel have room
+constexpr int kMostAngles = 1024;  // that a block has at a time
 
 // Angles a place of the sequence: worked out on the host, as the reference has them, to the bit.
 struct Frequencies {
@@ -29,51 +30,77 @@ struct Turn {
   int64_t step;   // from one pair's first element to the next one's, in elements of a head
   int64_t apart;  // a pair's two elements, likewise
   bool odd;       // the last element is in no pair, and this launch copies it
+  int together;   // tokens that a block takes at a time
 };
 
-// A block a token, so that the angles of its place are worked out once.
+// The last element of each head of these tokens.
+template <typename T>
+__device__ void CopyLast(const Turn& turn, int64_t begin, int64_t tokens) {
+  for (int64_t i = threadIdx.x; i < tokens * turn.heads.count; i += kThreads) {
+    int64_t at[2], head[2];
+    turn.tokens.Find(begin + i / turn.heads.count, at);
+    turn.heads.Find(i % turn.heads.count, head);
+    static_cast<T*>(turn.y)[at[1] + head[1] + 2 * turn.half * turn.y_stride] =
+        static_cast<const T*>(turn.x)[at[0] + head[0] + 2 * turn.half * turn.x_stride];
+  }
+}
+
+// A block takes some tokens at a time, so that the angles of a place are worked out once and no
+// thread has nothing to do; what a thread turns first is on its way while they are.
 template <typename T, int kVector>
 __global__ void __launch_bounds__(kThreads)
     RopeKernel(const __grid_constant__ Turn turn, const __grid_constant__ Frequencies frequencies) {
   AwaitEarlierKernels();
   using A = Accumulator<T>;
-  __shared__ A cosines[kMostPairs], sines[kMostPairs];
-  for (int64_t token = blockIdx.x; token < turn.tokens.count; token += gridDim.x) {
-    const auto place = static_cast<double>(turn.begin + token % turn.places);
-    for (int i = threadIdx.x; i < turn.pairs; i += kThreads) {
+  __shared__ A cosines[kMostAngles], sines[kMostAngles];
+  const unsigned pairs = turn.pairs, vectors = pairs / kVector;
+  const unsigned of_token = static_cast<unsigned>(turn.heads.count) * vectors;
+  const int64_t step = static_cast<int64_t>(gridDim.x) * turn.together;
+  for (int64_t begin = static_cast<int64_t>(blockIdx.x) * turn.together; begin < turn.tokens.count;
+       begin += step) {
+    const auto tokens =
+        static_cast<unsigned>(min(int64_t{turn.together}, turn.tokens.count - begin));
+    const unsigned all = tokens * of_token;
+    const T* from = nullptr;
+    T* to = nullptr;
+    unsigned angle = 0;
+    A first[kVector], second[kVector];
+    const auto fetch = [&](unsigned t) {
+      const unsigned token = t / of_token, of_head = t % of_token;
+      const unsigned i = of_head % vectors * kVector;
+      int64_t at[2], head[2];
+      turn.tokens.Find(begin + token, at);
+      turn.heads.Find(of_head / vectors, head);
+      from = static_cast<const T*>(turn.x) + at[0] + head[0] +
+             (turn.first + i) * turn.step * turn.x_stride;
+      to = static_cast<T*>(turn.y) + at[1] + head[1] + (turn.first + i) * turn.step * turn.y_stride;
+      angle = token * pairs + i;
+      LoadVector<T, kVector>(from, turn.x_stride, first);
+      LoadVector<T, kVector>(from + turn.apart * turn.x_stride, turn.x_stride, second);
+    };
+    unsigned t = threadIdx.x;
+    if (t < all) fetch(t);
+    for (unsigned i = threadIdx.x; i < tokens * pairs; i += kThreads) {
+      const auto place = static_cast<double>(turn.begin + (begin + i / pairs) % turn.places);
       double sine, cosine;
-      sincos(__dmul_rn(__dmul_rn(turn.turns, place), frequencies.of[i]), &sine, &cosine);
+      sincos(__dmul_rn(__dmul_rn(turn.turns, place), frequencies.of[i % pairs]), &sine, &cosine);
       cosines[i] = static_cast<A>(cosine);
       sines[i] = static_cast<A>(sine);
     }
     __syncthreads();
-    int64_t at[2];
-    turn.tokens.Find(token, at);
-    const T* x = static_cast<const T*>(turn.x) + at[0];
-    T* y = static_cast<T*>(turn.y) + at[1];
-    const int vectors = turn.pairs / kVector;
-    const int64_t all = turn.heads.count * vectors;
-    for (int64_t t = threadIdx.x; t < all; t += kThreads) {
-      const int i = static_cast<int>(t % vectors) * kVector;
-      turn.heads.Find(t / vectors, at);
-      const T* near = x + at[0] + (turn.first + i) * turn.step * turn.x_stride;
-      T* to = y + at[1] + (turn.first + i) * turn.step * turn.y_stride;
-      A first[kVector], second[kVector];
-      LoadVector<T, kVector>(near, turn.x_stride, first);
-      LoadVector<T, kVector>(near + turn.apart * turn.x_stride, turn.x_stride, second);
+    while (t < all) {
 #pragma unroll
       for (int k = 0; k < kVector; ++k) {
         const A a = first[k], b = second[k];
-        first[k] = a * cosines[i + k] - b * sines[i + k];
-        second[k] = b * cosines[i + k] + a * sines[i + k];
+        first[k] = a * cosines[angle + k] - b * sines[angle + k];
+        second[k] = b * cosines[angle + k] + a * sines[angle + k];
       }
       StoreVector<T, kVector>(to, first);
       StoreVector<T, kVector>(to + turn.apart * turn.y_stride, second);
+      t += kThreads;
+      if (t < all) fetch(t);
     }
-    for (int64_t h = threadIdx.x; turn.odd && h < turn.heads.count; h += kThreads) {
-      turn.heads.Find(h, at);
-      y[at[1] + 2 * turn.half * turn.y_stride] = x[at[0] + 2 * turn.half * turn.x_stride];
-    }
+    if (turn.odd) CopyLast<T>(turn, begin, tokens);
     __syncthreads();  // before the angles are overwritten
   }
 }
@@ -130,10 +157,15 @@ cudaError_t Rope(const KernelCall& c, cudaStream_t stream) {
   Turn turn = TurnOf(c);
   const int64_t size = c.in[0].Last().size;
   const bool even = turn.step == 1 && IsEven(turn, c);
-  const auto blocks = static_cast<unsigned>(std::min<int64_t>(turn.tokens.count, int64_t{1} << 30));
+  const int vector = even ? static_cast<int>(16 / SizeOf(c.in[0].dtype)) : 1;
   for (turn.first = 0; turn.first == 0 || turn.first < turn.half; turn.first += kMostPairs) {
     turn.pairs = static_cast<int>(std::min<int64_t>(turn.half - turn.first, kMostPairs));
     turn.odd = turn.first == 0 && size % 2 != 0;
+    const int64_t of_token = turn.heads.count * std::max(turn.pairs / vector, 1);
+    turn.together = static_cast<int>(
+        std::clamp<int64_t>(kThreads / of_token, 1, kMostAngles / std::max(turn.pairs, 1)));
+    const auto blocks = static_cast<unsigned>(std::min<int64_t>(
+        (turn.tokens.count + turn.together - 1) / turn.together, int64_t{1} << 30));
     Frequencies frequencies = {};
     for (int i = 0; i < turn.pairs; ++i) {
       frequencies.of[i] = FrequencyOf(c.op.attributes, turn.first + i, size);

@@ -120,6 +120,12 @@ Walk<kLanes> MakeWalk(const std::array<DeviceView, kLanes>& views) {
   return walk;
 }
 
+// kVector packed elements from `at` on, which need not have come before what does not use them.
+template <typename T, int kVector>
+__device__ inline Pack<T, kVector> LoadPack(const T* at) {
+  return *reinterpret_cast<const Pack<T, kVector>*>(at);
+}
+
 // kVector elements from `at` on, widened; and back. A vector lies packed, or is one value.
 template <typename T, int kVector>
 __device__ inline void LoadVector(const T* at, int64_t stride, Accumulator<T>* values) {
