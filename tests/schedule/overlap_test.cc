@@ -5,7 +5,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
 #include "tp/model/linear_step.h"
+#include "tp/model/transformer.h"
 #include "tp/ops/ops.h"
 #include "tp/schedule/lower.h"
 
@@ -51,6 +57,45 @@ TEST(Overlap, CutsTheProductBehindWhereItsPartsAreAsLarge) {
                   "compute loss", "compute dx.shard", "compute loss", "compute dx.shard",
                   "communication dx", "compute dw.partial", "compute db.partial",
                   "compute w.updated", "compute b.updated", "compute loss"));
+}
+
+// "begin-end" of the rows of each product that makes `name`, in list order; a "!" behind those that
+// wait for another stream.
+std::vector<std::string> RowsOf(const Schedule& schedule, std::string_view name) {
+  std::vector<std::string> rows;
+  for (const ScheduledOp& op : schedule.ops) {
+    if (op.name != name || op.action != Action::kGemm) continue;
+    const int64_t begin = op.writes[0].offset / op.writes[0].dims[0].stride;
+    rows.push_back(std::to_string(begin) + "-" + std::to_string(begin + op.writes[0].rows()) +
+                   (op.waits.empty() ? "" : "!"));
+  }
+  return rows;
+}
+
+// Own rows do not wait for those that come. Of several products behind a gather, all own rows go
+// first, and only as many are cut as there is something to wait for.
+TEST(Overlap, CutsProductsBehindAGather) {
+  const Mesh mesh = Mesh::Create(4, 1).value();
+  TransformerStepOptions options = {.batch = 2, .sequence = 10, .sequence_parallel = true};
+  const auto gate_and_up = [&](int64_t hidden, int64_t ffn, int rank) {
+    TransformerConfig config;
+    config.hidden = hidden;
+    config.ffn = ffn;
+    const Program program = MakeTransformerStep(config, options, mesh).value();
+    const Schedule schedule = Lower(program, mesh, rank, {.sum_part_bytes = 1}).value();
+    return std::pair(RowsOf(schedule, "layers.0.mlp.gate"), RowsOf(schedule, "layers.0.mlp.up"));
+  };
+  // Ten places are 3, 2, 3 and 2, of two sequences.
+  const auto [gate, up] = gate_and_up(64, 176, 1);
+  EXPECT_THAT(gate, ElementsAre("6-10", "0-6!", "10-20"));
+  EXPECT_THAT(up, ElementsAre("6-10", "0-6", "10-20"));
+  const auto [first_gate, first_up] = gate_and_up(64, 176, 0);
+  EXPECT_THAT(first_gate, ElementsAre("0-6", "6-20!"));
+  EXPECT_THAT(first_up, ElementsAre("0-6", "6-20"));
+  // Own rows of the gate alone take longer than the rest of 20 x 4 x 4 bytes.
+  const auto [wide_gate, wide_up] = gate_and_up(4, 60000, 0);
+  EXPECT_THAT(wide_gate, ElementsAre("0-6", "6-20!"));
+  EXPECT_THAT(wide_up, ElementsAre("0-20"));
 }
 
 // A loss over dp that is then summed over dp: its parts come together before that.

@@ -150,7 +150,10 @@ StatusOr<Schedule> LowerProgram(const Program& program, const Mesh& mesh, const 
   }
   for (ValueId id : program.results()) draft.Bind(id);
   Schedule schedule = draft.Take();
-  if (options.sum_part_bytes > 0) CutSums(schedule, options.sum_part_bytes);
+  if (options.sum_part_bytes > 0) {
+    CutSums(schedule, options.sum_part_bytes);
+    CutGathers(schedule, options.sum_part_bytes);
+  }
   OrderConflicts(schedule);
   planner.Place(schedule, options.keep);
   const Status status = CheckHazards(schedule);

@@ -193,7 +193,101 @@ class SumCutter {
   std::vector<ScheduledOp> last_;  // what goes behind all others
 };
 
+// The rows of a whole that are this rank's block of an all_gather.
+struct OwnRows {
+  int64_t begin = 0;
+  int64_t end = 0;
+};
+
+// Where `product` reads what `gather` makes whole as the rows of its first factor.
+std::optional<OwnRows> OwnRowsOf(const ScheduledOp& product, const ScheduledOp& gather) {
+  if (product.action != Action::kGemm || product.writes[0].rank() != 2) return std::nullopt;
+  const View& a = product.reads[0];
+  const View& whole = gather.receive;
+  if (a.buffer != whole.buffer || a.offset != whole.offset || a.size() != whole.size() ||
+      !IsPacked(a, Order::Own(2)) || gather.send.size() % a.dims[1].size != 0) {
+    return std::nullopt;
+  }
+  const int64_t begin = (gather.send.offset - whole.offset) / a.dims[1].size;
+  return OwnRows{begin, begin + gather.send.size() / a.dims[1].size};
+}
+
+class GatherCutter {
+ public:
+  GatherCutter(Schedule& schedule, int64_t part_bytes)
+      : schedule_(schedule), part_bytes_(part_bytes) {}
+
+  void Run() {
+    const std::vector<ScheduledOp> ops = std::move(schedule_.ops);
+    schedule_.ops.clear();
+    for (size_t i = 0; i < ops.size(); ++i) {
+      schedule_.ops.push_back(ops[i]);
+      const int64_t bytes = BytesFromOthers(ops[i]);
+      if (bytes < std::max<int64_t>(part_bytes_, 1)) continue;
+      const std::vector<ScheduledOp> products = ProductsToCut(ops, i, bytes);
+      CutProducts(products, ops[i]);
+      i += products.size();
+    }
+  }
+
+ private:
+  // That come to this rank while something else may run.
+  int64_t BytesFromOthers(const ScheduledOp& op) const {
+    if (op.action != Action::kCollective || op.call.kind != CollectiveKind::kAllGather ||
+        op.send.buffer != op.receive.buffer || op.send.empty()) {
+      return 0;
+    }
+    return (op.receive.size() - op.send.size()) *
+           SizeOf(schedule_.buffers[op.receive.buffer].dtype);
+  }
+
+  // Those right behind `gather`, none of which reads what another writes.
+  static std::vector<ScheduledOp> ProductsToCut(const std::vector<ScheduledOp>& ops, size_t gather,
+                                                int64_t bytes) {
+    std::vector<ScheduledOp> products;
+    int64_t work = 0;
+    for (size_t i = gather + 1; i < ops.size() && work < bytes * kWorkPerByte; ++i) {
+      const std::optional<OwnRows> own = OwnRowsOf(ops[i], ops[gather]);
+      const auto touches = [&](const ScheduledOp& earlier) {
+        return Touches(ops[i], earlier.writes[0]);
+      };
+      if (!own || std::any_of(products.begin(), products.end(), touches)) break;
+      const View& b = ops[i].reads[1];
+      work += 2 * (own->end - own->begin) * b.size();
+      products.push_back(ops[i]);
+    }
+    return products;
+  }
+
+  void CutProducts(const std::vector<ScheduledOp>& products, const ScheduledOp& gather) {
+    for (const ScheduledOp& product : products) {
+      const OwnRows own = *OwnRowsOf(product, gather);
+      Add(product, own.begin, own.end);
+    }
+    for (const ScheduledOp& product : products) {
+      const OwnRows own = *OwnRowsOf(product, gather);
+      Add(product, 0, own.begin);
+      Add(product, own.end, product.writes[0].rows());
+    }
+  }
+
+  void Add(const ScheduledOp& product, int64_t begin, int64_t end) {
+    if (begin == end) return;
+    ScheduledOp rows = product;
+    rows.reads[0] = product.reads[0].Sub(0, begin, end - begin);
+    rows.writes[0] = product.writes[0].Sub(0, begin, end - begin);
+    schedule_.ops.push_back(std::move(rows));
+  }
+
+  Schedule& schedule_;
+  const int64_t part_bytes_;
+};
+
 }  // namespace
+
+void CutGathers(Schedule& schedule, int64_t part_bytes) {
+  GatherCutter(schedule, part_bytes).Run();
+}
 
 void CutSums(Schedule& schedule, int64_t part_bytes) { SumCutter(schedule, part_bytes).Run(); }
 

@@ -1,7 +1,7 @@
-// A rewrite of a Schedule, before its waits are known, that lets more of it run at the same time.
+// Rewrites of a Schedule, before its waits are known, that let more of it run at the same time.
 //
-// It keeps what is computed, but for the order of sums in a loss and in an all_reduce of more than
-// two ranks, and it keeps the bytes that are moved. All ranks of a group cut alike.
+// They keep what is computed, but for the order of sums in a loss and in an all_reduce of more than
+// two ranks, and they keep the bytes that are moved. All ranks of a group cut sums alike.
 #pragma once
 
 #include <cstdint>
@@ -21,5 +21,11 @@ namespace tp {
 // not of matrices by their letters, which ranks with other shards may have in other loops.
 inline constexpr int kMostParts = 4;
 void CutSums(Schedule& schedule, int64_t part_bytes);
+
+// Cuts matrix products right behind an all_gather in place of `part_bytes` or more that read the
+// whole as rows: into this rank's own rows, which run while the others' come, and what lies before
+// and behind. As many products as keep a GPU busy meanwhile (kWorkPerByte), the rest is left alone.
+inline constexpr int64_t kWorkPerByte = 2000;  // operations; an H200 and its links: 750e12 / 370e9
+void CutGathers(Schedule& schedule, int64_t part_bytes);
 
 }  // namespace tp
