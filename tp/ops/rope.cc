@@ -9,6 +9,22 @@
 namespace tp {
 namespace {
 
+// A cosine or sine of `angle`, which libraries work out in double, each within two units in the
+// last place or better (CUDA C++ Programming Guide, mathematical functions; glibc's manual).
+template <typename T>
+T OfAngle(double value, double) {
+  return T(value);
+}
+template <>
+BoundedNumber OfAngle(double value, double angle) {
+  BoundedNumber number(value);
+  if (angle == 0) return number;          // exact everywhere
+  constexpr double kUnits = 3 * 0x1p-52;  // one of them here
+  number.error += kUnits * std::abs(value);
+  number.grid = 0;
+  return number;
+}
+
 struct RopeReference {
   template <typename T>
   static void Run(ReferenceCall<T>& call) {
@@ -27,7 +43,8 @@ struct RopeReference {
       for (int64_t i = 0; i < half; ++i) {
         const double angle =
             call.attributes.Number("turns") * position * TurnOf(call.attributes, i, size);
-        const T cosine(std::cos(angle)), sine(std::sin(angle));
+        const T cosine = OfAngle<T>(std::cos(angle), angle);
+        const T sine = OfAngle<T>(std::sin(angle), angle);
         const int64_t at_first = element(interleaved ? 2 * i : i);
         const int64_t at_second = element(interleaved ? 2 * i + 1 : half + i);
         const T first = call.in[0][at_first], second = call.in[0][at_second];
