@@ -32,6 +32,7 @@ const std::map<std::string, std::function<void(Program&)>>& Passes() {
   static const std::map<std::string, std::function<void(Program&)>> passes = {
       {"ComputeLossOnShards", ComputeLossOnShards},
       {"FuseLossAndGradient", FuseLossAndGradient},
+      {"FuseLogitsGradient", FuseLogitsGradient},
       {"FuseBias", FuseBias},
       {"DropDeadOps", DropDeadOps},
       {"StartCommunicationEarly",

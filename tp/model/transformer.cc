@@ -185,6 +185,7 @@ StatusOr<std::vector<ValueId>> AddGradients(Program& program, ValueId& loss,
   TP_ASSIGN_OR_RETURN(std::vector<ValueId> sums,
                       (whole ? AddBackward : AddUnfinishedBackward)(program, loss, wrt));
   if (options.optimize) {
+    FuseLogitsGradient(program);
     FuseBias(program);
     StartCommunicationEarly(program, mesh);
   }

@@ -31,6 +31,7 @@
   OP(kGeluTanhGrad)        \
   OP(kLayerNorm)           \
   OP(kLayerNormGrad)       \
+  OP(kLogitsGrad)          \
   OP(kMatMul)              \
   OP(kMseGrad)             \
   OP(kMseLoss)             \

@@ -101,6 +101,19 @@ struct PickGradReference {
   }
 };
 
+struct LogitsGradReference {
+  template <typename T>
+  static void Run(ReferenceCall<T>& call) {
+    const std::string rows = RowsOf(call);
+    call.ForEachPoint(rows + "v", [&](const ByLetter& at) {
+      const int64_t row = call.At(rows, at), element = call.At(rows + "v", at);
+      T slope = Apply(Function::kExp, call.in[0][element] - call.in[2][row]) * call.in[3][row];
+      if (IsTarget(call, row, at)) slope = slope + call.in[4][row];
+      call.out[0][element] = slope;
+    });
+  }
+};
+
 struct CrossEntropyReference {
   template <typename T>
   static void Run(ReferenceCall<T>& call) {
@@ -190,6 +203,16 @@ constinit const OpDef kPickGrad = {.name = "pick_grad",
                                    .advice = kAdvice,
                                    .no_reverse = kOnlyReverse,
                                    .reference = ReferenceOf<PickGradReference>()};
+
+// From x, ids, m, ds and dp: the sum of exp_sum_grad and pick_grad, which the pass
+// FuseLogitsGradient makes of these two. Logits are the largest tensor of a step.
+constinit const OpDef kLogitsGrad = {.name = "logits_grad",
+                                     .letters = "*v,*,*,*,* -> *v",
+                                     .operands = {kSame, kIds, kWide, kWide, kWide},
+                                     .ids_of = 'v',
+                                     .advice = kAdvice,
+                                     .no_reverse = kOnlyReverse,
+                                     .reference = ReferenceOf<LogitsGradReference>()};
 
 // From s, m, p and c: scale times the sum of c (log s + m) - p.
 constinit const OpDef kCrossEntropy = {.name = "cross_entropy",

@@ -279,6 +279,37 @@ void FuseLossAndGradient(Program& program) {
   program.ReplaceOps(std::move(ops));
 }
 
+void FuseLogitsGradient(Program& program) {
+  std::vector<Op> ops = program.ops();
+  std::vector<bool> fused(ops.size());
+  int last_update = -1;  // what was written before it must not be read behind it
+  const auto only_read = [&](ValueId id, const OpDef& def) -> std::optional<size_t> {
+    const int writer = program.DefinitionOf(id);
+    if (!ops[writer].Is(def) || program.UsesOf(id) != 1 || writer < last_update) {
+      return std::nullopt;
+    }
+    return static_cast<size_t>(writer);
+  };
+  for (size_t i = 0; i < ops.size(); ++i) {
+    Op& op = ops[i];
+    if (op.def->updates > 0) last_update = static_cast<int>(i);
+    if (!op.Is(kAdd)) continue;
+    for (const auto& [a, b] : {std::pair(0, 1), std::pair(1, 0)}) {
+      const auto sum = only_read(op.inputs[a], kExpSumGrad);
+      const auto pick = only_read(op.inputs[b], kPickGrad);
+      if (!sum || !pick || ops[*sum].inputs[0] != ops[*pick].inputs[0]) continue;
+      const std::vector<ValueId> of_sum = ops[*sum].inputs, of_pick = ops[*pick].inputs;
+      op.def = &kLogitsGrad;
+      op.inputs = {of_sum[0], of_pick[1], of_sum[1], of_sum[2], of_pick[2]};
+      fused[*sum] = fused[*pick] = true;
+      break;
+    }
+  }
+  size_t next = 0;
+  std::erase_if(ops, [&](const Op&) { return fused[next++]; });
+  program.ReplaceOps(std::move(ops));
+}
+
 void FuseBias(Program& program) {
   if (program.sum_order() == SumOrder::kFast) BiasIntoProduct(program).Run();
 }
@@ -339,6 +370,7 @@ void SyncGradientsEarly(Program& program) {
 void Optimize(Program& program, const Mesh& mesh) {
   ComputeLossOnShards(program);
   FuseLossAndGradient(program);
+  FuseLogitsGradient(program);
   FuseBias(program);
   DropDeadOps(program);
   StartCommunicationEarly(program, mesh);

@@ -19,6 +19,10 @@ void ComputeLossOnShards(Program& program);
 // mse_loss and mse_grad of the same values become one mse_loss_grad, which reads them once.
 void FuseLossAndGradient(Program& program);
 
+// The sum of an exp_sum_grad and a pick_grad of the same values, which nothing else reads, becomes
+// one logits_grad: the gradient of logits is written once, and not three times.
+void FuseLogitsGradient(Program& program);
+
 // add_bias of a matrix product that nothing else reads becomes the product's bias operand. Where a
 // partial product is summed first, its first rank adds the bias to its part: Replicate -> Partial.
 // Not in the invariant sum order: a product that is summed over ranks is rounded before its bias.

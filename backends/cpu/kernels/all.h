@@ -33,6 +33,7 @@
   KERNEL(kGemmKernel)                \
   KERNEL(kLayerNormGradKernel)       \
   KERNEL(kLayerNormKernel)           \
+  KERNEL(kLogitsGradKernel)          \
   KERNEL(kMseGradKernel)             \
   KERNEL(kMseLossGradKernel)         \
   KERNEL(kMseLossKernel)             \

@@ -118,6 +118,28 @@ void PickGrad(const KernelCall& c) {
   });
 }
 
+void LogitsGrad(const KernelCall& c) {
+  VisitElement(c.dtype, [&]<typename T>(T) {
+    using Wide = typename Element<T>::Wide;
+    const int dims = RowDims(c);
+    const int64_t stride = LineOf(c.out[0]).stride;
+    ForEachIndex(c.in[0], dims, [&](const Index& index) {
+      const int64_t target = TargetOf(c, index, dims);
+      const Wide shift = At<Wide>(c.in[2], index, dims), factor = At<Wide>(c.in[3], index, dims);
+      ForEachBlockOfRow<T>(c.in[0], index, dims, [&](int64_t begin, auto x) {
+        x -= shift;
+        ApplyTo(Function::kExp, x.data(), x.data(), x.size());
+        x *= factor;
+        if (target >= begin && target < begin + x.size()) {
+          x[target - begin] += At<Wide>(c.in[4], index, dims);
+        }
+        StoreLine<T>(x.data(), c.out[0], LineAt(c.out[0], index, dims) + begin * stride, stride,
+                     x.size());
+      });
+    });
+  });
+}
+
 void CrossEntropy(const KernelCall& c) {
   const double scale = c.op.attributes.Number("scale");
   const int dims = c.in[0].dims.size();
@@ -152,6 +174,7 @@ const Kernel kExpSumKernel = {Action{"exp_sum"}, ExpSum};
 const Kernel kExpSumGradKernel = {Action{"exp_sum_grad"}, ExpSumGrad};
 const Kernel kPickKernel = {Action{"pick"}, Pick};
 const Kernel kPickGradKernel = {Action{"pick_grad"}, PickGrad};
+const Kernel kLogitsGradKernel = {Action{"logits_grad"}, LogitsGrad};
 const Kernel kCrossEntropyKernel = {Action{"cross_entropy"}, CrossEntropy};
 const Kernel kCrossEntropyGradKernel = {Action{"cross_entropy_grad"}, CrossEntropyGrad};
 

@@ -32,6 +32,7 @@
   KERNEL(kGeluTanhKernel)            \
   KERNEL(kGeluTanhGradKernel)        \
   KERNEL(kLayerNormKernel)           \
+  KERNEL(kLogitsGradKernel)          \
   KERNEL(kLayerNormGradKernel)       \
   KERNEL(kMseGradKernel)             \
   KERNEL(kMseLossGradKernel)         \

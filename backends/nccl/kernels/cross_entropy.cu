@@ -108,6 +108,33 @@ __global__ void __launch_bounds__(kThreads)
   });
 }
 
+// Lanes: x, ids, m, ds, dp, dx.
+template <typename T, int kVector, int kPerRow>
+__global__ void __launch_bounds__(kThreads)
+    LogitsGradKernel(const __grid_constant__ Rows<6> rows, int64_t begin) {
+  AwaitEarlierKernels();
+  using A = Accumulator<T>;
+  ForEachRow<kPerRow>(rows.places.count, [&](int64_t row, int thread) {
+    int64_t at[6];
+    rows.places.Find(row, at);
+    const T* x = static_cast<const T*>(rows.data[0]) + at[0];
+    const int64_t target = static_cast<const int32_t*>(rows.data[1])[at[1]] - begin;
+    const A shift = static_cast<const A*>(rows.data[2])[at[2]];
+    const A factor = static_cast<const A*>(rows.data[3])[at[3]];
+    const A of_target = static_cast<const A*>(rows.data[4])[at[4]];
+    T* dx = static_cast<T*>(rows.data[5]) + at[5];
+    for (int64_t j = thread * kVector; j < rows.length; j += kPerRow * kVector) {
+      A part[kVector];
+      LoadVector<T, kVector>(x + j * rows.strides[0], rows.strides[0], part);
+#pragma unroll
+      for (int k = 0; k < kVector; ++k) {
+        part[k] = Exp(part[k] - shift) * factor + (j + k == target ? of_target : A(0));
+      }
+      StoreVector<T, kVector>(dx + j * rows.strides[5], part);
+    }
+  });
+}
+
 // Lanes: s, m, p, c.
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
@@ -192,6 +219,22 @@ const Kernel kPickGradKernel = {
         using T = decltype(type);
         return DispatchRows<T>(rows, [&](auto per_row, auto vector, unsigned blocks) {
           return LaunchKernel(PickGradKernel<T, vector.value, per_row.value>, blocks, kThreads,
+                              stream, rows, BeginOf(c));
+        });
+      });
+    }};
+const Kernel kLogitsGradKernel = {
+    Action{"logits_grad"}, [](const KernelCall& c, cudaStream_t stream) {
+      const auto rows = MakeRows<6>({RowView{c.in[0]},
+                                     {c.in[1], false},
+                                     {c.in[2], false},
+                                     {c.in[3], false},
+                                     {c.in[4], false},
+                                     {c.out[0]}});
+      return Dispatch(c.in[0].dtype, [&](auto type) {
+        using T = decltype(type);
+        return DispatchRows<T>(rows, [&](auto per_row, auto vector, unsigned blocks) {
+          return LaunchKernel(LogitsGradKernel<T, vector.value, per_row.value>, blocks, kThreads,
                               stream, rows, BeginOf(c));
         });
       });
