@@ -47,6 +47,33 @@ RC_GTEST_PROP(BoundedNumber, HoldsWhateverIsFused, ()) {
   RC_ASSERT(std::abs(fused - bounded.value) <= bounded.error);
 }
 
+// The error of a number that is `off` from 1 + 2^-10 already, and of one beyond the range of fp16.
+TEST(Narrowed, CountsOneRoundingToTheOperandsType) {
+  const double number = 1 + 0x1p-10, off = 0x1p-30;
+  const auto error = [&](DType dtype, double value, double before) {
+    const RoundingScope scope(RoundingOn(dtype));
+    const BoundedNumber x(value, before, value, before == 0 ? GridOf(value) : 0);
+    const BoundedNumber narrow = BoundedNumber::Narrowed(x);
+    EXPECT_EQ(narrow.value, value);
+    EXPECT_EQ(BoundedNumber::Narrowing(x).value, 0);
+    return narrow.error;
+  };
+  for (DType dtype : {DType::kBFloat16, DType::kFloat16}) {
+    const double u = RoundingOf(dtype).roundoff;
+    EXPECT_GE(error(dtype, number, off), std::abs(RoundTo(dtype, number + off) - number));
+    EXPECT_GE(error(dtype, number, off), u + off);
+    EXPECT_LE(error(dtype, number, off), (u * (number + off) + off) * (1 + u));
+    EXPECT_EQ(error(dtype, 3, 0), 0) << "a number of the type";
+  }
+  EXPECT_EQ(error(DType::kFloat16, number, 0), 0) << "a number of fp16";
+  EXPECT_GE(error(DType::kBFloat16, number, 0), 0x1p-10);
+  EXPECT_EQ(error(DType::kFloat16, 65536, 0), HUGE_VAL);
+  EXPECT_EQ(error(DType::kBFloat16, 65536, 0), 0);
+  for (DType dtype : {DType::kFloat32, DType::kFloat64, DType::kInt32}) {
+    EXPECT_EQ(error(dtype, 1 + 0x1p-20, off), off) << "nothing is narrower";
+  }
+}
+
 // Adds two of `terms` until one is left.
 float SumInAnyOrder(std::vector<float> terms) {
   while (terms.size() > 1) {

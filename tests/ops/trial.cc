@@ -216,7 +216,7 @@ class Trial {
 
   std::string Compare() const {
     const DType accumulator = AccumulatorOf(trial_.dtype);
-    Rounding rounding = RoundingOf(accumulator);
+    Rounding rounding = RoundingOn(trial_.dtype);
     rounding.functions = accumulator == DType::kFloat32 ? kernels_.functions() : &ErrorsInDouble();
     rounding.shared = std::any_of(trial_.on.begin(), trial_.on.end(), IsPartial);
     const RoundingScope scope(rounding);

@@ -16,6 +16,14 @@ Rounding RoundingOf(DType dtype) {
   return rounding;
 }
 
+Rounding RoundingOn(DType dtype) {
+  Rounding rounding = RoundingOf(AccumulatorOf(dtype));
+  if (SizeOf(dtype) >= SizeOf(AccumulatorOf(dtype))) return rounding;  // int32 too
+  const Rounding own = RoundingOf(dtype);
+  rounding.narrow = {own.roundoff, own.underflow, own.smallest, own.largest};
+  return rounding;
+}
+
 BoundedNumber BoundedSum::Total() const {
   const Rounding& r = RoundingScope::Current();
   const auto terms = static_cast<double>(terms_);

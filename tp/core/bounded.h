@@ -28,6 +28,13 @@ namespace tp {
 
 struct FunctionErrors;  // tp/core/elementary.h
 
+// A type to which an implementation may round on the way.
+struct Narrow {
+  double roundoff = 0, underflow = 0;
+  double smallest = 0;
+  double largest = std::numeric_limits<double>::infinity();
+};
+
 // The arithmetic in which an implementation works.
 struct Rounding {
   double roundoff = 0x1p-24;    // of one operation, relative
@@ -37,6 +44,8 @@ struct Rounding {
   double largest = 0x1.fffffep127;
   // Of each operand of a product, by a matrix unit that drops bits; 0: none.
   double operand_roundoff = 0;
+  // Of the operands' type, where it is narrower than the accumulator; roundoff 0: it is not.
+  Narrow narrow = {};
   // Of sums. Positive: the probabilistic bound may be taken where it is smaller.
   double lambda = 0;
   // The part of a sum's terms that one rank adds up at most, the other ranks' shares staying apart.
@@ -51,6 +60,8 @@ struct Rounding {
 
 // IEEE arithmetic in `dtype`: round to nearest, gradual underflow.
 Rounding RoundingOf(DType dtype);
+// The same in the accumulator of operands of `dtype`.
+Rounding RoundingOn(DType dtype);
 
 // Sets the arithmetic of BoundedNumbers on this thread while it lives.
 class RoundingScope {
@@ -145,6 +156,23 @@ struct BoundedNumber {
     return Rounded(quotient, (a.error + std::abs(quotient) * b.error) / divisor, size, 0, a.shares);
   }
   BoundedNumber& operator+=(BoundedNumber b) { return *this = *this + b; }
+
+  // What rounding `x` to the operands' type may add to it: 0, more or less.
+  static BoundedNumber Narrowing(const BoundedNumber& x) {
+    const Narrow& to = RoundingScope::Current().narrow;
+    BoundedNumber change;
+    if (to.roundoff == 0) return change;
+    const bool fits = x.error == 0 && x.size * to.roundoff <= x.grid && x.grid >= to.smallest;
+    if (!(x.size + x.error <= to.largest)) return Unbounded(0);
+    if (!fits) change.error = (to.roundoff * (x.size + x.error) + to.underflow) * kSlack;
+    return change;
+  }
+  // `x`, rounded to the operands' type or not.
+  static BoundedNumber Narrowed(BoundedNumber x) {
+    const BoundedNumber change = Narrowing(x);
+    if (change.error == 0) return x;
+    return {x.value, (x.error + change.error) * kSlack, x.size, 0, x.shares};
+  }
 
   // For certain, on every rank.
   bool IsZero() const { return value == 0 && error == 0 && size == 0; }

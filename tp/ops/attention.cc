@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "tp/core/elementary.h"
@@ -66,7 +67,7 @@ struct AttentionReference {
         SumOf<T> value;
         for (size_t k = 0; k < weights.size(); ++k) {
           at['k'] = first + static_cast<int64_t>(k);
-          value.Add(weights[k] * call.in[2][call.At("bkgd", at)]);
+          value.Add(Narrowed(weights[k]) * call.in[2][call.At("bkgd", at)]);
         }
         call.out[0][call.At("bqgrd", at)] = value.Total() / total;
       });
@@ -74,29 +75,47 @@ struct AttentionReference {
   }
 };
 
+// The gradients of keys or values: sums over the queries of all heads of the group. Those of one
+// head may be summed first, and that sum rounded to the operands' type.
+template <typename T>
+class KeySums {
+ public:
+  explicit KeySums(size_t size) : all_(size), head_(size) {}
+
+  void Add(int64_t key, const T& term) {
+    all_[key].Add(term);
+    head_[key].Add(term);
+  }
+  // After all queries of a head that shares its keys: of `key`.
+  void EndHead(int64_t key) { all_[key].Add(Narrowing(std::exchange(head_[key], {}).Total())); }
+  T Total(size_t key) const { return all_[key].Total(); }
+
+ private:
+  std::vector<SumOf<T>> all_, head_;
+};
+
 struct AttentionGradReference {
   template <typename T>
   static void Run(ReferenceCall<T>& call) {
-    const auto size = static_cast<size_t>(NumPoints(call, "bkgd"));
-    std::vector<SumOf<T>> dk(size), dv(size);
-    call.ForEachPoint("bqgr", [&](ByLetter& point) { AddQuery(call, point, dk, dv); });
+    const size_t size = call.out[1].size();
+    KeySums<T> dk(size), dv(size);
+    call.ForEachPoint("bgr", [&](ByLetter& head) {
+      call.ForEachPoint("q", head, [&](ByLetter& point) { AddQuery(call, point, dk, dv); });
+      if (call.whole['r'] == 1) return;
+      call.ForEachPoint("kd", head, [&](const ByLetter& point) {
+        dk.EndHead(call.At("bkgd", point));
+        dv.EndHead(call.At("bkgd", point));
+      });
+    });
     for (size_t i = 0; i < size; ++i) {
-      call.out[1][i] = dk[i].Total();
-      call.out[2][i] = dv[i].Total();
+      call.out[1][i] = dk.Total(i);
+      call.out[2][i] = dv.Total(i);
     }
   }
 
  private:
   template <typename T>
-  static int64_t NumPoints(const ReferenceCall<T>& call, const std::string& letters) {
-    int64_t points = 1;
-    for (char letter : letters) points *= call.extent[letter];
-    return points;
-  }
-
-  template <typename T>
-  static void AddQuery(ReferenceCall<T>& call, ByLetter& point, std::vector<SumOf<T>>& dk,
-                       std::vector<SumOf<T>>& dv) {
+  static void AddQuery(ReferenceCall<T>& call, ByLetter& point, KeySums<T>& dk, KeySums<T>& dv) {
     const std::vector<T> scores = Scores(call, point);
     const int64_t first = KeysOf(call, point).first;
     const T lse = call.in[4][call.At("bqgr", point)];
@@ -112,12 +131,14 @@ struct AttentionGradReference {
       call.ForEachPoint("d", point, [&](const ByLetter& at) {
         along.Add(call.in[5][call.At("bqgrd", at)] * call.in[2][call.At("bkgd", at)]);
       });
-      const T slope = weight * (along.Total() - delta.Total()) * T(call.attributes.Number("scale"));
+      const T slope =
+          Narrowed(weight * (along.Total() - delta.Total()) * T(call.attributes.Number("scale")));
+      const T narrow_weight = Narrowed(weight);
       call.ForEachPoint("d", point, [&](const ByLetter& at) {
         const int64_t key = call.At("bkgd", at);
         dq[at['d']].Add(slope * call.in[1][key]);
-        dk[key].Add(slope * call.in[0][call.At("bqgrd", at)]);
-        dv[key].Add(weight * call.in[5][call.At("bqgrd", at)]);
+        dk.Add(key, slope * call.in[0][call.At("bqgrd", at)]);
+        dv.Add(key, narrow_weight * call.in[5][call.At("bqgrd", at)]);
       });
     }
     call.ForEachPoint("d", point, [&](const ByLetter& at) {
@@ -143,7 +164,9 @@ Status ReversePacked(Reverse& r) {
 
 // Causal attention of r query heads to each of g key and value heads: for each query the softmax of
 // scale (q . k) over the keys at its place in the sequence and before, times v; and the logarithm
-// of the sum of exponentials, from which the gradient works the weights out again. Vaswani et al.,
+// of the sum of exponentials, from which the gradient works the weights out again. Where weights
+// are multiplied, and in the gradient slopes too, they may have been rounded to the operands' type:
+// that is what matrix units take. Vaswani et al.,
 // 2017; Ainslie et al. (groups), 2023; Dao et al., "FlashAttention", 2022.
 constinit const OpDef kAttention = {.name = "attention",
                                     .letters = "bqgrd,bkgd,bkgd -> bqgrd,bqgr",

@@ -64,6 +64,20 @@ inline BoundedNumber Greater(const BoundedNumber& a, const BoundedNumber& b) {
           std::fmin(a.grid, b.grid), a.shares || b.shares};
 }
 
+// `x` where an implementation may round it to the operands' type, though it works in a wider one.
+template <typename T>
+T Narrowed(const T& x) {
+  return x;
+}
+inline BoundedNumber Narrowed(const BoundedNumber& x) { return BoundedNumber::Narrowed(x); }
+
+// What such a rounding may add to `x`: a term of its own, where `x` is only a part of a sum.
+template <typename T>
+T Narrowing(const T&) {
+  return T(0);
+}
+inline BoundedNumber Narrowing(const BoundedNumber& x) { return BoundedNumber::Narrowing(x); }
+
 // A number for each letter.
 class ByLetter {
  public:

@@ -263,8 +263,9 @@ std::vector<BoundedNumber> LocalReference::Redistributed(
 
 Rounding LocalReference::RoundingFor(const Op& op, size_t output, const Letters& letters,
                                      const std::map<char, int64_t>& sizes) const {
-  const DType accumulator = AccumulatorOf(program_.value(op.inputs[0]).dtype);
-  Rounding rounding = RoundingOf(accumulator);
+  const DType dtype = program_.value(op.inputs[0]).dtype;
+  const DType accumulator = AccumulatorOf(dtype);
+  Rounding rounding = RoundingOn(dtype);
   bool probabilistic = true;
   if (IsProduct(op.def->action())) {
     if (arithmetic_.product_roundoff > 0) rounding.roundoff = arithmetic_.product_roundoff;
