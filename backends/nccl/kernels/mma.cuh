@@ -102,24 +102,13 @@ __device__ inline uint32_t PackTwo(float low, float high) {
   }
 }
 
-// A number of fp32 is the sum of so many of bf16, to the bit: each takes 8 of its 24 bits.
-inline constexpr int kPieces = 3;
-
-// Two products side by side as left operands, of which they are the sum.
+// Two products side by side as a left operand, rounded to T.
 template <typename T>
-__device__ inline void AsLeft(const float (&left)[4], const float (&right)[4],
-                              Fragment (&pieces)[kPieces]) {
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    float low = i < 2 ? left[2 * i] : right[2 * i - 4];
-    float high = i < 2 ? left[2 * i + 1] : right[2 * i - 3];
-#pragma unroll
-    for (int piece = 0; piece < kPieces; ++piece) {
-      pieces[piece][i] = PackTwo<T>(low, high);
-      low -= Widen(Round<T>(low));
-      high -= Widen(Round<T>(high));
-    }
-  }
+__device__ inline void AsLeft(const float (&left)[4], const float (&right)[4], Fragment& f) {
+  f[0] = PackTwo<T>(left[0], left[1]);
+  f[1] = PackTwo<T>(left[2], left[3]);
+  f[2] = PackTwo<T>(right[0], right[1]);
+  f[3] = PackTwo<T>(right[2], right[3]);
 }
 
 // c[.] += the 16 lines of `a` from `line` on, times the kLines lines of `b`, turned.
@@ -138,22 +127,19 @@ __device__ inline void MultiplyTurned(const T* a, int line, const T* b, float (&
   }
 }
 
-// c[.] += weights, with all their bits, times the kLines lines of `b`.
+// c[.] += weights, rounded to T, times the kLines lines of `b`.
 template <typename T, int kD, int kLines>
 __device__ inline void MultiplyWeights(const float (&weights)[kLines / 8][4], const T* b,
                                        float (&c)[kD / 8][4]) {
 #pragma unroll
   for (int step = 0; step < kLines / 16; ++step) {
-    Fragment left[kPieces], right;
+    Fragment left, right;
     AsLeft<T>(weights[2 * step], weights[2 * step + 1], left);
 #pragma unroll
     for (int n = 0; n < kD / 16; ++n) {
       LoadRight<kD>(b, step * 16, n, right);
-#pragma unroll
-      for (int piece = kPieces - 1; piece >= 0; --piece) {
-        MultiplyAdd<T>(left[piece], right[0], right[1], c[2 * n]);
-        MultiplyAdd<T>(left[piece], right[2], right[3], c[2 * n + 1]);
-      }
+      MultiplyAdd<T>(left, right[0], right[1], c[2 * n]);
+      MultiplyAdd<T>(left, right[2], right[3], c[2 * n + 1]);
     }
   }
 }

@@ -1,7 +1,6 @@
 // Attention on tensor cores, for bf16 and heads of 64 or 128 elements, as attention.cu has it. A
-// warp has 16 lines of each product. Weights and slopes, which are fp32, are multiplied as sums of
-// numbers in bf16 that lose none of their bits: what is given is what fp32 gives, but for the order
-// of sums and for how tensor cores round these.
+// warp has 16 lines of each product. Weights and slopes, which are fp32, are rounded to bf16 where
+// they are multiplied; the sum of weights is of those that are not.
 #include "backends/nccl/kernels/attention.cuh"
 #include "backends/nccl/kernels/functions.cuh"
 #include "backends/nccl/kernels/mma.cuh"
