@@ -3,6 +3,7 @@
 load("//third_party:bundled_repository.bzl", "bundled_repository")
 load("//third_party:system_repository.bzl", "system_repository")
 load("//third_party/cuda:repository.bzl", "cuda_repository")
+load("//third_party/cudnn:repository.bzl", "cudnn_repository")
 
 # Libraries that Debian's packages install: repository, package, and what is linked into it.
 _LIBRARIES = [
@@ -63,3 +64,5 @@ def tensor_parallel_repositories():
             )
     if not native.existing_rule("cuda"):
         cuda_repository(name = "cuda")
+    if not native.existing_rule("cudnn"):
+        cudnn_repository(name = "cudnn")

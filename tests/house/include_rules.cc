@@ -52,6 +52,7 @@ constexpr Library kLibraries[] = {
     {"cublas", "backends/nccl"}, {"nccl", "backends/nccl"},   {"gflags/", "tools"},
     {"cupti", "backends/nccl"},  {"nvtx3/", "backends/nccl"}, {"Random123/", "tp/core"},
     {"gtest/", "tests"},         {"gmock/", "tests"},         {"rapidcheck", "tests"},
+    {"cudnn", "backends/nccl"},
 };
 
 bool IsIn(std::string_view path, std::string_view folder) {

@@ -57,6 +57,7 @@ TEST(IncludeRules, ForbidTheOtherWayRound) {
       {"tp/x.cc", "tp/core/x.h", "tp has no row in the table of folders"},
       {"tp/schedule/x.cc", "Eigen/Core", "only backends/cpu includes this library"},
       {"backends/cpu/x.cc", "nccl.h", "only backends/nccl includes this library"},
+      {"backends/cpu/x.cc", "cudnn_frontend.h", "only backends/nccl includes this library"},
       {"tp/runtime/x.cc", "gflags/gflags.h", "only tools includes this library"},
       {"tp/core/x.cc", "gtest/gtest.h", "only tests includes this library"},
       {"tp/core/status.h", "glog/logging.h",
