@@ -5,6 +5,7 @@
 #include "backends/nccl/kernels/all.h"
 #include "backends/nccl/kernels/attention.cuh"
 #include "backends/nccl/kernels/functions.cuh"
+#include "backends/nccl/kernels/fused_call.h"
 #include "backends/nccl/kernels/rows.cuh"
 
 namespace tp::nccl {
@@ -258,14 +259,6 @@ __global__ void __launch_bounds__(kAttentionThreads)
   StoreTile<T, kK>(dv, call.dv, at, 0, begin, end, size);
 }
 
-Operand Queries(const DeviceView& x) {
-  return {x.data,           x.dims[0].stride, x.dims[1].stride,
-          x.dims[2].stride, x.dims[3].stride, x.dims.size() > 4 ? x.dims[4].stride : 0};
-}
-Operand Keys(const DeviceView& x) {
-  return {x.data, x.dims[0].stride, x.dims[1].stride, x.dims[2].stride, 0, x.dims[3].stride};
-}
-
 // `starts` are of packed sequences, or null.
 Heads HeadsOf(const KernelCall& c, const DeviceView* starts) {
   const Dims& q = c.in[0].dims;
@@ -336,6 +329,7 @@ bool HasRoom(const Heads& heads) {
 }
 
 cudaError_t Attend(const KernelCall& c, const DeviceView* starts, cudaStream_t stream) {
+  if (const FusedCall fused(c, starts != nullptr); fused.taken()) return fused.Enqueue(stream);
   const ForwardCall call = {HeadsOf(c, starts),
                             Queries(c.in[0]),
                             Keys(c.in[1]),
@@ -352,6 +346,7 @@ cudaError_t Attend(const KernelCall& c, const DeviceView* starts, cudaStream_t s
 }
 
 cudaError_t AttendBack(const KernelCall& c, const DeviceView* starts, cudaStream_t stream) {
+  if (const FusedCall fused(c, starts != nullptr); fused.taken()) return fused.Enqueue(stream);
   const BackwardCall call = {HeadsOf(c, starts),
                              Queries(c.in[0]),
                              Keys(c.in[1]),
@@ -373,13 +368,21 @@ cudaError_t AttendBack(const KernelCall& c, const DeviceView* starts, cudaStream
   });
 }
 
-ScratchSize GradScratch(const KernelCall& c) { return {AlongBytes(HeadsOf(c, nullptr)), 1}; }
+ScratchSize ForwardScratch(const KernelCall& c) { return FusedCall(c, /*packed=*/false).scratch(); }
+
+ScratchSize OwnGradScratch(const KernelCall& c) { return {AlongBytes(HeadsOf(c, nullptr)), 1}; }
+
+ScratchSize GradScratch(const KernelCall& c) {
+  const FusedCall fused(c, /*packed=*/false);
+  return fused.taken() ? fused.scratch() : OwnGradScratch(c);
+}
 
 }  // namespace
 
-const Kernel kAttentionKernel = {Action{"attention"}, [](const KernelCall& c, cudaStream_t stream) {
-                                   return Attend(c, nullptr, stream);
-                                 }};
+const Kernel kAttentionKernel = {
+    Action{"attention"},
+    [](const KernelCall& c, cudaStream_t stream) { return Attend(c, nullptr, stream); },
+    ForwardScratch};
 const Kernel kPackedAttentionKernel = {
     Action{"packed_attention"},
     [](const KernelCall& c, cudaStream_t stream) { return Attend(c, &c.in[3], stream); }};
@@ -390,6 +393,6 @@ const Kernel kAttentionGradKernel = {
 const Kernel kPackedAttentionGradKernel = {
     Action{"packed_attention_grad"},
     [](const KernelCall& c, cudaStream_t stream) { return AttendBack(c, &c.in[6], stream); },
-    GradScratch};
+    OwnGradScratch};
 
 }  // namespace tp::nccl

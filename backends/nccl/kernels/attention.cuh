@@ -12,6 +12,14 @@ struct Operand {
   int64_t b = 0, place = 0, g = 0, r = 0, d = 0;  // strides
 };
 
+inline Operand Queries(const DeviceView& x) {
+  return {x.data,           x.dims[0].stride, x.dims[1].stride,
+          x.dims[2].stride, x.dims[3].stride, x.dims.size() > 4 ? x.dims[4].stride : 0};
+}
+inline Operand Keys(const DeviceView& x) {
+  return {x.data, x.dims[0].stride, x.dims[1].stride, x.dims[2].stride, 0, x.dims[3].stride};
+}
+
 struct Heads {
   int64_t batches, groups, per_group, size;  // of b, g, r, d
   int64_t queries, keys;
