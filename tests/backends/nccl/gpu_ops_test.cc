@@ -29,8 +29,13 @@ const std::vector<Sizes> kSmall = {
 
 std::vector<Sizes> LargeSizesOf(const OpDef& def) {
   const std::string name(def.name);
-  if (name.starts_with("attention")) {
-    return {{{2, 70, 2, 3, 64, 70}, {}}, {{1, 37, 1, 2, 128, 50}, {}}, {{1, 9, 1, 1, 300, 9}, {}}};
+  if (name.find("attention") != name.npos) {
+    // cuDNN takes those with a key for each query and no more than 128 elements of a head; some
+    // versions only the third one's gradient.
+    return {{{2, 70, 2, 3, 64, 70}, {}},
+            {{1, 37, 1, 2, 128, 50}, {}},
+            {{1, 128, 2, 2, 128, 128}, {}},
+            {{1, 9, 1, 1, 300, 9}, {}}};
   }
   if (name == "rope") return {{{3, 37, 64}, {2, 3}}, {{1, 5, 1031}, {2}}};
   if (name.find("positions") != name.npos) return {{{3, 37, 72, 40}, {}}};
@@ -97,7 +102,11 @@ TEST_P(GpuOp, ComputesItsReferenceOnLargeOperands) {
   const OpDef& def = *GetParam();
   for (const std::string& text : LettersToTry(def)) {
     for (const Sizes& sizes : LargeSizesOf(def)) {
-      RunAll(TrialOf(def, text, sizes), 2);
+      KernelTrial trial = TrialOf(def, text, sizes);
+      // The sums of exponentials that a gradient is given are any numbers here: of large scores,
+      // weights would be more than fp16 has.
+      if (def.name.ends_with("attention_grad")) trial.attributes.Set("scale", 1.0 / 64);
+      RunAll(trial, 2);
       if (HasFatalFailure()) return;
     }
   }
