@@ -101,6 +101,28 @@ TEST(Redistribute, AnAllReduceIsReversedByNothingOrAnAllReduce) {
               ElementsAre("backward dx: tp Partial -> Replicate"));
 }
 
+// The gradient that is given stands for the loss behind it: what sum(y * dy) has.
+TEST(Backward, StartsAtAGradientThatIsGiven) {
+  Program program;
+  const ValueId x = Input(program, "x", {6, 4}, On(Axis::kDp, Shard(0)));
+  const ValueId w = Parameter(program, "w", {4, 5}, On(Axis::kTp, Shard(1)));
+  const ValueId y = AddMatMul(program, kForward, "y", x, w, {}).value();
+  const ValueId dy = Input(program, "dy", {6, 5}, program.value(y).placements);
+  const ValueId whole = Input(program, "whole", {6, 5});
+  const ValueId narrow = Input(program, "narrow", {6, 4}, program.value(y).placements);
+  const ValueId wide = Input(program, "wide", {6, 5}, program.value(y).placements, DType::kFloat64);
+  for (ValueId other : {whole, narrow, wide}) {
+    Program copy = program;
+    EXPECT_THAT(AddBackwardFrom(copy, y, other, {x}).status().message(),
+                HasSubstr("does not lie as the gradient of 'y'"));
+  }
+  ASSERT_TRUE(AddBackwardFrom(program, y, dy, {x, w}).ok());
+  EXPECT_TRUE(Verify(program).ok());
+  EXPECT_THAT(Redistributes(program), ElementsAre("backward dx: tp Partial -> Replicate",
+                                                  "gradient_sync dw: dp Partial -> Replicate"));
+  EXPECT_THAT(ToString(program), HasSubstr("matmul(dy, w^T)"));
+}
+
 // The whole gradient is asked for where the value is; where it is not, nothing is completed.
 TEST(Backward, CompletesOnlyTheGradientsThatAreAskedFor) {
   Program program;

@@ -73,9 +73,26 @@ class ReversePass {
       return InvalidArgument("'" + program_.value(loss).name +
                              "' is no scalar to start a gradient at");
     }
-    CountUses(last);
+    CountUses(loss, last);
     TP_RETURN_IF_ERROR(ReverseOp(forward_[last], /*starts=*/true));
-    for (int i = last; i-- > 0;) {
+    return ReverseOpsBefore(last);
+  }
+
+  // The same from `y`, whose gradient is `dy`.
+  StatusOr<std::vector<ValueId>> RunFrom(ValueId y, ValueId dy) {
+    const Value &of = program_.value(y), &is = program_.value(dy);
+    if (is.shape != of.shape || is.dtype != of.dtype || is.placements != Dual(of.placements)) {
+      return InvalidArgument("'" + is.name + "' does not lie as the gradient of '" + of.name + "'");
+    }
+    const int last = program_.DefinitionOf(y);
+    CountUses(y, last);
+    gradient_[y] = dy;
+    return ReverseOpsBefore(last + 1);
+  }
+
+ private:
+  StatusOr<std::vector<ValueId>> ReverseOpsBefore(int end) {
+    for (int i = end; i-- > 0;) {
       const Op& op = forward_[i];
       for (ValueId out : op.outputs) TP_RETURN_IF_ERROR(Complete(out));
       const bool reached = std::any_of(op.outputs.begin(), op.outputs.end(),
@@ -92,14 +109,13 @@ class ReversePass {
     return gradients;
   }
 
- private:
   std::string GradientName(ValueId id) const { return tp::GradientName(program_, id); }
 
-  // How often each value is read on the way to the loss, so that its gradient is completed as soon
-  // as the last contribution is there.
-  void CountUses(int last) {
+  // How often each value is read on the way to `loss`, which op `last` writes, so that its gradient
+  // is completed as soon as the last contribution is there.
+  void CountUses(ValueId loss, int last) {
     std::vector<bool> leads(program_.values().size());
-    leads[forward_[last].outputs[0]] = true;
+    leads[loss] = true;
     for (int i = last; i >= 0; --i) {
       const Op& op = forward_[i];
       if (std::none_of(op.outputs.begin(), op.outputs.end(), [&](ValueId v) { return leads[v]; })) {
@@ -178,7 +194,7 @@ class ReversePass {
     const Placements placements = program_.value(part).placements;
     for (const auto& [axis, placement] : placements.entries()) {
       if (!program_.IsSumTree(part) || !IsPartial(placement)) continue;
-      TP_ASSIGN_OR_RETURN(part, Redistribute(id, part, axis, Replicate(), PhaseOf(id)));
+      TP_ASSIGN_OR_RETURN(part, Redistribute(program_, id, part, axis, Replicate(), PhaseOf(id)));
     }
     return part;
   }
@@ -213,11 +229,6 @@ class ReversePass {
       }
     }
     return OkStatus();
-  }
-
-  StatusOr<ValueId> Redistribute(ValueId id, ValueId gradient, Axis axis, Placement to,
-                                 Phase phase) {
-    return tp::Redistribute(program_, id, gradient, axis, to, phase);
   }
 
   // The operands of an op that is about to be appended. In the invariant order, what it would sum
@@ -279,7 +290,8 @@ class ReversePass {
     for (const Placements* either : {&from, &to}) {
       for (const auto& [axis, placement] : either->entries()) {
         if (from[axis] == to[axis]) continue;
-        TP_ASSIGN_OR_RETURN(g, Redistribute(v, g, axis, Dual(from[axis]), Phase::kBackward));
+        TP_ASSIGN_OR_RETURN(g,
+                            Redistribute(program_, v, g, axis, Dual(from[axis]), Phase::kBackward));
       }
     }
     return Deliver(v, g);
@@ -372,6 +384,11 @@ StatusOr<std::vector<ValueId>> AddBackward(Program& program, ValueId loss,
 StatusOr<std::vector<ValueId>> AddUnfinishedBackward(Program& program, ValueId loss,
                                                      const std::vector<ValueId>& wrt) {
   return ReversePass(program, wrt, /*finish=*/false).Run(loss);
+}
+
+StatusOr<std::vector<ValueId>> AddBackwardFrom(Program& program, ValueId y, ValueId dy,
+                                               const std::vector<ValueId>& wrt) {
+  return ReversePass(program, wrt, /*finish=*/true).RunFrom(y, dy);
 }
 
 StatusOr<ValueId> FinishGradient(Program& program, ValueId w, ValueId gradient) {

@@ -29,6 +29,13 @@ StatusOr<std::vector<ValueId>> AddBackward(Program& program, ValueId loss,
 // that adds more to them before they are made whole.
 StatusOr<std::vector<ValueId>> AddUnfinishedBackward(Program& program, ValueId loss,
                                                      const std::vector<ValueId>& wrt);
+
+// Like AddBackward, but from `y`, of any shape, whose gradient is `dy`: what the gradients of
+// sum(y * dy) are. Errors: INVALID_ARGUMENT also where `dy` does not lie as the Dual of `y`, or is
+// of another shape or type.
+StatusOr<std::vector<ValueId>> AddBackwardFrom(Program& program, ValueId y, ValueId dy,
+                                               const std::vector<ValueId>& wrt);
+
 // Appends what makes `gradient`, which is "dw", the whole gradient of parameter `w`.
 StatusOr<ValueId> FinishGradient(Program& program, ValueId w, ValueId gradient);
 
