@@ -115,9 +115,63 @@ TEST(BenchModelTest, TakesTheSizesOfAFolder) {
   // three gains.
   EXPECT_EQ(json.at("config").at("model").at("parameters"),
             300 * 24 + 2 * 24 * 24 + 2 * 24 * 8 + 3 * 24 * 40 + 3 * 24);
+  const nlohmann::json block = Measure("--hf=" + folder + " --part=block --batch=2 --sequence=16");
+  EXPECT_EQ(block.at("config").at("model").at("parameters"),
+            2 * 24 * 24 + 2 * 24 * 8 + 3 * 24 * 40 + 2 * 24);
   const CommandResult longer = Bench("--hf=" + folder + " --sequence=33");
   EXPECT_EQ(longer.exit_code, 1);
   EXPECT_NE(longer.err.find("--sequence=33"), std::string::npos) << longer.err;
+}
+
+// One block, or one feed-forward layer: no text, no loss, no update.
+TEST(BenchModelTest, TimesAPart) {
+  const CommandResult result = Bench(
+      "--model=llama-tiny --part=block --tp=2 --sequence_parallel --overlap --batch=2 "
+      "--sequence=16 --verbose");
+  ASSERT_EQ(result.exit_code, 0) << result.out << result.err;
+  for (const char* words :
+       {"llama-tiny's block: 181,504 parameters in fp32, tp 2 with sequence parallelism",
+        "a step: forward and backward of 2 sequences of 16 tokens",
+        "1 warm-up and 2 timed steps, seed 0", "(6 N T + 12 H Q S T)", "all_gather over tp: ",
+        "reduce_scatter over tp: ", "collectives, exact", "took the memory that was planned"}) {
+    EXPECT_NE(result.out.find(words), std::string::npos) << words << "\n" << result.out;
+  }
+  std::string out = result.out;
+  std::replace(out.begin(), out.end(), '\n', ' ');
+  EXPECT_NE(out.find("`verify --model=llama-tiny --part=block --tp=2 --sequence_parallel`"),
+            std::string::npos)
+      << result.out;
+  EXPECT_EQ(result.out.find("loss"), std::string::npos) << result.out;
+}
+
+TEST(BenchModelTest, RecordsAPartExactly) {
+  const std::string sizes = "--model=llama-tiny --part=mlp --batch=2 --sequence=16 --dtype=bf16 ";
+  const double products = 18.0 * 2 * 16 * 128 * 344;
+  for (const auto& [cut, all_reduces] :
+       {std::pair("--tp=1", 0), std::pair("--tp=2", 2), std::pair("--tp=3 --sequence_parallel", 0),
+        std::pair("--tp=2 --dp=2", 5)}) {
+    SCOPED_TRACE(cut);
+    const nlohmann::json json = Measure(sizes + cut);
+    EXPECT_EQ(json.at("config").at("model").at("part"), "mlp");
+    EXPECT_EQ(json.at("config").at("model").at("parameters"), 3 * 128 * 344);
+    const nlohmann::json& result = json.at("results").at(0);
+    EXPECT_EQ(result.at("flops").at("model"), products);
+    EXPECT_EQ(result.at("flops").at("products"), products);
+    EXPECT_EQ(result.at("memory_bytes"), result.at("memory_bytes_allocated"));
+    EXPECT_EQ(result.at("losses").size(), 0u);
+    int64_t reduced = 0;
+    for (const auto& one : result.at("bytes").at("collectives")) {
+      EXPECT_TRUE(one.at("ok").get<bool>()) << one.dump();
+      if (one.at("kind") == "all_reduce") ++reduced;
+    }
+    // Of y and dx, over tp; of three weights' gradients, over dp.
+    EXPECT_EQ(reduced, all_reduces);
+  }
+  EXPECT_TRUE(Measure("--model=llama-tiny --batch=2 --sequence=16")
+                  .at("config")
+                  .at("model")
+                  .at("part")
+                  .is_null());
 }
 
 TEST(BenchModelTest, RefusesFlagsOfTheOtherStep) {
@@ -127,6 +181,11 @@ TEST(BenchModelTest, RefusesFlagsOfTheOtherStep) {
         std::pair("--model=llama-tiny --tokens=5", "--tokens is of the linear layer's step"),
         std::pair("--model=llama-tiny --verify=full", "--verify is of the linear layer's step"),
         std::pair("--model=llama-tiny --micro_batches=3", "a divisor of --batch"),
+        std::pair("--model=llama-tiny --part=head", "--part=head: it must be block or mlp"),
+        std::pair("--model=llama-tiny --part=mlp --clip=2", "--clip is of a whole step"),
+        std::pair("--model=llama-tiny --part=mlp --lr=2", "--lr is of a whole step"),
+        std::pair("--model=llama-tiny --part=mlp --strands=2", "--strands is of a whole step"),
+        std::pair("--part=mlp", "--part is of a transformer's step"),
         std::pair("--sequence=5", "--sequence is of a transformer's step"),
         std::pair("--recompute", "--recompute is of a transformer's step")}) {
     const CommandResult result = Bench(arguments);

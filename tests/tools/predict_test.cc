@@ -48,6 +48,17 @@ TEST(PredictTest, WhatIf) {
   EXPECT_GT(StepMs(Predict("--mode=row --tp=1").out), even);
 }
 
+// A block is more than its feed-forward layer, and less than a model of 32 of them.
+TEST(PredictTest, PredictsAPart) {
+  const std::string step = "--model=llama3-8b --batch=1 --sequence=4096 --tp=2 --sequence_parallel";
+  const CommandResult block = Predict(step + " --part=block"), mlp = Predict(step + " --part=mlp");
+  EXPECT_THAT(block.out, HasSubstr("llama3-8b's block, tp 2 dp 1 sequence-parallel: "));
+  EXPECT_THAT(mlp.out, HasSubstr("llama3-8b's mlp, "));
+  EXPECT_GT(StepMs(mlp.out), 0);
+  EXPECT_GT(StepMs(block.out), StepMs(mlp.out));
+  EXPECT_GT(StepMs(Predict(step).out), 32 * StepMs(block.out));
+}
+
 TEST(PredictTest, WritesTracesThatSayPredicted) {
   const std::string folder = MakeScratchFolder() + "/traces";
   const CommandResult result = Predict("--mode=column --tp=4 --trace_dir=" + folder);
@@ -155,6 +166,10 @@ TEST(PredictTest, BadInputIsOneLineThatSaysWhat) {
   EXPECT_THAT(error("--link=3-3:0.5"), HasSubstr("--link"));
   EXPECT_THAT(error("--sweep=tp:1..8"), HasSubstr("--model"));
   EXPECT_THAT(error("--model=llama3-8b --sweep=pp:1..8"), HasSubstr("--sweep"));
+  EXPECT_THAT(error("--model=llama3-8b --part=head"), HasSubstr("--part=head: it must be block"));
+  EXPECT_THAT(error("--part=mlp"), HasSubstr("name one with --model"));
+  EXPECT_THAT(error("--model=llama3-8b --part=mlp --sweep=tp:1..8"), HasSubstr("without --sweep"));
+  EXPECT_THAT(error("--model=llama3-8b --part=mlp --recompute"), HasSubstr("--recompute"));
   EXPECT_THAT(error("--tokens=0"), HasSubstr("at least 1"));
   EXPECT_THAT(error("--json=/tmp/x.json"), HasSubstr("--sweep"));
   EXPECT_THAT(error("--model=llama3-8b --sweep=tp:1 --json=/nowhere/x.json"),

@@ -277,6 +277,7 @@ TEST(TrainTest, RefusesBadInputInOneLine) {
   ExpectRefusal("--save= --resume", "--resume goes on from a checkpoint in --save, which is empty");
   ExpectRefusal("--save= --save_every=1", "--save_every");
   ExpectRefusal("--mode=row", "--mode: train has no such flag");
+  ExpectRefusal("--part=mlp", "--part: train has no such flag");
   ExpectRefusal("word", "'word' is no flag");
 }
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "tests/tools/command.h"
+#include "tp/io/atomic_file.h"
 
 namespace tp {
 namespace {
@@ -31,6 +32,26 @@ TEST(VerifyModelTest, ProvesAStepOpByOp) {
   ExpectAgrees(Verify("--model=llama-tiny --tp=3 --dp=2 --sequence_parallel --micro_batches=2 "
                       "--recompute --dtype=bf16"),
                "in 2 micro-batches, activations recomputed");
+}
+
+TEST(VerifyModelTest, ProvesAPartOpByOp) {
+  ExpectAgrees(Verify("--model=llama-tiny --part=block --tp=3 --sequence_parallel --overlap"),
+               "llama-tiny's block: 181,504 parameters in fp32, tp 3 with sequence parallelism");
+  ExpectAgrees(Verify("--model=gpt2 --part=mlp --tp=2 --dp=2 --dtype=bf16 --steps=2"),
+               "gpt2's mlp: 4,722,432 parameters in bf16, tp 2, dp 2");
+  ExpectAgrees(Verify("--model=llama-tiny --part=block --tp=2 --reduction=invariant"),
+               "llama-tiny's block");
+}
+
+TEST(VerifyModelTest, TakesTheSizesOfAPartAlone) {
+  const std::string folder = MakeScratchFolder();
+  const std::string config =
+      R"({"model_type": "llama", "hidden_size": 24, "num_hidden_layers": 1,
+          "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
+          "intermediate_size": 40, "vocab_size": 300, "max_position_embeddings": 32,
+          "rms_norm_eps": 1e-5, "hidden_act": "silu", "tie_word_embeddings": true})";
+  ASSERT_TRUE(io::WriteFileAtomically(folder + "/config.json", config).ok());
+  ExpectAgrees(Verify("--part=block --tp=2 --hf=" + folder), folder + "'s block: 5,232 parameters");
 }
 
 TEST(VerifyModelTest, TakesWeightsInHuggingFacesLayout) {

@@ -49,16 +49,19 @@ HelpText Help() {
       {"Files and checks", {"load", "dump", "json", "verify", "verbose"}},
       {"Profiling", {"profile", "trace_dir"}},
   };
-  const std::vector<HelpTopic> model = train::ModelTopics();
+  std::vector<HelpTopic> model = train::ModelTopics();
+  model.push_back(train::PartTopic());
   topics.insert(topics.begin() + 2, model.begin(), model.end());
   return {
       "Trains one linear layer split over ranks by rows and by columns of its weight, times it,\n"
       "counts its bytes, and proves that the ways of splitting agree. Or times a transformer's\n"
       "step (--model or --hf), with weights drawn by the seed; of --hf it takes the sizes alone.\n"
+      "--part times forward and backward of one of its layers.\n"
       "Its values are for verify to prove: --verify, --load, --dump, --speedup, --mode and the\n"
       "layer's sizes are refused there. Its --lr is 0.003 unless it is given.\n\n"
       "  bench [--flag=value ...]\n"
-      "  bench --model=llama-tiny --tp=2 [--flag=value ...]\n",
+      "  bench --model=llama-tiny --tp=2 [--flag=value ...]\n"
+      "  bench --model=llama3-8b --part=block --batch=1 --sequence=4096 --tp=2 --dtype=bf16\n",
       topics};
 }
 

@@ -44,6 +44,12 @@ double TokensPerSecond(const train::ModelOptions& model, const MeasuredStep& ste
   return static_cast<double>(model.batch * model.sequence) * 1e3 / step.steps.step.median;
 }
 
+// Of the model's operations.
+const char* FormulaOf(const train::ModelOptions& model) {
+  if (!model.part) return "6 N T + 12 L H Q S T";
+  return *model.part == TransformerPart::kBlock ? "6 N T + 12 H Q S T" : "6 N T";
+}
+
 std::string RenderSpeed(const train::ModelOptions& model, const ModelRun& run) {
   const double rate = 1e3 / run.step->steps.step.median;
   std::string text = Line("", fmt::format("{} steps/s, {} tokens/s", io::FormatCount(rate),
@@ -51,10 +57,10 @@ std::string RenderSpeed(const train::ModelOptions& model, const ModelRun& run) {
   const auto share = [&](double flops) {
     return run.peak ? fmt::format(": {:.3g} %", 100 * rate * flops / *run.peak) : std::string();
   };
-  text += Line(
-      "model",
-      fmt::format("{} a step (6 N T + 12 L H Q S T), {}{}", io::FormatRate(run.flops.model, "FLOP"),
-                  io::FormatRate(rate * run.flops.model, "FLOP/s"), share(run.flops.model)));
+  text +=
+      Line("model", fmt::format("{} a step ({}), {}{}", io::FormatRate(run.flops.model, "FLOP"),
+                                FormulaOf(model), io::FormatRate(rate * run.flops.model, "FLOP/s"),
+                                share(run.flops.model)));
   text += Line("program", fmt::format("{} a step on all ranks, {} of it in products, {}{}",
                                       io::FormatRate(run.flops.program, "FLOP"),
                                       io::FormatRate(run.flops.products, "FLOP"),
@@ -78,6 +84,7 @@ std::string RenderKinds(const StepReport& steps) {
 // The flags that say which model, and how its step is cut.
 std::string FlagsOf(const BenchOptions& options, const train::ModelOptions& model) {
   std::string flags = model.hf.empty() ? "--model=" + model.model : "--hf=" + model.hf;
+  if (model.part) flags += fmt::format(" --part={}", Name(*model.part));
   flags += fmt::format(" --tp={}", options.tp);
   if (options.dp > 1) flags += fmt::format(" --dp={}", options.dp);
   if (model.sequence_parallel) flags += " --sequence_parallel";
@@ -103,19 +110,21 @@ std::string RenderVerdict(const BenchOptions& options, const train::ModelOptions
 }
 
 Json ModelConfigToJson(const train::ModelOptions& model, const ModelRun& run) {
-  return {{"name", model.hf.empty() ? model.model : model.hf},
-          {"parameters", NumParameters(run.sizes)},
-          {"layers", run.sizes.layers},
-          {"hidden", run.sizes.hidden},
-          {"batch", model.batch},
-          {"sequence", model.sequence},
-          {"within_documents", model.within_documents},
-          {"end_of_text", model.end_of_text},
-          {"micro_batches", model.micro_batches},
-          {"sequence_parallel", model.sequence_parallel},
-          {"recompute", model.recompute},
-          {"weight_decay", model.weight_decay},
-          {"clip", model.clip}};
+  return {
+      {"name", model.hf.empty() ? model.model : model.hf},
+      {"part", model.part ? Json(Name(*model.part)) : Json()},
+      {"parameters", model.part ? NumParameters(run.sizes, *model.part) : NumParameters(run.sizes)},
+      {"layers", run.sizes.layers},
+      {"hidden", run.sizes.hidden},
+      {"batch", model.batch},
+      {"sequence", model.sequence},
+      {"within_documents", model.within_documents},
+      {"end_of_text", model.end_of_text},
+      {"micro_batches", model.micro_batches},
+      {"sequence_parallel", model.sequence_parallel},
+      {"recompute", model.recompute},
+      {"weight_decay", model.weight_decay},
+      {"clip", model.clip}};
 }
 
 Json ResultToJson(const train::ModelOptions& model, const ModelRun& run) {
@@ -142,11 +151,12 @@ Json ResultToJson(const train::ModelOptions& model, const ModelRun& run) {
 
 std::string RenderModelHead(const BenchOptions& options, const train::ModelOptions& model,
                             const Machine& machine, const ModelRun& run) {
+  const std::string adamw =
+      model.part ? "" : fmt::format("lr {}, clip {}, ", options.learning_rate, model.clip);
   return train::RenderModel(model, options, run.sizes) +
-         io::Wrap(
-             fmt::format("{} warm-up and {} timed steps, lr {}, clip {}, seed {}", options.warmup,
-                         options.steps, options.learning_rate, model.clip, options.seed),
-             2) +
+         io::Wrap(fmt::format("{} warm-up and {} timed steps, {}seed {}", options.warmup,
+                              options.steps, adamw, options.seed),
+                  2) +
          "\n" + RenderWhere(options, machine, run.host);
 }
 
@@ -157,9 +167,11 @@ std::string RenderModelRun(const BenchOptions& options, const train::ModelOption
     const MeasuredStep& step = *run.step;
     text += RenderTimeLine(options, step) + RenderSpeed(model, run) + RenderProductsLine(step);
     text += RenderProfileLine(options, step, kModelMode) + RenderPhaseLine(step);
-    text += RenderMemoryLine(step) + RenderLossLine(run.losses);
+    text += RenderMemoryLine(step);
+    if (!run.losses.empty()) text += RenderLossLine(run.losses);
     if (step.steps.bytes_ok) text += RenderBytesLine(step) + RenderKinds(step.steps);
-    if (options.verbose) text += RenderLosses(run.losses) + RenderPhases(options, step.steps);
+    if (options.verbose && !run.losses.empty()) text += RenderLosses(run.losses);
+    if (options.verbose) text += RenderPhases(options, step.steps);
     if (options.verbose || !step.steps.bytes_ok) text += RenderCollectives(step.steps);
     text += RenderDefects(step);
   }

@@ -16,7 +16,8 @@ namespace {
 StepFlops FlopsOf(const ModelRun& run, const train::ModelOptions& model, const Program& program,
                   const std::vector<Schedule>& schedules) {
   StepFlops flops;
-  flops.model = ModelFlops(run.sizes, model.batch, model.sequence);
+  flops.model = model.part ? PartFlops(run.sizes, *model.part, model.batch, model.sequence)
+                           : ModelFlops(run.sizes, model.batch, model.sequence);
   for (const Schedule& schedule : schedules) {
     for (const ScheduledOp& op : schedule.ops) {
       if (op.action == Action::kCollective) continue;

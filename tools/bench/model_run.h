@@ -20,7 +20,7 @@ namespace tp::bench {
 
 // Floating-point operations of a step.
 struct StepFlops {
-  double model = 0;     // what the model asks for: ModelFlops
+  double model = 0;     // what the model asks for: ModelFlops, or PartFlops
   double program = 0;   // what all ranks do, by the letters of their ops: twice the points of all
                         // but one operand
   double products = 0;  // of these, in matrix products
@@ -31,7 +31,7 @@ struct ModelRun {
   TransformerConfig sizes;
   StepFlops flops;
   std::optional<MeasuredStep> step;  // none where the run ended before a step was timed
-  std::vector<double> losses;        // of each step, warm-up too
+  std::vector<double> losses;        // of each step, warm-up too; none of a part
   std::optional<double> peak;        // FLOP/s of all ranks' products: measured
   bool complete = true;              // false: interrupted
 

@@ -37,7 +37,7 @@ class RankRun {
 
   // A block of the timed steps. `disturbed`: others ran since the last one.
   Status Block(int steps, bool disturbed) {
-    if (disturbed && !losses_.empty()) {
+    if (disturbed && done_ > 0) {
       TP_RETURN_IF_ERROR(PacedStep(StepKind::kProductsOnly).status());
     }
     TP_RETURN_IF_ERROR(TrainSteps(steps));
@@ -74,14 +74,14 @@ class RankRun {
  private:
   Status TrainSteps(int steps) {
     for (int i = 0; i < steps; ++i) {
-      const int step = static_cast<int>(losses_.size());
+      const int step = done_;
       const bool watched =
           std::binary_search(options_.watched.begin(), options_.watched.end(), step);
       if (watched) TP_RETURN_IF_ERROR(ReadParts(/*parameters=*/true, watched_.emplace_back()));
       TP_ASSIGN_OR_RETURN(const bool done, PacedStep(StepKind::kWhole));
       if (!done) return OkStatus();
-      losses_.push_back(0);
-      TP_RETURN_IF_ERROR(ReadLoss());
+      ++done_;
+      if (HasLoss(program_)) TP_RETURN_IF_ERROR(ReadLoss());
       if (step >= options_.warmup) steps_.push_back(executor_.LastStep());
       if (step == 0) TP_RETURN_IF_ERROR(ReadParts(/*parameters=*/false, first_));
       if (watched) {
@@ -151,7 +151,7 @@ class RankRun {
     std::byte image[sizeof(double)] = {};
     const std::span<std::byte> bytes(image, schedule_.buffers[loss.view.buffer].bytes());
     TP_RETURN_IF_ERROR(executor_.Read(loss.view.buffer, bytes));
-    DecodeToDouble(loss.dtype, bytes, std::span(&losses_.back(), 1));
+    DecodeToDouble(loss.dtype, bytes, std::span(&losses_.emplace_back(), 1));
     return OkStatus();
   }
 
@@ -172,6 +172,7 @@ class RankRun {
   std::string Pack() const {
     BlobWriter blob;
     blob.Number(static_cast<int64_t>(pace_.stopped()));
+    blob.Number(int64_t{done_});
     blob.Number(static_cast<int64_t>(losses_.size()));
     for (double loss : losses_) blob.Number(loss);
     for (const auto& part : first_) blob.Bytes(part);
@@ -204,6 +205,7 @@ class RankRun {
   Executor& executor_;
   RankContext& context_;
   Pace& pace_;
+  int done_ = 0;  // steps of training
   std::vector<double> losses_;
   // By binding; empty where not wanted.
   std::vector<std::vector<std::byte>> first_, last_;
@@ -239,9 +241,8 @@ Status CheckRequest(const Program& program, const std::map<std::string, ElementS
     const std::string& name = program.value(op.outputs[0]).name;
     if (sources.count(name) == 0) return InvalidArgument("no source feeds '" + name + "'");
   }
-  TP_ASSIGN_OR_RETURN(const ValueId loss, program.Find("loss"));
-  if (!program.value(loss).shape.empty()) return InvalidArgument("'loss' is no scalar");
-  return OkStatus();
+  if (!HasLoss(program) || program.value(*program.Find("loss")).shape.empty()) return OkStatus();
+  return InvalidArgument("'loss' is no scalar");
 }
 
 using Sessions = std::vector<std::unique_ptr<Session>>;

@@ -65,7 +65,8 @@ struct WatchedStep {
 
 struct TrainResult {
   bool complete = true;                     // false: TrainOptions::stop ended it before
-  std::vector<double> losses;               // warm-up and timed steps
+  int steps = 0;                            // warm-up and timed ones
+  std::vector<double> losses;               // of these; none where the program has no loss
   std::map<std::string, HostTensor> first;  // every matrix or vector result, after step 0
   std::map<std::string, HostTensor> last;   // every parameter, after the last step
   std::vector<WatchedStep> watched;
@@ -74,14 +75,15 @@ struct TrainResult {
 };
 
 // Trains `program`, whose inputs and parameters are fed from `sources` by name and whose result
-// "loss" is a scalar. Without progress on other processes than rank 0's, whose result is empty.
-// Errors: INVALID_ARGUMENT for a missing source or a program that does not verify; the backend's.
+// "loss", where it has one, is a scalar. Without progress on other processes than rank 0's, whose
+// result is empty. Errors: INVALID_ARGUMENT for a missing source or a program that does not verify;
+// the backend's.
 StatusOr<TrainResult> Train(Backend& backend, const Mesh& mesh, const Program& program,
                             const std::map<std::string, ElementSource>& sources,
                             const TrainOptions& options);
 
 // The same for several programs in turns, in their order; all are fed from the same sources. What
-// was stopped has, for a program that did no step, a result without losses.
+// was stopped has, for a program that did no step, a result of 0 steps.
 StatusOr<std::vector<TrainResult>> TrainInTurns(Backend& backend, const Mesh& mesh,
                                                 const std::vector<Program>& programs,
                                                 const std::map<std::string, ElementSource>& sources,

@@ -1,5 +1,6 @@
 #include "tools/measure/unpack.h"
 
+#include <algorithm>
 #include <map>
 #include <span>
 #include <utility>
@@ -53,7 +54,20 @@ WatchedStep AssembleWatched(int step, const Parts* parts, const Program& program
   return watched;
 }
 
+// A replica's loss is the same number again.
+bool HasOwnLoss(const Schedule& schedule, const Mesh& mesh, size_t rank) {
+  const Binding& loss = schedule.BindingOf("loss");
+  return std::ranges::none_of(mesh.axes(), [&](const Axis& axis) {
+    return IsReplicate(loss.placements[axis]) && mesh.Coordinate(static_cast<int>(rank), axis) > 0;
+  });
+}
+
 }  // namespace
+
+bool HasLoss(const Program& program) {
+  const StatusOr<ValueId> loss = program.Find("loss");
+  return loss.ok() && program.IsResult(*loss);
+}
 
 bool IsWanted(const Program& program, const Binding& binding, bool parameters) {
   const Role role = RoleOf(program, binding);
@@ -69,13 +83,9 @@ TrainResult Unpack(const std::vector<std::string>& blobs, const Program& program
     BlobReader blob(blobs[rank]);
     RankRecord record;
     record.schedule = std::move(schedules[rank]);
-    const Binding& loss = record.schedule.BindingOf("loss");
-    bool counts = true;  // a replica's loss is the same number again
-    for (const Axis& axis : mesh.axes()) {
-      const int coordinate = mesh.Coordinate(static_cast<int>(rank), axis);
-      if (IsReplicate(loss.placements[axis]) && coordinate > 0) counts = false;
-    }
+    const bool counts = HasLoss(program) && HasOwnLoss(record.schedule, mesh, rank);
     result.complete = blob.Int() == 0;
+    result.steps = blob.Int();
     result.losses.resize(static_cast<size_t>(blob.Int()));
     for (double& total : result.losses) {
       const double share = blob.Double();
@@ -99,7 +109,7 @@ TrainResult Unpack(const std::vector<std::string>& blobs, const Program& program
     }
     result.ranks.push_back(std::move(record));
   }
-  if (result.losses.empty() || !options.tensors) return result;
+  if (result.steps == 0 || !options.tensors) return result;
   result.first = AssembleAll(result.ranks, parts[0], program, mesh, false, result.replica_defects);
   result.last = AssembleAll(result.ranks, parts[1], program, mesh, true, result.replica_defects);
   for (size_t i = 0; i < options.watched.size() && result.complete; ++i) {

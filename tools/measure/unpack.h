@@ -11,6 +11,9 @@
 
 namespace tp {
 
+// Whether a step tells a loss.
+bool HasLoss(const Program& program);
+
 // Whether it is among the parameters, or among the results that are no scalars.
 bool IsWanted(const Program& program, const Binding& binding, bool parameters);
 

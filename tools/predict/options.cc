@@ -15,6 +15,8 @@ DEFINE_string(machine, "preset:h100x8-ib400",
               "network), or a machine's file");
 DEFINE_string(fit, "", "fit the machine to the measurements in this file");
 DEFINE_string(model, "", "a transformer by name, as in llama3-70b; without, the linear step");
+DEFINE_string(part, "",
+              "one layer's forward and backward alone: block, or mlp; without, the whole model's");
 DEFINE_int64(batch, 0, "sequences of the global batch; 0: one for each rank of dp, in a sweep 128");
 DEFINE_int64(sequence, 4096, "tokens of each");
 DEFINE_bool(sequence_parallel, false, "split what lies between the products over tp, too");
@@ -54,8 +56,8 @@ bench::HelpText Help() {
       "  predict --machine=my.machine --score=heldout.json\n",
       {{"The machine", {"machine", "fit", "straggler", "link", "algorithm"}},
        {"The step",
-        {"model", "batch", "sequence", "sequence_parallel", "recompute", "micro_batches", "overlap",
-         "strands", "mode", "tokens", "in_features", "out_features", "dtype", "tp", "dp",
+        {"model", "part", "batch", "sequence", "sequence_parallel", "recompute", "micro_batches",
+         "overlap", "strands", "mode", "tokens", "in_features", "out_features", "dtype", "tp", "dp",
          "sum_part_bytes"}},
        {"Many of them", {"sweep", "top"}},
        {"Measurements", {"calibrate", "calibrate_seconds", "backend", "score"}},
@@ -139,6 +141,15 @@ Status CheckSizes(const PredictOptions& options) {
   if (options.sweep && options.model.empty()) {
     return InvalidArgument("--sweep compares meshes of a transformer: name one with --model");
   }
+  if (!FLAGS_part.empty() && !options.part) return BadValue("part", FLAGS_part, "block or mlp");
+  if (options.part && options.model.empty()) {
+    return InvalidArgument("--part is of a transformer: name one with --model");
+  }
+  if (options.part && (options.sweep || FLAGS_recompute || options.step.micro_batches > 1)) {
+    return InvalidArgument(
+        "--part is of one layer's step, which goes without --sweep, --recompute and "
+        "--micro_batches");
+  }
   const bool one_step = !options.model.empty() || options.engine.modes.size() == 1;
   if (!options.chakra.empty() && (options.sweep || !one_step)) {
     return InvalidArgument(
@@ -168,6 +179,7 @@ StatusOr<PredictOptions> ParseCommandLine(int argc, char** argv) {
   options.machine = FLAGS_machine;
   options.fit = io::ResolvePath(FLAGS_fit);
   options.model = FLAGS_model;
+  options.part = ParseTransformerPart(FLAGS_part);
   options.step.batch = FLAGS_batch;
   options.step.sequence = FLAGS_sequence;
   options.step.sequence_parallel = FLAGS_sequence_parallel;

@@ -1,6 +1,7 @@
 // What the predict tool is asked to do, and its command line.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,10 +21,11 @@ struct AxisRange {
 };
 
 struct PredictOptions {
-  bench::BenchOptions engine;  // mode, tp, dp, dtype, sizes, algorithm, backend
-  std::string machine;         // "preset:NAME", or a file
-  std::string fit;             // a file of measurements to fit the machine to
-  std::string model;           // a transformer's preset; "": the linear step
+  bench::BenchOptions engine;           // mode, tp, dp, dtype, sizes, algorithm, backend
+  std::string machine;                  // "preset:NAME", or a file
+  std::string fit;                      // a file of measurements to fit the machine to
+  std::string model;                    // a transformer's preset; "": the linear step
+  std::optional<TransformerPart> part;  // of it; none: the whole
   TransformerStepOptions step;
   bool sweep = false;
   AxisRange sweep_tp, sweep_dp;

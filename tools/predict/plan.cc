@@ -145,6 +145,7 @@ StatusOr<Program> MakeStep(const PredictOptions& options, const TransformerStepO
   }
   TP_ASSIGN_OR_RETURN(TransformerConfig config, Preset(options.model));
   if (layers > 0) config.layers = layers;
+  if (options.part) return MakeTransformerPart(config, *options.part, step, mesh, hidden);
   return MakeTransformerStep(config, step, mesh, hidden);
 }
 

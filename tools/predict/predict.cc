@@ -107,8 +107,9 @@ StatusOr<int> PredictOne(const PredictOptions& options, const LoadedMachine& loa
     one.engine.modes = {mode};
     HideReport hidden;
     TP_ASSIGN_OR_RETURN(predict::Prediction prediction, PredictConfig(one, config, model, &hidden));
-    const std::string what =
+    std::string what =
         options.model.empty() ? fmt::format("linear step, {} mode", Name(mode)) : options.model;
+    if (options.part) what += fmt::format("'s {}", Name(*options.part));
     outputs.Print(RenderPrediction(what + ", " + NameOf(config), world,
                                    loaded.machine.device.memory_bytes, prediction));
     for (const HideNote& note : hidden.notes) {

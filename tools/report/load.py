@@ -156,7 +156,10 @@ def _transfers_of_step(case: Case, origin: Origin, result: Node) -> Iterator[Tra
 
 def _model_in_words(model: Node) -> str:
     """All that tells its step from another one of the same engine's flags."""
-    words = f"{model.text('name')} {model.integer('batch')}×{model.integer('sequence')}"
+    words = model.text("name")
+    if model.has("part") and model.at("part").value:
+        words += f" {model.text('part')}"
+    words += f" {model.integer('batch')}×{model.integer('sequence')}"
     if model.integer("micro_batches") > 1:
         words += f", {model.integer('micro_batches')} micro-batches"
     for flag in ("within_documents", "sequence_parallel", "recompute"):

@@ -13,6 +13,9 @@ DEFINE_string(model, "", "a transformer's sizes, by name: llama-tiny, smollm2-13
 DEFINE_string(hf, "",
               "folder of a transformer in Hugging Face's layout, to begin with: config.json, "
               "model.safetensors or its shards");
+DEFINE_string(part, "",
+              "time, or prove, one layer's forward and backward alone: block, or mlp; without, the "
+              "whole model's step");
 DEFINE_string(text, "",
               "files to learn, with commas between: NAME.npy or NAME.bin (nanoGPT's) of token ids, "
               "or text, byte by byte; without, the licences that every Debian has");
@@ -45,6 +48,8 @@ namespace {
 
 using bench::BadValue;
 
+bool Given(const char* name) { return !gflags::GetCommandLineFlagInfoOrDie(name).is_default; }
+
 Status CheckRanges() {
   const std::pair<const char*, int64_t> positive[] = {{"batch", FLAGS_batch},
                                                       {"sequence", FLAGS_sequence},
@@ -65,8 +70,22 @@ Status CheckRanges() {
   }
   TP_RETURN_IF_ERROR(NotNegative("weight_decay", FLAGS_weight_decay));
   TP_RETURN_IF_ERROR(NotNegative("clip", FLAGS_clip));
-  if (!FLAGS_hf.empty() && !gflags::GetCommandLineFlagInfoOrDie("model").is_default) {
+  if (!FLAGS_hf.empty() && Given("model")) {
     return InvalidArgument("--model and --hf both say which model; give one of them");
+  }
+  return OkStatus();
+}
+
+// Flags of what a part of the model has not.
+Status CheckPart() {
+  if (FLAGS_part.empty()) return OkStatus();
+  if (!ParseTransformerPart(FLAGS_part)) return BadValue("part", FLAGS_part, "block or mlp");
+  for (const char* name : {"text", "within_documents", "end_of_text", "micro_batches", "recompute",
+                           "strands", "weight_decay", "clip", "lr"}) {
+    if (!Given(name)) continue;
+    return InvalidArgument(fmt::format(
+        "--{} is of a whole step, and --part={} asks for one layer's forward and backward", name,
+        FLAGS_part));
   }
   return OkStatus();
 }
@@ -88,7 +107,7 @@ Status NotNegative(const char* name, double value) {
 }
 
 std::vector<const char*> ModelFlags() {
-  std::vector<const char*> names;
+  std::vector<const char*> names = PartTopic().flags;
   for (const bench::HelpTopic& topic : ModelTopics()) {
     names.insert(names.end(), topic.flags.begin(), topic.flags.end());
   }
@@ -103,9 +122,13 @@ std::vector<bench::HelpTopic> ModelTopics() {
           {"AdamW", {"weight_decay", "clip"}}};
 }
 
+bench::HelpTopic PartTopic() { return {"A part of it", {"part"}}; }
+
 StatusOr<ModelOptions> ReadModelFlags() {
   TP_RETURN_IF_ERROR(CheckRanges());
+  TP_RETURN_IF_ERROR(CheckPart());
   ModelOptions options;
+  options.part = ParseTransformerPart(FLAGS_part);
   options.hf = io::ResolvePath(FLAGS_hf);
   if (options.hf.empty()) options.model = FLAGS_model;
   options.text = FLAGS_text.empty() ? DefaultText() : Files(FLAGS_text);

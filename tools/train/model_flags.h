@@ -3,20 +3,23 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "tools/bench/engine_flags.h"
 #include "tp/core/status.h"
+#include "tp/model/transformer.h"
 
 namespace tp::train {
 
 struct ModelOptions {
-  std::string model;              // a preset; "" where none is asked for
-  std::string hf;                 // or a folder in Hugging Face's layout; "" where not given
-  std::vector<std::string> text;  // files
-  int64_t batch = 1;              // sequences a step
-  int64_t sequence = 1;           // tokens of each
+  std::string model;                    // a preset; "" where none is asked for
+  std::string hf;                       // or a folder in Hugging Face's layout; "" where not given
+  std::optional<TransformerPart> part;  // none: the whole model
+  std::vector<std::string> text;        // files
+  int64_t batch = 1;                    // sequences a step
+  int64_t sequence = 1;                 // tokens of each
   int micro_batches = 1;
   bool within_documents = false;  // attention; else a sequence is one document
   int64_t end_of_text = -1;       // the token that ends a document; -1: only files do
@@ -42,6 +45,8 @@ std::vector<const char*> ModelFlags();
 
 // For the help.
 std::vector<bench::HelpTopic> ModelTopics();
+// Of tools that also run a part of the model.
+bench::HelpTopic PartTopic();
 
 // What the flags say. Errors: INVALID_ARGUMENT that names the flag, its value, and what it may be.
 StatusOr<ModelOptions> ReadModelFlags();

@@ -1,5 +1,6 @@
 #include "tools/train/model_step.h"
 
+#include <cmath>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "tools/io/table.h"
 #include "tools/train/text.h"
 #include "tp/core/host_tensor.h"
+#include "tp/core/random.h"
 #include "tp/data/batches.h"
 #include "tp/huggingface/checkpoint.h"
 #include "tp/model/initial.h"
@@ -31,6 +33,13 @@ ElementSource ElementsOf(HostTensor tensor) {
 
 ElementSource Constant(double value) {
   return [value](int64_t) { return value; };
+}
+
+// Uniform, with a standard deviation of 1.
+ElementSource Spread(uint64_t seed, uint64_t stream) {
+  return [most = std::sqrt(3.0), random = RandomTensor(seed, stream)](int64_t index) {
+    return most * random.Uniform(static_cast<uint64_t>(index));
+  };
 }
 
 // The first batch, as the train tool takes it.
@@ -114,13 +123,21 @@ StatusOr<ModelStep> DrawModelStep(const Mesh& mesh, const ModelOptions& model,
   ModelStep step;
   TP_ASSIGN_OR_RETURN(step.config, ConfigOf(model));
   step.options = StepOptions(model, engine);
-  TP_ASSIGN_OR_RETURN(step.program, MakeTransformerStep(step.config.sizes, step.options, mesh));
+  const TransformerConfig& sizes = step.config.sizes;
+  TP_ASSIGN_OR_RETURN(step.program,
+                      model.part ? MakeTransformerPart(sizes, *model.part, step.options, mesh)
+                                 : MakeTransformerStep(sizes, step.options, mesh));
   for (const Op& op : step.program.ops()) {
     if (!op.Is(kParameter)) continue;
     const std::string& name = step.program.value(op.outputs[0]).name;
-    step.sources[name] = InitialValue(step.config.sizes, name, engine.seed);
+    step.sources[name] = InitialValue(sizes, name, engine.seed);
   }
-  TP_RETURN_IF_ERROR(AddBatch(model, engine.seed, step.config.sizes, step.sources));
+  if (model.part) {
+    step.sources["x"] = Spread(engine.seed, /*stream=*/0);
+    step.sources["dy"] = Spread(engine.seed, /*stream=*/1);
+    return step;
+  }
+  TP_RETURN_IF_ERROR(AddBatch(model, engine.seed, sizes, step.sources));
   step.sources[kRateInput] = Constant(engine.learning_rate);
   step.sources[kMomentCorrectionInput] =
       Constant(BiasCorrection(step.options.adamw.beta_moment, 0));
@@ -132,7 +149,7 @@ StatusOr<ModelStep> DrawModelStep(const Mesh& mesh, const ModelOptions& model,
 StatusOr<ModelStep> MakeModelStep(Backend& backend, const Mesh& mesh, const ModelOptions& model,
                                   const bench::BenchOptions& engine) {
   TP_ASSIGN_OR_RETURN(ModelStep step, DrawModelStep(mesh, model, engine));
-  if (!model.hf.empty()) {
+  if (!model.hf.empty() && !model.part) {
     TP_RETURN_IF_ERROR(
         AddWeights(backend, mesh, model.hf, step.config, step.program, step.sources));
   }
@@ -146,20 +163,25 @@ Status CheckMemory(const bench::BenchOptions& engine, const ModelOptions& model,
   for (const Schedule& schedule : schedules) bytes += static_cast<double>(ArenaOf(schedule).bytes);
   return io::CheckFits(
       bytes,
-      fmt::format("steps of {} with {} sequences of {} tokens on {} ranks",
-                  model.hf.empty() ? model.model : model.hf, model.batch, model.sequence,
-                  engine.tp * engine.dp),
+      fmt::format("steps of {} with {} sequences of {} tokens on {} ranks", NameOf(model),
+                  model.batch, model.sequence, engine.tp * engine.dp),
       "take a smaller --batch or --sequence, more --micro_batches, or --recompute");
+}
+
+std::string NameOf(const ModelOptions& model) {
+  const std::string& name = model.hf.empty() ? model.model : model.hf;
+  return model.part ? fmt::format("{}'s {}", name, Name(*model.part)) : name;
 }
 
 std::string RenderModel(const ModelOptions& model, const bench::BenchOptions& engine,
                         const TransformerConfig& config) {
   std::string text = fmt::format(
-      "{}: {} parameters in {}, tp {}{}, dp {}, backend {}\n",
-      model.hf.empty() ? model.model : model.hf, fmt::group_digits(NumParameters(config)),
+      "{}: {} parameters in {}, tp {}{}, dp {}, backend {}\n", NameOf(model),
+      fmt::group_digits(model.part ? NumParameters(config, *model.part) : NumParameters(config)),
       bench::DTypeName(engine), engine.tp,
       model.sequence_parallel ? " with sequence parallelism" : "", engine.dp, engine.backend);
-  text += fmt::format("a step: {} sequences of {} tokens", model.batch, model.sequence);
+  text += fmt::format("a step: {}{} sequences of {} tokens",
+                      model.part ? "forward and backward of " : "", model.batch, model.sequence);
   if (model.micro_batches > 1) text += fmt::format(" in {} micro-batches", model.micro_batches);
   if (model.recompute) text += ", activations recomputed";
   return text + "\n";

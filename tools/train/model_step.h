@@ -25,7 +25,8 @@ struct ModelStep {
   TransformerStepOptions options;
   Program program;
   // Of every input and parameter of the program: the text's first batch in the order of training, a
-  // first step's scalars, and weights, drawn by the seed or read from --hf.
+  // first step's scalars, or for a part of the model what it takes and the gradient of what it
+  // gives, drawn by the seed; and weights, drawn by the seed or read from --hf.
   std::map<std::string, ElementSource> sources;
 };
 
@@ -43,7 +44,8 @@ StatusOr<hf::ModelConfig> ConfigOf(const ModelOptions& model);
 StatusOr<ModelStep> DrawModelStep(const Mesh& mesh, const ModelOptions& model,
                                   const bench::BenchOptions& engine);
 
-// With --hf, `backend` loads the weights, once. Errors: what the files lack; the backend's.
+// With --hf, and of a whole model, `backend` loads the weights, once. Errors: what the files lack;
+// the backend's.
 StatusOr<ModelStep> MakeModelStep(Backend& backend, const Mesh& mesh, const ModelOptions& model,
                                   const bench::BenchOptions& engine);
 
@@ -51,6 +53,9 @@ StatusOr<ModelStep> MakeModelStep(Backend& backend, const Mesh& mesh, const Mode
 // of one step or of several that are there at once.
 Status CheckMemory(const bench::BenchOptions& engine, const ModelOptions& model,
                    const std::vector<Schedule>& schedules);
+
+// "llama-tiny", "llama-tiny's block".
+std::string NameOf(const ModelOptions& model);
 
 // "llama-tiny: 610,176 parameters in fp32, tp 2, dp 1, backend sim", then what a step takes.
 std::string RenderModel(const ModelOptions& model, const bench::BenchOptions& engine,

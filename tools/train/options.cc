@@ -49,7 +49,7 @@ bench::HelpText Help() {
 }
 
 Status RefuseFlagsOfOthers() {
-  for (const char* name : {"mode", "json", "verbose"}) {
+  for (const char* name : {"mode", "json", "verbose", "part"}) {
     if (gflags::GetCommandLineFlagInfoOrDie(name).is_default) continue;
     return InvalidArgument(fmt::format("--{}: train has no such flag; see --help", name));
   }

@@ -38,7 +38,8 @@ bench::HelpText Help() {
       {"How our engine runs",
        {"backend", "deadline", "seed", "algorithm", "scheduler", "scheduler_seed", "sum_part_bytes",
         "graph", "gemm_search", "peers"}}};
-  const std::vector<bench::HelpTopic> model = train::ModelTopics();
+  std::vector<bench::HelpTopic> model = train::ModelTopics();
+  model.push_back(train::PartTopic());
   topics.insert(topics.begin() + 1, model.begin(), model.end());
   return {
       "Verifies a training step of a linear layer on tensors of your own, against an independent\n"
@@ -56,7 +57,8 @@ bench::HelpText Help() {
       "  verify --load=DIR --lanes=bounded,exact,invariant --steps=5\n"
       "  verify --load=DIR --expect=DIR --mode=row --tp=2 --lanes=none\n"
       "  verify --model=llama-tiny --tp=4       a transformer's step instead, op by op\n"
-      "  verify --hf=DIR --text=FILE --tp=4     on weights and tokens of your own\n",
+      "  verify --hf=DIR --text=FILE --tp=4     on weights and tokens of your own\n"
+      "  verify --hf=DIR --part=block --tp=4    one layer's forward and backward\n",
       topics};
 }
 

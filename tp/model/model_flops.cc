@@ -14,4 +14,13 @@ double ModelFlops(const TransformerConfig& config, int64_t batch, int64_t sequen
   return (6 * static_cast<double>(ParametersOfProducts(config)) + 12 * attended) * tokens;
 }
 
+double PartFlops(const TransformerConfig& config, TransformerPart part, int64_t batch,
+                 int64_t sequence) {
+  const auto tokens = static_cast<double>(batch * sequence);
+  const bool attends = part == TransformerPart::kBlock;
+  const auto attended =
+      static_cast<double>(attends ? config.heads * config.head_size * sequence : 0);
+  return (6 * static_cast<double>(NumParameters(config, part)) + 12 * attended) * tokens;
+}
+
 }  // namespace tp

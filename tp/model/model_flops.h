@@ -22,4 +22,9 @@ int64_t ParametersOfProducts(const TransformerConfig& config);
 // Floating-point operations of a step of `batch` sequences of `sequence` tokens.
 double ModelFlops(const TransformerConfig& config, int64_t batch, int64_t sequence);
 
+// The same of one of its parts, all of whose parameters count, forward and backward: L is 1, or for
+// the feed-forward layer 0.
+double PartFlops(const TransformerConfig& config, TransformerPart part, int64_t batch,
+                 int64_t sequence);
+
 }  // namespace tp

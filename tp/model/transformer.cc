@@ -101,6 +101,19 @@ class Transformer {
     return AddLanguageLoss(b, Blocks(b, AddEmbedding(b, table, tokens), attend), targets, weights);
   }
 
+  // How what runs through all layers lies.
+  Placements Stream() const { return {between_, Shard(0)}; }
+
+  // Appends the forward pass of layer 0, or of its feed-forward layer, and returns what comes out.
+  ValueId PartOf(Builder& b, TransformerPart part, ValueId x) const {
+    const Builder::Scope layer = b.In("layers", 0);
+    if (part == TransformerPart::kBlock) {
+      return Block(b, x, [&](ValueId normed) { return AddAttention(b, attention_, normed); });
+    }
+    const Builder::Scope scope = b.In("mlp");
+    return AddMlp(b, mlp_, b.Redistribute("x.whole", x, Axis::kTp, Replicate()));
+  }
+
   // Appends the pass of one token of each sequence and returns its logits.
   ValueId Decode(Builder& b) const {
     const Placements batch(Replicate(), Shard(0));
@@ -201,12 +214,17 @@ StatusOr<std::vector<ValueId>> AddGradients(Program& program, ValueId& loss,
   return sums;
 }
 
-Status AddUpdates(Program& program, ValueId& loss, const TransformerStepOptions& options,
-                  const Mesh& mesh) {
+std::vector<ValueId> ParametersOf(const Program& program) {
   std::vector<ValueId> parameters;
   for (const Op& op : program.ops()) {
     if (op.Is(kParameter)) parameters.push_back(op.outputs[0]);
   }
+  return parameters;
+}
+
+Status AddUpdates(Program& program, ValueId& loss, const TransformerStepOptions& options,
+                  const Mesh& mesh) {
+  const std::vector<ValueId> parameters = ParametersOf(program);
   TP_ASSIGN_OR_RETURN(const std::vector<ValueId> gradients,
                       AddGradients(program, loss, parameters, options, mesh));
   return AddAdamW(program, parameters, gradients, options.adamw, Decays);
@@ -227,6 +245,21 @@ Status Finish(Program& program, ValueId result, const TransformerStepOptions& op
     Optimize(program, mesh);
   }
   return Verify(program);
+}
+
+// Where it is asked for.
+Status Hide(Program& program, const TransformerStepOptions& options, const Mesh& mesh,
+            HideReport* hidden) {
+  if (!options.optimize || !options.overlap) return OkStatus();
+  HideReport report =
+      HideCommunication(program, mesh, {.rates = options.rates, .strands = options.strands});
+  if (hidden != nullptr) *hidden = std::move(report);
+  return Verify(program);
+}
+
+// Numbers in the parameters of a norm.
+int64_t OfNorm(const TransformerConfig& config) {
+  return (config.norm.kind == NormKind::kLayer ? 2 : 1) * config.hidden;
 }
 
 StatusOr<Program> Make(const TransformerConfig& config, const TransformerStepOptions& options,
@@ -264,28 +297,72 @@ Status CheckConfig(const TransformerConfig& config) {
   return Fits("the embedding", config.vocabulary, config.hidden);
 }
 
-int64_t NumParameters(const TransformerConfig& config) {
-  const int64_t heads = config.heads * config.head_size, keys = config.kv_heads * config.head_size;
-  const int64_t attention = config.hidden * (2 * heads + 2 * keys);
+int64_t NumParameters(const TransformerConfig& config, TransformerPart part) {
   const int64_t matrices = config.mlp == MlpKind::kSwiglu ? 3 : 2;
-  const int64_t mlp = matrices * config.hidden * config.ffn;
-  const int64_t norm = (config.norm.kind == NormKind::kLayer ? 2 : 1) * config.hidden;
-  const int64_t of_inputs = config.qkv_bias ? heads + 2 * keys : 0;
-  const int64_t of_outputs = config.bias ? 2 * config.hidden + (matrices - 1) * config.ffn : 0;
-  const int64_t tables = (config.tied_embeddings ? 1 : 2) * config.vocabulary * config.hidden;
-  return config.layers * (attention + mlp + 2 * norm + of_inputs + of_outputs) + norm + tables +
-         config.positions * config.hidden;
+  const int64_t biases = config.hidden + (matrices - 1) * config.ffn;
+  const int64_t mlp = matrices * config.hidden * config.ffn + (config.bias ? biases : 0);
+  if (part == TransformerPart::kMlp) return mlp;
+  const int64_t heads = config.heads * config.head_size, keys = config.kv_heads * config.head_size;
+  const int64_t attention = config.hidden * (2 * heads + 2 * keys) +
+                            (config.qkv_bias ? heads + 2 * keys : 0) +
+                            (config.bias ? config.hidden : 0);
+  return attention + mlp + 2 * OfNorm(config);
+}
+
+int64_t NumParameters(const TransformerConfig& config) {
+  const int64_t tables = (config.tied_embeddings ? 1 : 2) * config.vocabulary + config.positions;
+  return config.layers * NumParameters(config, TransformerPart::kBlock) + OfNorm(config) +
+         tables * config.hidden;
 }
 
 StatusOr<Program> MakeTransformerStep(const TransformerConfig& config,
                                       const TransformerStepOptions& options, const Mesh& mesh,
                                       HideReport* hidden) {
   TP_ASSIGN_OR_RETURN(Program program, Make(config, options, mesh, /*trains=*/true));
-  if (!options.optimize || !options.overlap) return program;
-  HideReport report =
-      HideCommunication(program, mesh, {.rates = options.rates, .strands = options.strands});
-  if (hidden != nullptr) *hidden = std::move(report);
-  TP_RETURN_IF_ERROR(Verify(program));
+  TP_RETURN_IF_ERROR(Hide(program, options, mesh, hidden));
+  return program;
+}
+
+std::string_view Name(TransformerPart part) {
+  return part == TransformerPart::kBlock ? "block" : "mlp";
+}
+
+std::optional<TransformerPart> ParseTransformerPart(std::string_view name) {
+  for (TransformerPart part : {TransformerPart::kBlock, TransformerPart::kMlp}) {
+    if (Name(part) == name) return part;
+  }
+  return std::nullopt;
+}
+
+StatusOr<Program> MakeTransformerPart(const TransformerConfig& config, TransformerPart part,
+                                      const TransformerStepOptions& options, const Mesh& mesh,
+                                      HideReport* hidden) {
+  TransformerStepOptions whole = options;
+  whole.micro_batches = 1;
+  whole.recompute = false;
+  whole.strands = 1;
+  TP_RETURN_IF_ERROR(CheckStep(config, whole));
+  Program program;
+  program.set_sum_order(options.sum_order);
+  Builder b(program);
+  const Transformer transformer(config, whole, mesh);
+  const Shape shape = {options.batch, options.sequence, config.hidden};
+  const ValueId x = b.Input("x", shape, options.dtype, transformer.Stream());
+  const ValueId y = transformer.PartOf(b, part, x);
+  const ValueId dy = b.Input("dy", shape, options.dtype, transformer.Stream());
+  TP_RETURN_IF_ERROR(b.status());
+  program.Rename(y, "y");
+  std::vector<ValueId> wrt = {x};
+  for (ValueId parameter : ParametersOf(program)) wrt.push_back(parameter);
+  TP_ASSIGN_OR_RETURN(const std::vector<ValueId> gradients, AddBackwardFrom(program, y, dy, wrt));
+  // Of x it is a sum, one of whose terms may have the name.
+  if (const StatusOr<ValueId> other = program.Find("dx"); other.ok() && *other != gradients[0]) {
+    program.Rename(*other, program.FreeName("dx.part"));
+  }
+  program.Rename(gradients[0], "dx");
+  for (ValueId gradient : gradients) program.AddResult(gradient);
+  TP_RETURN_IF_ERROR(Finish(program, y, whole, mesh));
+  TP_RETURN_IF_ERROR(Hide(program, whole, mesh, hidden));
   return program;
 }
 

@@ -38,7 +38,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tp/core/dtype.h"
@@ -108,6 +110,24 @@ StatusOr<Program> MakeTransformerStep(const TransformerConfig& config,
 // among the results).
 StatusOr<Program> MakeTransformerForward(const TransformerConfig& config,
                                          const TransformerStepOptions& options, const Mesh& mesh);
+
+// One block of the model, or the feed-forward layer of it alone: what layers are measured by.
+enum class TransformerPart { kBlock, kMlp };
+std::string_view Name(TransformerPart part);  // "block", "mlp"
+std::optional<TransformerPart> ParseTransformerPart(std::string_view name);
+
+// How many numbers the parameters of one have.
+int64_t NumParameters(const TransformerConfig& config, TransformerPart part);
+
+// Forward and reverse of one, with neither tokens nor loss nor update: inputs "x" and "dy" [batch,
+// sequence, hidden], of the options' dtype, lie as between blocks; parameters are layer 0's;
+// results are "y", and the gradients of sum(y * dy): "dx", and one "d" + NAME for each parameter.
+// A block is norm, attention, sum, norm, feed-forward layer and sum; kMlp has neither norm nor sum.
+// Of the options, those of documents, micro-batches, recomputation, strands and AdamW have no
+// meaning. Errors, and `hidden`: as MakeTransformerStep's.
+StatusOr<Program> MakeTransformerPart(const TransformerConfig& config, TransformerPart part,
+                                      const TransformerStepOptions& options, const Mesh& mesh,
+                                      HideReport* hidden = nullptr);
 
 // One token more of each of `batch` sequences of up to `sequence` tokens: the keys and values of
 // those before are kept in parameters "layers.i.attention.key.cache" and "value.cache"

@@ -67,6 +67,13 @@ class LoadTest(unittest.TestCase):
             case.size, "llama-tiny 4×16, 2 micro-batches, within documents, recompute"
         )
         self.assertEqual(case.tokens, 64)
+
+        def part(record):
+            make(record)
+            record["bench"]["config"]["model"]["part"] = "block"
+
+        of_part = self.load_text(self.changed(part)).steps[0].case
+        self.assertEqual(of_part.size, case.size.replace("tiny", "tiny block"))
         self.assertEqual(case.flops_per_rank, 7.0e9 / (case.tp * case.dp))
 
         def without(record):
