@@ -112,7 +112,7 @@ def run_bench(bench, world, row, flags, tiny):
         result = os.path.join(folder, "result.json")
         part = ["--steps=20", "--warmup=3"]
         if row.kind != "train":
-            part = [f"--part={row.kind}", "--steps=50", "--warmup=20"]
+            part = [f"--part={row.kind}", "--steps=50", "--warmup=20", "--nopeak"]
         where = ["--backend=sim", "--dtype=fp32"] if tiny else ["--backend=nccl", "--dtype=bf16"]
         done = subprocess.run([bench, f"--hf={folder}", f"--tp={world}", f"--batch={row.batch}",
                                f"--sequence={row.sequence}", "--nofloor", f"--json={result}",
