@@ -143,7 +143,7 @@ TEST(TransformerPart, IsThatOfTheModel) {
       {"layers.0.mlp.norm", "layers.0.mlp.down", "dlayers.0.mlp.norm", "dlayers.0.mlp.sum.2"});
 }
 
-TEST(TransformerPart, EachOpOfAStepIsHeldOnEveryMesh) {
+void ExpectHeld(const TransformerConfig& config) {
   verify::OpByOpOptions checks;
   checks.arithmetic.functions = cpu::ErrorsOfFunctions();
   const auto expected =
@@ -156,10 +156,10 @@ TEST(TransformerPart, EachOpOfAStepIsHeldOnEveryMesh) {
         TransformerStepOptions options = SmallStep();
         options.dtype = dtype;
         options.overlap = true;
-        const Program program = PartOn(layout, part, options, SmallTransformer());
+        const Program program = PartOn(layout, part, options, config);
         const auto backend = cpu::MakeCpuBackend({});
-        const auto observed = verify::Observe(
-            *backend, mesh, program, PartSources(program, SmallTransformer()), {.steps_before = 2});
+        const auto observed = verify::Observe(*backend, mesh, program, PartSources(program, config),
+                                              {.steps_before = 2});
         ASSERT_EQ(observed.status().ToString(), "OK");
         const auto report = verify::VerifyOpByOp(program, mesh, *observed, checks);
         ASSERT_EQ(report.status().ToString(), "OK");
@@ -168,6 +168,16 @@ TEST(TransformerPart, EachOpOfAStepIsHeldOnEveryMesh) {
       }
     }
   }
+}
+
+TEST(TransformerPart, EachOpOfAStepIsHeldOnEveryMesh) { ExpectHeld(SmallTransformer()); }
+
+// The query heads of a group lie on several ranks: gradients of keys and values are sums over them.
+TEST(TransformerPart, IsHeldWhereRanksShareAGroup) {
+  TransformerConfig config = SmallTransformer();
+  config.heads = 3;
+  config.kv_heads = 1;
+  ExpectHeld(config);
 }
 
 // Nothing trains: what is fed once stands, and so do all results.

@@ -116,6 +116,7 @@ struct AttentionGradReference {
  private:
   template <typename T>
   static void AddQuery(ReferenceCall<T>& call, ByLetter& point, KeySums<T>& dk, KeySums<T>& dv) {
+    [[maybe_unused]] const OnOneRank<T> alone;  // only sums over queries and heads may be cut
     const std::vector<T> scores = Scores(call, point);
     const int64_t first = KeysOf(call, point).first;
     const T lse = call.in[4][call.At("bqgr", point)];

@@ -78,6 +78,25 @@ T Narrowing(const T&) {
 }
 inline BoundedNumber Narrowing(const BoundedNumber& x) { return BoundedNumber::Narrowing(x); }
 
+// While it lives, what is worked out lies whole on one rank, though ranks hold shares of the
+// output: a term of the sum that is cut.
+template <typename T>
+struct OnOneRank {};
+template <>
+class [[nodiscard]] OnOneRank<BoundedNumber> {
+ public:
+  OnOneRank() : scope_(Whole(RoundingScope::Current())) {}
+
+ private:
+  static Rounding Whole(Rounding rounding) {
+    rounding.shared = false;
+    rounding.longest_share = 1;
+    return rounding;
+  }
+
+  const RoundingScope scope_;
+};
+
 // A number for each letter.
 class ByLetter {
  public:
