@@ -3,11 +3,10 @@
 #include <glog/logging.h>
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
-#include <numeric>
 #include <random>
 
+#include "tests/schedule/direct_collective.h"
 #include "tp/core/shard_geometry.h"
 #include "tp/ops/all.h"
 #include "tp/schedule/lower.h"
@@ -45,13 +44,6 @@ Reduction ReductionOf(const Placements& placements) {
   return Reduction::kSum;
 }
 
-double Reduced(Reduction reduction, double a, double b) {
-  if (reduction == Reduction::kSum) return a + b;
-  return std::isnan(a) || std::isnan(b)
-             ? kPoison
-             : (reduction == Reduction::kMax ? std::max(a, b) : std::min(a, b));
-}
-
 // The place of a rank among those whose partial values are summed, and their number.
 std::pair<int, int> PartialPlace(const Placements& placements, const Mesh& mesh, int rank) {
   std::pair<int, int> place = {0, 1};
@@ -68,48 +60,6 @@ int64_t MatrixAt(const View& view, const Index& index, int loops) {
   int64_t place = view.offset;
   for (int d = 0; d < loops; ++d) place += index[d] * view.dims[d].stride;
   return place;
-}
-
-// What a collective leaves with member `me`, given what each member sends.
-std::vector<double> ReceivedBy(size_t me, const CollectiveCall& call,
-                               const std::vector<std::vector<double>>& sent) {
-  std::vector<double> received;
-  const auto sum = [&](int64_t begin, int64_t count) {
-    for (int64_t k = begin; k < begin + count; ++k) {
-      received.push_back(sent[0].at(k));
-      for (size_t i = 1; i < sent.size(); ++i) {
-        received.back() = Reduced(call.reduction, received.back(), sent[i].at(k));
-      }
-    }
-  };
-  const auto before = [&](size_t first, size_t last) {  // elements in blocks [first, last)
-    return std::accumulate(call.counts.begin() + static_cast<std::ptrdiff_t>(first),
-                           call.counts.begin() + static_cast<std::ptrdiff_t>(last), int64_t{0});
-  };
-  switch (call.kind) {
-    case CollectiveKind::kAllReduce:
-      sum(0, call.counts[0]);
-      return received;
-    case CollectiveKind::kAllGather:
-      for (const auto& block : sent) received.insert(received.end(), block.begin(), block.end());
-      return received;
-    case CollectiveKind::kReduceScatter:
-      sum(before(0, me), call.counts[me]);
-      return received;
-    case CollectiveKind::kAllToAll:
-      for (size_t from = 0; from < sent.size(); ++from) {
-        const size_t row = from * sent.size();
-        const int64_t begin = before(row, row + me);
-        for (int64_t k = 0; k < call.counts[row + me]; ++k) {
-          received.push_back(sent[from].at(begin + k));
-        }
-      }
-      return received;
-    case CollectiveKind::kBroadcast:
-    case CollectiveKind::kBarrier:
-      break;
-  }
-  LOG(FATAL) << "no redistribute is a " << Name(call.kind);
 }
 
 }  // namespace

@@ -21,9 +21,9 @@ struct ProgramLimits {
 };
 
 // To be called in a RapidCheck property. Inputs and parameters of up to six dimensions and of any
-// placement, then ops of every kind on any values that fit, most of them redistributes, products of
-// any letters; any values as results. Elements are
-// small integers and scales powers of two, and there are few products, so that double is exact.
+// placement, then a linear layer's ops on any values that fit, most of them redistributes, and
+// products of any letters; any values as results. Elements are small integers and scales powers of
+// two, and there are few products, so that double is exact.
 RandomProgram DrawProgram(const ProgramLimits& limits = {});
 
 // Of tp and dp, or of tp, kv and dp, the axes that a drawn program speaks of. At most 18 ranks.

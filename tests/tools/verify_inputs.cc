@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "tp/core/random.h"
 #include "tp/io/npy.h"
 
@@ -9,6 +11,14 @@ namespace tp {
 
 CommandResult Verify(const std::string& arguments) {
   return RunCommand("tools/verify/verify", arguments);
+}
+
+void ExpectRefusal(const std::string& arguments, const std::string& words) {
+  const CommandResult result = Verify(arguments);
+  EXPECT_EQ(result.exit_code, 1) << arguments << "\n" << result.err;
+  EXPECT_TRUE(Contains(result.err, words)) << arguments << "\n" << result.err;
+  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+  EXPECT_EQ(result.out, "") << arguments;
 }
 
 bool Contains(const std::string& text, const std::string& words) {

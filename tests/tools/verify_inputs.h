@@ -17,6 +17,9 @@ inline constexpr int64_t kOut = 7;
 
 CommandResult Verify(const std::string& arguments);
 
+// One line that says what is wrong, with `words` in it, a failing exit, nothing on stdout.
+void ExpectRefusal(const std::string& arguments, const std::string& words);
+
 bool Contains(const std::string& text, const std::string& words);
 
 HostTensor Random(const Shape& shape, uint64_t stream, DType dtype = DType::kFloat32);
