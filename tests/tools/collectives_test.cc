@@ -41,6 +41,29 @@ TEST(CollectivesTest, PrintsAndWritesTheTable) {
   }
 }
 
+// Of more rows than a screen holds it shows evenly spaced sizes, with the largest; --verbose all.
+TEST(CollectivesTest, ShowsWhatAScreenHolds) {
+  const std::string file = MakeScratchFolder() + "/table.json";
+  const std::string flags = "--factor=2 --max_bytes=32K --steps=1 --warmup=0 --per_step=1";
+  const auto lines = [](const std::string& text) {
+    return std::count(text.begin(), text.end(), '\n');
+  };
+  const CommandResult few = Collectives(flags + " --json=" + file);
+  ASSERT_EQ(few.exit_code, 0) << few.err;
+  EXPECT_LE(lines(few.out), 31) << few.out;
+  EXPECT_NE(few.out.find("        32768 "), std::string::npos) << few.out;
+  EXPECT_EQ(few.out.find("        16384 "), std::string::npos) << few.out;
+  EXPECT_NE(few.out.find("\n15 more rows: --verbose shows them, and the file has them\n"),
+            std::string::npos)
+      << few.out;
+  EXPECT_EQ(nlohmann::json::parse(ReadWholeFile(file)).at("results").size(), 30u);
+  const CommandResult all = Collectives(flags + " --verbose");
+  ASSERT_EQ(all.exit_code, 0) << all.err;
+  EXPECT_EQ(all.out.find("more rows"), std::string::npos) << all.out;
+  EXPECT_GE(lines(all.out), 30);
+  EXPECT_NE(all.out.find("        16384 "), std::string::npos) << all.out;
+}
+
 TEST(CollectivesTest, TakesTheAlgorithmOfAllReduceAlone) {
   const CommandResult result = Collectives(
       "--collective=all_reduce,all_gather --algorithm=tree --max_bytes=1024 --steps=1 --tp=4");
@@ -90,7 +113,6 @@ TEST(CollectivesTest, BadInputGetsOneLine) {
       {"--min_bytes=4", "an element for each of 2 ranks"},
       {"--min_bytes=0", "--min_bytes=0"},
       {"--min_bytes=4Q", "--min_bytes=4Q: it must be a number of bytes, such as 4096 or 64M"},
-      {"--verbose", "no such flag"},
       {"--max_bytes=10", "--max_bytes=10"},
       {"--max_bytes=1099511627776", "of memory"},
       {"--factor=1", "--factor=1"},

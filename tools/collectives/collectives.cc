@@ -52,7 +52,10 @@ StatusOr<int> Main(int argc, char** argv, io::Outputs& outputs) {
     outputs.Print(bench::RenderWarnings(run.warnings) + RenderHead(options, run.machine, result));
   };
   hooks.row_done = [&](const CollectiveResult& result) {
-    outputs.Print(RenderRow(result.rows.back()));
+    const auto nth = static_cast<int64_t>((result.rows.size() - 1) % options.Sizes().size());
+    if (IsShown(options, nth) || !result.rows.back().ok()) {
+      outputs.Print(RenderRow(result.rows.back()));
+    }
   };
   if (bench::RunsAlone(options.engine, std::getenv)) {
     hooks.interrupted = [&](const CollectiveResult& result) {

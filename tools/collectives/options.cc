@@ -50,12 +50,12 @@ bench::HelpText Help() {
        {"Where", {"backend", "tp", "dp", "deadline"}},
        {"Simulated communication", {"algorithm", "scheduler", "scheduler_seed"}},
        {"GPUs", {"graph", "peers"}},
-       {"Files", {"json"}}}};
+       {"Files and the table", {"json", "verbose"}}}};
 }
 
 // Flags of tools that train, which would do nothing here.
 Status RefuseTrainingFlags() {
-  for (const char* name : {"mode", "lr", "seed", "reduction", "gemm_search", "verbose"}) {
+  for (const char* name : {"mode", "lr", "seed", "reduction", "gemm_search"}) {
     if (gflags::GetCommandLineFlagInfoOrDie(name).is_default) continue;
     return InvalidArgument(
         fmt::format("--{}: collectives, which trains nothing, has no such flag", name));

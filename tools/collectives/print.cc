@@ -1,5 +1,6 @@
 #include "tools/collectives/print.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
@@ -18,6 +19,9 @@ std::string Sent(const Row& row) {
   return fmt::format(
       "x{:.3g}", static_cast<double>(row.moved_bytes) / static_cast<double>(row.contract_bytes));
 }
+
+// With head and verdict, within about 30 lines.
+constexpr int64_t kRowsOfAScreen = 25;
 
 // Of the table, within 100 columns.
 constexpr std::string_view kLine =
@@ -101,18 +105,34 @@ std::string RenderRow(const Row& row) {
           : fmt::format("WRONG BYTES: {}, must be {}", row.moved_bytes, row.algorithm_bytes));
 }
 
+bool IsShown(const CollectiveOptions& options, int64_t nth) {
+  const auto kinds = static_cast<int64_t>(options.kinds.size());
+  const auto sizes = static_cast<int64_t>(options.Sizes().size());
+  if (options.engine.verbose || kinds * sizes <= kRowsOfAScreen) return true;
+  const int64_t shown = std::max<int64_t>(kRowsOfAScreen / kinds, 1);
+  const int64_t every = (sizes + shown - 1) / shown;
+  return (sizes - 1 - nth) % every == 0;
+}
+
 std::string RenderVerdict(const CollectiveOptions& options, const CollectiveResult& result) {
-  int64_t checked = 0, wrong = 0;
+  int64_t checked = 0, wrong = 0, hidden = 0;
   bool bytes_ok = true;
-  for (const Row& row : result.rows) {
+  const size_t sizes = options.Sizes().size();
+  for (size_t i = 0; i < result.rows.size(); ++i) {
+    const Row& row = result.rows[i];
+    if (row.ok() && !IsShown(options, static_cast<int64_t>(i % sizes))) ++hidden;
     checked += row.checked;
     wrong += row.wrong;
     bytes_ok = bytes_ok && row.bytes_ok();
   }
   std::string text;
+  if (hidden > 0) {
+    text = fmt::format("{} more rows: --verbose shows them{}\n", hidden,
+                       options.engine.json.empty() ? "" : ", and the file has them");
+  }
   if (!result.complete) {
-    text = fmt::format("\nInterrupted after {} of {} rows.\n", result.rows.size(),
-                       options.kinds.size() * options.Sizes().size());
+    text += fmt::format("\nInterrupted after {} of {} rows.\n", result.rows.size(),
+                        options.kinds.size() * options.Sizes().size());
     if (result.rows.empty()) return text;
   }
   return text + fmt::format("\nVerdict: {} of {} elements wrong; {}.\n", wrong, checked,

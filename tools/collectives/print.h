@@ -1,6 +1,7 @@
 // The table of a collectives run, for people and for programs.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "tools/bench/machine.h"
@@ -14,6 +15,11 @@ std::string RenderHead(const CollectiveOptions& options, const bench::Machine& m
                        const CollectiveResult& result);
 
 std::string RenderRow(const Row& row);
+
+// Whether the table has the row of the `nth` size of each collective: all of them with --verbose or
+// where they are few; else as many sizes as keep the table within a screen, evenly spaced, with the
+// largest. A row with something wrong is to be shown in any case.
+bool IsShown(const CollectiveOptions& options, int64_t nth);
 
 std::string RenderVerdict(const CollectiveOptions& options, const CollectiveResult& result);
 
