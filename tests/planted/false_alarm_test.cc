@@ -19,6 +19,7 @@
 
 #include "backends/cpu/backend.h"
 #include "tests/verify/simulated_step.h"
+#include "tests/verify/small_factors.h"
 #include "tools/bench/watch.h"
 #include "tools/measure/train.h"
 #include "tp/model/linear_step.h"
@@ -51,9 +52,10 @@ struct Configuration {
 void showValue(const Configuration& drawn, std::ostream& out) {
   out << drawn.spec.tokens << " x " << drawn.spec.in_features << " -> " << drawn.spec.out_features
       << ", tp " << drawn.tp << ", dp " << drawn.dp << ", " << drawn.spec.steps << " steps, lr "
-      << drawn.spec.learning_rate << ", x " << drawn.spec.x_size << ", targets "
-      << drawn.spec.target_size << ", seed " << drawn.spec.seed << ", "
-      << sim::Name(drawn.backend.all_reduce) << ", scheduler seed " << drawn.backend.scheduler_seed;
+      << drawn.spec.learning_rate << ", scale " << drawn.spec.loss_scale.value_or(0) << ", x "
+      << drawn.spec.x_size << ", targets " << drawn.spec.target_size << ", seed " << drawn.spec.seed
+      << ", " << sim::Name(drawn.backend.all_reduce) << ", scheduler seed "
+      << drawn.backend.scheduler_seed;
 }
 
 // From the whole of [begin, end), in the first configurations too.
@@ -63,7 +65,7 @@ T Within(T begin, T end) {
 }
 
 // Sizes that divide and that don't, empty shards, inputs so small that fp16 underflows, learning
-// rates with which training diverges.
+// rates with which training diverges, and such that are below the normal range.
 Configuration Draw(DType dtype) {
   Configuration drawn;
   drawn.spec.tokens = Within<int64_t>(1, 41);
@@ -75,6 +77,7 @@ Configuration Draw(DType dtype) {
   drawn.spec.learning_rate = std::ldexp(*rc::gen::element(1.0, 0.7), Within(-8, 7));
   drawn.spec.x_size = std::ldexp(1.0, Within(-14, 3));
   drawn.spec.target_size = *rc::gen::element(0.0, 0x1p-12, 1.0);
+  verify::DrawFactors(10, &drawn.spec);
   drawn.spec.seed = *rc::gen::arbitrary<uint64_t>();
   drawn.tp = Within(1, 9);
   drawn.dp = Within(1, 4);
@@ -175,6 +178,7 @@ void ExpectSilence(DType dtype) {
   const Run column = Observe(drawn, LinearMode::kColumn, problem);
   const verify::NumericModel as_row = ModelOf(drawn, LinearMode::kRow);
   const verify::NumericModel as_column = ModelOf(drawn, LinearMode::kColumn);
+  RC_CLASSIFY(problem.loss_scale.has_value(), "a factor below the normal range");
   const bool finite = IsFinite(row.observed) && IsFinite(column.observed);
   RC_CLASSIFY(!finite, "overflow");
   if (finite) {

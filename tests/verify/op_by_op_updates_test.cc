@@ -99,6 +99,28 @@ TEST(OpByOpUpdates, HoldInPlace) {
   }
 }
 
+// 3e-41 is no normal number of fp32: with 15 of 24 bits, what it multiplies is off by as much. The
+// bound knows that, and no more than that.
+TEST(OpByOpUpdates, ASubnormalRateIsNoDefect) {
+  const Mesh mesh = Mesh::Create(2, 1).value();
+  for (double off : {0.0, 1e-3}) {
+    Program program;
+    const ValueId w = Parameter(program, "w", {7, 5}, On(Axis::kTp, Shard(0)));
+    const ValueId g = Input(program, "g", {7, 5}, On(Axis::kTp, Shard(0)));
+    ASSERT_TRUE(AddSgdUpdate(program, Phase::kOptimizer, "w.updated", w, g, 3e-41).ok());
+    const Sources sources = {{"w", [](int64_t) { return 0.0; }},
+                             {"g", [](int64_t i) { return 1e19 * static_cast<double>(1 + i); }}};
+    const auto observed = Observe(*cpu::MakeCpuBackend({}), mesh, program, sources, {});
+    ASSERT_TRUE(observed.ok()) << observed.status().ToString();
+    program.mutable_ops().back().attributes.Set("rate", 3e-41 * (1 + off));
+    const auto report = VerifyOpByOp(program, mesh, *observed, {.full = true});
+    ASSERT_TRUE(report.ok()) << report.status().ToString();
+    EXPECT_EQ(report->outcome(), off == 0 ? Outcome::kOk : Outcome::kFail) << ToString(*report);
+    EXPECT_EQ(report->values.back().name, "w.updated");
+    EXPECT_GT(report->values.back().ratio, 0.1);
+  }
+}
+
 TEST(OpByOpUpdates, NoParameterIsUpdatedTwice) {
   Program program = Step(DType::kFloat32, false, Replicate());
   Op& update = program.mutable_ops().back();
