@@ -1,6 +1,7 @@
 #include "tools/bench/run.h"
 
 #include <algorithm>
+#include <string_view>
 
 #include "backends/cpu/backend.h"
 #include "backends/nccl/backend.h"
@@ -27,25 +28,37 @@ verify::Mode VerifyModeOf(LinearMode mode) {
   return mode == LinearMode::kRow ? verify::Mode::kRow : verify::Mode::kColumn;
 }
 
+// What a rank's threads have on a CPU beside its buffers, most of it what OpenBLAS packs operands
+// into: measured.
+constexpr double kBytesOfThreads = 16 << 20;
+
 // What training with a program holds at once on this machine.
 struct HostBytes {
-  double at_work = 0;  // the ranks' buffers, and results on their way to rank 0, twice: packed, too
-  double results = 0;  // whole tensors
+  double at_work = 0;  // the ranks' buffers, and what is on its way to rank 0, twice: packed, too
+  double results = 0;  // whole tensors, of the first and last step
+  double watched = 0;  // the same, of the watched steps
 };
 
+// Every rank hands on its part of each result, a replica too, and of a watched step the parameters
+// before and after it.
 StatusOr<HostBytes> HostBytesOf(const Backend& backend, const Program& program, const Mesh& mesh,
-                                bool buffers_on_host) {
+                                bool buffers_on_host, size_t watched_steps) {
   HostBytes bytes;
   TP_ASSIGN_OR_RETURN(const std::vector<Schedule> schedules,
                       LowerAll(program, mesh, backend.HowToLower()));
+  const auto watched = static_cast<double>(watched_steps);
   for (const Schedule& schedule : schedules) {
     if (buffers_on_host) bytes.at_work += static_cast<double>(ArenaOf(schedule).bytes);
     for (const char* name : {"y", "dx", "dw", "db", "w", "b"}) {
       const Binding& result = schedule.BindingOf(name);
       const auto width = static_cast<double>(SizeOf(result.dtype));
-      bytes.at_work += 2 * width * static_cast<double>(result.view.size());
-      if (schedule.rank == 0)
-        bytes.results += width * static_cast<double>(NumElements(result.shape));
+      const bool parameter = std::string_view(name) == "w" || std::string_view(name) == "b";
+      const double of_watched = watched * (parameter ? 2 : 1);
+      bytes.at_work += 2 * (1 + of_watched) * width * static_cast<double>(result.view.size());
+      if (schedule.rank != 0) continue;
+      const double whole = width * static_cast<double>(NumElements(result.shape));
+      bytes.results += whole;
+      bytes.watched += of_watched * whole;
     }
   }
   return bytes;
@@ -58,29 +71,30 @@ Status CheckMemory(const Backend& backend, const Mesh& mesh, const BenchOptions&
   const auto out = static_cast<double>(options.out_features);
   const double elements = tokens * in + tokens * out + in * out;
   const bool verified = options.verify != VerifyMode::kOff;
-  double needed = 0;
-  double at_work = 0;  // while the modes train, in turns, or one is verified, whichever takes more
-  double training = 0;
+  double reference = 0;  // its inputs
+  double expected = 0;   // what it works out about each element that it looks at: measured
+  HostBytes training;    // of all modes, which train in turns
+  if (options.backend == "sim") training.at_work = kBytesOfThreads * mesh.world();
   if (verified) {
-    // The reference's inputs, and what it works out about each element that it looks at: measured.
     const double whole = options.verify == VerifyMode::kFull ? 0 : 3 * tokens * in * out;
-    needed = 8 * elements;
-    at_work = 64 * elements * std::min(1.0, kAutoMultiplyAdds / std::max(whole, 1.0));
+    reference = 8 * elements;
+    expected = 64 * elements * std::min(1.0, kAutoMultiplyAdds / std::max(whole, 1.0));
   }
   for (LinearMode mode : options.modes) {
     TP_ASSIGN_OR_RETURN(const Program program, MakeLinearStep(StepOf(options, mode), mesh));
     TP_ASSIGN_OR_RETURN(const HostBytes bytes,
-                        HostBytesOf(backend, program, mesh, options.backend == "sim"));
-    training += bytes.at_work;
-    needed += bytes.results;
+                        HostBytesOf(backend, program, mesh, options.backend == "sim",
+                                    verified ? WatchedSteps(options).size() : 0));
+    training.at_work += bytes.at_work;
+    training.results += bytes.results;
+    training.watched += bytes.watched;
   }
-  at_work = std::max(at_work, training);
-  // A watched step is with its ranks, on its way to rank 0, and whole.
-  if (verified) {
-    needed += 3 * WatchedBytes(options) * static_cast<double>(WatchedSteps(options).size());
-  }
+  // While they train; while one is verified; while they are compared, each with its own bounds.
+  const double compared = options.modes.size() > 1 ? 2 * expected : 0;
+  const double most =
+      std::max({training.watched + training.at_work, training.watched + expected, compared});
   return io::CheckFits(
-      needed + at_work,
+      reference + training.results + most,
       fmt::format("{} tokens x {} -> {} features in {} on {} ranks", options.tokens,
                   options.in_features, options.out_features, Name(options.dtype), mesh.world()),
       verified ? "take smaller sizes, or --verify=off" : "take smaller sizes");
