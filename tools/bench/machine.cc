@@ -97,18 +97,28 @@ bool RunsAlone(const BenchOptions& options, const std::function<const char*(cons
   return launched.ok() && !launched->has_value();
 }
 
+std::vector<std::string> WarningsOfLaunch(const BenchOptions& options,
+                                          const std::function<const char*(const char*)>& get) {
+  if (options.backend != "sim") return {};
+  const auto launched = nccl::ReadLaunchEnvironment(get);
+  if (launched.ok() && !launched->has_value()) return {};
+  // What is not enough to connect the processes is enough to know that there are some.
+  const std::string who = launched.ok() ? fmt::format("{} started {} processes",
+                                                      (*launched)->launcher, (*launched)->world)
+                                        : fmt::format(
+                                              "a launcher seems to have started this "
+                                              "process among others ({})",
+                                              launched.status().message());
+  return {fmt::format(
+      "{}, and with --backend=sim each of them runs all ranks: they disturb each other, and the "
+      "last one to end has its files kept; start one process, or take --backend=nccl",
+      who)};
+}
+
 std::vector<std::string> WarningsBefore(const BenchOptions& options, const Machine& machine,
                                         const std::function<const char*(const char*)>& get) {
-  std::vector<std::string> warnings;
+  std::vector<std::string> warnings = WarningsOfLaunch(options, get);
   if (options.backend != "sim") return warnings;
-  if (const auto launched = nccl::ReadLaunchEnvironment(get);
-      launched.ok() && launched->has_value()) {
-    warnings.push_back(fmt::format(
-        "{} started {} processes, and with --backend=sim each of them runs all ranks: they disturb "
-        "each other, and the last one to end has its files kept; start one process, or take "
-        "--backend=nccl",
-        (*launched)->launcher, (*launched)->world));
-  }
   const int world = options.tp * options.dp;
   if (machine.cores > 0 && world > machine.cores) {
     warnings.push_back(

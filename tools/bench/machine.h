@@ -40,8 +40,13 @@ struct RunFacts {
   std::optional<double> others;  // OtherProcesses::Share, over the whole run
 };
 
-// What makes a run's times or files other than they seem, as sentences; before it runs. `get`
-// returns the value of a variable of the environment, or null: std::getenv is one.
+// That a launcher started this process among others which each run all ranks, as a sentence; or
+// nothing. `get` returns the value of a variable of the environment, or null: std::getenv is one.
+std::vector<std::string> WarningsOfLaunch(const BenchOptions& options,
+                                          const std::function<const char*(const char*)>& get);
+
+// What makes a run's times or files other than they seem, as sentences; before it runs. With that
+// above.
 std::vector<std::string> WarningsBefore(const BenchOptions& options, const Machine& machine,
                                         const std::function<const char*(const char*)>& get);
 

@@ -6,12 +6,15 @@
 
 #include <unistd.h>
 
+#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "fmt/format.h"
+#include "tools/bench/machine.h"
+#include "tools/bench/print.h"
 #include "tools/bench/run.h"
 #include "tools/bench/tool.h"
 #include "tools/io/event_file.h"
@@ -195,7 +198,8 @@ StatusOr<int> Main(int argc, char** argv, io::Outputs& outputs) {
   Run run(options, *trainer, outputs);
   TP_RETURN_IF_ERROR(run.Begin(from, backend->IsRoot()));
   if (backend->IsRoot()) {
-    outputs.Print(RenderHead(options, config.sizes, text));
+    outputs.Print(RenderHead(options, config.sizes, text) +
+                  bench::RenderWarnings(bench::WarningsOfLaunch(options.engine, std::getenv)));
     if (from) outputs.Print("goes on from " + CheckpointAt(options.save, *from) + "\n\n");
   }
   TP_RETURN_IF_ERROR(run.Train());

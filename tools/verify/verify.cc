@@ -36,7 +36,8 @@ StatusOr<int> Main(int argc, char** argv, io::Outputs& outputs) {
     TP_ASSIGN_OR_RETURN(const ModelResult result,
                         RunModel(*backend, options.model, engine, progress ? &*progress : nullptr));
     if (!root) return bench::kHeld;
-    outputs.Print(RenderModelResult(engine, result));
+    outputs.Print(RenderModelResult(engine, result) +
+                  bench::RenderWarnings(bench::WarningsOfLaunch(engine, std::getenv)));
     return bench::ExitStatusOf(result.report.outcome());
   }
   // Before the long work: what would be written must be writable.
@@ -49,7 +50,10 @@ StatusOr<int> Main(int argc, char** argv, io::Outputs& outputs) {
   run.warnings = bench::WarningsBefore(engine, run.machine, std::getenv);
   bool begun = false;  // the head is printed: where input is refused, nothing is
   const auto print = [&](const std::string& text) {
-    if (!begun) outputs.Print(RenderHead(options, tensors));
+    if (!begun) {
+      outputs.Print(RenderHead(options, tensors) +
+                    bench::RenderWarnings(bench::WarningsOfLaunch(engine, std::getenv)));
+    }
     begun = true;
     outputs.Print(text);
   };

@@ -47,6 +47,24 @@ TEST(MachineTest, SaysThatAProcessIsOneOfSeveral) {
   EXPECT_TRUE(RunsAlone(options, From({})));
 }
 
+// Slurm on two machines says not where rank 0 is, and the processes are there all the same.
+TEST(MachineTest, SaysSoOfAnEnvironmentThatIsNotEnoughToConnect) {
+  BenchOptions options;
+  options.backend = "sim";
+  const Variables slurm = {{"SLURM_PROCID", "1"},
+                           {"SLURM_STEP_NUM_TASKS", "4"},
+                           {"SLURM_LOCALID", "1"},
+                           {"SLURM_STEP_TASKS_PER_NODE", "2(x2)"}};
+  for (const Variables& variables : {slurm, Variables{{"RANK", "1"}}}) {
+    const auto warnings = WarningsOfLaunch(options, From(variables));
+    ASSERT_EQ(warnings.size(), 1u);
+    EXPECT_NE(warnings[0].find("each of them runs all ranks"), std::string::npos) << warnings[0];
+  }
+  EXPECT_TRUE(WarningsOfLaunch(options, From({})).empty());
+  options.backend = "nccl";
+  EXPECT_TRUE(WarningsOfLaunch(options, From(slurm)).empty());
+}
+
 TEST(MachineTest, SaysThatRanksOutnumberCores) {
   BenchOptions options;
   options.tp = 3;
