@@ -9,6 +9,7 @@
 #include "tools/bench/run.h"
 #include "tools/io/memory.h"
 #include "tools/train/model_step.h"
+#include "tools/verify/op_by_op.h"
 #include "tp/verify/observe.h"
 
 namespace tp::verifier {
@@ -55,9 +56,9 @@ std::string RenderModelResult(const bench::BenchOptions& engine, const ModelResu
     verdict = "undecided: nothing fails, and not everything could be decided; see above.";
   }
   return fmt::format(
-      "{}\nStep {}: every value against what its op makes of the values that it read\n  "
+      "{}\nStep {}: every value against what its op makes of the values that it read\n"
       "{}\nVerdict: {}\n",
-      result.head, engine.steps - 1, verify::ToString(result.report), verdict);
+      result.head, engine.steps - 1, RenderReport("", result.report), verdict);
 }
 
 }  // namespace tp::verifier

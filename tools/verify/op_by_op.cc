@@ -4,9 +4,11 @@
 
 #include "backends/cpu/functions.h"
 #include "backends/nccl/functions.h"
+#include "fmt/format.h"
 #include "tools/bench/data.h"
 #include "tools/bench/extra_runs.h"
 #include "tools/bench/run.h"
+#include "tools/io/table.h"
 #include "tp/model/linear_step.h"
 #include "tp/verify/observe.h"
 
@@ -53,6 +55,13 @@ StatusOr<OpByOpResult> RunOpByOp(Backend& backend, const bench::BenchOptions& en
     result.runs.push_back({mode, std::move(report)});
   }
   return result;
+}
+
+std::string RenderReport(std::string_view what, const verify::OpByOpReport& report) {
+  const std::string text = verify::ToString(report);
+  const size_t end = text.find('\n');
+  const std::string summary = fmt::format("{}{}", what, text.substr(0, end));
+  return "  " + io::Wrap(summary, /*indent=*/4, /*used=*/2) + text.substr(end);
 }
 
 }  // namespace tp::verifier

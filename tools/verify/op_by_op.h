@@ -5,6 +5,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tools/bench/options.h"
@@ -33,5 +34,8 @@ struct OpByOpResult {
 // no runs. Errors: the backend's.
 StatusOr<OpByOpResult> RunOpByOp(Backend& backend, const bench::BenchOptions& engine,
                                  const verify::LinearProblem& problem);
+
+// The report's text, indented, its summary in lines of io::kTextWidth; `what` stands before it.
+std::string RenderReport(std::string_view what, const verify::OpByOpReport& report);
 
 }  // namespace tp::verifier

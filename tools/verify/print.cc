@@ -5,6 +5,7 @@
 #include "tools/bench/report_json.h"
 #include "tools/bench/summary.h"
 #include "tools/io/table.h"
+#include "tools/verify/op_by_op.h"
 
 namespace tp::verifier {
 namespace {
@@ -160,11 +161,11 @@ std::string RenderInvariant(const VerifierOptions& options, const InvariantResul
 std::string RenderOpByOp(const OpByOpResult& result) {
   std::string text = fmt::format(
       "\nOur engine, on these tensors, step {}: every value against what its op makes of the "
-      "values "
+      "values\n"
       "that it read\n",
       result.step);
   for (const OpByOpRun& run : result.runs) {
-    text += fmt::format("  {} {}", Name(run.mode), verify::ToString(run.report));
+    text += RenderReport(fmt::format("{} ", Name(run.mode)), run.report);
   }
   return text;
 }
