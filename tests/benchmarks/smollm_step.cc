@@ -1,20 +1,26 @@
 // One training step of SmolLM2's shape (30 layers, 9 query heads and 3 of keys and values) on the
-// CPU backend, held op by op on a sample of each value.
+// CPU backend, held op by op on a sample of each value; and the memory that the step takes in
+// training, with its buffers' memory used again and without.
 //
 //   ./bazelw run //tests/benchmarks:smollm_step -- 4       # tp
 #include <fmt/format.h>
 #include <glog/logging.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "backends/cpu/backend.h"
 #include "backends/cpu/functions.h"
 #include "tp/core/clock.h"
 #include "tp/model/initial.h"
 #include "tp/model/presets.h"
+#include "tp/schedule/lower.h"
+#include "tp/schedule/memory.h"
 #include "tp/verify/observe.h"
 #include "tp/verify/op_by_op.h"
 
@@ -23,6 +29,18 @@ namespace {
 
 constexpr int64_t kSequence = 8;
 
+// Of the rank that takes most. Observing takes more: each value is kept.
+void PrintMemory(const Program& program, const Mesh& mesh) {
+  const std::vector<Schedule> schedules = LowerAll(program, mesh).value();
+  int64_t planned = 0, without_reuse = 0;
+  for (const Schedule& schedule : schedules) {
+    planned = std::max(planned, ArenaOf(schedule).bytes);
+    without_reuse = std::max(without_reuse, BytesWithoutReuse(schedule));
+  }
+  fmt::print("in training {:.1f} MB a rank; {:.1f} MB without reuse\n",
+             static_cast<double>(planned) / 1e6, static_cast<double>(without_reuse) / 1e6);
+}
+
 void Run(int tp) {
   const TransformerConfig config = Preset("smollm2-135m").value();
   TransformerStepOptions options;
@@ -30,6 +48,7 @@ void Run(int tp) {
   options.sequence_parallel = true;
   const Mesh mesh = Mesh::Create(tp, 1).value();
   const Program program = MakeTransformerStep(config, options, mesh).value();
+  PrintMemory(program, mesh);
   std::map<std::string, std::function<double(int64_t)>> sources;
   for (const Op& op : program.ops()) {
     if (!op.Is(kParameter)) continue;
