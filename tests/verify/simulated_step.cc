@@ -286,7 +286,7 @@ Observed Simulate(const LinearProblem& problem, const NumericModel& model,
 }
 
 LinearProblem RandomProblem(const RandomSpec& spec) {
-  const double spread = 1 / std::sqrt(static_cast<double>(spec.in_features));
+  const double spread = spec.w_size / std::sqrt(static_cast<double>(spec.in_features));
   LinearProblem problem;
   problem.x = Uniform({spec.tokens, spec.in_features}, spec, 1, spec.x_size);
   problem.targets = Uniform({spec.tokens, spec.out_features}, spec, 2, spec.target_size);

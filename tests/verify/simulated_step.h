@@ -64,6 +64,7 @@ struct RandomSpec {
   int steps = 1;
   double learning_rate = 0.01;
   double x_size = 1;
+  double w_size = 1;  // of w and b, times what PyTorch draws
   double target_size = 1;
   std::optional<double> loss_scale = {};  // the mean, where not given
   uint64_t seed = 0;

@@ -13,12 +13,23 @@ double DrawSubnormal(DType dtype) {
 }
 
 void DrawFactors(int one_in, RandomSpec* spec) {
-  if (*rc::gen::resize(rc::kNominalSize, rc::gen::inRange(0, one_in)) != 0) return;
+  const auto within = [](int begin, int end) {
+    return *rc::gen::resize(rc::kNominalSize, rc::gen::inRange(begin, end));
+  };
+  if (within(0, one_in) != 0) return;
   const double small = DrawSubnormal(spec->dtype);
-  const double large = std::ldexp(1.0, *rc::gen::resize(rc::kNominalSize, rc::gen::inRange(0, 60)));
-  const bool rate = *rc::gen::arbitrary<bool>();
-  spec->learning_rate = rate ? small : large;
-  spec->loss_scale = rate ? large : small;
+  spec->x_size = std::ldexp(1.0, within(-2, 3));
+  if (*rc::gen::arbitrary<bool>()) {
+    const int largest = std::ilogb(MaxFinite(spec->dtype));  // gradients stay just below it
+    spec->learning_rate = small;
+    spec->loss_scale = std::ldexp(1.0, largest - within(5, 12));
+    spec->w_size = 0x1p-24;
+    spec->target_size = 1;
+  } else {
+    spec->loss_scale = small;
+    spec->learning_rate = std::ldexp(1.0, within(0, 60));
+    spec->target_size = 0x1p10;
+  }
 }
 
 }  // namespace tp::verify

@@ -12,7 +12,8 @@ namespace tp::verify {
 double DrawSubnormal(DType dtype);
 
 // To be called in a RapidCheck property. In one of `one_in` cases the rate or the scale becomes
-// such a number, and the other one large, so that something is left of their product.
+// such a number. All else is then such that the bits it lacks show: beside a small rate weights are
+// tiny and gradients enormous, beside a small scale differences and the rate are large.
 void DrawFactors(int one_in, RandomSpec* spec);
 
 }  // namespace tp::verify
