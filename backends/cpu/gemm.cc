@@ -61,17 +61,21 @@ void Accumulate(const Matrix& a, const Matrix& b, const Matrix& c) {
   });
 }
 
-// What c holds before the product is added: the bias on each row, or zero.
+// What c holds before the product is added: a matrix, a bias on each row, or zero.
 template <typename T>
-void Begin(const Matrix* bias, const Matrix& c) {
+void Begin(const Matrix* added, const Matrix& c) {
   VisitMap<T>(c, [&](auto c_map) {
-    if (bias == nullptr) {
+    if (added == nullptr) {
       c_map.setZero();
       return;
     }
+    if (added->rows > 1) {
+      VisitMap<T>(*added, [&](const auto& added_map) { c_map = added_map; });
+      return;
+    }
     const Eigen::Map<const Eigen::Matrix<T, 1, Eigen::Dynamic>, 0, Eigen::InnerStride<>> row(
-        static_cast<const T*>(bias->data), bias->columns,
-        Eigen::InnerStride<>(bias->column_stride));
+        static_cast<const T*>(added->data), added->columns,
+        Eigen::InnerStride<>(added->column_stride));
     c_map.rowwise() = row;
   });
 }
@@ -132,22 +136,23 @@ void Multiply(const Blas& blas, Matrix a, Matrix b, Matrix c, T beta) {
                  &right.stride, &beta, static_cast<T*>(c.data), &out.stride);
 }
 
-// c = a b [+ bias on each row], or c += a b where it holds a part of the sum already.
+// c = a b [+ a matrix, or a bias on each row], or c += a b where it holds a part of the sum
+// already.
 template <typename T>
-void MultiplyMatrices(const Matrix& a, const Matrix& b, const Matrix* bias, const Matrix& c,
+void MultiplyMatrices(const Matrix& a, const Matrix& b, const Matrix* added, const Matrix& c,
                       bool add) {
   if (a.columns == 0) {
-    if (!add) Begin<T>(bias, c);
+    if (!add) Begin<T>(added, c);
     return;
   }
   const Blas* const blas = LoadedBlas();
   if (blas == nullptr || IsSmall(a, c) || !FitsBlas(a) || !FitsBlas(b) || !FitsBlas(c)) {
-    if (!add) Begin<T>(bias, c);
+    if (!add) Begin<T>(added, c);
     return Accumulate<T>(a, b, c);
   }
   const bool vector = c.rows == 1 || c.columns == 1;  // gemv may read what it multiplies by zero
-  if (!add && (bias != nullptr || vector)) Begin<T>(bias, c);
-  Multiply<T>(*blas, a, b, c, add || bias != nullptr || vector ? T{1} : T{0});
+  if (!add && (added != nullptr || vector)) Begin<T>(added, c);
+  Multiply<T>(*blas, a, b, c, add || added != nullptr || vector ? T{1} : T{0});
 }
 
 // A packed matrix of m's shape and order at `memory`.
@@ -200,13 +205,13 @@ bool IsPacked(DType dtype, const Matrix& m) {
   return AccumulatorOf(dtype) != dtype || !LiesAlong(m);
 }
 
-// A bias as a matrix of one row for each index of the loops.
-Tensor AsRows(const Tensor& bias, int loops) {
-  if (bias.dims.size() == loops + 2) return bias;
-  Tensor rows(bias.data, {});
-  for (int d = 0; d < loops; ++d) rows.dims.push_back(bias.dims[d]);
+// What is added as a matrix for each index of the loops: a bias as one of one row.
+Tensor AsMatrices(const Tensor& added, int loops) {
+  if (added.dims.size() == loops + 2) return added;
+  Tensor rows(added.data, {});
+  for (int d = 0; d < loops; ++d) rows.dims.push_back(added.dims[d]);
   rows.dims.push_back({1, 1});
-  rows.dims.push_back(bias.dims[loops]);
+  rows.dims.push_back(added.dims[loops]);
   return rows;
 }
 
@@ -256,7 +261,7 @@ class Series {
 };
 
 template <typename T>
-void GemmOfType(DType dtype, const Tensor& a, const Tensor& b, const Tensor* bias, const Tensor& c,
+void GemmOfType(DType dtype, const Tensor& a, const Tensor& b, const Tensor* added, const Tensor& c,
                 std::byte* memory) {
   using Wide = typename Element<T>::Wide;
   const int loops = c.dims.size() - 2;
@@ -270,16 +275,16 @@ void GemmOfType(DType dtype, const Tensor& a, const Tensor& b, const Tensor* bia
   }
   Series<T> of_a(dtype, a, loops, scratch);
   Series<T> of_b(dtype, b, loops, scratch);
-  std::optional<Series<T>> of_bias;
-  if (bias != nullptr) of_bias.emplace(dtype, AsRows(*bias, loops), loops, scratch);
+  std::optional<Series<T>> of_added;
+  if (added != nullptr) of_added.emplace(dtype, AsMatrices(*added, loops), loops, scratch);
   const Series<T> of_c(dtype, c, loops, scratch);
   ForEachElement(kept, [&](const Index& i, int64_t) {
     const Matrix out = of_c.At(i, {});
     const Matrix sum = of_c.packed() ? of_c.InScratch() : out;
-    const Matrix row = of_bias ? of_bias->Ready(i, {}) : Matrix();
+    const Matrix first = of_added ? of_added->Ready(i, {}) : Matrix();
     bool add = false;
     ForEachElement(summed, [&](const Index& j, int64_t) {
-      MultiplyMatrices<Wide>(of_a.Ready(i, j), of_b.Ready(i, j), of_bias ? &row : nullptr, sum,
+      MultiplyMatrices<Wide>(of_a.Ready(i, j), of_b.Ready(i, j), of_added ? &first : nullptr, sum,
                              add);
       add = true;
     });
@@ -300,25 +305,25 @@ std::string GemmLibrary() {
 
 Status PrepareGemms(int count) { return ReserveBlas(count); }
 
-int64_t GemmScratchBytes(DType dtype, const Tensor& a, const Tensor& b, const Tensor* bias,
+int64_t GemmScratchBytes(DType dtype, const Tensor& a, const Tensor& b, const Tensor* added,
                          const Tensor& c) {
   int64_t elements = 0;
   const auto add = [&](const Matrix& m) {
     if (IsPacked(dtype, m)) elements += m.rows * m.columns;
   };
   for (const Tensor* tensor : {&a, &b, &c}) add(tensor->matrix());
-  if (bias != nullptr) add(AsRows(*bias, c.dims.size() - 2).matrix());
+  if (added != nullptr) add(AsMatrices(*added, c.dims.size() - 2).matrix());
   return elements * SizeOf(AccumulatorOf(dtype));
 }
 
-void Gemm(DType dtype, const Tensor& a, const Tensor& b, const Tensor* bias, const Tensor& c,
+void Gemm(DType dtype, const Tensor& a, const Tensor& b, const Tensor* added, const Tensor& c,
           std::byte* scratch) {
   const Matrix first_a = a.matrix(), first_b = b.matrix(), first_c = c.matrix();
   CHECK(a.dims.size() == c.dims.size() && b.dims.size() == c.dims.size() && c.dims.size() >= 2);
   CHECK(first_a.rows == first_c.rows && first_b.columns == first_c.columns &&
         first_a.columns == first_b.rows);
   if (c.empty()) return;
-  VisitElement(dtype, [&]<typename T>(T) { GemmOfType<T>(dtype, a, b, bias, c, scratch); });
+  VisitElement(dtype, [&]<typename T>(T) { GemmOfType<T>(dtype, a, b, added, c, scratch); });
 }
 
 }  // namespace tp::cpu

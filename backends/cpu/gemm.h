@@ -16,16 +16,17 @@
 namespace tp::cpu {
 
 // Bytes of scratch that Gemm needs for these operands, of which the memory is not looked at.
-int64_t GemmScratchBytes(DType dtype, const Tensor& a, const Tensor& b, const Tensor* bias,
+int64_t GemmScratchBytes(DType dtype, const Tensor& a, const Tensor& b, const Tensor* added,
                          const Tensor& c);
 
-// c = a b, or a b + bias on each row if `bias` is given, for each index of the loops, as a
-// Contraction has them (tp/schedule/contraction.h): a [loops..., m, k], b [loops..., k, n], bias
-// [loops..., n], c [loops..., m, n]. Where c has a loop's stride 0, it is the sum over the loop,
-// taken in the type that accumulates; such a loop is not empty. With k = 0 the product is zero.
+// c = a b, or a b + `added` if that is given, for each index of the loops, as a Contraction has
+// them (tp/schedule/contraction.h): a [loops..., m, k], b [loops..., k, n], added [loops..., m, n]
+// or, for each row alike, [loops..., n], c [loops..., m, n]. Where c has a loop's stride 0, it is
+// the sum over the loop, taken in the type that accumulates; such a loop is not empty. With k = 0
+// the product is zero.
 // c overlaps nothing else. A matrix that is contiguous along neither its rows nor its columns is
 // copied to scratch first.
-void Gemm(DType dtype, const Tensor& a, const Tensor& b, const Tensor* bias, const Tensor& c,
+void Gemm(DType dtype, const Tensor& a, const Tensor& b, const Tensor* added, const Tensor& c,
           std::byte* scratch);
 
 // Loads the library, once, and lets it take now the memory that `count` products at the same time

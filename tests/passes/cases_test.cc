@@ -34,6 +34,7 @@ const std::map<std::string, std::function<void(Program&)>>& Passes() {
       {"FuseLossAndGradient", FuseLossAndGradient},
       {"FuseLogitsGradient", FuseLogitsGradient},
       {"FuseBias", FuseBias},
+      {"FuseSum", FuseSum},
       {"DropDeadOps", DropDeadOps},
       {"StartCommunicationEarly",
        [](Program& program) { StartCommunicationEarly(program, Mesh::Create(2, 1).value()); }}};

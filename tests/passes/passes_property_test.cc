@@ -53,6 +53,10 @@ RC_GTEST_PROP(Passes, FuseBiasKeepsMeaning, ()) {
   CheckPass([](Program& program, const Mesh&) { FuseBias(program); });
 }
 
+RC_GTEST_PROP(Passes, FuseSumKeepsMeaning, ()) {
+  CheckPass([](Program& program, const Mesh&) { FuseSum(program); });
+}
+
 RC_GTEST_PROP(Passes, DropDeadOpsKeepsMeaning, ()) {
   CheckPass([](Program& program, const Mesh&) { DropDeadOps(program); });
 }
@@ -70,6 +74,7 @@ RC_GTEST_PROP(Passes, ASecondTimeThereIsNothingToDo, ()) {
       [](Program& program, const Mesh&) { ComputeLossOnShards(program); },
       [](Program& program, const Mesh&) { FuseLossAndGradient(program); },
       [](Program& program, const Mesh&) { FuseBias(program); },
+      [](Program& program, const Mesh&) { FuseSum(program); },
       [](Program& program, const Mesh&) { SyncGradientsEarly(program); },
       [](Program& program, const Mesh&) { DropDeadOps(program); },
       StartCommunicationEarly};

@@ -38,8 +38,8 @@ struct Operands {
   }
 
   StatusOr<Contraction> Group() const {
-    const bool biased = views.size() == 4;
-    return GroupLetters(letters, views[0], views[1], views.back(), biased ? &views[2] : nullptr);
+    const bool adds = views.size() == 4;
+    return GroupLetters(letters, views[0], views[1], views.back(), adds ? &views[2] : nullptr);
   }
 
   Letters letters;
@@ -47,8 +47,8 @@ struct Operands {
 };
 
 std::string Print(const Contraction& c) {
-  return ToString(c.a) + " " + ToString(c.b) + (c.bias ? " + " + ToString(*c.bias) : "") + " -> " +
-         ToString(c.c);
+  return ToString(c.a) + " " + ToString(c.b) + (c.added ? " + " + ToString(*c.added) : "") +
+         " -> " + ToString(c.c);
 }
 
 TEST(Contraction, LeavesMatricesAsTheyAre) {
@@ -97,12 +97,21 @@ TEST(Contraction, ABiasRunsAlongTheColumns) {
   EXPECT_EQ(Print(Operands("kn,mk + n -> mn").Group().value()),
             "[0+8x7 by 7,1] [0+7x9 by 9,1] + [0+1x9 by 9,1] -> [0+8x9 by 9,1]");
   EXPECT_THAT(Operands("mk,kn + m,n -> mn").Group().status().message(),
-              HasSubstr("two factors and a bias at most"));
-  EXPECT_THAT(Operands("mk,kn + mn -> mn").Group().status().message(),
-              HasSubstr("not one number for each column"));
+              HasSubstr("two factors and one tensor to add"));
   EXPECT_THAT(Operands("mk,kn + nb -> mn").Group().status().message(),
-              HasSubstr("the bias is summed"));
+              HasSubstr("what is added is summed"));
   EXPECT_THAT(Operands("mk -> m").Group().status().message(), HasSubstr("two factors"));
+}
+
+TEST(Contraction, ATensorIsAddedAsTheProductLies) {
+  EXPECT_EQ(Print(Operands("mk,kn + mn -> mn").Group().value()),
+            "[0+8x7 by 7,1] [0+7x9 by 9,1] + [0+8x9 by 9,1] -> [0+8x9 by 9,1]");
+  EXPECT_EQ(Print(Operands("mk,kn + nm -> mn").Group().value()),
+            "[0+8x7 by 7,1] [0+7x9 by 9,1] + [0+8x9 by 1,8] -> [0+8x9 by 9,1]");
+  // Two letters of rows are one dimension where the sum has them as the product does.
+  EXPECT_EQ(Print(Operands("bqe,en + bqn -> bqn").Group().value()),
+            "[0+10x10 by 10,1] [0+10x9 by 9,1] + [0+10x9 by 9,1] -> [0+10x9 by 9,1]");
+  EXPECT_EQ(Operands("bqe,en + qbn -> bqn").Group().value().loops(), 1);
 }
 
 // A product has room for six loops.
@@ -170,21 +179,21 @@ std::string DrawDims(std::string from, size_t most) {
 }
 
 std::vector<int64_t> Multiply(const Contraction& p, const Memory& a, const Memory& b,
-                              const Memory* bias, std::vector<int64_t> c) {
+                              const Memory& added, std::vector<int64_t> c) {
   const int loops = p.loops();
+  const bool whole = p.added && p.added->rank() == p.c.rank();
   ForEachElement(p.c, [&](const Index& index, int64_t place) {
     bool begins = true;
-    int64_t of_a = p.a.offset, of_b = p.b.offset, of_bias = p.bias ? p.bias->offset : 0;
+    int64_t of_a = p.a.offset, of_b = p.b.offset, of_added = p.added ? p.added->offset : 0;
     for (int d = 0; d < loops; ++d) {
       begins = begins && (p.c.dims[d].stride > 0 || index[d] == 0);
       of_a += index[d] * p.a.dims[d].stride;
       of_b += index[d] * p.b.dims[d].stride;
-      if (p.bias) of_bias += index[d] * p.bias->dims[d].stride;
+      if (p.added) of_added += index[d] * p.added->dims[d].stride;
     }
-    if (begins) {
-      c.at(place) =
-          p.bias ? bias->values.at(of_bias + index[loops + 1] * p.bias->dims[loops].stride) : 0;
-    }
+    if (whole) of_added += index[loops] * p.added->dims[loops].stride;
+    if (p.added) of_added += index[loops + 1] * p.added->dims[loops + (whole ? 1 : 0)].stride;
+    if (begins) c.at(place) = p.added ? added.values.at(of_added) : 0;
     for (int64_t k = 0; k < p.a.dims[loops + 1].size; ++k) {
       c.at(place) += a.values.at(of_a + index[loops] * p.a.dims[loops].stride +
                                  k * p.a.dims[loops + 1].stride) *
@@ -202,27 +211,24 @@ RC_GTEST_PROP(Contraction, ComputesWhatTheLettersSay, ()) {
     if (all.find(letter) == std::string::npos) all += letter;
   }
   const std::string dims_c = DrawDims(all, 6);
-  std::string columns;  // letters that only b and c have
-  for (char letter : dims_c) {
-    if (dims_a.find(letter) == std::string::npos) columns += letter;
-  }
-  const bool biased = *rc::gen::arbitrary<bool>();
-  const std::string dims_bias = biased ? DrawDims(columns, 6) : "";
+  const bool adds = *rc::gen::arbitrary<bool>();
+  const bool whole = *rc::gen::arbitrary<bool>();
+  const std::string dims_added = !adds ? "" : whole ? dims_c : DrawDims(dims_c, 6);
   std::map<char, int64_t> sizes;
   for (char letter : all)
     sizes[letter] = *rc::gen::inRange<int64_t>(0, 40) == 0 ? 0 : *rc::gen::inRange<int64_t>(1, 4);
   const Letters letters =
-      Letters::Parse(dims_a + "," + dims_b + (biased ? "+" + dims_bias : "") + "->" + dims_c)
+      Letters::Parse(dims_a + "," + dims_b + (adds ? "+" + dims_added : "") + "->" + dims_c)
           .value();
-  int64_t of_a, of_b, of_c, of_bias;
+  int64_t of_a, of_b, of_c, of_added;
   const View a = DrawView(0, ShapeOf(dims_a, sizes), of_a);
   const View b = DrawView(1, ShapeOf(dims_b, sizes), of_b);
   const View c = DrawView(2, ShapeOf(dims_c, sizes), of_c);
-  const View bias = DrawView(3, ShapeOf(dims_bias, sizes), of_bias);
-  const Memory memory_a(of_a, 1), memory_b(of_b, 2), memory_bias(of_bias, 3);
-  RC_LOG() << letters.ToString() << " " << ToString(a) << ToString(b) << ToString(bias)
+  const View added = DrawView(3, ShapeOf(dims_added, sizes), of_added);
+  const Memory memory_a(of_a, 1), memory_b(of_b, 2), memory_added(of_added, 3);
+  RC_LOG() << letters.ToString() << " " << ToString(a) << ToString(b) << ToString(added)
            << ToString(c);
-  const auto product = GroupLetters(letters, a, b, c, biased ? &bias : nullptr);
+  const auto product = GroupLetters(letters, a, b, c, adds ? &added : nullptr);
   RC_ASSERT(product.status().ToString() == "OK");
   RC_CLASSIFY(product->loops() == 0, "one matrix product");
   RC_LOG() << Print(*product);
@@ -231,13 +237,15 @@ RC_GTEST_PROP(Contraction, ComputesWhatTheLettersSay, ()) {
   std::map<char, int64_t> point;
   ForEachPoint(dims_c, sizes, point, [&] {
     expected.at(PlaceOf(c, dims_c, point)) =
-        biased ? memory_bias.values.at(PlaceOf(bias, dims_bias, point)) : 0;
+        adds ? memory_added.values.at(PlaceOf(added, dims_added, point)) : 0;
   });
   ForEachPoint(all, sizes, point, [&] {
     expected.at(PlaceOf(c, dims_c, point)) += memory_a.values.at(PlaceOf(a, dims_a, point)) *
                                               memory_b.values.at(PlaceOf(b, dims_b, point));
   });
-  RC_ASSERT(Multiply(*product, memory_a, memory_b, &memory_bias, before) == expected);
+  const bool swapped = product->a.buffer == 1;  // so that a bias runs along b's columns
+  RC_ASSERT(Multiply(*product, swapped ? memory_b : memory_a, swapped ? memory_a : memory_b,
+                     memory_added, before) == expected);
 }
 
 }  // namespace

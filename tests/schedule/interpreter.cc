@@ -135,9 +135,12 @@ void Interpreter::Multiply(int rank, const ScheduledOp& op) {
     for (int d = 0; d < loops; ++d) begins = begins && (c.dims[d].stride > 0 || index[d] == 0);
     double sum = begins ? 0 : At(rank, c.buffer, place);
     if (begins && op.reads.size() == 3) {
-      const View& bias = op.reads[2];
-      sum = At(rank, bias.buffer,
-               MatrixAt(bias, index, loops) + index[loops + 1] * bias.dims[loops].stride);
+      const View& added = op.reads[2];
+      const bool whole = added.rank() == c.rank();
+      int64_t from = MatrixAt(added, index, loops);
+      if (whole) from += index[loops] * added.dims[loops].stride;
+      sum = At(rank, added.buffer,
+               from + index[loops + 1] * added.dims[loops + (whole ? 1 : 0)].stride);
     }
     const int64_t row = MatrixAt(a, index, loops) + index[loops] * a.dims[loops].stride;
     const int64_t column = MatrixAt(b, index, loops) + index[loops + 1] * b.dims[loops + 1].stride;

@@ -136,9 +136,10 @@ TEST(Lower, NamesAProductOfOtherForm) {
   Program program;
   const ValueId a = Input(program, "a", {2, 3});
   program.AddResult(Product(program, "y", {a, a, a}, "mk,mk,mk -> m"));
-  EXPECT_THAT(Lower(program, MeshOf(1, 1), 0).status().ToString(),
-              HasSubstr("matmul 'y': a product takes two factors and a bias at most, not "
-                        "mk,mk,mk -> m"));
+  EXPECT_THAT(
+      Lower(program, MeshOf(1, 1), 0).status().ToString(),
+      HasSubstr("matmul 'y': a product takes two factors and one tensor to add at most, not "
+                "mk,mk,mk -> m"));
 }
 
 TEST(Program, RefusesMoreThanSixDimensions) {

@@ -108,7 +108,7 @@ class Drawing {
     constexpr int kTrials = 10;
     for (int i = 0; i < kTrials; ++i) {
       Program trial = drawn_.program;
-      const int kind = *rc::gen::inRange(0, 14);
+      const int kind = *rc::gen::inRange(0, 15);
       const bool heavy = kind < 5;  // what multiplies values
       if (heavy && heavy_ops_ == limits_.products) continue;
       const Phase phase = DrawPhase();
@@ -150,6 +150,8 @@ class Drawing {
         return AddSumRows(program, phase, name, a);
       case 7:
         return AddSgdUpdate(program, phase, name, a, b, 0.5);
+      case 8:
+        return AddOp(program, phase, name, kAdd, {a, DrawValueLike(a)});
       default: {
         const Axis axis = *rc::gen::element(Axis::kTp, Axis::kDp, kKv);
         return AddRedistribute(program, phase, name, a, axis, *rc::gen::elementOf(kPlacements));
@@ -168,8 +170,32 @@ class Drawing {
     std::string summed = all;
     std::erase_if(summed, [&](char c) { return out_dims_.find(c) != std::string::npos; });
     if (NumElements(ShapeOf(summed)) > kMostTerms) return InvalidArgument("too large a sum");
-    return AddOp(program, phase, name, kMatMul, {a, b},
-                 {{"letters", dims_[a] + "," + dims_[b] + " -> " + out_dims_}});
+    std::vector<ValueId> inputs = {a, b};
+    std::string factors = dims_[a] + "," + dims_[b];
+    const std::vector<ValueId> terms = ValuesOf([&](const std::string& dims) {
+      return dims.find_first_not_of(out_dims_) == std::string::npos;  // nothing to sum over
+    });
+    if (!terms.empty() && *rc::gen::arbitrary<bool>()) {
+      inputs.push_back(*rc::gen::elementOf(terms));
+      factors += " + " + dims_[inputs[2]];
+    }
+    return AddOp(program, phase, name, kMatMul, inputs,
+                 {{"letters", factors + " -> " + out_dims_}});
+  }
+
+  // One of the same dimensions: a sum of two values is then more than a rare find.
+  ValueId DrawValueLike(ValueId value) {
+    return *rc::gen::elementOf(
+        ValuesOf([&](const std::string& dims) { return dims == dims_[value]; }));
+  }
+
+  template <typename Fits>
+  std::vector<ValueId> ValuesOf(const Fits& fits) const {
+    std::vector<ValueId> values;
+    for (size_t i = 0; i < dims_.size(); ++i) {
+      if (fits(dims_[i])) values.push_back(static_cast<ValueId>(i));
+    }
+    return values;
   }
 
   const ProgramLimits limits_;

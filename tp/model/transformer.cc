@@ -200,6 +200,7 @@ StatusOr<std::vector<ValueId>> AddGradients(Program& program, ValueId& loss,
   if (options.optimize) {
     FuseLogitsGradient(program);
     FuseBias(program);
+    FuseSum(program);
     StartCommunicationEarly(program, mesh);
   }
   if (options.recompute) TP_RETURN_IF_ERROR(Recompute(program, "layers"));

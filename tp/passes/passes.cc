@@ -114,103 +114,6 @@ class LossOnShards {
   std::vector<bool> computed_;                      // shards of gradients that were slices
 };
 
-// Moves a bias that is added to a product, or to the sum of a partial one, into the product.
-class BiasIntoProduct {
- public:
-  explicit BiasIntoProduct(Program& program)
-      : program_(program), moved_to_(program.ops().size()), updates_before_(1) {
-    for (const Op& op : program.ops()) {
-      updates_before_.push_back(updates_before_.back() + (op.def->updates > 0 ? 1 : 0));
-    }
-    moved_.resize(program.ops().size());
-  }
-
-  void Run() {
-    const std::vector<Op>& ops = program_.ops();
-    for (size_t i = 0; i < ops.size(); ++i) {
-      if (ops[i].Is(kAddBias)) Move(i);
-    }
-    std::vector<Op> result;
-    for (size_t i = 0; i < ops.size(); ++i) {
-      if (!moved_to_[i].empty()) {
-        std::move(moved_to_[i].begin(), moved_to_[i].end(), std::back_inserter(result));
-      } else if (!moved_[i]) {
-        result.push_back(ops[i]);
-      }
-    }
-    program_.ReplaceOps(std::move(result));
-  }
-
- private:
-  // The op that writes `id`, which only op `reader` reads, where no update comes between the two:
-  // what it reads is then still there at the reader's place.
-  std::optional<size_t> OnlyRead(ValueId id, size_t reader) const {
-    if (program_.UsesOf(id) != 1) return std::nullopt;
-    const auto writer = static_cast<size_t>(program_.DefinitionOf(id));
-    if (updates_before_[writer] != updates_before_[reader]) return std::nullopt;
-    return writer;
-  }
-
-  static bool IsBareProduct(const Op& op) { return op.Is(kMatMul) && op.inputs.size() == 2; }
-
-  // "mk,kn -> mn" becomes "mk,kn + n -> mn".
-  static void AddBiasOperand(Op& product, ValueId bias) {
-    std::string letters = product.attributes.Text("letters");
-    letters.insert(letters.find("->"), std::string("+ ") + letters.back() + " ");
-    product.attributes.Set("letters", std::move(letters));
-    product.inputs.push_back(bias);
-  }
-
-  void Move(size_t add) {
-    const std::vector<Op>& ops = program_.ops();
-    const std::optional<size_t> writer = OnlyRead(ops[add].inputs[0], add);
-    if (!writer) return;
-    if (!IsBareProduct(ops[*writer])) return MoveBehindSum(*writer, add);
-    Op product = ops[*writer];
-    AddBiasOperand(product, ops[add].inputs[1]);
-    product.outputs = ops[add].outputs;
-    moved_[*writer] = true;
-    moved_to_[add] = {std::move(product)};
-  }
-
-  // One rank adds the bias to its part of the sum.
-  void MoveBehindSum(size_t sum, size_t add) {
-    const std::vector<Op>& ops = program_.ops();
-    if (!ops[sum].Is(kRedistribute)) return;
-    const Placements from = program_.value(ops[sum].inputs[0]).placements;
-    const Placements to = program_.value(ops[sum].outputs[0]).placements;
-    const std::optional<size_t> product = OnlyRead(ops[sum].inputs[0], sum);
-    if (!product || !IsBareProduct(ops[*product])) return;
-    Value bias = program_.value(ops[add].inputs[1]);
-    bias.name = program_.FreeName(bias.name + ".once");
-    for (const Placements* either : {&from, &to}) {
-      for (const auto& [axis, placement] : either->entries()) {
-        if (from[axis] == to[axis]) continue;
-        if (!IsPartial(from[axis]) || !IsReplicate(to[axis])) return;
-        bias.placements.Set(axis, Partial());
-      }
-    }
-    Op once;
-    once.def = &kRedistribute;
-    once.phase = ops[*product].phase;
-    once.inputs = {ops[add].inputs[1]};
-    once.outputs = {program_.AddValue(std::move(bias))};
-    Op with_bias = ops[*product];
-    AddBiasOperand(with_bias, once.outputs[0]);
-    Op whole = ops[sum];
-    whole.outputs = ops[add].outputs;
-    moved_[sum] = moved_[*product] = true;
-    // In the addition's place, where its bias is known to be written.
-    moved_to_[add] = {std::move(once), std::move(with_bias), std::move(whole)};
-  }
-
-  Program& program_;
-  // By op: what takes its place, and whether it is left out.
-  std::vector<std::vector<Op>> moved_to_;
-  std::vector<bool> moved_;
-  std::vector<int> updates_before_;  // by op: updates among those before it
-};
-
 // Gradients are synchronised while the backward pass still runs.
 int Stage(Phase phase) { return phase == Phase::kForward ? 0 : phase == Phase::kOptimizer ? 2 : 1; }
 
@@ -310,10 +213,6 @@ void FuseLogitsGradient(Program& program) {
   program.ReplaceOps(std::move(ops));
 }
 
-void FuseBias(Program& program) {
-  if (program.sum_order() == SumOrder::kFast) BiasIntoProduct(program).Run();
-}
-
 void DropDeadOps(Program& program) {
   std::vector<bool> live(program.values().size());
   for (ValueId id : program.results()) live[id] = true;
@@ -372,6 +271,7 @@ void Optimize(Program& program, const Mesh& mesh) {
   FuseLossAndGradient(program);
   FuseLogitsGradient(program);
   FuseBias(program);
+  FuseSum(program);
   DropDeadOps(program);
   StartCommunicationEarly(program, mesh);
 }

@@ -28,6 +28,11 @@ void FuseLogitsGradient(Program& program);
 // Not in the invariant sum order: a product that is summed over ranks is rounded before its bias.
 void FuseBias(Program& program);
 
+// add of a matrix product that nothing else reads and of another tensor becomes one product to
+// which that is added, rounded once: the gradient of what several products read is written once for
+// each of them, and read by the next. Not in the invariant sum order, as above.
+void FuseSum(Program& program);
+
 // Reorders the ops of each phase (backward and gradient_sync count as one), as far as their
 // dependencies allow, so that what feeds the most communication on `mesh` runs first: the rest then
 // runs while that communication is under way. Of the rest products come first, which take longest.

@@ -152,7 +152,7 @@ Status VerifyOp(const Program& program, const Op& op, std::vector<bool>& written
   }
   if (program.sum_order() == SumOrder::kInvariant && !op.def->blocked.name.empty() &&
       op.inputs.size() == 3) {
-    return InvalidArgument("has a bias, which the invariant order adds to the finished product");
+    return InvalidArgument("adds to a product, which the invariant order does to a finished one");
   }
   TP_RETURN_IF_ERROR(VerifyWholeTerms(program, op));
   for (ValueId id : op.outputs) {

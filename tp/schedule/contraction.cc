@@ -10,7 +10,7 @@
 namespace tp {
 namespace {
 
-enum Tensor { kA, kB, kC, kBias, kNumTensors };
+enum Tensor { kA, kB, kC, kAdded, kNumTensors };
 enum Group { kBatch, kM, kN, kK, kNumGroups };
 
 // A letter, or some that became one dimension: its strides in each tensor, 0 where that lacks it.
@@ -75,19 +75,19 @@ struct Choice {
 
 class Grouping {
  public:
-  Grouping(const Letters& letters, const View& a, const View& b, const View& c, const View* bias)
-      : letters_(letters), views_{&a, &b, &c, bias} {}
+  Grouping(const Letters& letters, const View& a, const View& b, const View& c, const View* added)
+      : letters_(letters), views_{&a, &b, &c, added} {}
 
   Status Check() const {
     const auto& terms = letters_.terms();
     if (terms[0].size() != 2 || letters_.outputs().size() != 1 || terms.size() > 2 ||
         (terms.size() == 2 && terms[1].size() != 1)) {
-      return InvalidArgument("a product takes two factors and a bias at most, not " +
+      return InvalidArgument("a product takes two factors and one tensor to add at most, not " +
                              letters_.ToString());
     }
     for (char letter : terms.size() == 2 ? terms[1][0] : std::string()) {
       if (!Has(letters_.outputs()[0], letter)) {
-        return InvalidArgument("in " + letters_.ToString() + " the bias is summed");
+        return InvalidArgument("in " + letters_.ToString() + " what is added is summed");
       }
     }
     return OkStatus();
@@ -97,22 +97,15 @@ class Grouping {
     TP_RETURN_IF_ERROR(Check());
     for (int t : {kA, kB}) dims_[t] = letters_.terms()[0][t];
     dims_[kC] = letters_.outputs()[0];
-    if (letters_.terms().size() == 2) dims_[kBias] = letters_.terms()[1][0];
-    // The bias runs along columns, which are b's; so it is on ranks that do not add it, too.
-    const auto only_in_a = [&](char letter) {
-      return Has(dims_[kA], letter) && !Has(dims_[kB], letter);
-    };
-    if (std::any_of(dims_[kBias].begin(), dims_[kBias].end(), only_in_a)) {
+    if (letters_.terms().size() == 2) dims_[kAdded] = letters_.terms()[1][0];
+    // A bias runs along columns, which are b's; so it is on ranks that do not add it, too.
+    if (AddsLettersOf(kA, kB) && !AddsLettersOf(kB, kA)) {
       std::swap(dims_[kA], dims_[kB]);
       std::swap(views_[kA], views_[kB]);
     }
     for (char letter : letters_.all()) Sort(letter);
     for (auto& group : groups_) group = Merge(std::move(group));
     Choose();
-    if (choice_.m.size > 1 && choice_.m.strides[kBias] != 0) {
-      return InvalidArgument("in " + letters_.ToString() +
-                             " the bias is not one number for each column of the product");
-    }
     for (int group : {kBatch, kM, kN, kK}) {
       loops_.insert(loops_.end(), groups_[group].begin(), groups_[group].end());
     }
@@ -125,11 +118,21 @@ class Grouping {
     contraction.a = Arranged(kA, &choice_.m, choice_.k);
     contraction.b = Arranged(kB, &choice_.k, choice_.n);
     contraction.c = Arranged(kC, &choice_.m, choice_.n);
-    if (views_[kBias] != nullptr) contraction.bias = Arranged(kBias, nullptr, choice_.n);
+    if (views_[kAdded] != nullptr) {
+      const bool whole = AddsLettersOf(kA, kB);
+      contraction.added = Arranged(kAdded, whole ? &choice_.m : nullptr, choice_.n);
+    }
     return contraction;
   }
 
  private:
+  // Whether what is added has a letter that the one factor has and the other has not.
+  bool AddsLettersOf(Tensor one, Tensor other) const {
+    return std::ranges::any_of(dims_[kAdded], [&](char letter) {
+      return Has(dims_[one], letter) && !Has(dims_[other], letter);
+    });
+  }
+
   // Puts a letter into its group.
   void Sort(char letter) {
     Joint joint;
@@ -200,8 +203,8 @@ class Grouping {
 }  // namespace
 
 StatusOr<Contraction> GroupLetters(const Letters& letters, const View& a, const View& b,
-                                   const View& c, const View* bias) {
-  return Grouping(letters, a, b, c, bias).Run();
+                                   const View& c, const View* added) {
+  return Grouping(letters, a, b, c, added).Run();
 }
 
 }  // namespace tp

@@ -24,24 +24,24 @@
 
 namespace tp {
 
-// What a launch of Action::kGemm is given; where a bias has letters of the first factor, that one
-// is b, and the product its transpose. Each view has a dimension for each loop, of stride 0 where
-// it lacks that letter, and then those of its matrix. Where c has a loop's stride 0, c is the sum
-// over the loop. A matrix product without loops has views of matrices.
+// What a launch of Action::kGemm is given; where a bias has letters of the first factor alone, that
+// one is b, and the product its transpose. Each view has a dimension for each loop, of stride 0
+// where it lacks that letter, and then those of its matrix. Where c has a loop's stride 0, c is the
+// sum over the loop. A matrix product without loops has views of matrices.
 struct Contraction {
-  View a;                    // [loops..., m, k]
-  View b;                    // [loops..., k, n]
-  View c;                    // [loops..., m, n]
-  std::optional<View> bias;  // [loops..., n]
+  View a;  // [loops..., m, k]
+  View b;  // [loops..., k, n]
+  View c;  // [loops..., m, n]
+  // What is added to a b: [loops..., n], or [loops..., m, n] where it has letters of m.
+  std::optional<View> added;
 
   int loops() const { return c.rank() - 2; }
 };
 
-// `letters` has one term of two factors and may have a second one of one factor, which is the bias;
-// views have the dimensions that their letters say. Errors: INVALID_ARGUMENT for other letters, a
-// bias that is not one number for a column of the matrix, and more loops than a view can have,
-// which takes strides under which next to no letters group.
+// `letters` has one term of two factors and may have a second one of one factor, which is added;
+// views have the dimensions that their letters say. Errors: INVALID_ARGUMENT for other letters, and
+// for more loops than a view can have, which takes strides under which next to no letters group.
 StatusOr<Contraction> GroupLetters(const Letters& letters, const View& a, const View& b,
-                                   const View& c, const View* bias);
+                                   const View& c, const View* added);
 
 }  // namespace tp

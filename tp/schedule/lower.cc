@@ -95,14 +95,14 @@ bool IsOfMatrices(const Letters& letters) {
 Status LowerProduct(const Op& op, ScheduleDraft& draft) {
   TP_ASSIGN_OR_RETURN(const Letters letters, LettersOf(draft.program(), op));
   const View out = draft.Define(op.outputs[0]);
-  // A bias that another rank adds has no memory here.
-  const bool biased = op.inputs.size() == 3 && draft.HasView(op.inputs[2]);
-  const View* bias = biased ? &draft.ViewOf(op.inputs[2]) : nullptr;
+  // What another rank adds has no memory here.
+  const bool adds = op.inputs.size() == 3 && draft.HasView(op.inputs[2]);
+  const View* added = adds ? &draft.ViewOf(op.inputs[2]) : nullptr;
   TP_ASSIGN_OR_RETURN(
       const Contraction product,
-      GroupLetters(letters, draft.ViewOf(op.inputs[0]), draft.ViewOf(op.inputs[1]), out, bias));
+      GroupLetters(letters, draft.ViewOf(op.inputs[0]), draft.ViewOf(op.inputs[1]), out, added));
   std::vector<View> reads = {product.a, product.b};
-  if (product.bias) reads.push_back(*product.bias);
+  if (product.added) reads.push_back(*product.added);
   draft.Emit(op.def->action(), op, std::move(reads), {product.c}).of_matrices =
       IsOfMatrices(letters);
   return OkStatus();

@@ -8,7 +8,7 @@
 //   Shard(a) -> Shard(b)   all_to_all, then one copy a block
 //   Replicate -> Shard(d)  a view
 //   Replicate -> Partial   the same memory on the axis's first rank, zeros on the others; a
-//                          product whose bias would be zeros has none
+//                          product that would add zeros adds nothing
 //   anything, alone        a group of one rank has nothing to redistribute: the same memory
 //
 // Where the program's sum order is invariant, products and sums of rows are blocked, and their

@@ -20,8 +20,8 @@ Placement To(const ScheduleDraft& draft, const Op& op, Axis axis) {
   return draft.program().value(op.outputs[0]).placements[axis];
 }
 
-// Whether nothing but products read `id`, and those as their bias.
-bool IsOnlyBias(const Program& program, ValueId id) {
+// Whether nothing but products read `id`, and those as what they add.
+bool IsOnlyAdded(const Program& program, ValueId id) {
   const std::vector<int>& readers = program.ReadersOf(id);
   return !program.IsResult(id) && std::all_of(readers.begin(), readers.end(), [&](int reader) {
     const Op& op = program.ops()[reader];
@@ -34,7 +34,7 @@ void LowerToPartial(const Op& op, ScheduleDraft& draft, Axis axis) {
   const ValueId out = op.outputs[0];
   if (draft.Self(axis) == 0) {
     draft.SetView(out, draft.ViewOf(op.inputs[0]));
-  } else if (!IsOnlyBias(draft.program(), out)) {
+  } else if (!IsOnlyAdded(draft.program(), out)) {
     // As the first rank's lies, so that all that follows lies alike on every rank.
     const View& first = draft.ViewOf(op.inputs[0]);
     Order& order = draft.OrderOf(out);

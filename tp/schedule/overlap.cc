@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "tp/core/shard_geometry.h"
+#include "tp/schedule/cut.h"
 
 namespace tp {
 namespace {
@@ -38,12 +39,6 @@ class RowParts {
 
 View RowsOf(const View& view, const RowParts& parts, int part) {
   return view.Sub(0, parts.Offset(part), parts.Length(part));
-}
-
-bool Touches(const ScheduledOp& op, const View& view) {
-  const auto overlaps = [&](const View& other) { return Overlap(view, other); };
-  return std::any_of(op.reads.begin(), op.reads.end(), overlaps) ||
-         std::any_of(op.writes.begin(), op.writes.end(), overlaps);
 }
 
 class SumCutter {
@@ -100,7 +95,7 @@ class SumCutter {
   void CutProduct(const ScheduledOp& product, const ScheduledOp& sum) {
     const RowParts parts(sum.send.rows(), PartsOf(sum.send));
     for (int part = 0; part < parts.parts(); ++part) {
-      ops_.push_back(RowsOfProduct(product, parts, part));
+      ops_.push_back(RowsOfProduct(product, parts.Offset(part), parts.Length(part)));
       ScheduledOp one = sum;
       one.send = one.receive = RowsOf(sum.send, parts, part);
       one.reads = {one.send};
@@ -109,13 +104,6 @@ class SumCutter {
       ops_.push_back(std::move(one));
     }
     cut_[sum.send.buffer].push_back(sum.send);
-  }
-
-  static ScheduledOp RowsOfProduct(const ScheduledOp& product, const RowParts& parts, int part) {
-    ScheduledOp one = product;
-    one.reads[0] = RowsOf(product.reads[0], parts, part);
-    one.writes[0] = RowsOf(product.writes[0], parts, part);
-    return one;
   }
 
   // The cut sum that `op` reads whole, if it is one that works row by row.
@@ -153,7 +141,9 @@ class SumCutter {
       }
       if (!losses.empty()) one.writes[0] = losses[part];
       ops_.push_back(std::move(one));
-      if (has_product) ops_.push_back(RowsOfProduct(schedule_.ops[i + 1], parts, part));
+      if (has_product) {
+        ops_.push_back(RowsOfProduct(schedule_.ops[i + 1], parts.Offset(part), parts.Length(part)));
+      }
     }
     if (!losses.empty()) SumLosses(op, losses, behind);
     return has_product;
@@ -272,11 +262,7 @@ class GatherCutter {
   }
 
   void Add(const ScheduledOp& product, int64_t begin, int64_t end) {
-    if (begin == end) return;
-    ScheduledOp rows = product;
-    rows.reads[0] = product.reads[0].Sub(0, begin, end - begin);
-    rows.writes[0] = product.writes[0].Sub(0, begin, end - begin);
-    schedule_.ops.push_back(std::move(rows));
+    if (begin < end) schedule_.ops.push_back(RowsOfProduct(product, begin, end - begin));
   }
 
   Schedule& schedule_;

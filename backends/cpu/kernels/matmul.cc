@@ -6,15 +6,15 @@ namespace tp::cpu {
 
 namespace {
 
-const Tensor* BiasOf(const KernelCall& c) { return c.in.size() == 3 ? &c.in[2] : nullptr; }
+const Tensor* AddedTo(const KernelCall& c) { return c.in.size() == 3 ? &c.in[2] : nullptr; }
 
 }  // namespace
 
 const Kernel kGemmKernel = {
     Action::kGemm,
-    [](const KernelCall& c) { Gemm(c.dtype, c.in[0], c.in[1], BiasOf(c), c.out[0], c.scratch); },
+    [](const KernelCall& c) { Gemm(c.dtype, c.in[0], c.in[1], AddedTo(c), c.out[0], c.scratch); },
     [](const KernelCall& c) {
-      return GemmScratchBytes(c.dtype, c.in[0], c.in[1], BiasOf(c), c.out[0]);
+      return GemmScratchBytes(c.dtype, c.in[0], c.in[1], AddedTo(c), c.out[0]);
     }};
 const Kernel kBlockedGemmKernel = {Action::kBlockedGemm,
                                    [](const KernelCall& c) {

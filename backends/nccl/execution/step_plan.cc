@@ -214,12 +214,12 @@ StatusOr<StepPlan::Launch> StepPlan::MakeGemm(int index) {
   const ScheduledOp& op = schedule_.ops[index];
   const std::optional<ProductViews> views = AsBatch(op);
   if (!views) return MakeLoopedGemm(op);
-  std::optional<DeviceMatrix> bias;
-  if (views->bias) bias = At(*views->bias);
+  std::optional<DeviceMatrix> added;
+  if (views->added) added = At(*views->added);
   GemmContext context = rank_.gemm_context();
   context.scratch = gemm_scratch_;
   TP_ASSIGN_OR_RETURN(std::unique_ptr<Gemm> gemm,
-                      Gemm::Plan(context, At(views->a), At(views->b), At(views->c), bias,
+                      Gemm::Plan(context, At(views->a), At(views->b), At(views->c), added,
                                  OptionsOfGemms(), views->batch));
   gemms_.push_back(std::move(gemm));
   return Launch([gemm = gemms_.back().get()](cudaStream_t stream) { return gemm->Run(stream); });
@@ -231,7 +231,7 @@ StepPlan::Launch StepPlan::MakeLoopedGemm(const ScheduledOp& op) const {
   };
   LoopedProduct product{in_memory(op.reads[0]), in_memory(op.reads[1]), in_memory(op.writes[0]),
                         std::nullopt};
-  if (op.reads.size() == 3) product.bias = in_memory(op.reads[2]);
+  if (op.reads.size() == 3) product.added = in_memory(op.reads[2]);
   return Launch([product](cudaStream_t stream) {
     return FromCuda(LoopedGemm(product, stream), "LoopedGemm");
   });

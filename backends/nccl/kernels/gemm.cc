@@ -58,10 +58,10 @@ size_t Gemm::ScratchBytes(const DeviceMatrix& a, const DeviceMatrix& b, const De
 
 StatusOr<std::unique_ptr<Gemm>> Gemm::Plan(const GemmContext& context, const DeviceMatrix& a,
                                            const DeviceMatrix& b, const DeviceMatrix& c,
-                                           const std::optional<DeviceMatrix>& bias,
+                                           const std::optional<DeviceMatrix>& added,
                                            const GemmOptions& options, const Batch& batch) {
-  CHECK(batch.count == 1 || !bias);
-  std::unique_ptr<Gemm> gemm(new Gemm(context, a, b, c, bias, options, batch));
+  CHECK(batch.count == 1 || !added || added->rows == c.rows);
+  std::unique_ptr<Gemm> gemm(new Gemm(context, a, b, c, added, options, batch));
   if (c.empty() || a.columns == 0) return gemm;
   TP_RETURN_IF_ERROR(gemm->OfferWays({}));
   if (gemm->candidates() == 0) {
@@ -89,21 +89,30 @@ Gemm::Turned Gemm::TurnUneven() const {
   return turned;
 }
 
-// With a bias, in the epilogue where that can be, which it cannot for a c that lies down. A bias
-// that is in c beforehand lets a type be split that the epilogue would round twice.
-Status Gemm::OfferWays(const Turned& turned) {
-  if (!bias_) return OfferWay(turned, LtProduct::Plus::kNothing);
-  const bool epilogue = (turned.c ? *turned.c : c_).column_stride == 1;
-  if (epilogue) TP_RETURN_IF_ERROR(OfferWay(turned, LtProduct::Plus::kBias));
-  if (epilogue && AccumulatorOf(c_.dtype) == c_.dtype) return OkStatus();
-  return OfferWay(turned, LtProduct::Plus::kOutput);
+// Whether cuBLASLt can read what is added to a product in `c` where it is.
+bool Gemm::ReadsAdded(const DeviceMatrix& c) const {
+  // A bias is read in the epilogue, packed.
+  if (!AddsMatrix()) return c.column_stride == 1 && added_->column_stride == 1;
+  return c.column_stride == 1 ? added_->column_stride == 1 : added_->row_stride == 1;
 }
 
-Status Gemm::OfferWay(const Turned& turned, LtProduct::Plus plus) {
-  Way way{turned, plus, nullptr};
+// A bias that is in c beforehand lets a type be split that the epilogue would round twice.
+Status Gemm::OfferWays(const Turned& turned) {
+  using Plus = LtProduct::Plus;
+  if (!added_) return OfferWay(turned, Plus::kNothing, /*begins=*/false);
+  const bool reads = ReadsAdded(turned.c ? *turned.c : c_);
+  if (reads && AddsMatrix()) return OfferWay(turned, Plus::kMatrix, /*begins=*/false);
+  if (reads) TP_RETURN_IF_ERROR(OfferWay(turned, Plus::kBias, /*begins=*/false));
+  if (reads && AccumulatorOf(c_.dtype) == c_.dtype) return OkStatus();
+  return OfferWay(turned, Plus::kMatrix, /*begins=*/true);
+}
+
+Status Gemm::OfferWay(const Turned& turned, LtProduct::Plus plus, bool begins) {
+  Way way{turned, begins, nullptr};
+  const DeviceMatrix& c = turned.c ? *turned.c : c_;
   TP_ASSIGN_OR_RETURN(
       way.product, LtProduct::Plan(context_, turned.a ? *turned.a : a_, turned.b ? *turned.b : b_,
-                                   turned.c ? *turned.c : c_, plus, bias_, batch_, options_));
+                                   c, plus, begins ? std::optional(c) : added_, batch_, options_));
   if (!signature_.empty()) signature_ += "; ";
   signature_ += NameOf(way);
   const int index = static_cast<int>(ways_.size());
@@ -118,7 +127,7 @@ std::string Gemm::NameOf(const Way& way) {
 }
 
 void Gemm::OfferThin() {
-  if (options_.tf32 || !IsThin(a_, b_, c_, bias_)) return;
+  if (options_.tf32 || AddsMatrix() || !IsThin(a_, b_, c_, added_)) return;
   candidates_.push_back({kThin, 0});
   signature_ += "; thin";
 }
@@ -139,30 +148,34 @@ std::string Gemm::Describe(int candidate) const {
   return NameOf(ways_[way]) + ": " + ways_[way].product->Describe(algorithm);
 }
 
+// Writes to all of the batch's c what a sum of no products is.
+cudaError_t Gemm::Begin(const DeviceMatrix& c, cudaStream_t stream) const {
+  DeviceMatrix to = c;
+  DeviceMatrix from = added_.value_or(DeviceMatrix{});
+  for (int64_t i = 0; i < batch_.count; ++i) {
+    const cudaError_t error = AddsMatrix() ? Copy(from, to, stream)
+                              : added_     ? BroadcastBias(from, to, stream)
+                                           : Zero(to, stream);
+    if (error != cudaSuccess) return error;
+    to.data = static_cast<char*>(to.data) + batch_.c * SizeOf(c_.dtype);
+    from.data = static_cast<char*>(from.data) + batch_.added * SizeOf(c_.dtype);
+  }
+  return cudaSuccess;
+}
+
 Status Gemm::Run(cudaStream_t stream) const {
   if (c_.empty()) return OkStatus();
-  if (candidates_.empty()) {
-    if (bias_) {
-      TP_CUDA(BroadcastBias(*bias_, c_, stream));
-      return OkStatus();
-    }
-    DeviceMatrix c = c_;
-    for (int64_t i = 0; i < batch_.count; ++i) {
-      TP_CUDA(Zero(c, stream));
-      c.data = static_cast<char*>(c.data) + batch_.c * SizeOf(c.dtype);
-    }
-    return OkStatus();
-  }
+  if (candidates_.empty()) return FromCuda(Begin(c_, stream), "a product over no elements");
   const auto [index, algorithm] = candidates_[chosen_];
   if (index == kThin) {
-    return FromCuda(ThinGemm(a_, b_, c_, bias_, stream), "ThinGemm");
+    return FromCuda(ThinGemm(a_, b_, c_, added_, stream), "ThinGemm");
   }
   const Way& way = ways_[index];
   const Turned& turned = way.turned;
   const DeviceMatrix& c = turned.c ? *turned.c : c_;
   if (turned.a) TP_CUDA(Copy(a_, *turned.a, stream));
   if (turned.b) TP_CUDA(Copy(b_, *turned.b, stream));
-  if (way.plus == LtProduct::Plus::kOutput) TP_CUDA(BroadcastBias(*bias_, c, stream));
+  if (way.begins) TP_CUDA(Begin(c, stream));
   TP_RETURN_IF_ERROR(way.product->Run(algorithm, stream));
   if (turned.c) TP_CUDA(Copy(c, c_, stream));
   return OkStatus();

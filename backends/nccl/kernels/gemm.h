@@ -1,11 +1,12 @@
 // Gemm: one matrix product of a Schedule, planned once, and all the ways to compute it.
 //
-// c = a b [+ bias on each row], for matrices that lie along rows or along columns, each its own
-// way; or a batch of such products, without a bias and by cuBLASLt as they lie. The types compute
-// as LtProduct says. A product over no elements is zero [+ bias], and an empty c is left alone.
+// c = a b [+ a matrix, or a bias on each row], for matrices that lie along rows or along columns,
+// each its own way; or a batch of such products, without a bias and by cuBLASLt as they lie. The
+// types compute as LtProduct says. A product over no elements is zero [+ what is added], and an
+// empty c is left alone.
 //
-// The ways are cuBLASLt's algorithms (lt_product.h), with the bias added in its epilogue or written
-// to c beforehand, and a kernel for thin fp32 matrices (thin_gemm.h). Tensor cores are fed by
+// The ways are cuBLASLt's algorithms (lt_product.h), with what is added read by them or written to
+// c beforehand, and a kernel for thin fp32 matrices (thin_gemm.h). Tensor cores are fed by
 // accesses of 16 bytes. A matrix of which the lines do not begin or end at multiples of these, such
 // as one of 1023 rows that lies along its columns, leaves cuBLASLt with kernels that are many times
 // slower; so a product with such a matrix is also offered with it turned, that is, copied to
@@ -30,12 +31,12 @@ namespace tp::nccl {
 
 class Gemm {
  public:
-  // a [m, k], b [k, n], c [m, n], `bias` [1, n] packed or absent; one dtype. At first the candidate
-  // that cuBLASLt ranks first is chosen. Errors: INVALID_ARGUMENT for a matrix that lies along
-  // neither direction; INTERNAL where cuBLASLt knows no way.
+  // a [m, k], b [k, n], c [m, n], `added` a matrix [m, n], a bias [1, n], or absent; one dtype. At
+  // first the candidate that cuBLASLt ranks first is chosen. Errors: INVALID_ARGUMENT for a matrix
+  // that lies along neither direction; INTERNAL where cuBLASLt knows no way.
   static StatusOr<std::unique_ptr<Gemm>> Plan(const GemmContext& context, const DeviceMatrix& a,
                                               const DeviceMatrix& b, const DeviceMatrix& c,
-                                              const std::optional<DeviceMatrix>& bias,
+                                              const std::optional<DeviceMatrix>& added,
                                               const GemmOptions& options, const Batch& batch = {});
   // What a product needs of GemmContext::scratch; without it, nothing is turned.
   static size_t ScratchBytes(const DeviceMatrix& a, const DeviceMatrix& b, const DeviceMatrix& c,
@@ -63,7 +64,7 @@ class Gemm {
   // One description to cuBLASLt, and what is done before and after it.
   struct Way {
     Turned turned;
-    LtProduct::Plus plus = LtProduct::Plus::kNothing;
+    bool begins = false;  // with what is added written to c
     std::unique_ptr<LtProduct> product;
   };
   struct Candidate {
@@ -73,11 +74,14 @@ class Gemm {
   static constexpr int kThin = -1;
 
   Gemm(const GemmContext& context, const DeviceMatrix& a, const DeviceMatrix& b,
-       const DeviceMatrix& c, const std::optional<DeviceMatrix>& bias, const GemmOptions& options,
+       const DeviceMatrix& c, const std::optional<DeviceMatrix>& added, const GemmOptions& options,
        const Batch& batch)
-      : context_(context), options_(options), a_(a), b_(b), c_(c), bias_(bias), batch_(batch) {}
+      : context_(context), options_(options), a_(a), b_(b), c_(c), added_(added), batch_(batch) {}
   Status OfferWays(const Turned& turned);
-  Status OfferWay(const Turned& turned, LtProduct::Plus plus);
+  Status OfferWay(const Turned& turned, LtProduct::Plus plus, bool begins);
+  bool AddsMatrix() const { return added_ && (added_->rows > 1 || batch_.count > 1); }
+  bool ReadsAdded(const DeviceMatrix& c) const;
+  cudaError_t Begin(const DeviceMatrix& c, cudaStream_t stream) const;
   Turned TurnUneven() const;
   static std::string NameOf(const Way& way);
   void OfferThin();
@@ -85,7 +89,7 @@ class Gemm {
   const GemmContext context_;
   const GemmOptions options_;
   const DeviceMatrix a_, b_, c_;
-  const std::optional<DeviceMatrix> bias_;
+  const std::optional<DeviceMatrix> added_;
   const Batch batch_;
   std::vector<Way> ways_;
   std::vector<Candidate> candidates_;

@@ -16,11 +16,11 @@ struct Sides {
 };
 
 struct Loops {
-  Places<4> kept;    // lanes: a, b, c, bias
+  Places<4> kept;    // lanes: a, b, c, added
   Places<2> summed;  // lanes: a, b
   int64_t m, n, k;
   int64_t across;  // tiles of n
-  Sides a, b, c, bias;
+  Sides a, b, c, added;
 };
 
 // A tile of kTile lines of kDepth terms. Threads run along the terms where these are neighbours in
@@ -76,7 +76,7 @@ __global__ void __launch_bounds__(kThreads) LoopedGemmKernel(const __grid_consta
     }
   }
   T* c = static_cast<T*>(loops.c.data) + at[2];
-  const T* bias = static_cast<const T*>(loops.bias.data) + at[3];
+  const T* added = static_cast<const T*>(loops.added.data) + at[3];
 #pragma unroll
   for (int i = 0; i < kEach; ++i) {
 #pragma unroll
@@ -84,7 +84,9 @@ __global__ void __launch_bounds__(kThreads) LoopedGemmKernel(const __grid_consta
       const int64_t y = row + down + i * kSide, x = column + right + j * kSide;
       if (y >= loops.m || x >= loops.n) continue;
       A sum = sums[i][j];
-      if (loops.bias.data != nullptr) sum += Widen(bias[x * loops.bias.columns]);
+      if (loops.added.data != nullptr) {
+        sum += Widen(added[y * loops.added.rows + x * loops.added.columns]);
+      }
       c[y * loops.c.rows + x * loops.c.columns] = Round<T>(sum);
     }
   }
@@ -98,7 +100,7 @@ Sides SidesOf(const DeviceView& view) {
 }  // namespace
 
 cudaError_t LoopedGemm(const LoopedProduct& product, cudaStream_t stream) {
-  const auto& [a, b, c, bias] = product;
+  const auto& [a, b, c, added] = product;
   const int dims = c.dims.size() - 2;
   Loops loops = {};
   for (int d = 0; d < dims; ++d) {
@@ -107,7 +109,7 @@ cudaError_t LoopedGemm(const LoopedProduct& product, cudaStream_t stream) {
       loops.summed.PushBack(size, {a.dims[d].stride, b.dims[d].stride});
     } else {
       loops.kept.PushBack(size, {a.dims[d].stride, b.dims[d].stride, c.dims[d].stride,
-                                 bias ? bias->dims[d].stride : 0});
+                                 added ? added->dims[d].stride : 0});
     }
   }
   loops.m = c.dims[dims].size;
@@ -117,7 +119,10 @@ cudaError_t LoopedGemm(const LoopedProduct& product, cudaStream_t stream) {
   loops.a = SidesOf(a);
   loops.b = SidesOf(b);
   loops.c = SidesOf(c);
-  if (bias) loops.bias = {bias->data, 0, bias->Last().stride};
+  if (added) {
+    const bool whole = added->dims.size() == c.dims.size();
+    loops.added = whole ? SidesOf(*added) : Sides{added->data, 0, added->Last().stride};
+  }
   const int64_t blocks = (loops.m + kTile - 1) / kTile * loops.across * loops.kept.count;
   if (blocks == 0) return cudaSuccess;
   return Dispatch(c.dtype, [&](auto type) {

@@ -15,10 +15,12 @@ namespace tp::nccl {
 
 // Views as in Contraction (tp/schedule/contraction.h), all of one type.
 struct LoopedProduct {
-  DeviceView a;                    // [loops..., m, k]
-  DeviceView b;                    // [loops..., k, n]
-  DeviceView c;                    // [loops..., m, n]; of stride 0 along a loop: the sum over it
-  std::optional<DeviceView> bias;  // [loops..., n], read at the first index of loops summed over
+  DeviceView a;  // [loops..., m, k]
+  DeviceView b;  // [loops..., k, n]
+  DeviceView c;  // [loops..., m, n]; of stride 0 along a loop: the sum over it
+  // [loops..., m, n] or, for each row alike, [loops..., n]; read at the first index of loops summed
+  // over.
+  std::optional<DeviceView> added;
 };
 
 cudaError_t LoopedGemm(const LoopedProduct& product, cudaStream_t stream);

@@ -127,29 +127,36 @@ std::optional<LtProduct::Storage> LtProduct::StorageOf(const DeviceMatrix& m) {
 StatusOr<std::unique_ptr<LtProduct>> LtProduct::Plan(const GemmContext& context,
                                                      const DeviceMatrix& a, const DeviceMatrix& b,
                                                      const DeviceMatrix& c, Plus plus,
-                                                     const std::optional<DeviceMatrix>& bias,
+                                                     const std::optional<DeviceMatrix>& added,
                                                      const Batch& batch,
                                                      const GemmOptions& options) {
   // cuBLASLt's D lies along its columns. A c that lies along rows is computed as its transpose,
   // down whose columns the bias runs.
   const bool across = c.column_stride == 1;
-  CHECK(plus != Plus::kBias || (bias && across));
+  CHECK(plus == Plus::kNothing || added) << "nothing to add";
+  CHECK(plus != Plus::kBias || across);
+  const DeviceMatrix& plus_c = plus == Plus::kMatrix ? *added : c;
   const DeviceMatrix left = across ? b.Transposed() : a;
   const DeviceMatrix right = across ? a.Transposed() : b;
   const std::optional<Storage> a_storage = StorageOf(left);
   const std::optional<Storage> b_storage = StorageOf(right);
+  const std::optional<Storage> c_storage = StorageOf(across ? plus_c.Transposed() : plus_c);
   const std::optional<Storage> d_storage = StorageOf(across ? c.Transposed() : c);
   if (!a_storage) return across ? NeitherWay("b", b) : NeitherWay("a", a);
   if (!b_storage) return across ? NeitherWay("a", a) : NeitherWay("b", b);
   if (!d_storage || d_storage->transposed) return NeitherWay("c", c);
+  if (!c_storage || c_storage->transposed) return NeitherWay("to add", plus_c);
   std::unique_ptr<LtProduct> product(new LtProduct(context, c.dtype, plus));
   product->a_ = left.data;
   product->b_ = right.data;
+  product->c_ = plus_c.data;
   product->d_ = c.data;
   product->a_next_ = (across ? batch.b : batch.a) * SizeOf(c.dtype);
   product->b_next_ = (across ? batch.a : batch.b) * SizeOf(c.dtype);
+  const int64_t to_next_c = plus_c.data == c.data ? batch.c : batch.added;
+  product->c_next_ = to_next_c * SizeOf(c.dtype);
   product->d_next_ = batch.c * SizeOf(c.dtype);
-  TP_RETURN_IF_ERROR(product->MakeOperation(*a_storage, *b_storage, bias, options));
+  TP_RETURN_IF_ERROR(product->MakeOperation(*a_storage, *b_storage, added, options));
   const auto make = [&](cublasLtMatrixLayout_t* layout, const Storage& storage,
                         int64_t to_next) -> Status {
     TP_CUBLAS(cublasLtMatrixLayoutCreate(layout, TypeOf(c.dtype), storage.rows, storage.columns,
@@ -161,6 +168,7 @@ StatusOr<std::unique_ptr<LtProduct>> LtProduct::Plan(const GemmContext& context,
   };
   TP_RETURN_IF_ERROR(make(&product->a_layout_, *a_storage, across ? batch.b : batch.a));
   TP_RETURN_IF_ERROR(make(&product->b_layout_, *b_storage, across ? batch.a : batch.b));
+  TP_RETURN_IF_ERROR(make(&product->c_layout_, *c_storage, to_next_c));
   TP_RETURN_IF_ERROR(make(&product->d_layout_, *d_storage, batch.c));
   constexpr const char* kPlus[] = {"", " + bias", " + c"};
   product->signature_ = fmt::format(
@@ -169,6 +177,10 @@ StatusOr<std::unique_ptr<LtProduct>> LtProduct::Plan(const GemmContext& context,
       d_storage->columns, a.columns, a_storage->leading, b_storage->leading, d_storage->leading,
       AlignmentOf(left.data), AlignmentOf(right.data), AlignmentOf(c.data),
       kPlus[static_cast<int>(plus)], options.tf32 ? " tf32" : "");
+  if (plus == Plus::kMatrix && plus_c.data != c.data) {
+    product->signature_ += fmt::format(" ld {} align {} by {}", c_storage->leading,
+                                       AlignmentOf(plus_c.data), batch.added);
+  }
   if (batch.count > 1) {
     product->signature_ +=
         fmt::format(" batch {} by {} {} {}", batch.count, batch.a, batch.b, batch.c);
@@ -205,7 +217,7 @@ Status LtProduct::SetAlignments(cublasLtMatmulPreference_t preference) const {
   TP_RETURN_IF_ERROR(
       Set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, AlignmentOf(b_, b_next_)));
   TP_RETURN_IF_ERROR(
-      Set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, AlignmentOf(d_, d_next_)));
+      Set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, AlignmentOf(c_, c_next_)));
   return Set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, AlignmentOf(d_, d_next_));
 }
 
@@ -223,7 +235,7 @@ Status LtProduct::AskForAlgorithms() {
                            static_cast<uint32_t>(reduction)));
     TP_RETURN_IF_ERROR(SetAlignments(preference));
     const cublasStatus_t status =
-        cublasLtMatmulAlgoGetHeuristic(context_.handle, operation_, a_layout_, b_layout_, d_layout_,
+        cublasLtMatmulAlgoGetHeuristic(context_.handle, operation_, a_layout_, b_layout_, c_layout_,
                                        d_layout_, preference, kMostAsked, found.data(), &count);
     if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) {
       count = 0;
@@ -247,7 +259,7 @@ void LtProduct::OfferIfNew(const cublasLtMatmulAlgo_t& algorithm) {
   if (std::any_of(algorithms_.begin(), algorithms_.end(), same)) return;
   cublasLtMatmulHeuristicResult_t result;
   const cublasStatus_t status = cublasLtMatmulAlgoCheck(
-      context_.handle, operation_, a_layout_, b_layout_, d_layout_, d_layout_, &algorithm, &result);
+      context_.handle, operation_, a_layout_, b_layout_, c_layout_, d_layout_, &algorithm, &result);
   if (status != CUBLAS_STATUS_SUCCESS || result.state != CUBLAS_STATUS_SUCCESS) return;
   if (result.workspaceSize <= context_.workspace_bytes) algorithms_.push_back(algorithm);
 }
@@ -283,7 +295,7 @@ std::string LtProduct::Describe(int algorithm) const {
 
 LtProduct::~LtProduct() {
   if (operation_ != nullptr) cublasLtMatmulDescDestroy(operation_);
-  for (cublasLtMatrixLayout_t layout : {a_layout_, b_layout_, d_layout_}) {
+  for (cublasLtMatrixLayout_t layout : {a_layout_, b_layout_, c_layout_, d_layout_}) {
     if (layout != nullptr) cublasLtMatrixLayoutDestroy(layout);
   }
 }
@@ -295,7 +307,7 @@ Status LtProduct::Run(int algorithm, cudaStream_t stream) const {
   const void* one = is_double ? static_cast<const void*>(&one64) : &one32;
   const void* zero = is_double ? static_cast<const void*>(&zero64) : &zero32;
   TP_CUBLAS(cublasLtMatmul(context_.handle, operation_, one, a_, a_layout_, b_, b_layout_,
-                           plus_ == Plus::kOutput ? one : zero, d_, d_layout_, d_, d_layout_,
+                           plus_ == Plus::kMatrix ? one : zero, c_, c_layout_, d_, d_layout_,
                            &algorithms_[algorithm], context_.workspace, context_.workspace_bytes,
                            stream));
   return OkStatus();

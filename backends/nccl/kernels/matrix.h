@@ -27,7 +27,7 @@ struct DeviceMatrix {
 // So many matrices of one shape: the elements from one to the next, in each operand of a product.
 struct Batch {
   int64_t count = 1;
-  int64_t a = 0, b = 0, c = 0;
+  int64_t a = 0, b = 0, c = 0, added = 0;
 };
 
 }  // namespace tp::nccl

@@ -67,17 +67,18 @@ std::optional<ProductViews> AsBatch(const ScheduledOp& op) {
   ProductViews views{MatrixOf(a), MatrixOf(b), MatrixOf(c), std::nullopt, {}};
   if (!LiesAlong(views.a) || !LiesAlong(views.b) || !LiesAlong(views.c)) return std::nullopt;
   const int loops = c.rank() - 2;
-  const bool biased = op.reads.size() == 3;
-  if (loops == 0) {
-    if (biased) views.bias = op.reads[2];
-    return views;
-  }
+  const View* const added = op.reads.size() == 3 ? &op.reads[2] : nullptr;
+  const bool whole = added != nullptr && added->rank() == c.rank();
+  if (added != nullptr) views.added = whole ? MatrixOf(*added) : *added;
+  if (whole && !LiesAlong(*views.added)) return std::nullopt;
+  if (loops == 0) return views;
   const Dim& loop = c.dims[0];
-  if (loops > 1 || biased || (loop.stride == 0 && !c.empty()) ||
+  if (loops > 1 || (added != nullptr && !whole) || (loop.stride == 0 && !c.empty()) ||
       loop.size > std::numeric_limits<int>::max()) {
     return std::nullopt;
   }
-  views.batch = {loop.size, a.dims[0].stride, b.dims[0].stride, loop.stride};
+  views.batch = {loop.size, a.dims[0].stride, b.dims[0].stride, loop.stride,
+                 whole ? added->dims[0].stride : 0};
   if (loop.size == 0) views.c.dims[0].size = 0;  // nothing to do
   return views;
 }

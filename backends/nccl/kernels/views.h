@@ -25,7 +25,7 @@ StatusOr<MatrixViews> AsMatrices(const ScheduledOp& op, SumOrder order);
 // The first matrices of a product, and how many there are.
 struct ProductViews {
   View a, b, c;
-  std::optional<View> bias;  // of a batch of one only
+  std::optional<View> added;  // a bias to a batch of one only
   Batch batch;
 };
 // Nothing for a product of another form, or with a matrix that lies neither along its rows nor

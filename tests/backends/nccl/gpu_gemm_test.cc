@@ -73,6 +73,7 @@ class GpuGemm : public testing::Test {
 
   static void OfferNeighboursOfFirstAndLast(Gemm& gemm) {
     const int last = gemm.candidates() - 1;
+    if (last < 0) return;
     gemm.OfferNeighbours(0);
     gemm.OfferNeighbours(last);
   }
@@ -119,20 +120,26 @@ TEST_P(GpuGemmOf, EveryBatch) {
     return turned ? all.At(nth * rows + j, i) : all.At(nth * rows + i, j);
   };
   for (const Sizes& s : {Sizes{20, 40, 24}, Sizes{7, 9, 5}, Sizes{1, 64, 33}, Sizes{5, 0, 6}}) {
-    for (int turns = 0; turns < 8; ++turns) {
-      const bool turn_a = turns & 1, turn_b = turns & 2, turn_c = turns & 4;
+    for (int turns = 0; turns < 16; ++turns) {
+      const bool turn_a = turns & 1, turn_b = turns & 2, turn_c = turns & 4, adds = turns & 8;
+      const bool turn_added = turn_a ? turn_c : !turn_c;
       SCOPED_TRACE(fmt::format("{}x{}x{} turns {}", s.m, s.k, s.n, turns));
       const Layout layout = turns % 3 == 0 ? Layout::kAcrossPadded : Layout::kAcross;
       DeviceTensor a(GetParam(), kBatch * (turn_a ? s.k : s.m), turn_a ? s.m : s.k, layout);
       DeviceTensor b(GetParam(), kBatch * (turn_b ? s.n : s.k), turn_b ? s.k : s.n, layout);
       DeviceTensor c(GetParam(), kBatch * (turn_c ? s.n : s.m), turn_c ? s.m : s.n, layout);
       a.FillIntegers(3, 1);
+      DeviceTensor added(GetParam(), kBatch * (turn_added ? s.n : s.m), turn_added ? s.m : s.n,
+                         layout);
       b.FillIntegers(3, 2);
+      added.FillIntegers(50, 3);
       Batch batch{.count = kBatch};
       const DeviceMatrix first_a = first(a, turn_a, batch, &Batch::a);
       const DeviceMatrix first_b = first(b, turn_b, batch, &Batch::b);
       const DeviceMatrix first_c = first(c, turn_c, batch, &Batch::c);
-      const auto gemm = Gemm::Plan(context_, first_a, first_b, first_c, std::nullopt, {}, batch);
+      std::optional<DeviceMatrix> first_added;
+      if (adds) first_added = first(added, turn_added, batch, &Batch::added);
+      const auto gemm = Gemm::Plan(context_, first_a, first_b, first_c, first_added, {}, batch);
       ASSERT_TRUE(gemm.ok()) << gemm.status().ToString();
       for (int i = 0; i == 0 || i < (*gemm)->candidates(); ++i) {
         (*gemm)->Choose(i);
@@ -143,7 +150,7 @@ TEST_P(GpuGemmOf, EveryBatch) {
             [&](int64_t row, int64_t column) {
               const int64_t rows = turn_c ? s.n : s.m;
               const int64_t m = turn_c ? column : row % rows, n = turn_c ? row % rows : column;
-              double sum = 0;
+              double sum = adds ? at(added, turn_added, row / rows, m, n) : 0;
               for (int64_t k = 0; k < s.k; ++k) {
                 sum += at(a, turn_a, row / rows, m, k) * at(b, turn_b, row / rows, k, n);
               }
@@ -199,22 +206,59 @@ TEST_P(GpuGemmOf, EveryNeighbour) {
   }
 }
 
-// A long sum that 16 bits do not hold, and that what comes after brings back to 1: a bias, or the
-// rest of the sum, if parts of it met in 16 bits.
+// A matrix of c's direction is read where it is; one of the other direction is written to c first.
+TEST_P(GpuGemmOf, AddsAMatrix) {
+  for (const Sizes& sizes :
+       {Sizes{64, 96, 128}, Sizes{37, 96, 64}, Sizes{1, 8, 16}, Sizes{5, 0, 3}}) {
+    for (Layout c : {Layout::kAcross, Layout::kDown}) {
+      for (Layout of_added : {Layout::kAcross, Layout::kDown}) {
+        DeviceTensor a(GetParam(), sizes.m, sizes.k, Layout::kAcross);
+        DeviceTensor b(GetParam(), sizes.k, sizes.n, Layout::kAcross);
+        DeviceTensor out(GetParam(), sizes.m, sizes.n, c);
+        DeviceTensor added(GetParam(), sizes.m, sizes.n, of_added);
+        a.FillIntegers(3, 1);
+        b.FillIntegers(3, 2);
+        added.FillIntegers(50, 3);
+        const auto gemm =
+            Gemm::Plan(context_, a.matrix(), b.matrix(), out.matrix(), added.matrix(), {});
+        ASSERT_TRUE(gemm.ok()) << gemm.status().ToString();
+        OfferNeighboursOfFirstAndLast(**gemm);
+        for (int i = 0; i < std::max(1, (*gemm)->candidates()); ++i) {
+          if ((*gemm)->candidates() > 0) (*gemm)->Choose(i);
+          out.Upload();
+          if (!(*gemm)->Run(stream_).ok()) continue;  // is no choice
+          out.ExpectExactly(
+              [&](int64_t row, int64_t column) {
+                double sum = added.At(row, column);
+                for (int64_t k = 0; k < sizes.k; ++k) sum += a.At(row, k) * b.At(k, column);
+                return sum;
+              },
+              (*gemm)->candidates() > 0 ? (*gemm)->Describe(i) : "no products");
+        }
+      }
+    }
+  }
+}
+
+// A long sum that 16 bits do not hold, and that what comes after brings back to 1: a bias, a
+// matrix, or the rest of the sum, if parts of it met in 16 bits.
 TEST_F(GpuGemm, NoCandidateRoundsTwice) {
   constexpr int64_t kRows = 16, kTerms = 4096, kColumns = 64;
   constexpr DType kType = DType::kBFloat16;
-  for (bool with_bias : {false, true}) {
+  for (int64_t rows_added : {int64_t{0}, int64_t{1}, kRows}) {
     for (Layout layout : {Layout::kAcross, Layout::kDown}) {
       DeviceTensor a(kType, kRows, kTerms, Layout::kAcross);
       DeviceTensor b(kType, kTerms, kColumns, Layout::kDown);
-      DeviceTensor c(kType, kRows, kColumns, layout), bias(kType, 1, kColumns, Layout::kAcross);
+      DeviceTensor c(kType, kRows, kColumns, layout),
+          added(kType, std::max<int64_t>(rows_added, 1), kColumns,
+                rows_added > 1 ? layout : Layout::kAcross);
       a.Fill(1);
       b.Fill(1);
-      bias.Fill(-kTerms);
-      // Ones, a 2 somewhere in the first half of each column, and -1 in the second, or a bias.
+      added.Fill(-kTerms);
+      // Ones, a 2 somewhere in the first half of each column, and -1 in the second, or what is
+      // added.
       std::vector<double> column(kTerms, 1);
-      if (!with_bias) std::fill(column.begin() + kTerms / 2, column.end(), -1);
+      if (rows_added == 0) std::fill(column.begin() + kTerms / 2, column.end(), -1);
       for (int64_t j = 0; j < kColumns; ++j) {
         std::vector<double> with_two = column;
         with_two[j * 31 % (kTerms / 2)] = 2;
@@ -223,9 +267,9 @@ TEST_F(GpuGemm, NoCandidateRoundsTwice) {
         auto* at = static_cast<char*>(b.matrix().data) + j * kTerms * SizeOf(kType);
         ASSERT_EQ(cudaMemcpy(at, bytes.data(), bytes.size(), cudaMemcpyHostToDevice), cudaSuccess);
       }
-      const auto gemm =
-          Gemm::Plan(context_, a.matrix(), b.matrix(), c.matrix(),
-                     with_bias ? std::optional<DeviceMatrix>(bias.matrix()) : std::nullopt, {});
+      const auto gemm = Gemm::Plan(
+          context_, a.matrix(), b.matrix(), c.matrix(),
+          rows_added > 0 ? std::optional<DeviceMatrix>(added.matrix()) : std::nullopt, {});
       ASSERT_TRUE(gemm.ok()) << gemm.status().ToString();
       const int offered = (*gemm)->candidates();
       for (int i = 0; i < offered; ++i) (*gemm)->OfferNeighbours(i);

@@ -61,16 +61,16 @@ std::string GpuTrialKernels::EnqueueProduct(const Schedule& schedule, const Sche
     };
     LoopedProduct product{in_memory(op.reads[0]), in_memory(op.reads[1]), in_memory(op.writes[0]),
                           std::nullopt};
-    if (op.reads.size() == 3) product.bias = in_memory(op.reads[2]);
+    if (op.reads.size() == 3) product.added = in_memory(op.reads[2]);
     return Wrong(LoopedGemm(product, stream_));
   }
   const auto matrix = [&](const View& view) {
     return DeviceView{AddressOf(schedule, view), dtype, view.dims}.matrix();
   };
-  std::optional<DeviceMatrix> bias;
-  if (views->bias) bias = matrix(*views->bias);
-  const auto gemm = Gemm::Plan(context_, matrix(views->a), matrix(views->b), matrix(views->c), bias,
-                               {}, views->batch);
+  std::optional<DeviceMatrix> added;
+  if (views->added) added = matrix(*views->added);
+  const auto gemm = Gemm::Plan(context_, matrix(views->a), matrix(views->b), matrix(views->c),
+                               added, {}, views->batch);
   if (!gemm.ok()) return gemm.status().ToString();
   const Status status = (*gemm)->Run(stream_);
   return status.ok() ? "" : status.ToString();

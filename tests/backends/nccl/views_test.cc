@@ -67,6 +67,20 @@ TEST(AsBatch, IsOneLoopOfAProduct) {
   EXPECT_EQ(AsBatch(OpOf(Action::kGemm, {a, broadcast}, {c}))->batch.b, 0);
 }
 
+TEST(AsBatch, AddsAMatrixToEachProduct) {
+  const View a = Packed({3, 4, 5}), b = Packed({3, 5, 6}), c = Packed({3, 4, 6});
+  const ProductViews views = AsBatch(OpOf(Action::kGemm, {a, b, c}, {c})).value();
+  EXPECT_EQ(views.batch.added, 24);
+  EXPECT_EQ(ToString(*views.added), "[0+4x6 by 6,1]");
+  View repeated = c;
+  repeated.dims[1].stride = 0;
+  EXPECT_FALSE(AsBatch(OpOf(Action::kGemm, {a, b, repeated}, {c})));
+  EXPECT_EQ(AsBatch(OpOf(Action::kGemm, {Packed({4, 5}), Packed({5, 6}), Packed({4, 6})},
+                         {Packed({4, 6})}))
+                ->added->rank(),
+            2);
+}
+
 TEST(AsBatch, IsNothingElse) {
   const View a = Packed({3, 4, 5}), b = Packed({3, 5, 6}), c = Packed({3, 4, 6});
   View sum = c;
