@@ -13,6 +13,7 @@
 #include "tp/model/linear_step.h"
 #include "tp/model/transformer.h"
 #include "tp/ops/ops.h"
+#include "tp/ops/parse.h"
 #include "tp/schedule/lower.h"
 
 namespace tp {
@@ -96,6 +97,50 @@ TEST(Overlap, CutsProductsBehindAGather) {
   const auto [wide_gate, wide_up] = gate_and_up(4, 60000, 0);
   EXPECT_THAT(wide_gate, ElementsAre("0-6", "6-20!"));
   EXPECT_THAT(wide_up, ElementsAre("0-20"));
+}
+
+// "gemm y 3-5" for a product of these rows of its first factor, "all_to_all y" for a collective.
+std::vector<std::string> StepsOf(const Schedule& schedule) {
+  std::vector<std::string> steps;
+  for (const ScheduledOp& op : schedule.ops) {
+    const bool collective = op.action == Action::kCollective;
+    std::string step =
+        std::string(collective ? Name(op.call.kind) : Name(op.action)) + " " + op.name;
+    if (op.action == Action::kGemm) {
+      const int64_t begin = op.reads[0].offset / op.reads[0].dims[0].stride;
+      step += " " + std::to_string(begin) + "-" + std::to_string(begin + op.reads[0].rows());
+    }
+    steps.push_back(std::move(step));
+  }
+  return steps;
+}
+
+// What is to be scattered goes out by blocks, and the sum of blocks waits for its first reader.
+TEST(Overlap, SendsTheRowsOfOthersBeforeItMakesItsOwn) {
+  const std::string text = R"(
+x: fp32 [10, 8] {tp: Shard(1), dp: Replicate} = input()
+w: fp32 [8, 6] {tp: Shard(0), dp: Replicate} = input()
+z: fp32 [3, 3] {tp: Replicate, dp: Replicate} = input()
+v: fp32 [6, 2] {tp: Replicate, dp: Replicate} = input()
+part = matmul(x, w)
+sum: fp32 [10, 6] {tp: Shard(0), dp: Replicate} = redistribute(part)
+meanwhile = matmul(z, z)
+y = matmul(sum, v)
+result meanwhile, y
+)";
+  const Program program = ParseProgram(text).value();
+  const Mesh mesh = Mesh::Create(4, 1).value();
+  const auto steps = [&](int rank, int64_t part_bytes) {
+    return StepsOf(Lower(program, mesh, rank, {.sum_part_bytes = part_bytes}).value());
+  };
+  // Blocks of 3, 2, 3 and 2 rows of 24 bytes: who has most sends seven rows.
+  EXPECT_THAT(steps(1, 7 * 24),
+              ElementsAre("gemm part 0-3", "gemm part 5-10", "all_to_all sum", "gemm part 3-5",
+                          "gemm meanwhile 0-3", "sum_rows sum", "gemm y 3-5"));
+  EXPECT_THAT(steps(0, 7 * 24), ElementsAre("gemm part 3-10", "all_to_all sum", "gemm part 0-3",
+                                            "gemm meanwhile 0-3", "sum_rows sum", "gemm y 0-3"));
+  EXPECT_THAT(steps(1, 7 * 24 + 1), ElementsAre("gemm part 0-10", "reduce_scatter sum",
+                                                "gemm meanwhile 0-3", "gemm y 3-5"));
 }
 
 // A loss over dp that is then summed over dp: its parts come together before that.

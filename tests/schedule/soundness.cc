@@ -123,13 +123,6 @@ std::vector<const ScheduledOp*> Collectives(const Schedule& schedule) {
   return collectives;
 }
 
-// Whether `op` is what the entry speaks of: a redistribute may be two collectives, of two kinds,
-// and a sum that is cut several of one.
-bool IsOf(const ScheduledOp& op, const ContractEntry& entry) {
-  return op.name == entry.name && op.call.kind == entry.kind && op.axis == entry.axis &&
-         op.phase == entry.phase;
-}
-
 std::string ContractDefect(const Program& program, const Mesh& mesh,
                            const std::vector<Schedule>& schedules) {
   const std::vector<ContractEntry> contract = ByteContract(program, mesh);
@@ -141,7 +134,7 @@ std::string ContractDefect(const Program& program, const Mesh& mesh,
     for (size_t i = 0; i < contract.size(); ++i) {
       std::vector<const ScheduledOp*> parts;
       for (const ScheduledOp* op : collectives) {
-        if (IsOf(*op, contract[i])) parts.push_back(op);
+        if (Serves(*op, contract[i]) && op->phase == contract[i].phase) parts.push_back(op);
       }
       matched += parts.size();
       if (parts.empty()) return "no collective for entry '" + contract[i].name + "'";

@@ -72,13 +72,15 @@ std::vector<PhaseTime> MeanPhases(
 std::vector<int> FindOps(const Schedule& schedule, const ContractEntry& entry) {
   std::vector<int> found;
   for (size_t i = 0; i < schedule.ops.size(); ++i) {
-    const ScheduledOp& op = schedule.ops[i];
-    if (op.action == Action::kCollective && op.call.kind == entry.kind && op.value == entry.value &&
-        op.axis == entry.axis) {
-      found.push_back(static_cast<int>(i));
-    }
+    if (Serves(schedule.ops[i], entry)) found.push_back(static_cast<int>(i));
   }
   return found;
+}
+
+// Of the whole array, as the kind of the entry counts it.
+int64_t ArrayElements(CollectiveKind kind, const CollectiveCall& call, int members) {
+  if (call.kind == kind || members == 1) return TotalElements(call);
+  return MinimalElementsSent(call, members) / (members - 1);  // by all_to_all: see Serves
 }
 
 CollectiveReport ReportCollective(const ContractEntry& entry,
@@ -96,7 +98,7 @@ CollectiveReport ReportCollective(const ContractEntry& entry,
       const ScheduledOp& op = rank.schedule.ops[index];
       report.algorithm = rank.algorithms[index];
       report.members = static_cast<int>(op.group.size());
-      array_bytes += TotalElements(op.call) * SizeOf(op.call.dtype);
+      array_bytes += ArrayElements(entry.kind, op.call, report.members) * SizeOf(op.call.dtype);
       report.bytes_sent += rank.op_steps.back().ops[index].bytes_sent;
       if (op.group[0] == rank.schedule.rank) {
         report.called_bytes += MinimalElementsSent(op.call, report.members) * SizeOf(op.call.dtype);

@@ -84,6 +84,13 @@ void AddSumTree(const Program& program, const Op& op, Axis axis, const Mesh& mes
 
 }  // namespace
 
+bool Serves(const ScheduledOp& op, const ContractEntry& entry) {
+  const bool kind = op.call.kind == entry.kind || (op.call.kind == CollectiveKind::kAllToAll &&
+                                                   entry.kind == CollectiveKind::kReduceScatter);
+  return op.action == Action::kCollective && kind && op.value == entry.value &&
+         op.axis == entry.axis;
+}
+
 std::vector<ContractEntry> ByteContract(const Program& program, const Mesh& mesh) {
   std::vector<ContractEntry> entries;
   for (const Op& op : program.ops()) {

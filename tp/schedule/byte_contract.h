@@ -19,6 +19,7 @@
 #include "tp/core/collective.h"
 #include "tp/core/mesh.h"
 #include "tp/program/program.h"
+#include "tp/schedule/schedule.h"
 
 namespace tp {
 
@@ -30,6 +31,10 @@ struct ContractEntry {
   int64_t bytes = 0;   // that all ranks together send in one step, at the least
   ValueId value = -1;  // the one called `name`
 };
+
+// Whether `op` is a collective that `entry` speaks of, or a part of it. A reduce_scatter may be
+// done by an all_to_all, of the same bytes, and a sum (overlap.h).
+bool Serves(const ScheduledOp& op, const ContractEntry& entry);
 
 // One entry for each redistribute that communicates on `mesh`, two where it completes a sum tree,
 // in program order. Mesh sizes must be such as Lower takes.

@@ -152,6 +152,7 @@ StatusOr<Schedule> LowerProgram(const Program& program, const Mesh& mesh, const 
   Schedule schedule = draft.Take();
   if (options.sum_part_bytes > 0) {
     CutSums(schedule, options.sum_part_bytes);
+    CutScatters(schedule, options.sum_part_bytes);
     CutGathers(schedule, options.sum_part_bytes);
   }
   OrderConflicts(schedule);

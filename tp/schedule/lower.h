@@ -34,8 +34,8 @@ namespace tp {
 
 struct LowerOptions {
   // Sums of products over ranks are cut into parts of at least so many bytes that overlap with the
-  // products around them, and products behind a gather of so many are cut, too (see overlap.h); 0:
-  // they are not.
+  // products around them; products behind a gather of so many and before a scatter of so many are
+  // cut, too (see overlap.h); 0: they are not.
   int64_t sum_part_bytes = 0;
   Keep keep = Keep::kNeeded;
 };

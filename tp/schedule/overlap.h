@@ -28,4 +28,12 @@ void CutSums(Schedule& schedule, int64_t part_bytes);
 inline constexpr int64_t kWorkPerByte = 2000;  // operations; an H200 and its links: 750e12 / 370e9
 void CutGathers(Schedule& schedule, int64_t part_bytes);
 
+// Cuts a matrix product whose result is summed in its place by the reduce_scatter behind it, of
+// which this rank would send `part_bytes` or more: the rows of the others' blocks come first, an
+// all_to_all sends them while the rows of this rank's block are made, and a sum of the blocks, this
+// rank's first, comes where it is needed. That moves the same bytes, by copy engines where the GPU
+// backend has them, and takes memory for the blocks. Each rank of a group cuts what the others cut;
+// where its product is no matrix whose rows are the blocks', it copies them.
+void CutScatters(Schedule& schedule, int64_t part_bytes);
+
 }  // namespace tp

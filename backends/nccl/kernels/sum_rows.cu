@@ -1,5 +1,6 @@
 #include "backends/nccl/kernels/all.h"
 #include "backends/nccl/kernels/launch_kernel.cuh"
+#include "backends/nccl/kernels/map.cuh"
 #include "backends/nccl/kernels/reduce.cuh"
 
 namespace tp::nccl {
@@ -70,6 +71,26 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+// A few long rows: each thread has its columns to itself. The same order as above.
+template <typename T, int kVector>
+__global__ void __launch_bounds__(kThreads) SumFewRowsKernel(DeviceMatrix g, DeviceMatrix out) {
+  AwaitEarlierKernels();
+  using A = Accumulator<T>;
+  const Lane rows{g.data, g.row_stride, g.column_stride};
+  const Lane sums{out.data, 0, out.column_stride};
+  ForEachVector<kVector>(1, g.columns, [&](int64_t, int64_t column) {
+    A sum[kVector] = {};
+#pragma unroll 4
+    for (int64_t i = 0; i < g.rows; ++i) {
+      A row[kVector];
+      LoadLane<T, kVector>(rows, i, column, row);
+#pragma unroll
+      for (int k = 0; k < kVector; ++k) sum[k] += row[k];
+    }
+    StoreLane<T, kVector>(sums, 0, column, sum);
+  });
+}
+
 // For a matrix that runs down rows: each column is contiguous, and kPerColumn threads sum it.
 template <typename T, int kVector, int kPerColumn>
 __global__ void __launch_bounds__(kThreads)
@@ -135,6 +156,25 @@ bool RowsVectorise(const DeviceMatrix& g) {
   return g.column_stride == 1 && CanVectorise(g, g.columns, g.row_stride);
 }
 
+// Whether there are enough columns for all threads, and of rows only what the warps of a block
+// would have one each of.
+bool IsFewRows(const DeviceMatrix& g) {
+  return g.rows <= kRowGroups && g.columns >= kRowSumBlocks * kThreads * 8;
+}
+
+template <typename T>
+cudaError_t LaunchSumFewRows(const DeviceMatrix& g, const DeviceMatrix& out, cudaStream_t stream) {
+  constexpr int kVector = 16 / sizeof(T);
+  const bool packs =
+      RowsVectorise(g) && out.column_stride == 1 && reinterpret_cast<uintptr_t>(out.data) % 16 == 0;
+  if (packs) {
+    return LaunchKernel(SumFewRowsKernel<T, kVector>, BlocksFor(g.columns / kVector, kMostBlocks),
+                        kThreads, stream, g, out);
+  }
+  return LaunchKernel(SumFewRowsKernel<T, 1>, BlocksFor(g.columns, kMostBlocks), kThreads, stream,
+                      g, out);
+}
+
 }  // namespace
 
 ScratchSize SumRowsScratch(const DeviceMatrix& g) {
@@ -158,6 +198,7 @@ cudaError_t SumRows(const DeviceMatrix& g, const DeviceMatrix& out, const Scratc
                  ? LaunchSumColumns<T, kVector>(g, to, out.column_stride, stream)
                  : LaunchSumColumns<T, 1>(g, to, out.column_stride, stream);
     }
+    if (IsFewRows(g)) return LaunchSumFewRows<T>(g, out, stream);
     return RowsVectorise(g) ? LaunchSumRows<T, kVector>(g, to, out.column_stride, scratch, stream)
                             : LaunchSumRows<T, 1>(g, to, out.column_stride, scratch, stream);
   });

@@ -189,6 +189,30 @@ TEST(GpuKernels, SumRows) {
   });
 }
 
+// Blocks of a sum over ranks: rows as long as a shard, which may lie apart.
+TEST(GpuKernels, SumAFewLongRows) {
+  for (DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+    for (int64_t rows : {2, 3, 8}) {
+      for (Layout layout : {Layout::kAcross, Layout::kAcrossPadded}) {
+        for (int64_t columns : {600000, 600001}) {
+          DeviceTensor g(dtype, rows, columns, layout), out(dtype, 1, columns, Layout::kAcross);
+          ScratchMemory scratch(SumRowsScratch(g.matrix()));
+          g.FillIntegers(3, 10);
+          out.Upload();
+          ASSERT_EQ(SumRows(g.matrix(), out.matrix(), scratch.get(), nullptr), cudaSuccess);
+          out.ExpectExactly(
+              [&](int64_t, int64_t j) {
+                double sum = 0;
+                for (int64_t i = 0; i < rows; ++i) sum += g.At(i, j);
+                return sum;
+              },
+              std::to_string(rows) + " rows of " + std::to_string(columns));
+        }
+      }
+    }
+  }
+}
+
 // A packed matrix on the host with the values of a DeviceTensor, for the CPU backend's kernels.
 class HostMatrix {
  public:

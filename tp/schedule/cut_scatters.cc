@@ -1,0 +1,170 @@
+#include <algorithm>
+#include <numeric>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "tp/schedule/cut.h"
+#include "tp/schedule/overlap.h"
+
+namespace tp {
+namespace {
+
+class ScatterCutter {
+ public:
+  ScatterCutter(Schedule& schedule, int64_t part_bytes)
+      : schedule_(schedule), part_bytes_(std::max<int64_t>(part_bytes, 1)) {}
+
+  void Run() {
+    std::vector<ScheduledOp> ops = std::move(schedule_.ops);
+    schedule_.ops.clear();
+    for (size_t i = 0; i < ops.size(); ++i) {
+      if (i + 1 < ops.size() && IsProductOf(ops[i], ops[i + 1])) {
+        Cut(ops[i], ops[i + 1]);
+        ++i;
+      } else {
+        Push(std::move(ops[i]));
+      }
+    }
+    for (ScheduledOp& sum : sums_) schedule_.ops.push_back(std::move(sum));
+  }
+
+ private:
+  // Whether `product` makes what `scatter` sums in its place. What this depends on is alike on all
+  // ranks: how a rank's product lies is not.
+  bool IsProductOf(const ScheduledOp& product, const ScheduledOp& scatter) const {
+    if (product.action != Action::kGemm || scatter.action != Action::kCollective ||
+        scatter.call.kind != CollectiveKind::kReduceScatter ||
+        scatter.call.reduction != Reduction::kSum ||
+        scatter.receive.buffer != scatter.send.buffer) {
+      return false;
+    }
+    const View& made = product.writes[0];
+    if (made.buffer != scatter.send.buffer || made.size() != scatter.send.size()) return false;
+    const std::vector<int64_t>& counts = scatter.call.counts;
+    const int64_t others = scatter.send.size() - *std::max_element(counts.begin(), counts.end());
+    return others * SizeOf(scatter.call.dtype) >= part_bytes_;
+  }
+
+  // The rows of the others' blocks are made first and sent while this rank's own are made; then
+  // what has come is added to these.
+  void Cut(const ScheduledOp& product, const ScheduledOp& scatter) {
+    const std::vector<int64_t>& counts = scatter.call.counts;
+    const auto place = std::find(scatter.group.begin(), scatter.group.end(), schedule_.rank);
+    const int64_t me = place - scatter.group.begin(), members = std::ssize(counts);
+    const int64_t own = counts[me];
+    const int64_t before = std::accumulate(counts.begin(), counts.begin() + me, int64_t{0});
+    const View blocks = Allocate(scatter, ".blocks", members * own);
+    const View own_block = Part(blocks, 0, own);
+    const bool by_rows = IsCutByRows(product, counts);
+    View send = Part(scatter.send, 0, scatter.send.size() - own);
+    if (by_rows) {
+      PushRows(product, 0, before, send.offset);
+      PushRows(product, before + own, scatter.send.size(), send.offset + before);
+    } else {
+      Push(product);
+      send = Allocate(scatter, ".others", send.size());
+      PushCopy(product, Part(scatter.send, 0, before), Part(send, 0, before));
+      const int64_t behind = send.size() - before;
+      PushCopy(product, Part(scatter.send, before + own, behind), Part(send, before, behind));
+    }
+    PushExchange(scatter, send, Part(blocks, own, (members - 1) * own));
+    if (by_rows) {
+      PushRows(product, before, before + own, own_block.offset, own_block.buffer);
+    } else {
+      PushCopy(product, Part(scatter.send, before, own), own_block);
+    }
+    if (own > 0) AwaitSum(scatter, MatrixView(blocks.buffer, 0, members, own, own, 1));
+  }
+
+  // Blocks begin and end where rows of the product do.
+  static bool IsCutByRows(const ScheduledOp& product, const std::vector<int64_t>& counts) {
+    const View& made = product.writes[0];
+    return made.rank() == 2 && !made.empty() && IsPacked(made, Order::Own(2)) &&
+           std::ranges::all_of(counts, [&](int64_t n) { return n % made.columns() == 0; });
+  }
+
+  // Elements of a packed view, in the order of memory.
+  static View Part(const View& packed, int64_t begin, int64_t length) {
+    return View{packed.buffer, packed.offset + begin, {{length, 1}}};
+  }
+
+  View Allocate(const ScheduledOp& scatter, const char* suffix, int64_t elements) {
+    const auto buffer = static_cast<BufferId>(schedule_.buffers.size());
+    schedule_.buffers.push_back({scatter.name + suffix, scatter.call.dtype, elements});
+    return View{buffer, 0, {{elements, 1}}};
+  }
+
+  // Elements [begin, end) of the product, to be written at `offset`.
+  void PushRows(const ScheduledOp& product, int64_t begin, int64_t end, int64_t offset,
+                std::optional<BufferId> buffer = std::nullopt) {
+    if (begin == end) return;
+    const int64_t columns = product.writes[0].columns();
+    ScheduledOp rows = RowsOfProduct(product, begin / columns, (end - begin) / columns);
+    rows.writes[0].buffer = buffer.value_or(rows.writes[0].buffer);
+    rows.writes[0].offset = offset;
+    Push(std::move(rows));
+  }
+
+  // What is done for the value of `op` besides.
+  static ScheduledOp OpFor(const ScheduledOp& op, Action action, const View& from, const View& to) {
+    ScheduledOp one;
+    one.action = action;
+    one.name = op.name;
+    one.value = op.value;
+    one.phase = op.phase;
+    one.reads = {from};
+    one.writes = {to};
+    return one;
+  }
+
+  void PushCopy(const ScheduledOp& product, const View& from, const View& to) {
+    if (from.empty()) return;
+    Push(OpFor(product, Action::kCopy, from, to));
+  }
+
+  void PushExchange(const ScheduledOp& scatter, const View& send, const View& receive) {
+    ScheduledOp exchange = scatter;
+    const std::vector<int64_t>& counts = scatter.call.counts;
+    exchange.call.kind = CollectiveKind::kAllToAll;
+    exchange.call.counts.clear();
+    for (size_t from = 0; from < counts.size(); ++from) {
+      for (size_t to = 0; to < counts.size(); ++to) {
+        exchange.call.counts.push_back(from == to ? 0 : counts[to]);
+      }
+    }
+    exchange.send = send;
+    exchange.receive = receive;
+    exchange.reads = {send};
+    exchange.writes = {receive};
+    Push(std::move(exchange));
+  }
+
+  void AwaitSum(const ScheduledOp& scatter, const View& blocks) {
+    sums_.push_back(
+        OpFor(scatter, Action::kSumRows, blocks, Part(scatter.receive, 0, scatter.receive.size())));
+  }
+
+  // Behind the sums that it needs: one that is not needed yet would hold up what could run while
+  // its blocks come.
+  void Push(ScheduledOp op) {
+    const auto needed = std::stable_partition(
+        sums_.begin(), sums_.end(), [&](const auto& sum) { return !Touches(op, sum.writes[0]); });
+    schedule_.ops.insert(schedule_.ops.end(), std::make_move_iterator(needed),
+                         std::make_move_iterator(sums_.end()));
+    sums_.erase(needed, sums_.end());
+    schedule_.ops.push_back(std::move(op));
+  }
+
+  Schedule& schedule_;
+  const int64_t part_bytes_;
+  std::vector<ScheduledOp> sums_;  // that no op needed so far
+};
+
+}  // namespace
+
+void CutScatters(Schedule& schedule, int64_t part_bytes) {
+  ScatterCutter(schedule, part_bytes).Run();
+}
+
+}  // namespace tp
