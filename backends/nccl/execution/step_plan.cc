@@ -93,7 +93,8 @@ Status StepPlan::MakeScratch() {
   }
   if (gemm_bytes > 0) TP_CUDA(cudaMalloc(&gemm_scratch_, gemm_bytes));
   scratch_bytes_ = static_cast<int64_t>(gemm_bytes);
-  if (most.counters == 0) return OkStatus();
+  if (most.partial_bytes == 0 && most.counters == 0) return OkStatus();
+  most.counters = std::max<int64_t>(most.counters, 1);
   void* counters = nullptr;
   TP_CUDA(cudaMalloc(&scratch_.partials, most.partial_bytes));
   TP_CUDA(cudaMalloc(&counters, most.counters * sizeof(unsigned)));

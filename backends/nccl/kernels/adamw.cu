@@ -19,22 +19,6 @@ struct Fed {
   const void* factor;
 };
 
-// kVector numbers of a type that is wider than the one which 16 bytes hold as many of.
-template <typename A, int kVector>
-__device__ inline void LoadWide(const A* at, int64_t stride, A* values) {
-  constexpr int kPiece = kVector < 16 / sizeof(A) ? kVector : 16 / sizeof(A);
-#pragma unroll
-  for (int k = 0; k < kVector; k += kPiece) {
-    LoadVector<A, kPiece>(at + k * stride, stride, values + k);
-  }
-}
-template <typename A, int kVector>
-__device__ inline void StoreWide(A* at, const A* values) {
-  constexpr int kPiece = kVector < 16 / sizeof(A) ? kVector : 16 / sizeof(A);
-#pragma unroll
-  for (int k = 0; k < kVector; k += kPiece) StoreVector<A, kPiece>(at + k, values + k);
-}
-
 // Lanes: the parameter, of type T; w, which is the same or, with kMaster, its master copy; m, v;
 // the gradient.
 template <typename T, int kVector, bool kMaster>

@@ -146,6 +146,22 @@ __device__ inline void StoreVector(T* at, const Accumulator<T>* values) {
   *reinterpret_cast<Pack<T, kVector>*>(at) = pack;
 }
 
+// kVector numbers of a type that is wider than the one which 16 bytes hold as many of.
+template <typename A, int kVector>
+__device__ inline void LoadWide(const A* at, int64_t stride, A* values) {
+  constexpr int kPiece = kVector < 16 / sizeof(A) ? kVector : 16 / sizeof(A);
+#pragma unroll
+  for (int k = 0; k < kVector; k += kPiece) {
+    LoadVector<A, kPiece>(at + k * stride, stride, values + k);
+  }
+}
+template <typename A, int kVector>
+__device__ inline void StoreWide(A* at, const A* values) {
+  constexpr int kPiece = kVector < 16 / sizeof(A) ? kVector : 16 / sizeof(A);
+#pragma unroll
+  for (int k = 0; k < kVector; k += kPiece) StoreVector<A, kPiece>(at + k, values + k);
+}
+
 // f(in, out) for each element: f reads arrays of kIn numbers and writes ones of kOut.
 template <typename T, int kVector, int kIn, int kOut, typename F>
 __global__ void __launch_bounds__(kThreads)
