@@ -10,6 +10,7 @@
 #include "backends/nccl/kernels/all.h"
 #include "backends/nccl/kernels/calls.h"
 #include "backends/nccl/kernels/gemm_search.h"
+#include "backends/nccl/kernels/grouped.h"
 #include "backends/nccl/kernels/looped_gemm.h"
 #include "backends/nccl/kernels/views.h"
 #include "backends/nccl/profile/op_scope.h"
@@ -29,6 +30,7 @@ StatusOr<std::unique_ptr<StepPlan>> StepPlan::Build(Rank& rank, const Schedule& 
   TP_RETURN_IF_ERROR(CheckKernels(schedule));
   TP_RETURN_IF_ERROR(rank.FreeRetired());
   std::unique_ptr<StepPlan> plan(new StepPlan(rank, schedule));
+  plan->groups_ = GroupLaunches(schedule);
   TP_RETURN_IF_ERROR(plan->MakeArena());
   TP_RETURN_IF_ERROR(plan->MakeScratch());
   TP_RETURN_IF_ERROR(plan->MakePeers());
@@ -77,6 +79,13 @@ Status StepPlan::MakeArena() {
 
 Status StepPlan::MakeScratch() {
   ScratchSize most;
+  const auto take = [&most](const ScratchSize& size) {
+    most.partial_bytes = std::max(most.partial_bytes, size.partial_bytes);
+    most.counters = std::max(most.counters, size.counters);
+  };
+  for (const LaunchGroup& group : groups_) {
+    if (group.kind == GroupKind::kSquares) take(SquaresScratch(CallsOf(group)));
+  }
   size_t gemm_bytes = 0;
   for (const ScheduledOp& op : schedule_.ops) {
     if (op.action == Action::kGemm) {
@@ -87,9 +96,7 @@ Status StepPlan::MakeScratch() {
     }
     const Kernel* kernel = FindKernel(op.action);
     if (kernel == nullptr || kernel->scratch == nullptr) continue;
-    const ScratchSize size = kernel->scratch(CallOf(op));
-    most.partial_bytes = std::max(most.partial_bytes, size.partial_bytes);
-    most.counters = std::max(most.counters, size.counters);
+    take(kernel->scratch(CallOf(op)));
   }
   if (gemm_bytes > 0) TP_CUDA(cudaMalloc(&gemm_scratch_, gemm_bytes));
   scratch_bytes_ = static_cast<int64_t>(gemm_bytes);
@@ -112,6 +119,13 @@ Status StepPlan::MakeCommunicators() {
     TP_ASSIGN_OR_RETURN(communicators_[op], rank_.CommunicatorOf(schedule_.ops[op].group));
   }
   return OkStatus();
+}
+
+int StepPlan::LaunchedWith(int op) const {
+  for (const LaunchGroup& group : groups_) {
+    if (std::ranges::binary_search(group.ops, op)) return group.ops.back();
+  }
+  return op;
 }
 
 std::string StepPlan::AlgorithmOf(int op) const {
@@ -193,6 +207,10 @@ Status StepPlan::MakeLaunches() {
       return launch.status().WithContext("planning '" + schedule_.ops[i].name + "'");
     launches_.push_back(*std::move(launch));
   }
+  for (const LaunchGroup& group : groups_) {
+    for (int op : group.ops) launches_[op] = [](cudaStream_t) { return OkStatus(); };
+    launches_[group.ops.back()] = MakeGroup(group);
+  }
   return OkStatus();
 }
 
@@ -209,6 +227,19 @@ StatusOr<StepPlan::Launch> StepPlan::MakeLaunch(int index) {
 KernelCall StepPlan::CallOf(const ScheduledOp& op) const {
   return MakeCall(
       schedule_, op, [this](const View& view) { return AddressOf(view); }, scratch_);
+}
+
+std::vector<KernelCall> StepPlan::CallsOf(const LaunchGroup& group) const {
+  std::vector<KernelCall> calls;
+  for (int op : group.ops) calls.push_back(CallOf(schedule_.ops[op]));
+  return calls;
+}
+
+StepPlan::Launch StepPlan::MakeGroup(const LaunchGroup& group) const {
+  const auto enqueue = group.kind == GroupKind::kUpdates ? EnqueueUpdates : EnqueueSquares;
+  return [calls = CallsOf(group), enqueue](cudaStream_t stream) {
+    return FromCuda(enqueue(calls, stream), "a group of launches");
+  };
 }
 
 StatusOr<StepPlan::Launch> StepPlan::MakeGemm(int index) {

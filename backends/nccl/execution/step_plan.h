@@ -18,6 +18,7 @@
 #include "backends/nccl/collectives/peer_collective.h"
 #include "backends/nccl/collectives/peer_memory.h"
 #include "backends/nccl/execution/arena.h"
+#include "backends/nccl/execution/launch_groups.h"
 #include "backends/nccl/execution/rank.h"
 #include "backends/nccl/kernels/gemm.h"
 #include "backends/nccl/kernels/kernel.h"
@@ -40,6 +41,8 @@ class StepPlan {
   AllocatedMemory Allocated() const {
     return {arena_->buffer_bytes(), arena_->bytes() - arena_->buffer_bytes() + scratch_bytes_};
   }
+  // The op in whose launch this op is: itself, or the last one of its group (launch_groups.h).
+  int LaunchedWith(int op) const;
   // Of a collective: how it is done, what that algorithm says that all members of its group send,
   // and what one of them sends; in bytes.
   std::string AlgorithmOf(int op) const;
@@ -78,6 +81,8 @@ class StepPlan {
   Status SearchGemms();
   StatusOr<Launch> MakeLaunch(int op);
   KernelCall CallOf(const ScheduledOp& op) const;
+  std::vector<KernelCall> CallsOf(const LaunchGroup& group) const;
+  Launch MakeGroup(const LaunchGroup& group) const;
   StatusOr<Launch> MakeGemm(int op);
   Launch MakeLoopedGemm(const ScheduledOp& op) const;
   Launch MakeCollective(int op);
@@ -103,7 +108,8 @@ class StepPlan {
   int64_t scratch_bytes_ = 0;     // beside the arena
   void* gemm_scratch_ = nullptr;  // GemmContext::scratch of this plan's products
   std::vector<std::unique_ptr<Gemm>> gemms_;
-  std::vector<Launch> launches_;
+  std::vector<LaunchGroup> groups_;
+  std::vector<Launch> launches_;    // by op; of a group's ops the last one's launches all
   std::vector<cudaEvent_t> ended_;  // by op; null where no op of another stream waits for it
   std::vector<cudaEvent_t> begun_;  // by op; null where nobody waits for its begin
   std::vector<int> goes_after_;     // by op: the one whose begin it waits for, or -1

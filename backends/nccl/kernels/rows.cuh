@@ -126,18 +126,25 @@ cudaError_t DispatchRows(const Rows<kLanes>& rows, const Launch& launch) {
   return rows.length > kLongLine ? of_vector(Constant<kThreads>{}) : of_vector(Constant<kWarp>{});
 }
 
-// The sum of what all blocks of a one-dimensional grid have, in a fixed order, to store(sum) on one
-// thread. Takes gridDim.x partials and a counter of `scratch`.
+// The sum of what `blocks` blocks have, this one being number `block` of them, in a fixed order, to
+// store(sum) on one thread. Takes as many partials, and a counter.
 template <typename Store>
-__device__ inline void SumOverGrid(double sum, const Scratch& scratch, const Store& store) {
-  auto* partials = static_cast<double*>(scratch.partials);
+__device__ inline void SumOverBlocks(double sum, double* partials, unsigned* counter,
+                                     unsigned block, unsigned blocks, const Store& store) {
   sum = SumOverBlock(sum);
-  if (threadIdx.x == 0) partials[blockIdx.x] = sum;
-  if (!IsLastBlock(scratch.counters, gridDim.x)) return;
+  if (threadIdx.x == 0) partials[block] = sum;
+  if (!IsLastBlock(counter, blocks)) return;
   double total = 0;
-  for (unsigned i = threadIdx.x; i < gridDim.x; i += kThreads) total += __ldcg(&partials[i]);
+  for (unsigned i = threadIdx.x; i < blocks; i += kThreads) total += __ldcg(&partials[i]);
   total = SumOverBlock(total);
   if (threadIdx.x == 0) store(total);
+}
+
+// The same of all blocks of a one-dimensional grid: gridDim.x partials and a counter of `scratch`.
+template <typename Store>
+__device__ inline void SumOverGrid(double sum, const Scratch& scratch, const Store& store) {
+  SumOverBlocks(sum, static_cast<double*>(scratch.partials), scratch.counters, blockIdx.x,
+                gridDim.x, store);
 }
 inline constexpr int64_t kMostSumBlocks = 1024;
 inline constexpr ScratchSize kSumScratch = {kMostSumBlocks * 8, 1};
