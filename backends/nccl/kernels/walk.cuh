@@ -11,7 +11,9 @@
 
 namespace tp::nccl {
 
-inline constexpr int64_t kMostWalkBlocks = 132 * 16;
+// A block has no more than a vector a thread, unless there were more blocks than this: the more
+// there are, the shorter is the time in which the last ones leave multiprocessors idle.
+inline constexpr int64_t kMostWalkBlocks = 1 << 20;
 
 // The places of like-shaped views, counted in one number: the first dimension is the slowest.
 template <int kLanes>
