@@ -97,5 +97,16 @@ TEST(RandomTensor, UniformIsTheBitsScaledToMinusOneToOne) {
   }
 }
 
+TEST(RandomTensor, FillsWithTheNumbersOfEachIndex) {
+  const RandomTensor random(/*seed=*/5, /*stream=*/6);
+  for (uint64_t first : {uint64_t{0}, uint64_t{3}, uint64_t{6}, (uint64_t{1} << 34) - 5}) {
+    for (size_t count : {0, 1, 2, 3, 4, 5, 8, 11}) {
+      std::vector<double> numbers(count);
+      random.FillUniform(first, numbers);
+      for (size_t i = 0; i < count; ++i) EXPECT_EQ(numbers[i], random.Uniform(first + i));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace tp

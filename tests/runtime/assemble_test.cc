@@ -4,9 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
 #include <string>
 #include <vector>
 
+#include "tp/core/numbers.h"
 #include "tp/core/shard_geometry.h"
 
 namespace tp {
@@ -158,6 +160,32 @@ TEST(AssembleTest, ReplicasThatDifferAreNamed) {
   ASSERT_EQ(defects.size(), 1u);
   EXPECT_EQ(defects[0].find("v: rank 5 holds other bits than rank 1"), 0u) << defects[0];
   for (int64_t i = 0; i < 5; ++i) EXPECT_EQ(whole.At(i), Element(i));
+}
+
+// Many at a time or one by one, on one thread or on several: the same bits.
+TEST(AssembleTest, NumbersThatComeInBlocksAreThoseOfEachIndex) {
+  const UniformNumbers uniform{0.05, RandomTensor(/*seed=*/1, /*stream=*/2)};
+  const EqualNumbers equal{1.0 / 3};
+  const Mesh mesh = *Mesh::Create(3, 1);
+  for (DType dtype : {DType::kBFloat16, DType::kFloat16, DType::kFloat32, DType::kFloat64}) {
+    for (const Shape& shape :
+         {Shape{7, 1100}, Shape{5, 3, 7}, Shape{1300}, Shape{}, Shape{0, 4}, Shape{600, 1000}}) {
+      for (Storage storage : {Storage::kPacked, Storage::kLastOutermost, Storage::kInWhole}) {
+        for (int dim = -1; dim < static_cast<int>(shape.size()); ++dim) {
+          const Placements placements(dim < 0 ? Replicate() : Shard(dim), Replicate());
+          const Binding binding = MakeBinding(shape, dtype, placements, mesh, /*rank=*/1, storage);
+          const auto fill = [&](const std::function<double(int64_t)>& source) {
+            std::vector<std::byte> buffer = MakeBuffer(binding);
+            FillLocal(binding, source, buffer);
+            return buffer;
+          };
+          SCOPED_TRACE(std::string(Name(dtype)) + " " + ToString(shape));
+          EXPECT_EQ(fill(uniform), fill([&](int64_t i) { return uniform(i); }));
+          EXPECT_EQ(fill(equal), fill([](int64_t) { return 1.0 / 3; }));
+        }
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "backends/cpu/backend.h"
 #include "tests/runtime/gate.h"
 #include "tests/runtime/small_step.h"
+#include "tp/core/numbers.h"
 #include "tp/model/linear_step.h"
 #include "tp/ops/ops.h"
 #include "tp/runtime/parts.h"
@@ -143,6 +144,22 @@ TEST(SessionTest, AScalarIsFedLikeAnyInput) {
     });
     ExpectOk(read);
   }
+}
+
+// Of zeros nothing is copied where a buffer still has them; where it has not, they are.
+TEST(SessionTest, AParameterCanBeSetToZeroAtFirstAndLater) {
+  const auto backend = cpu::MakeCpuBackend({});
+  const auto session = MustCreate(*backend, MeshOf(2, 1), LinearMode::kRow);
+  ExpectOk(session->Write("w", EqualNumbers{0}));
+  ExpectOk(session->Write("b", EqualNumbers{0}));
+  EXPECT_EQ(session->Write("nobody", EqualNumbers{0}).code(), StatusCode::kNotFound);
+  EXPECT_EQ(session->Read("w")->ToDoubles(), std::vector<double>(kIn * kOut, 0));
+  ExpectOk(session->Write("w", W));
+  EXPECT_NE(session->Read("w")->ToDoubles(), std::vector<double>(kIn * kOut, 0));
+  ExpectOk(session->Write("w", EqualNumbers{0}));
+  EXPECT_EQ(session->Read("w")->ToDoubles(), std::vector<double>(kIn * kOut, 0));
+  ExpectOk(FeedBatch(*session, 0));
+  ExpectOk(session->Step());
 }
 
 }  // namespace

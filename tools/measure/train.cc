@@ -8,6 +8,7 @@
 #include "tools/measure/pace.h"
 #include "tools/measure/unpack.h"
 #include "tp/core/dtype.h"
+#include "tp/core/numbers.h"
 #include "tp/runtime/blob.h"
 #include "tp/runtime/session.h"
 
@@ -140,8 +141,9 @@ class RankRun {
   Status WriteSources() {
     for (const Binding& binding : schedule_.bindings) {
       if (RoleOf(program_, binding) == Role::kResult) continue;
-      TP_RETURN_IF_ERROR(
-          WritePart(executor_, schedule_, binding, FillFrom(sources_.at(binding.name))));
+      const ElementSource& source = sources_.at(binding.name);
+      if (IsKnownZero(source)) continue;  // as buffers are at first
+      TP_RETURN_IF_ERROR(WritePart(executor_, schedule_, binding, FillFrom(source)));
     }
     return OkStatus();
   }

@@ -135,24 +135,28 @@ Half ToHalf(float value) {
 void EncodeFromDouble(DType dtype, std::span<const double> src, std::span<std::byte> dst) {
   CHECK_EQ(static_cast<int64_t>(dst.size()), static_cast<int64_t>(src.size()) * SizeOf(dtype));
   std::byte* out = dst.data();
-  for (size_t i = 0; i < src.size(); ++i) {
-    switch (dtype) {
-      case DType::kFloat64:
-        Store(out, i, src[i]);
-        break;
-      case DType::kFloat32:
-        Store(out, i, static_cast<float>(src[i]));
-        break;
-      case DType::kBFloat16:  // rounded first, so that the way through float does not round twice
+  switch (dtype) {
+    case DType::kFloat64:
+      for (size_t i = 0; i < src.size(); ++i) Store(out, i, src[i]);
+      break;
+    case DType::kFloat32:
+      for (size_t i = 0; i < src.size(); ++i) Store(out, i, static_cast<float>(src[i]));
+      break;
+    case DType::kBFloat16:  // rounded first, so that the way through float does not round twice
+      for (size_t i = 0; i < src.size(); ++i) {
         Store(out, i, ToBFloat16(static_cast<float>(RoundTo(dtype, src[i]))));
-        break;
-      case DType::kFloat16:
+      }
+      break;
+    case DType::kFloat16:
+      for (size_t i = 0; i < src.size(); ++i) {
         Store(out, i, ToHalf(static_cast<float>(RoundTo(dtype, src[i]))));
-        break;
-      case DType::kInt32:
+      }
+      break;
+    case DType::kInt32:
+      for (size_t i = 0; i < src.size(); ++i) {
         Store(out, i, static_cast<int32_t>(RoundTo(dtype, src[i])));
-        break;
-    }
+      }
+      break;
   }
 }
 

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <string_view>
 
-#include "tp/core/random.h"
+#include "tp/core/numbers.h"
 
 namespace tp {
 namespace {
@@ -27,13 +27,11 @@ std::function<double(int64_t index)> InitialValue(const TransformerConfig& confi
                                                   double deviation) {
   std::string_view of = name;
   if (of.ends_with(".master")) of.remove_suffix(std::string_view(".master").size());
-  if (of.ends_with(".gain")) return [](int64_t) { return 1.0; };
-  if (!of.ends_with(".weight")) return [](int64_t) { return 0.0; };
+  if (of.ends_with(".gain")) return EqualNumbers{1};
+  if (!of.ends_with(".weight")) return EqualNumbers{0};
   if (EndsSum(of)) deviation /= std::sqrt(2.0 * static_cast<double>(config.layers));
   const double most = deviation * std::sqrt(3.0);  // of a uniform number
-  return [most, random = RandomTensor(seed, StreamOf(of))](int64_t index) {
-    return most * random.Uniform(static_cast<uint64_t>(index));
-  };
+  return UniformNumbers{most, RandomTensor(seed, StreamOf(of))};
 }
 
 }  // namespace tp

@@ -3,9 +3,12 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <limits>
 #include <thread>
+
+#include "tp/core/numbers.h"
 
 namespace tp {
 namespace {
@@ -55,6 +58,30 @@ double NeutralOf(Reduction reduction) {
   return reduction == Reduction::kMax ? -kInfinity : kInfinity;
 }
 
+// A line of the last dimension: `count` elements, the first of which is number `index` of the
+// global tensor and lies at element `place` of the buffer.
+void FillLine(const Binding& binding, const std::function<double(int64_t)>& source, int64_t index,
+              int64_t count, int64_t place, std::span<std::byte> buffer) {
+  constexpr int64_t kAtATime = 512;
+  const int64_t width = SizeOf(binding.dtype), stride = binding.view.column_stride();
+  std::array<double, kAtATime> numbers;
+  for (int64_t done = 0; done < count; done += kAtATime) {
+    const std::span some(numbers.data(), std::min(kAtATime, count - done));
+    const int64_t some_bytes = std::ssize(some) * width;
+    FillFromSource(source, index + done, some);
+    std::byte* const to = buffer.data() + (place + done * stride) * width;
+    if (stride == 1) {
+      EncodeFromDouble(binding.dtype, some, {to, static_cast<size_t>(some_bytes)});
+      continue;
+    }
+    std::array<std::byte, kAtATime * sizeof(double)> packed;
+    EncodeFromDouble(binding.dtype, some, {packed.data(), static_cast<size_t>(some_bytes)});
+    for (int64_t i = 0; i < std::ssize(some); ++i) {
+      std::memcpy(to + i * stride * width, packed.data() + i * width, width);
+    }
+  }
+}
+
 void CopyPart(const Binding& binding, std::span<const std::byte> part, HostTensor& whole) {
   const int64_t width = SizeOf(binding.dtype);
   ForEachRun(binding, [&](int64_t to, int64_t from, int64_t count) {
@@ -82,17 +109,15 @@ void AddPart(const Binding& binding, std::span<const std::byte> part, std::vecto
 void FillLocal(const Binding& binding, const std::function<double(int64_t)>& source,
                std::span<std::byte> buffer) {
   const View& view = binding.view;
-  const int64_t width = SizeOf(binding.dtype);
   const auto fill = [&](int64_t first, int64_t count) {  // of the first dimension
-    View lines = view;
+    View part = view;
     if (view.rank() > 0) {
-      lines.offset += first * view.dims[0].stride;
-      lines.dims[0].size = count;
+      part.offset += first * view.dims[0].stride;
+      part.dims[0].size = count;
     }
-    ForEachElement(lines, [&](Index index, int64_t place) {
+    ForEachElement(FirstsOf(part), [&](Index index, int64_t place) {
       index[0] += first;
-      const double value = source(binding.GlobalIndex(index));
-      EncodeFromDouble(binding.dtype, std::span(&value, 1), buffer.subspan(place * width, width));
+      FillLine(binding, source, binding.GlobalIndex(index), part.columns(), place, buffer);
     });
   };
   const int64_t lines = view.rank() > 0 ? view.dims[0].size : 1;

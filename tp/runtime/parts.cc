@@ -1,6 +1,7 @@
 #include "tp/runtime/parts.h"
 
 #include <cstring>
+#include <memory>
 
 #include "tp/runtime/assemble.h"
 #include "tp/runtime/region.h"
@@ -34,8 +35,11 @@ Fill FillFrom(const HostTensor& tensor) {
 
 Status WritePart(Executor& executor, const Schedule& schedule, const Binding& binding,
                  const Fill& fill) {
-  std::vector<std::byte> image = ImageOf(schedule, binding);
-  const bool all = binding.view.size() * SizeOf(binding.dtype) == std::ssize(image);
+  // Of what is filled as a whole no byte is touched before, and then by several threads.
+  const int64_t bytes = schedule.buffers[binding.view.buffer].bytes();
+  const auto memory = std::make_unique_for_overwrite<std::byte[]>(bytes);
+  const std::span<std::byte> image(memory.get(), bytes);
+  const bool all = binding.view.size() * SizeOf(binding.dtype) == bytes;
   if (!all) TP_RETURN_IF_ERROR(executor.Read(binding.view.buffer, image));
   fill(binding, image);
   return executor.Write(binding.view.buffer, image);

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "tp/core/dtype.h"
+#include "tp/core/numbers.h"
 #include "tp/core/shape.h"
 #include "tp/runtime/assemble.h"
 #include "tp/runtime/blob.h"
@@ -151,6 +152,12 @@ Status Session::Feed(const std::string& name, const HostTensor& tensor) {
 }
 
 Status Session::Write(const std::string& name, const ElementSource& source) {
+  TP_RETURN_IF_ERROR(Find(name, Role::kParameter).status());
+  if (IsKnownZero(source) && without_value_.contains(name)) {  // as its buffers are
+    TP_RETURN_IF_ERROR(world_->Run([](LocalRank&) { return OkStatus(); }));
+    without_value_.erase(name);
+    return OkStatus();
+  }
   return Place(name, Role::kParameter, nullptr, FillFrom(source));
 }
 
