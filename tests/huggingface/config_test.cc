@@ -141,6 +141,7 @@ TEST(ConfigTest, SaysWhichKeyIsWrong) {
       {"vocab_size", 0, "'vocab_size' is 0"},
       {"num_hidden_layers", "30", "'num_hidden_layers' is \"30\""},
       {"num_key_value_heads", 2, "heads is 9 and kv_heads is 2, which must divide it"},
+      {"num_hidden_layers", 1000000000, "layers is 1000000000; it must be between 1 and 10000"},
       {"rms_norm_eps", 0, "'rms_norm_eps' is 0; it must be a number above 0"},
       {"rope_theta", "NaN", "'rope_theta' is \"NaN\""},
       {"rope_scaling", json({{"rope_type", "yarn"}, {"factor", 8}}),

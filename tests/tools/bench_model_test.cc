@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
@@ -38,14 +39,34 @@ TEST(BenchModelTest, ShowsWhatAStepTakes) {
 }
 
 TEST(BenchModelTest, NamesTheProofOfTheSameCuts) {
+  const std::string folder = MakeScratchFolder() + "/a folder";
+  ASSERT_TRUE(io::CreateDirectories(folder).ok());
+  std::ofstream(folder + "/text") << std::string(1000, '.');
   const std::string flags =
-      "--model=llama-tiny --tp=2 --dp=2 --sequence_parallel --micro_batches=2 --recompute "
-      "--within_documents --end_of_text=46";
-  const CommandResult result = Bench(flags + " --batch=4 --sequence=16");
+      "--model=llama-tiny --tp=2 --dp=2 --dtype=bf16 --lr=0.1 --seed=3 --text='" + folder +
+      "/text' --batch=4 --sequence=16 --within_documents --end_of_text=46 --sequence_parallel "
+      "--micro_batches=2 --recompute --overlap=false --clip=0";
+  const CommandResult result = Bench(flags);
   ASSERT_EQ(result.exit_code, 0) << result.out << result.err;
   std::string out = result.out;
   std::replace(out.begin(), out.end(), '\n', ' ');
   EXPECT_NE(out.find("`verify " + flags + "`"), std::string::npos) << result.out;
+  const CommandResult proof = RunCommand("tools/verify/verify", flags);
+  EXPECT_EQ(proof.exit_code, 0) << proof.out << proof.err;
+}
+
+// What to do with a file is said where the file is there.
+TEST(BenchModelTest, NamesNoReportOfAFileThatIsNot) {
+  const std::string small = "--model=llama-tiny --tp=1 --batch=2 --sequence=16 ";
+  const std::string file = MakeScratchFolder() + "/bench.json";
+  const CommandResult good = Bench(small + "--json=" + file);
+  EXPECT_NE(good.out.find("next: report " + file + "\n"), std::string::npos) << good.out;
+  for (const std::string& more : {small, std::string("--tokens=8 --verify=off ")}) {
+    const CommandResult full = Bench(more + "--json=/dev/full");
+    EXPECT_EQ(full.exit_code, 1) << full.out;
+    EXPECT_NE(full.err.find("/dev/full"), std::string::npos) << full.err;
+    EXPECT_EQ(full.out.find("next:"), std::string::npos) << full.out;
+  }
 }
 
 // Each way to cut the step, with its bytes and its memory; the record names all that was asked for.
@@ -138,7 +159,8 @@ TEST(BenchModelTest, TimesAPart) {
   }
   std::string out = result.out;
   std::replace(out.begin(), out.end(), '\n', ' ');
-  EXPECT_NE(out.find("`verify --model=llama-tiny --part=block --tp=2 --sequence_parallel`"),
+  EXPECT_NE(out.find("`verify --model=llama-tiny --part=block --tp=2 --batch=2 --sequence=16 "
+                     "--sequence_parallel --overlap`"),
             std::string::npos)
       << result.out;
   EXPECT_EQ(result.out.find("loss"), std::string::npos) << result.out;

@@ -92,6 +92,14 @@ TEST(CollectivesTest, SaysThatItsTableIsLost) {
   EXPECT_NE(ReadWholeFile("err").find("the standard output: cannot be written"), std::string::npos);
 }
 
+TEST(CollectivesTest, NamesNoReportOfAFileThatIsNot) {
+  const CommandResult full =
+      RunCommand("tools/collectives/collectives", "--max_bytes=1K --steps=1 --json=/dev/full");
+  EXPECT_EQ(full.exit_code, 1);
+  EXPECT_NE(full.err.find("/dev/full"), std::string::npos) << full.err;
+  EXPECT_EQ(full.out.find("next:"), std::string::npos) << full.out;
+}
+
 TEST(CollectivesTest, CtrlCLeavesTheRowsThatAreThere) {
   const std::string file = MakeScratchFolder() + "/table.json";
   const CommandResult result =

@@ -225,6 +225,24 @@ TEST(TrainTest, GoesOnOnAnotherSplit) {
   }
 }
 
+// In the invariant order not even rounding is left: the files are those of one rank.
+TEST(TrainTest, GoesOnOnOtherSplitsToTheSameBitsInTheInvariantOrder) {
+  const std::string folder = MakeScratchFolder();
+  const std::string many = folder + "/many";
+  const auto run = [&](const std::string& flags) {
+    const CommandResult result = Train("--reduction=invariant --steps=6 " + flags);
+    ASSERT_EQ(result.exit_code, 0) << flags << result.err;
+  };
+  run("--save=" + folder + "/one --tp=1");
+  run("--save=" + many + " --save_every=4 --tp=4 --sequence_parallel");
+  fs::remove_all(many + "/step-6");
+  run("--save=" + many + " --save_every=5 --tp=3 --dp=2 --resume");
+  fs::remove_all(many + "/step-6");
+  ASSERT_TRUE(fs::exists(many + "/step-5"));
+  run("--save=" + many + " --tp=1 --resume");
+  EXPECT_EQ(Files(many + "/step-6"), Files(folder + "/one/step-6"));
+}
+
 TEST(TrainTest, SaysWhatIsWrongWithCheckpoints) {
   const std::string folder = MakeScratchFolder();
   const std::string save = "--save=" + folder + "/save ";
@@ -243,9 +261,19 @@ TEST(TrainTest, SaysWhatIsWrongWithCheckpoints) {
   }
   ExpectRefusal(save + "--steps=8 --resume --seed=1", "that run had --seed=0, and not 1");
   ExpectRefusal(save + "--steps=8 --resume --batch=8", "that run had --batch=4, and not 8");
+  ExpectRefusal(save + "--steps=8 --resume --dtype=bf16",
+                "that run had --dtype=fp32, and not bf16");
+  ExpectRefusal(save + "--steps=8 --resume --text=" + WriteText(folder),
+                "the --text of that run had 237320 tokens, and not ");
+  ExpectRefusal(save + "--steps=8 --resume --model=gpt2",
+                "save/step-4: is another model than gpt2");
   ExpectRefusal(save + "--steps=8 --resume --within_documents",
                 "that run had --within_documents=false, and not true");
-  EXPECT_EQ(Train(save + "--steps=8 --resume").exit_code, 0);
+  EXPECT_EQ(Train(save + "--steps=8 --resume --model=llama-tiny").exit_code, 0);
+  // Of an older version, which said less.
+  const std::string state = folder + "/save/step-8/trainer.json";
+  std::ofstream(state) << R"({"step": 8, "seed": 0, "batch": 4, "sequence": 16})";
+  EXPECT_EQ(Train(save + "--steps=9 --resume").exit_code, 0);
 }
 
 TEST(TrainTest, RefusesBadInputInOneLine) {
@@ -257,6 +285,7 @@ TEST(TrainTest, RefusesBadInputInOneLine) {
   ExpectRefusal("--save= --text=" + folder, folder);
   ExpectRefusal("--save= --text=" + folder + "/empty", folder + "/empty");
   ExpectRefusal("--save= --text=" + folder + "/short", "a text of 9 tokens has no sequence of 16");
+  ExpectRefusal("--save= --text=,", "--text=,: it must be files, with commas between");
   ExpectRefusal("--steps=0", "--steps=0: it must be at least 1");
   ExpectRefusal("--batch=0", "--batch=0: it must be at least 1");
   ExpectRefusal("--micro_batches=3", "--micro_batches=3: it must be a divisor of --batch, 4");
@@ -288,6 +317,48 @@ TEST(TrainTest, SaysWhereNothingCanBeWritten) {
   const CommandResult full = Train("--save= --log=/dev/full");
   EXPECT_EQ(full.exit_code, 1);
   EXPECT_NE(full.err.find("/dev/full"), std::string::npos) << full.err;
+  // Before the work, not when its end is to be saved: where no file can be made, not by root
+  // either.
+  ExpectRefusal("--save=/proc", "/proc: no checkpoint can be made in it");
+  ExpectRefusal("--save=/proc/none", "/proc/none");
+  ExpectRefusal("--save= --logdir=/proc", "/proc/events.out.tfevents");
+}
+
+// What is said at the end is a command line that works, with all that makes the step this one.
+TEST(TrainTest, NamesTheProofOfItsStep) {
+  const std::string folder = MakeScratchFolder();
+  const CommandResult result = Train("--sequence_parallel --tp=3 --save=" + folder + "/save");
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const std::string flags =
+      "--hf=" + folder + "/save/step-4 --tp=3 --batch=4 --sequence=16 " + "--sequence_parallel";
+  EXPECT_TRUE(result.out.ends_with("\nnext: verify " + flags + "\n")) << result.out;
+  EXPECT_EQ(RunCommand("tools/verify/verify", flags).exit_code, 0);
+}
+
+// A sample begins with bytes beyond ASCII as with others: in this model all are tokens.
+TEST(TrainTest, BeginsASampleWithAnyByte) {
+  const CommandResult result = Train("--save= --sample=1 --prompt=é");
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_NE(result.out.find("\n\\xc3\\xa9"), std::string::npos) << result.out;
+}
+
+// Ids of a tokenizer are no bytes: a sample begins with ids, and is shown as such.
+TEST(TrainTest, WritesIdsWhereItLearnsIds) {
+  const std::string folder = MakeScratchFolder();
+  const std::string text = "--save= --text=" + folder + "/ids.bin ";
+  std::ofstream file(folder + "/ids.bin", std::ios::binary);
+  for (int i = 0; i < 1000; ++i) file << static_cast<char>(100 + i % 10) << '\0';
+  file.close();
+  const CommandResult result = Train(text + "--sample=2");
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const std::regex held_out("\n100 101 102 103 104 105 106 107( [0-9]+){2}\n$");
+  EXPECT_TRUE(std::regex_search(result.out, held_out)) << result.out;
+  const CommandResult given = Train(text + "--sample=1 --prompt=7,255");
+  EXPECT_TRUE(std::regex_search(given.out, std::regex("\n7 255 [0-9]+\n$"))) << given.out;
+  ExpectRefusal(text + "--sample=1 --prompt=7,256",
+                "the model knows no token 256, only those below");
+  ExpectRefusal(text + "--sample=1 --prompt=The", "it must be whole numbers with commas between");
+  EXPECT_EQ(Train(text + "--prompt=The").exit_code, 0);
 }
 
 TEST(TrainTest, PlansWithoutRunning) {

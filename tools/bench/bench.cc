@@ -58,17 +58,21 @@ class Reporter {
     run_.others = others_.Share();
     const std::vector<std::string> seen = WarningsAfter(run_.others);
     run_.warnings.insert(run_.warnings.end(), seen.begin(), seen.end());
-    if (!options_.json.empty()) {
-      outputs_.Account(io::WriteFileAtomically(options_.json, ToJson(options_, run_, result)));
+    Written written = {.json = !options_.json.empty(), .traces = options_.profile};
+    if (written.json) {
+      written.json =
+          outputs_.Account(io::WriteFileAtomically(options_.json, ToJson(options_, run_, result)));
     }
     if (!options_.dump.empty()) DumpTensors(options_, result, outputs_);
     for (const ModeResult& mode : result.modes) {
-      if (options_.profile) WriteTraces(options_, Name(mode.mode), mode.timelines, outputs_);
+      if (!options_.profile) break;
+      written.traces &= WriteTraces(options_, Name(mode.mode), mode.timelines, outputs_);
     }
     for (; modes_printed_ < result.modes.size(); ++modes_printed_) {
       outputs_.Print(RenderMode(options_, result, result.modes[modes_printed_]));
     }
-    outputs_.Print(RenderEnd(options_, result) + RenderWarnings(seen));
+    outputs_.Print(RenderEnd(options_, result) + RenderNext(options_, written) +
+                   RenderWarnings(seen));
   }
 
  private:

@@ -116,7 +116,7 @@ StatusOr<CommandLine> ParseCommandLine(int argc, char** argv) {
   TP_ASSIGN_OR_RETURN(asked.model, train::ReadModelFlags());
   TP_RETURN_IF_ERROR(RefuseFlagsOfTheOther(asked.model.given()));
   if (asked.model.given() && !Given("lr")) {
-    gflags::SetCommandLineOption("lr", train::kDefaultRate);
+    gflags::SetCommandLineOptionWithMode("lr", train::kDefaultRate, gflags::SET_FLAGS_DEFAULT);
   }
   TP_RETURN_IF_ERROR(ReadEngineFlags(options));
   TP_RETURN_IF_ERROR(CheckRanges());

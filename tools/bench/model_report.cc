@@ -81,21 +81,6 @@ std::string RenderKinds(const StepReport& steps) {
   return text;
 }
 
-// The flags that say which model, and how its step is cut.
-std::string FlagsOf(const BenchOptions& options, const train::ModelOptions& model) {
-  std::string flags = model.hf.empty() ? "--model=" + model.model : "--hf=" + model.hf;
-  if (model.part) flags += fmt::format(" --part={}", Name(*model.part));
-  flags += fmt::format(" --tp={}", options.tp);
-  if (options.dp > 1) flags += fmt::format(" --dp={}", options.dp);
-  if (model.sequence_parallel) flags += " --sequence_parallel";
-  if (model.micro_batches > 1) flags += fmt::format(" --micro_batches={}", model.micro_batches);
-  if (model.recompute) flags += " --recompute";
-  if (model.within_documents) flags += " --within_documents";
-  if (model.end_of_text >= 0) flags += fmt::format(" --end_of_text={}", model.end_of_text);
-  if (model.strands > 1) flags += fmt::format(" --strands={}", model.strands);
-  return flags;
-}
-
 std::string RenderVerdict(const BenchOptions& options, const train::ModelOptions& model,
                           const ModelRun& run) {
   if (!run.complete) return "\nInterrupted: this is what was measured until then.\n";
@@ -105,7 +90,7 @@ std::string RenderVerdict(const BenchOptions& options, const train::ModelOptions
              "Verdict: each rank took the memory that was planned{}. Its values are "
              "for `verify {}` to prove.",
              options.tp * options.dp > 1 ? ", and the step moved exactly the bytes it must" : "",
-             FlagsOf(options, model))) +
+             train::FlagsOfStep(model, options))) +
          "\n";
 }
 
@@ -175,10 +160,7 @@ std::string RenderModelRun(const BenchOptions& options, const train::ModelOption
     if (options.verbose || !step.steps.bytes_ok) text += RenderCollectives(step.steps);
     text += RenderDefects(step);
   }
-  text += RenderVerdict(options, model, run);
-  if (!options.json.empty()) text += fmt::format("next: report {}\n", options.json);
-  if (options.profile) text += fmt::format("next: tensorboard --logdir {}\n", options.trace_dir);
-  return text;
+  return text + RenderVerdict(options, model, run);
 }
 
 std::string ModelToJson(const BenchOptions& options, const train::ModelOptions& model,

@@ -42,13 +42,16 @@ StatusOr<int> BenchModel(Backend& backend, const BenchOptions& options,
   facts.others = others.Share();
   const std::vector<std::string> seen = WarningsAfter(facts.others);
   facts.warnings.insert(facts.warnings.end(), seen.begin(), seen.end());
-  if (!options.json.empty()) {
-    outputs.Account(io::WriteFileAtomically(options.json, ModelToJson(options, model, facts, run)));
+  Written written = {.json = !options.json.empty(), .traces = options.profile && run.step};
+  if (written.json) {
+    written.json = outputs.Account(
+        io::WriteFileAtomically(options.json, ModelToJson(options, model, facts, run)));
   }
-  if (options.profile && run.step) {
-    WriteTraces(options, kModelMode, run.step->timelines, outputs);
+  if (written.traces) {
+    written.traces = WriteTraces(options, kModelMode, run.step->timelines, outputs);
   }
-  outputs.Print(RenderModelRun(options, model, run) + RenderWarnings(seen));
+  outputs.Print(RenderModelRun(options, model, run) + RenderNext(options, written) +
+                RenderWarnings(seen));
   if (!run.complete) return io::Interrupt::ExitStatus();
   return run.ok() ? kHeld : kFailed;
 }

@@ -64,13 +64,6 @@ std::string RenderVerdict(const BenchOptions& options, const BenchResult& result
   return "\n" + io::Wrap(verdict) + "\n";
 }
 
-std::string RenderNext(const BenchOptions& options) {
-  std::string text;
-  if (!options.json.empty()) text += fmt::format("next: report {}\n", options.json);
-  if (options.profile) text += fmt::format("next: tensorboard --logdir {}\n", options.trace_dir);
-  return text;
-}
-
 }  // namespace
 
 std::string RenderWarnings(const std::vector<std::string>& warnings) {
@@ -78,6 +71,13 @@ std::string RenderWarnings(const std::vector<std::string>& warnings) {
   for (const std::string& warning : warnings) {
     text += io::Wrap("warning: " + warning, 2) + "\n";
   }
+  return text;
+}
+
+std::string RenderNext(const BenchOptions& options, const Written& written) {
+  std::string text;
+  if (written.json) text += fmt::format("next: report {}\n", options.json);
+  if (written.traces) text += fmt::format("next: tensorboard --logdir {}\n", options.trace_dir);
   return text;
 }
 
@@ -125,7 +125,7 @@ std::string RenderEnd(const BenchOptions& options, const BenchResult& result) {
   if (result.between_modes) {
     text += Summarize("row against column", *result.between_modes, options.verbose);
   }
-  return text + RenderVerdict(options, result) + RenderNext(options);
+  return text + RenderVerdict(options, result);
 }
 
 }  // namespace tp::bench

@@ -21,7 +21,16 @@ std::string RenderHead(const BenchOptions& options, const Machine& machine,
 std::string RenderMode(const BenchOptions& options, const BenchResult& result,
                        const ModeResult& mode);
 
-// The modes against each other, the verdict, and what to do next with the files that were written.
+// Which files are there, whole.
+struct Written {
+  bool json = false;
+  bool traces = false;
+};
+
+// What to do next with them, a line each.
+std::string RenderNext(const BenchOptions& options, const Written& written);
+
+// The modes against each other, and the verdict.
 std::string RenderEnd(const BenchOptions& options, const BenchResult& result);
 
 }  // namespace tp::bench

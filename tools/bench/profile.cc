@@ -35,21 +35,23 @@ Status PrepareTraceFolders(const BenchOptions& options, std::string_view name) {
   return OkStatus();
 }
 
-void WriteTraces(const BenchOptions& options, std::string_view name,
+bool WriteTraces(const BenchOptions& options, std::string_view name,
                  const std::vector<Timeline>& timelines, io::Outputs& outputs) {
+  bool written = true;
   // Digits alone: the plugin takes them for the time of the recording.
   const int64_t now = CalendarNs() / 1'000'000;  // milliseconds
   for (const Timeline& timeline : timelines) {
     const std::string trace = ToChromeTrace(timeline);
-    outputs.Account(io::WriteFileAtomically(
+    const std::string of_rank =
         fmt::format("{}/{}_{}.{}{}", RankFolder(options, name, timeline.rank), timeline.host,
-                    timeline.process, now, kEnding),
-        trace));
-    outputs.Account(
-        io::WriteFileAtomically(fmt::format("{}/{}_{}.{}{}", AllRanksFolder(options, name),
-                                            timeline.host, timeline.rank, now, kEnding),
-                                trace));
+                    timeline.process, now, kEnding);
+    const std::string of_all = fmt::format("{}/{}_{}.{}{}", AllRanksFolder(options, name),
+                                           timeline.host, timeline.rank, now, kEnding);
+    for (const std::string& path : {of_rank, of_all}) {
+      if (!outputs.Account(io::WriteFileAtomically(path, trace))) written = false;
+    }
   }
+  return written;
 }
 
 }  // namespace tp::bench

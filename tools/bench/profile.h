@@ -23,8 +23,8 @@ namespace tp::bench {
 Status PrepareTraceFolders(const BenchOptions& options, std::string_view name);
 
 // One file a rank in each of the two folders, whole or not at all; goes on where one can't be
-// written.
-void WriteTraces(const BenchOptions& options, std::string_view name,
+// written. Returns whether all are there.
+bool WriteTraces(const BenchOptions& options, std::string_view name,
                  const std::vector<Timeline>& timelines, io::Outputs& outputs);
 
 }  // namespace tp::bench

@@ -38,11 +38,10 @@ StatusOr<int> Main(int argc, char** argv, io::Outputs& outputs) {
     run.others = others.Share();
     const std::vector<std::string> seen = bench::WarningsAfter(run.others);
     run.warnings.insert(run.warnings.end(), seen.begin(), seen.end());
-    if (!json.empty()) {
-      outputs.Account(io::WriteFileAtomically(json, ToJson(options, run, result)));
-    }
+    const bool written = !json.empty() && outputs.Account(io::WriteFileAtomically(
+                                              json, ToJson(options, run, result)));
     outputs.Print(RenderVerdict(options, result) + bench::RenderWarnings(seen));
-    if (!json.empty()) outputs.Print("next: report " + json + "\n");
+    if (written) outputs.Print("next: report " + json + "\n");
   };
   RunHooks hooks;
   hooks.progress = progress ? &*progress : nullptr;

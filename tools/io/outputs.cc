@@ -23,10 +23,11 @@ void Outputs::Print(std::string_view text) {
   }
 }
 
-void Outputs::Account(const Status& status) {
-  if (status.ok()) return;
+bool Outputs::Account(const Status& status) {
+  if (status.ok()) return true;
   const std::lock_guard lock(mutex_);
   errors_.push_back(status);
+  return false;
 }
 
 std::vector<Status> Outputs::errors() const {

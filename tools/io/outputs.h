@@ -24,8 +24,8 @@ class Outputs {
   // Writes `text` at once. After a failure, or where the reader has left, it is dropped.
   void Print(std::string_view text);
 
-  // Takes into account how writing a file went.
-  void Account(const Status& status);
+  // Takes into account how writing a file went, and returns whether it went well.
+  bool Account(const Status& status);
 
   // What could not be written, in the order of the attempts.
   std::vector<Status> errors() const;

@@ -76,6 +76,13 @@ void Progress::End() {
   drawn_ = false;
 }
 
+void Progress::Around(const std::function<void()>& print) {
+  const std::lock_guard lock(mutex_);
+  if (drawn_) Write(kEraseLine);
+  print();
+  if (drawn_) Draw(options_.now());
+}
+
 void Progress::Tick() {
   const std::lock_guard lock(mutex_);
   const Clock::time_point now = options_.now();

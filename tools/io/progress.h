@@ -3,8 +3,9 @@
 //   row: steps ━━━━━━━━━━━━━━━━━━━━──────────  67 %, 12.3 s left
 //
 // On a terminal a bar appears once a stage has lasted a second, is redrawn five times a second, and
-// is gone when the stage ends. Elsewhere a line comes every ten seconds. A thread of its own draws,
-// so that work which can't say how far it is shows at least how long it takes. Any thread may call.
+// is gone when the stage ends; lines that are printed meanwhile go through Around. Elsewhere a line
+// comes every ten seconds. A thread of its own draws, so that work which can't say how far it is
+// shows at least how long it takes. Any thread may call.
 #pragma once
 
 #include <unistd.h>
@@ -45,6 +46,10 @@ class Progress {
   void Update(std::string_view label, int64_t done);
   // Ends it: nothing is on the screen until another one begins.
   void End();
+
+  // Has `print` write lines to the screen that the bar is on: they stand where it was, and it is
+  // there again behind them. `print` calls nothing of this.
+  void Around(const std::function<void()>& print);
 
   // Draws, if something is due.
   void Tick();

@@ -212,8 +212,8 @@ StatusOr<int> PredictMany(const PredictOptions& options, const LoadedMachine& lo
   TP_ASSIGN_OR_RETURN(const std::string what_if, WhatIf(options, loaded, configs.front()));
   outputs.Print(what_if);
   const std::string& json = options.engine.json;
-  if (!json.empty()) {
-    outputs.Account(io::WriteFileAtomically(json, ToJson(options, loaded, configs, whole)));
+  if (!json.empty() &&
+      outputs.Account(io::WriteFileAtomically(json, ToJson(options, loaded, configs, whole)))) {
     outputs.Print("next: report " + json + "\n");
   }
   return bench::kHeld;

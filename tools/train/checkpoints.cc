@@ -32,6 +32,16 @@ std::optional<int64_t> NewestCheckpoint(const std::string& folder) {
   return newest;
 }
 
+Status CheckTakesCheckpoints(const std::string& folder) {
+  const std::string probe = folder + "/.takes-checkpoints";
+  std::error_code error;
+  std::filesystem::create_directory(probe, error);
+  if (error)
+    return InvalidArgument(folder + ": no checkpoint can be made in it: " + error.message());
+  std::filesystem::remove(probe, error);
+  return OkStatus();
+}
+
 Status RemoveCheckpoint(const std::string& folder, int64_t step) {
   const std::string path = CheckpointAt(folder, step);
   std::error_code error;

@@ -18,6 +18,10 @@ std::string CheckpointAt(const std::string& folder, int64_t step);
 // The steps of the newest one; none where there is none, or no such folder.
 std::optional<int64_t> NewestCheckpoint(const std::string& folder);
 
+// Whether a folder can be made in this one, which is there: to be asked before long work. Leaves
+// nothing behind.
+Status CheckTakesCheckpoints(const std::string& folder);
+
 // Errors: the file system's.
 Status RemoveCheckpoint(const std::string& folder, int64_t step);
 

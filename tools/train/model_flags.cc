@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <sstream>
+#include <string_view>
 
 #include "fmt/format.h"
 #include "tools/io/paths.h"
@@ -99,11 +100,41 @@ std::vector<std::string> Files(const std::string& words) {
   return files;
 }
 
+// As a shell takes it for one word.
+std::string Quoted(const std::string& word) {
+  constexpr std::string_view kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+      "_-+./,:=@%";
+  if (!word.empty() && word.find_first_not_of(kPlain) == word.npos) return word;
+  std::string quoted = "'";
+  for (const char c : word) quoted += c == '\'' ? "'\\''" : std::string(1, c);
+  return quoted + "'";
+}
+
 }  // namespace
 
 Status NotNegative(const char* name, double value) {
   if (std::isfinite(value) && value >= 0) return OkStatus();
   return BadValue(name, fmt::format("{:g}", value), "a finite number, 0 or more");
+}
+
+std::string FlagsOfStep(const ModelOptions& model, const bench::BenchOptions& engine) {
+  std::string flags =
+      model.hf.empty() ? "--model=" + Quoted(model.model) : "--hf=" + Quoted(model.hf);
+  if (!FLAGS_part.empty()) flags += " --part=" + FLAGS_part;
+  flags += fmt::format(" --tp={}", engine.tp);
+  if (engine.dp > 1) flags += fmt::format(" --dp={}", engine.dp);
+  std::vector<const char*> names = {"dtype", "lr", "seed", "reduction", "algorithm", "backend"};
+  for (const char* name : ModelFlags()) names.push_back(name);
+  for (const std::string_view name : names) {
+    const auto flag = gflags::GetCommandLineFlagInfoOrDie(name.data());
+    if (flag.is_default || name == "model" || name == "hf" || name == "part") continue;
+    std::string value = "=" + Quoted(flag.current_value);
+    if (flag.type == "bool" && flag.current_value == "true") value = "";
+    if (flag.type == "double") value = fmt::format("={}", std::stod(flag.current_value));
+    flags += fmt::format(" --{}{}", name, value);
+  }
+  return flags;
 }
 
 std::vector<const char*> ModelFlags() {
@@ -132,6 +163,7 @@ StatusOr<ModelOptions> ReadModelFlags() {
   options.hf = io::ResolvePath(FLAGS_hf);
   if (options.hf.empty()) options.model = FLAGS_model;
   options.text = FLAGS_text.empty() ? DefaultText() : Files(FLAGS_text);
+  if (options.text.empty()) return BadValue("text", FLAGS_text, "files, with commas between");
   options.batch = FLAGS_batch;
   options.sequence = FLAGS_sequence;
   options.micro_batches = FLAGS_micro_batches;

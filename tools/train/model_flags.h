@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tools/bench/engine_flags.h"
+#include "tools/bench/options.h"
 #include "tp/core/status.h"
 #include "tp/model/transformer.h"
 
@@ -39,6 +40,10 @@ inline constexpr char kDefaultRate[] = "0.003";
 
 // "--NAME=VALUE" is refused unless it is a finite number, 0 or more.
 Status NotNegative(const char* name, double value);
+
+// The command line of a tool that is to take the same step: "--model=llama-tiny --tp=2", and what
+// was given beside that and changes it.
+std::string FlagsOfStep(const ModelOptions& model, const bench::BenchOptions& engine);
 
 // The names of the flags above.
 std::vector<const char*> ModelFlags();

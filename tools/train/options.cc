@@ -18,7 +18,9 @@ DEFINE_int64(save_every, 0, "steps between checkpoints; 0: only one, at the end"
 DEFINE_bool(resume, false, "go on from the last checkpoint in --save");
 DEFINE_int64(sample, 300, "tokens to write at the end");
 DEFINE_double(temperature, 0.8, "of the written text; 0: always the most likely token");
-DEFINE_string(prompt, "The ", "what the written text begins with");
+DEFINE_string(prompt, "The ",
+              "what the written text begins with; where --text is ids of tokens, ids with commas "
+              "between, and without it some of the text that is held out");
 DEFINE_string(log, "", "file that gets a line of JSON for each step");
 DEFINE_string(logdir, "", "folder that gets a file of events for TensorBoard");
 DEFINE_bool(plan, false, "say what memory a rank needs, and run nothing");
@@ -96,6 +98,8 @@ StatusOr<TrainOptions> ParseCommandLine(int argc, char** argv) {
   TP_RETURN_IF_ERROR(bench::ReadEngineFlags(options.engine));
   TP_RETURN_IF_ERROR(RefuseFlagsOfOthers());
   TP_ASSIGN_OR_RETURN(options.model, ReadModelFlags());
+  options.model_given =
+      !options.model.hf.empty() || !gflags::GetCommandLineFlagInfoOrDie("model").is_default;
   TP_RETURN_IF_ERROR(CheckNumbers());
   TP_RETURN_IF_ERROR(NotNegative("lr", options.engine.learning_rate));
   TP_RETURN_IF_ERROR(CheckFiles());
@@ -110,6 +114,7 @@ StatusOr<TrainOptions> ParseCommandLine(int argc, char** argv) {
   options.sample = FLAGS_sample;
   options.temperature = FLAGS_temperature;
   options.prompt = FLAGS_prompt;
+  options.prompt_given = !gflags::GetCommandLineFlagInfoOrDie("prompt").is_default;
   options.log = io::ResolvePath(FLAGS_log);
   options.logdir = io::ResolvePath(FLAGS_logdir);
   options.plan = FLAGS_plan;

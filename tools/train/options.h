@@ -13,6 +13,7 @@ namespace tp::train {
 struct TrainOptions {
   bench::BenchOptions engine;  // where it runs, its dtype, order of sums and seed
   ModelOptions model;
+  bool model_given = false;  // by the command line
   int64_t steps = 1;
   double peak_rate = 0;
   double least_rate = 0;
@@ -24,6 +25,7 @@ struct TrainOptions {
   int64_t sample = 0;  // tokens
   double temperature = 0;
   std::string prompt;
+  bool prompt_given = false;
   std::string log;  // paths; "" where not asked for
   std::string logdir;
   bool plan = false;  // say what a rank needs, and run nothing

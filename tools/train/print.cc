@@ -38,15 +38,10 @@ std::string RenderHeldOut(int64_t step, double loss) {
   return fmt::format("held-out loss {:.4f} nats a token after step {}\n", loss, step);
 }
 
-std::string RenderTokens(const std::vector<int32_t>& tokens) {
-  std::string text;
-  for (int32_t token : tokens) {
-    const bool printable = token == '\n' || token == '\t' || (token >= 32 && token < 127);
-    text += printable     ? std::string(1, static_cast<char>(token))
-            : token < 256 ? fmt::format("\\x{:02x}", token)
-                          : fmt::format("<{}>", token);
-  }
-  return text;
+std::string RenderNext(const TrainOptions& options, const std::string& checkpoint) {
+  ModelOptions model = options.model;
+  model.hf = checkpoint;
+  return "next: verify " + FlagsOfStep(model, options.engine) + "\n";
 }
 
 std::string RenderPlan(const TrainOptions& options, const TransformerConfig& config,

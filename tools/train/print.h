@@ -23,9 +23,8 @@ std::string RenderStep(const TrainOptions& options, const StepMetrics& metrics);
 // One line: "held-out loss 1.9034 nats a token after step 250".
 std::string RenderHeldOut(int64_t step, double loss);
 
-// Tokens as text: those that are bytes of printable characters as they are, others as "\xff", and
-// what is no byte as "<1234>".
-std::string RenderTokens(const std::vector<int32_t>& tokens);
+// One line: how to prove the step that trained this checkpoint.
+std::string RenderNext(const TrainOptions& options, const std::string& checkpoint);
 
 // What a rank's buffers take, of the ranks that need the least and the most.
 std::string RenderPlan(const TrainOptions& options, const TransformerConfig& config,

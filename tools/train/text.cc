@@ -22,6 +22,7 @@ StatusOr<Text> Text::Open(const std::vector<std::string>& files, int64_t vocabul
     TP_ASSIGN_OR_RETURN(TokenFile file, TokenFile::Open(path, vocabulary));
     text.begins_.push_back(text.size_);
     text.size_ += file.size();
+    text.is_bytes_ &= file.is_bytes();
     text.files_.push_back(std::move(file));
   }
   return text;

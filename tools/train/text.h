@@ -24,6 +24,9 @@ class Text {
   // How many of them, the first ones, are learned; the last tenth is held out.
   int64_t learned() const { return size_ - size_ / 10; }
 
+  // Whether tokens are bytes: no file is of ids.
+  bool is_bytes() const { return is_bytes_; }
+
   // Whether the token at `position` is the first of its file.
   bool BeginsFile(int64_t position) const;
 
@@ -34,6 +37,7 @@ class Text {
   std::vector<TokenFile> files_;
   std::vector<int64_t> begins_;  // of each
   int64_t size_ = 0;
+  bool is_bytes_ = true;
 };
 
 }  // namespace tp::train

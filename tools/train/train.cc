@@ -4,8 +4,6 @@
 // written, with one line on stderr that says what and where; 128 and the signal's number where one
 // ended it, after a checkpoint.
 
-#include <unistd.h>
-
 #include <cstdlib>
 #include <memory>
 #include <optional>
@@ -25,6 +23,7 @@
 #include "tools/train/model_step.h"
 #include "tools/train/options.h"
 #include "tools/train/print.h"
+#include "tools/train/sample.h"
 #include "tools/train/text.h"
 #include "tools/train/trainer.h"
 #include "tp/core/clock.h"
@@ -41,8 +40,9 @@ constexpr size_t kKeptCheckpoints = 2;
 // A run and all that it writes.
 class Run {
  public:
-  Run(const TrainOptions& options, Trainer& trainer, io::Outputs& outputs)
-      : options_(options), trainer_(trainer), outputs_(outputs) {}
+  Run(const TrainOptions& options, const Text& text, const std::vector<int32_t>& prompt,
+      Trainer& trainer, io::Outputs& outputs)
+      : options_(options), text_(text), prompt_(prompt), trainer_(trainer), outputs_(outputs) {}
 
   // Values to begin with, and files to write to.
   Status Begin(std::optional<int64_t> from, bool root) {
@@ -55,15 +55,18 @@ class Run {
       TP_RETURN_IF_ERROR(trainer_.Initialize());
     }
     if (!root) return OkStatus();
-    if (!options_.save.empty()) TP_RETURN_IF_ERROR(io::CreateDirectories(options_.save));
+    if (!options_.save.empty()) {
+      // Before the long work: what would be written must be writable.
+      TP_RETURN_IF_ERROR(io::CreateDirectories(options_.save));
+      TP_RETURN_IF_ERROR(CheckTakesCheckpoints(options_.save));
+    }
     if (!options_.log.empty()) {
       TP_ASSIGN_OR_RETURN(log_, Log::Open(options_.log, trainer_.done()));
     }
     if (!options_.logdir.empty()) {
       TP_ASSIGN_OR_RETURN(events_, io::EventFile::Create(options_.logdir));
     }
-    // On a terminal the lines of the steps show how far it is.
-    if (isatty(STDOUT_FILENO) == 0) progress_.emplace(io::Progress::Options{.tool = kTool});
+    progress_.emplace(io::Progress::Options{.tool = kTool});
     return OkStatus();
   }
 
@@ -88,12 +91,11 @@ class Run {
       TP_RETURN_IF_ERROR(HoldOut());
     }
     TP_RETURN_IF_ERROR(Save());
-    if (io::Interrupt::Signal() != 0 || options_.sample == 0) return OkStatus();
-    const std::vector<int32_t> prompt(options_.prompt.begin(), options_.prompt.end());
-    const io::ProgressStage stage(progress_ ? &*progress_ : nullptr, "a sample");
-    TP_ASSIGN_OR_RETURN(const std::vector<int32_t> written,
-                        trainer_.Write(prompt, options_.sample, options_.temperature));
-    if (root_) outputs_.Print("\n" + RenderTokens(prompt) + RenderTokens(written) + "\n");
+    if (io::Interrupt::Signal() != 0) return OkStatus();
+    if (options_.sample > 0) TP_RETURN_IF_ERROR(Sample());
+    if (root_ && !options_.save.empty()) {
+      Print("\n" + RenderNext(options_, CheckpointAt(options_.save, trainer_.done())));
+    }
     return OkStatus();
   }
 
@@ -102,9 +104,14 @@ class Run {
     return every > 0 && trainer_.done() % every == 0 && trainer_.done() < options_.steps;
   }
 
+  // On rank 0.
+  void Print(const std::string& text) {
+    progress_->Around([&] { outputs_.Print(text); });
+  }
+
   void Tell(const StepMetrics& metrics) {
     const int64_t tokens = options_.model.batch * options_.model.sequence;
-    outputs_.Print(RenderStep(options_, metrics));
+    Print(RenderStep(options_, metrics));
     if (log_) outputs_.Account(log_->AddStep(metrics, tokens));
     if (!events_) return;
     outputs_.Account(events_->Add(
@@ -114,11 +121,21 @@ class Run {
                        {"tokens_per_second", static_cast<double>(tokens) / metrics.seconds}}));
   }
 
+  Status Sample() {
+    const io::ProgressStage stage(progress_ ? &*progress_ : nullptr, "a sample");
+    TP_ASSIGN_OR_RETURN(const std::vector<int32_t> written,
+                        trainer_.Write(prompt_, options_.sample, options_.temperature));
+    std::vector<int32_t> all = prompt_;
+    all.insert(all.end(), written.begin(), written.end());
+    if (root_) Print("\n" + RenderTokens(all, text_.is_bytes()) + "\n");
+    return OkStatus();
+  }
+
   Status HoldOut() {
     TP_ASSIGN_OR_RETURN(const std::optional<double> loss, trainer_.HeldOutLoss());
     held_out_after_ = trainer_.done();
     if (!root_ || !loss) return OkStatus();
-    outputs_.Print(RenderHeldOut(trainer_.done(), *loss));
+    Print(RenderHeldOut(trainer_.done(), *loss));
     if (log_) outputs_.Account(log_->AddHeldOut(trainer_.done(), *loss));
     if (events_) outputs_.Account(events_->Add(trainer_.done(), {{"held_out_loss", *loss}}));
     return OkStatus();
@@ -130,12 +147,14 @@ class Run {
     TP_RETURN_IF_ERROR(trainer_.Save(CheckpointAt(options_.save, step)));
     saved_.push_back(step);
     if (!root_) return OkStatus();
-    outputs_.Print(fmt::format("checkpoint {}\n", CheckpointAt(options_.save, step)));
+    Print(fmt::format("checkpoint {}\n", CheckpointAt(options_.save, step)));
     if (saved_.size() <= kKeptCheckpoints) return OkStatus();
     return RemoveCheckpoint(options_.save, saved_[saved_.size() - 1 - kKeptCheckpoints]);
   }
 
   const TrainOptions& options_;
+  const Text& text_;
+  const std::vector<int32_t>& prompt_;  // of the sample
   Trainer& trainer_;
   io::Outputs& outputs_;
   bool root_ = true;
@@ -164,11 +183,23 @@ StatusOr<std::optional<int64_t>> Beginning(const TrainOptions& options) {
   return options.resume ? newest : std::optional<int64_t>();
 }
 
-// Of the checkpoint to go on from, or the one that the flags name.
-StatusOr<hf::ModelConfig> ConfigFor(const TrainOptions& options, std::optional<int64_t> from) {
+// Of the checkpoint to go on from, or the one that the flags name. A checkpoint's model is that of
+// the flags, where they name one; where they don't, `options` do from here on.
+StatusOr<hf::ModelConfig> ConfigFor(TrainOptions& options, std::optional<int64_t> from) {
+  if (!from) return ConfigOf(options.model);
   ModelOptions model = options.model;
-  if (from) model.hf = CheckpointAt(options.save, *from);
-  return ConfigOf(model);
+  model.hf = CheckpointAt(options.save, *from);
+  TP_ASSIGN_OR_RETURN(hf::ModelConfig config, ConfigOf(model));
+  if (!options.model_given) {
+    options.model = model;
+    return config;
+  }
+  TP_ASSIGN_OR_RETURN(const hf::ModelConfig asked, ConfigOf(options.model));
+  const auto sizes = [](const hf::ModelConfig& of) { return hf::ConfigOf(of.sizes, 1).text; };
+  if (sizes(asked) == sizes(config)) return config;
+  return InvalidArgument(model.hf + ": is another model than " +
+                         (options.model.hf.empty() ? options.model.model : options.model.hf) +
+                         "; --resume alone goes on with it");
 }
 
 StatusOr<int> Plan(const Backend& backend, const Mesh& mesh, const TransformerConfig& config,
@@ -192,10 +223,12 @@ StatusOr<int> Main(int argc, char** argv, io::Outputs& outputs) {
   TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(options.engine.tp, options.engine.dp));
   if (options.plan) return Plan(*backend, mesh, config.sizes, options, outputs);
   TP_ASSIGN_OR_RETURN(const Text text, Text::Open(options.model.text, config.sizes.vocabulary));
+  TP_ASSIGN_OR_RETURN(const std::vector<int32_t> prompt,
+                      PromptOf(options, text, config.sizes.vocabulary));
   TP_ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer,
                       Trainer::Create(*backend, mesh, config, options, text));
   const io::Interrupt interrupt;
-  Run run(options, *trainer, outputs);
+  Run run(options, text, prompt, *trainer, outputs);
   TP_RETURN_IF_ERROR(run.Begin(from, backend->IsRoot()));
   if (backend->IsRoot()) {
     outputs.Print(RenderHead(options, config.sizes, text) +

@@ -21,36 +21,54 @@ namespace {
 // What a checkpoint says of its run, beside the model.
 constexpr char kStateFile[] = "trainer.json";
 
-// How many steps are done, and what decides which tokens a step takes.
-nlohmann::ordered_json StateOf(const TrainOptions& options, int64_t done) {
+// How many steps are done, and what decides which tokens a step takes, and what it computes in.
+nlohmann::ordered_json StateOf(const TrainOptions& options, const Text& text, int64_t done) {
   return {{"step", done},
           {"seed", options.engine.seed},
           {"batch", options.model.batch},
           {"sequence", options.model.sequence},
           {"within_documents", options.model.within_documents},
-          {"end_of_text", options.model.end_of_text}};
+          {"end_of_text", options.model.end_of_text},
+          {"dtype", bench::DTypeName(options.engine)},
+          {"tokens", text.size()}};
 }
 
 // The steps that are done, where the run took the batches of these options.
-StatusOr<int64_t> ReadState(const std::string& path, const TrainOptions& options) {
+StatusOr<int64_t> ReadState(const std::string& path, const TrainOptions& options,
+                            const Text& text) {
   TP_ASSIGN_OR_RETURN(const std::unique_ptr<io::ByteSource> file, io::OpenFile(path));
-  std::string text(static_cast<size_t>(file->size()), '\0');
-  TP_RETURN_IF_ERROR(file->Read(0, std::as_writable_bytes(std::span(text))));
-  const StatusOr<io::Json> state = io::ParseJson(text, "the file", /*max_depth=*/1);
+  std::string bytes(static_cast<size_t>(file->size()), '\0');
+  TP_RETURN_IF_ERROR(file->Read(0, std::as_writable_bytes(std::span(bytes))));
+  const StatusOr<io::Json> state = io::ParseJson(bytes, "the file", /*max_depth=*/1);
   if (!state.ok()) return state.status().WithContext(path);
   const auto steps = state->find("step");
   if (steps == state->end() || !steps->is_number_unsigned()) {
     return InvalidArgument(path + ": it says no number of steps, 'step'");
   }
-  // What a run of before documents were told apart does not say.
-  io::Json had = {{"within_documents", false}, {"end_of_text", -1}};
+  // What runs of older versions do not say.
+  const auto expected = StateOf(options, text, 0);
+  io::Json had = {{"within_documents", false},
+                  {"end_of_text", -1},
+                  {"dtype", expected["dtype"]},
+                  {"tokens", expected["tokens"]}};
   had.update(*state);
-  const auto expected = StateOf(options, 0);
-  for (const char* name : {"seed", "batch", "sequence", "within_documents", "end_of_text"}) {
-    const std::string value = had.contains(name) ? had.at(name).dump() : "?";
-    if (value == expected[name].dump()) continue;
-    return InvalidArgument(path + ": that run had --" + name + "=" + value + ", and not " +
-                           expected[name].dump() + ": its steps took other batches");
+  const auto differs = [&](const char* name) {
+    return !had.contains(name) || had.at(name).dump() != expected[name].dump();
+  };
+  const auto show = [](const auto& value) {
+    return value.is_string() ? value.template get<std::string>() : value.dump();
+  };
+  for (const char* name :
+       {"seed", "batch", "sequence", "within_documents", "end_of_text", "dtype"}) {
+    if (!differs(name)) continue;
+    return InvalidArgument(path + ": that run had --" + name + "=" +
+                           (had.contains(name) ? show(had.at(name)) : "?") + ", and not " +
+                           show(expected[name]) + ": its steps were others");
+  }
+  if (differs("tokens")) {
+    return InvalidArgument(path + ": the --text of that run had " + had.at("tokens").dump() +
+                           " tokens, and not " + expected["tokens"].dump() +
+                           "; a new run with its weights is --hf=FOLDER");
   }
   return steps->get<int64_t>();
 }
@@ -110,13 +128,13 @@ Status Trainer::InitializeFrom(const std::string& folder) {
 
 Status Trainer::Save(const std::string& folder) {
   hf::SaveOptions more;
-  more.texts[kStateFile] = StateOf(options_, done_).dump(2) + "\n";
+  more.texts[kStateFile] = StateOf(options_, text_, done_).dump(2) + "\n";
   TP_ASSIGN_OR_RETURN(const Storage storage, hf::StorageToSave(config_, step_->program(), more));
   return step_->Save(folder, storage);
 }
 
 Status Trainer::Load(const std::string& folder) {
-  TP_ASSIGN_OR_RETURN(const int64_t done, ReadState(folder + "/" + kStateFile, options_));
+  TP_ASSIGN_OR_RETURN(const int64_t done, ReadState(folder + "/" + kStateFile, options_, text_));
   TP_RETURN_IF_ERROR(
       step_->Load(folder, hf::StorageIn(folder, config_, step_->program(), hf::Load::kAll)));
   done_ = done;

@@ -114,6 +114,11 @@ Status RefuseFlagsOfTheLayer() {
 StatusOr<VerifierOptions> ParseCommandLine(int argc, char** argv) {
   TP_RETURN_IF_ERROR(bench::ParseFlags(argc, argv, Help()));
   VerifierOptions options;
+  TP_ASSIGN_OR_RETURN(options.model, train::ReadModelFlags());
+  if (options.model.given()) {
+    // As the tools that train such a step, or time it.
+    gflags::SetCommandLineOptionWithMode("lr", train::kDefaultRate, gflags::SET_FLAGS_DEFAULT);
+  }
   TP_RETURN_IF_ERROR(bench::ReadEngineFlags(options.engine));
   if (FLAGS_steps < 1) {
     return bench::BadValue("steps", std::to_string(FLAGS_steps), "at least 1");
@@ -123,7 +128,6 @@ StatusOr<VerifierOptions> ParseCommandLine(int argc, char** argv) {
   options.engine.floor = false;
   options.engine.peak = false;
   options.engine.hold_all_steps = true;
-  TP_ASSIGN_OR_RETURN(options.model, train::ReadModelFlags());
   if (options.model.given()) {
     TP_RETURN_IF_ERROR(RefuseFlagsOfTheLayer());
     return options;

@@ -41,6 +41,7 @@ StatusOr<TokenFile> TokenFile::From(std::unique_ptr<io::ByteSource> source, int6
                                          name, ToString(layout.shape)));
     }
     file.size_ = layout.shape[0];
+    file.is_bytes_ = false;
     file.begin_ = layout.begin;
     file.width_ = layout.width;
     file.is_signed_ = layout.kind == 'i';
@@ -52,6 +53,7 @@ StatusOr<TokenFile> TokenFile::From(std::unique_ptr<io::ByteSource> source, int6
                       name, source->size(), kBinWidth));
     }
     file.size_ = source->size() / kBinWidth;
+    file.is_bytes_ = false;
     file.width_ = kBinWidth;
   }
   if (file.size_ == 0) return InvalidArgument(fmt::format("{}: holds no token", name));

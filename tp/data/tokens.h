@@ -32,6 +32,9 @@ class TokenFile {
   // Tokens in all.
   int64_t size() const { return size_; }
 
+  // Whether it is text, and a token a byte.
+  bool is_bytes() const { return is_bytes_; }
+
   // The tokens from `begin` on, which are in the file. Errors: INVALID_ARGUMENT that names an id
   // outside the vocabulary, and where it is; what the system says of the file.
   Status Read(int64_t begin, std::span<int32_t> ids) const;
@@ -42,6 +45,7 @@ class TokenFile {
   std::unique_ptr<io::ByteSource> source_;
   int64_t vocabulary_ = 0;
   int64_t size_ = 0;
+  bool is_bytes_ = true;
   // Of what lies in the file.
   int64_t begin_ = 0;  // its first byte
   int64_t width_ = 1;  // bytes of an id

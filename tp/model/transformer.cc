@@ -21,11 +21,13 @@ namespace {
 
 constexpr int64_t kMostElements = int64_t{1} << 48;
 
-Status InRange(std::string_view name, int64_t size) {
-  constexpr int64_t kMost = int64_t{1} << 31;
-  if (size >= 1 && size <= kMost) return OkStatus();
+// A step has some hundred ops a layer, and is planned op by op.
+constexpr int64_t kMostLayers = 10'000;
+
+Status InRange(std::string_view name, int64_t size, int64_t most = int64_t{1} << 31) {
+  if (size >= 1 && size <= most) return OkStatus();
   return InvalidArgument(std::string(name) + " is " + std::to_string(size) +
-                         "; it must be between 1 and " + std::to_string(kMost));
+                         "; it must be between 1 and " + std::to_string(most));
 }
 
 // Of what two sizes make together.
@@ -279,14 +281,11 @@ StatusOr<Program> Make(const TransformerConfig& config, const TransformerStepOpt
 }  // namespace
 
 Status CheckConfig(const TransformerConfig& config) {
-  const std::pair<std::string_view, int64_t> sizes[] = {{"vocabulary", config.vocabulary},
-                                                        {"hidden", config.hidden},
-                                                        {"layers", config.layers},
-                                                        {"heads", config.heads},
-                                                        {"kv_heads", config.kv_heads},
-                                                        {"head_size", config.head_size},
-                                                        {"ffn", config.ffn}};
+  const std::pair<std::string_view, int64_t> sizes[] = {
+      {"vocabulary", config.vocabulary}, {"hidden", config.hidden},       {"heads", config.heads},
+      {"kv_heads", config.kv_heads},     {"head_size", config.head_size}, {"ffn", config.ffn}};
   for (const auto& [name, size] : sizes) TP_RETURN_IF_ERROR(InRange(name, size));
+  TP_RETURN_IF_ERROR(InRange("layers", config.layers, kMostLayers));
   if (config.heads % config.kv_heads != 0) {
     return InvalidArgument("heads is " + std::to_string(config.heads) + " and kv_heads is " +
                            std::to_string(config.kv_heads) + ", which must divide it");
@@ -379,8 +378,9 @@ StatusOr<Program> MakeTransformerDecode(const TransformerConfig& config,
   decode.sequence_parallel = false;
   decode.micro_batches = 1;
   decode.recompute = false;
+  // The order of the options decides where parameters lie, as in the step. Sums take the fast one:
+  // what is multiplied head by head has no other.
   Program program;
-  program.set_sum_order(options.sum_order);
   Builder b(program);
   const ValueId logits = Transformer(config, decode, mesh).Decode(b);
   TP_RETURN_IF_ERROR(b.status());

@@ -254,7 +254,9 @@ Status WriteElements(const StoredTensor& tensor, const Binding& binding,
 // Of elements that the parameter's type does not hold: they are not loaded as others.
 Status LossOf(const std::string& path, const Binding& binding, const Rounded& rounded) {
   if (rounded.count == 0) return OkStatus();
-  return InvalidArgument(path + ": holds " + std::to_string(rounded.example) + ", which is no " +
+  char example[32];
+  snprintf(example, sizeof(example), "%.9g", rounded.example);
+  return InvalidArgument(path + ": holds " + example + ", which is no " +
                          std::string(Name(binding.dtype)) + ", the type of '" + binding.name + "'");
 }
 

@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <string>
 
@@ -80,6 +81,29 @@ TEST_F(ProgressTest, AppearsAfterASecondAndIsErased) {
   now_ += 10s;
   progress.Tick();
   EXPECT_EQ(Screen(), "");  // no stage is under way
+}
+
+// Lines take the bar's place, and it is behind them again; where there is none they are alone.
+TEST_F(ProgressTest, GivesWayToLines) {
+  Progress progress(Options(terminal_));
+  const auto print = [&](const char* line) {
+    progress.Around([&] { ASSERT_GT(write(terminal_, line, strlen(line)), 0); });
+  };
+  progress.Begin("steps", 4);
+  print("step 1\n");
+  EXPECT_EQ(Screen(), "step 1\r\n");
+  now_ += 2s;
+  progress.Update("steps", 2);
+  progress.Tick();
+  const std::string bar =
+      "\r\x1b[Ksteps ━━━━━━━━━━━━━━━━━━━━────────────────────  50 %, 2.00 s left";
+  EXPECT_EQ(Screen(), bar);
+  print("step 2\n");
+  EXPECT_EQ(Screen(), "\r\x1b[Kstep 2\r\n" + bar);
+  progress.End();
+  EXPECT_EQ(Screen(), "\r\x1b[K");
+  print("done\n");
+  EXPECT_EQ(Screen(), "done\r\n");
 }
 
 TEST_F(ProgressTest, StaysSilentForShortWork) {
