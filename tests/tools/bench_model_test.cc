@@ -33,7 +33,7 @@ TEST(BenchModelTest, ShowsWhatAStepTakes) {
        {"llama-tiny: 610,176 parameters in fp32, tp 2", "of 2 steps (measured)", " tokens/s\n",
         "(6 N T + 12 L H Q S T)", "of the measured peak, ", "its matrix products alone",
         "collectives, exact", "all_reduce over tp: ", "took the memory that was planned",
-        "`verify --model=llama-tiny --tp=2`"}) {
+        "`verify --model=llama-tiny --tp=2 --batch=2 --sequence=16`"}) {
     EXPECT_NE(result.out.find(words), std::string::npos) << words << "\n" << result.out;
   }
 }
@@ -41,7 +41,9 @@ TEST(BenchModelTest, ShowsWhatAStepTakes) {
 TEST(BenchModelTest, NamesTheProofOfTheSameCuts) {
   const std::string folder = MakeScratchFolder() + "/a folder";
   ASSERT_TRUE(io::CreateDirectories(folder).ok());
-  std::ofstream(folder + "/text") << std::string(1000, '.');
+  std::string text;
+  while (text.size() < 1000) text += "some words.";
+  std::ofstream(folder + "/text") << text;
   const std::string flags =
       "--model=llama-tiny --tp=2 --dp=2 --dtype=bf16 --lr=0.1 --seed=3 --text='" + folder +
       "/text' --batch=4 --sequence=16 --within_documents --end_of_text=46 --sequence_parallel "
