@@ -228,7 +228,7 @@ Status PeerCollective::Enqueue(cudaStream_t stream, cudaEvent_t begun) const {
     case PeerAlgorithm::kWrites:
       return FromCuda(EnqueueWrites(writes_, stream, begun), "peer writes");
     case PeerAlgorithm::kCopies:
-      return EnqueueCopies(stream);
+      return EnqueueCopies(stream, begun);
     case PeerAlgorithm::kShares:
       return FromCuda(EnqueueShareSum(share_, call_.dtype, stream, begun), "peer sum of shares");
   }
@@ -236,9 +236,10 @@ Status PeerCollective::Enqueue(cudaStream_t stream, cudaEvent_t begun) const {
   return OkStatus();
 }
 
-Status PeerCollective::EnqueueCopies(cudaStream_t stream) const {
+Status PeerCollective::EnqueueCopies(cudaStream_t stream, cudaEvent_t begun) const {
   const Meeting& meeting = writes_.meeting;
   TP_RETURN_IF_ERROR(FromCuda(EnqueueMeeting(meeting, MeetTo::kBegin, stream), "peer meeting"));
+  if (begun != nullptr) TP_CUDA(cudaEventRecord(begun, stream));
   for (int i = 0; i < writes_.parts; ++i) {
     const Part& part = writes_.part[i];
     TP_CUDA(cudaMemcpyAsync(part.to, part.from, part.bytes, cudaMemcpyDefault, stream));

@@ -65,14 +65,15 @@ class PeerCollective {
   bool MeetsOnMultiprocessors() const {
     return algorithm_ == PeerAlgorithm::kShares || algorithm_ == PeerAlgorithm::kWrites;
   }
-  // Returns when it is enqueued. `begun` may be given where it MeetsOnMultiprocessors.
+  // Returns when it is enqueued. `begun` may be given where it MeetsOnMultiprocessors: it passes
+  // once the collective has these; and for copies: it passes when all members have come.
   Status Enqueue(cudaStream_t stream, cudaEvent_t begun = nullptr) const;
 
  private:
   void PlanExchange(const Meeting& meeting);
   void PlanShare(const Meeting& meeting);
   void PlanWrites(const Meeting& meeting);
-  Status EnqueueCopies(cudaStream_t stream) const;
+  Status EnqueueCopies(cudaStream_t stream, cudaEvent_t begun) const;
 
   CollectiveCall call_;
   PeerAlgorithm algorithm_;

@@ -184,20 +184,45 @@ Status StepPlan::MakeEvents() {
 // behind it takes them all first, here or on another rank, all ranks wait for the end of that
 // product. In a graph it comes first by itself; launched one by one it comes some microseconds
 // late, so the product waits for its begin. Not where other collectives may still hold the sum up.
+//
+// A gather by copies needs one for the kernel in which its members meet, and that may come late in
+// a graph, too: 45 us where the product behind it has them all (two H200). There it goes first.
 Status StepPlan::LetBegin(int collective) {
   if (peers_[collective] == nullptr) return OkStatus();
-  if (!peers_[collective]->MeetsOnMultiprocessors()) return OkStatus();
+  if (!peers_[collective]->MeetsOnMultiprocessors() && !GathersByCopies(collective)) {
+    return OkStatus();
+  }
   const auto& ops = schedule_.ops;
   int before = collective - 1, behind = collective + 1;
   while (before >= 0 && ops[before].stream != ops[collective].stream) --before;
   const int end = static_cast<int>(ops.size());
   while (behind < end && ops[behind].stream != Stream::kCompute) ++behind;
   if (behind == end) return OkStatus();
-  const auto& waits = ops[behind].waits;
-  if (before >= 0 && std::count(waits.begin(), waits.end(), before) == 0) return OkStatus();
+  if (before >= 0 && !HasEnded(before, behind)) return OkStatus();
   goes_after_[behind] = collective;
   return FromCuda(cudaEventCreateWithFlags(&begun_[collective], cudaEventDisableTiming),
                   "cudaEventCreateWithFlags");
+}
+
+// Whether `earlier`, of another stream, has ended when the compute stream comes to op `at`.
+bool StepPlan::HasEnded(int earlier, int at) const {
+  const auto& ops = schedule_.ops;
+  for (int i = earlier + 1; i <= at; ++i) {
+    const auto follows = [&](int wait) {
+      return wait >= earlier && ops[wait].stream == ops[earlier].stream;
+    };
+    if (ops[i].stream == kCompute && std::ranges::any_of(ops[i].waits, follows)) return true;
+  }
+  return false;
+}
+
+bool StepPlan::GathersByCopies(int collective) const {
+  return peers_[collective]->algorithm() == PeerAlgorithm::kCopies &&
+         schedule_.ops[collective].call.kind == CollectiveKind::kAllGather;
+}
+
+bool StepPlan::IsAwaited(int collective) const {
+  return begun_[collective] != nullptr && (one_by_one_ || GathersByCopies(collective));
 }
 
 Status StepPlan::MakeLaunches() {
@@ -272,7 +297,7 @@ StepPlan::Launch StepPlan::MakeLoopedGemm(const ScheduledOp& op) const {
 StepPlan::Launch StepPlan::MakeCollective(int index) {
   if (peers_[index] != nullptr) {
     return [this, peer = peers_[index].get(), index](cudaStream_t stream) {
-      return peer->Enqueue(stream, one_by_one_ ? begun_[index] : nullptr);
+      return peer->Enqueue(stream, IsAwaited(index) ? begun_[index] : nullptr);
     };
   }
   const ScheduledOp& op = schedule_.ops[index];
@@ -334,7 +359,7 @@ Status StepPlan::Enqueue(StepKind kind, const std::vector<OpEvents>* events, cud
       if (Runs(kind, wait)) TP_CUDA(cudaStreamWaitEvent(stream, ended_[wait], 0));
     }
     const int sum = goes_after_[i];
-    if (one_by_one_ && sum >= 0 && Runs(kind, sum)) {
+    if (sum >= 0 && IsAwaited(sum) && Runs(kind, sum)) {
       TP_CUDA(cudaStreamWaitEvent(stream, begun_[sum], 0));
     }
     if (events != nullptr) TP_CUDA(cudaEventRecord((*events)[i].begin, stream));

@@ -77,6 +77,10 @@ class StepPlan {
   Status MakeStreams();
   Status MakeEvents();
   Status LetBegin(int collective);
+  bool HasEnded(int earlier, int at) const;
+  bool GathersByCopies(int collective) const;
+  // Whether the op behind it waits for its begin, while a step is enqueued.
+  bool IsAwaited(int collective) const;
   Status MakeLaunches();
   Status SearchGemms();
   StatusOr<Launch> MakeLaunch(int op);
