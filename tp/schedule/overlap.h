@@ -1,7 +1,8 @@
 // Rewrites of a Schedule, before its waits are known, that let more of it run at the same time.
 //
-// They keep what is computed, but for the order of sums in a loss and in an all_reduce of more than
-// two ranks, and they keep the bytes that are moved. All ranks of a group cut sums alike.
+// They keep what is computed, but for the order of sums in a loss and in an all_reduce or
+// reduce_scatter of more than two ranks, and they keep the bytes that are moved. All ranks of a
+// group cut sums alike.
 #pragma once
 
 #include <cstdint>
