@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -44,11 +45,21 @@ class ProgressTest : public testing::Test {
         .tool = "bench", .descriptor = descriptor, .now = [this] { return now_; }, .thread = false};
   }
 
-  // What has been written since the last call.
+  // What has been written since the last call. What a terminal is given arrives when the kernel
+  // gets to it, and in parts: a mark is written behind it, and all that comes before that is read.
   std::string Screen() const {
-    char text[4096];
-    const ssize_t size = read(screen_, text, sizeof(text));
-    return size > 0 ? std::string(text, size) : "";
+    const char mark = '\0';
+    EXPECT_EQ(write(terminal_, &mark, 1), 1);
+    std::string text;
+    pollfd arrival = {.fd = screen_, .events = POLLIN, .revents = 0};
+    while (text.empty() || text.back() != mark) {
+      char part[4096];
+      EXPECT_EQ(poll(&arrival, 1, /*timeout=*/-1), 1);
+      const ssize_t size = read(screen_, part, sizeof(part));
+      if (size > 0) text.append(part, size);
+    }
+    text.pop_back();
+    return text;
   }
 
   int screen_;
