@@ -259,6 +259,8 @@ TEST(TrainTest, SaysWhatIsWrongWithCheckpoints) {
     EXPECT_NE(result.err.find(name), std::string::npos) << result.err;
     std::ofstream(path, std::ios::binary) << contents;
   }
+  ExpectRefusal(save + "--steps=3 --resume",
+                "--steps=3: " + folder + "/save/step-4 has 4 steps behind it");
   ExpectRefusal(save + "--steps=8 --resume --seed=1", "that run had --seed=0, and not 1");
   ExpectRefusal(save + "--steps=8 --resume --batch=8", "that run had --batch=4, and not 8");
   ExpectRefusal(save + "--steps=8 --resume --dtype=bf16",
@@ -317,6 +319,7 @@ TEST(TrainTest, SaysWhereNothingCanBeWritten) {
   const CommandResult full = Train("--save= --log=/dev/full");
   EXPECT_EQ(full.exit_code, 1);
   EXPECT_NE(full.err.find("/dev/full"), std::string::npos) << full.err;
+  EXPECT_EQ(std::count(full.err.begin(), full.err.end(), '\n'), 1) << full.err;
   // Before the work, not when its end is to be saved: where no file can be made, not by root
   // either.
   ExpectRefusal("--save=/proc", "/proc: no checkpoint can be made in it");

@@ -1,9 +1,16 @@
 #include "tools/train/checkpoints.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <charconv>
 #include <filesystem>
 #include <string_view>
 #include <system_error>
+
+#include "tp/io/system_error.h"
 
 namespace tp::train {
 namespace {
@@ -41,6 +48,19 @@ Status CheckTakesCheckpoints(const std::string& folder) {
   std::filesystem::remove(probe, error);
   return OkStatus();
 }
+
+StatusOr<std::unique_ptr<FolderLock>> FolderLock::Take(const std::string& folder) {
+  const int descriptor = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) return io::SystemError(folder, "can't be opened", errno);
+  std::unique_ptr<FolderLock> lock(new FolderLock(descriptor));
+  // A file system without locks goes without.
+  if (flock(descriptor, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return lock;
+  return FailedPrecondition(folder +
+                            ": another run writes its checkpoints to it; wait for its end, or "
+                            "take another folder with --save");
+}
+
+FolderLock::~FolderLock() { close(descriptor_); }
 
 Status RemoveCheckpoint(const std::string& folder, int64_t step) {
   const std::string path = CheckpointAt(folder, step);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -21,6 +22,21 @@ std::optional<int64_t> NewestCheckpoint(const std::string& folder);
 // Whether a folder can be made in this one, which is there: to be asked before long work. Leaves
 // nothing behind.
 Status CheckTakesCheckpoints(const std::string& folder);
+
+// A folder that no other run writes to while this lives.
+class FolderLock {
+ public:
+  // Errors: another run holds it.
+  static StatusOr<std::unique_ptr<FolderLock>> Take(const std::string& folder);
+  ~FolderLock();
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  explicit FolderLock(int descriptor) : descriptor_(descriptor) {}
+
+  const int descriptor_;
+};
 
 // Errors: the file system's.
 Status RemoveCheckpoint(const std::string& folder, int64_t step);

@@ -59,6 +59,7 @@ class Run {
       // Before the long work: what would be written must be writable.
       TP_RETURN_IF_ERROR(io::CreateDirectories(options_.save));
       TP_RETURN_IF_ERROR(CheckTakesCheckpoints(options_.save));
+      TP_ASSIGN_OR_RETURN(lock_, FolderLock::Take(options_.save));
     }
     if (!options_.log.empty()) {
       TP_ASSIGN_OR_RETURN(log_, Log::Open(options_.log, trainer_.done()));
@@ -109,16 +110,22 @@ class Run {
     progress_->Around([&] { outputs_.Print(text); });
   }
 
+  // What can't be written is said once, and not written on with a gap.
+  template <typename File>
+  void Account(std::unique_ptr<File>& file, const Status& status) {
+    if (!outputs_.Account(status)) file.reset();
+  }
+
   void Tell(const StepMetrics& metrics) {
     const int64_t tokens = options_.model.batch * options_.model.sequence;
     Print(RenderStep(options_, metrics));
-    if (log_) outputs_.Account(log_->AddStep(metrics, tokens));
+    if (log_) Account(log_, log_->AddStep(metrics, tokens));
     if (!events_) return;
-    outputs_.Account(events_->Add(
-        metrics.step, {{"loss", metrics.loss},
-                       {"gradient_norm", metrics.norm},
-                       {"learning_rate", metrics.rate},
-                       {"tokens_per_second", static_cast<double>(tokens) / metrics.seconds}}));
+    Account(events_, events_->Add(metrics.step, {{"loss", metrics.loss},
+                                                 {"gradient_norm", metrics.norm},
+                                                 {"learning_rate", metrics.rate},
+                                                 {"tokens_per_second",
+                                                  static_cast<double>(tokens) / metrics.seconds}}));
   }
 
   Status Sample() {
@@ -136,8 +143,8 @@ class Run {
     held_out_after_ = trainer_.done();
     if (!root_ || !loss) return OkStatus();
     Print(RenderHeldOut(trainer_.done(), *loss));
-    if (log_) outputs_.Account(log_->AddHeldOut(trainer_.done(), *loss));
-    if (events_) outputs_.Account(events_->Add(trainer_.done(), {{"held_out_loss", *loss}}));
+    if (log_) Account(log_, log_->AddHeldOut(trainer_.done(), *loss));
+    if (events_) Account(events_, events_->Add(trainer_.done(), {{"held_out_loss", *loss}}));
     return OkStatus();
   }
 
@@ -160,15 +167,17 @@ class Run {
   bool root_ = true;
   int64_t held_out_after_ = -1;
   std::vector<int64_t> saved_;  // steps, by this run
+  std::unique_ptr<FolderLock> lock_;
   std::unique_ptr<Log> log_;
   std::unique_ptr<io::EventFile> events_;
   std::optional<io::Progress> progress_;
 };
 
 // The checkpoint to go on from, if that is asked for. Errors: there is none; or there is one that
-// nobody asked to go on from, which the run would write beside.
+// nobody asked to go on from, which the run would write beside; or it has more steps than are asked
+// for.
 StatusOr<std::optional<int64_t>> Beginning(const TrainOptions& options) {
-  if (options.save.empty() || options.plan) return std::optional<int64_t>();
+  if (options.save.empty() || (options.plan && !options.resume)) return std::optional<int64_t>();
   const std::optional<int64_t> newest = NewestCheckpoint(options.save);
   if (options.resume && !newest) {
     return NotFound(options.save +
@@ -180,7 +189,12 @@ StatusOr<std::optional<int64_t>> Beginning(const TrainOptions& options) {
                               " is there from another run: --resume goes on from it, and --save "
                               "takes another folder");
   }
-  return options.resume ? newest : std::optional<int64_t>();
+  if (options.resume && options.steps < *newest) {
+    return InvalidArgument(fmt::format("--steps={}: {} has {} steps behind it, which count, too",
+                                       options.steps, CheckpointAt(options.save, *newest),
+                                       *newest));
+  }
+  return newest;
 }
 
 // Of the checkpoint to go on from, or the one that the flags name. A checkpoint's model is that of

@@ -6,6 +6,7 @@
 #include <span>
 #include <utility>
 
+#include "fmt/format.h"
 #include "tools/train/model_step.h"
 #include "tp/core/host_tensor.h"
 #include "tp/huggingface/checkpoint.h"
@@ -71,6 +72,13 @@ StatusOr<int64_t> ReadState(const std::string& path, const TrainOptions& options
                            "; a new run with its weights is --hf=FOLDER");
   }
   return steps->get<int64_t>();
+}
+
+// What such a step leaves is no model to go on with.
+Status NotFinite(const char* what, int64_t step) {
+  return FailedPrecondition(fmt::format(
+      "the {} of step {} is no finite number: take a smaller --lr, or a longer --warmup", what,
+      step));
 }
 
 }  // namespace
@@ -182,9 +190,9 @@ StatusOr<StepMetrics> Trainer::Step() {
   if (!results.replica_defects.empty()) return Internal(results.replica_defects[0]);
   metrics.loss = results.by_name.at("loss").At(0);
   metrics.norm = std::sqrt(results.by_name.at(kSquaresOfGradients).At(0));
-  if (std::isfinite(metrics.loss)) return metrics;
-  return FailedPrecondition("the loss of step " + std::to_string(done_) +
-                            " is no finite number: take a smaller --lr, or a longer --warmup");
+  if (!std::isfinite(metrics.loss)) return NotFinite("loss", done_);
+  if (!std::isfinite(metrics.norm)) return NotFinite("norm of the gradients", done_);
+  return metrics;
 }
 
 StatusOr<std::optional<double>> Trainer::HeldOutLoss() {
@@ -211,6 +219,7 @@ StatusOr<std::optional<double>> Trainer::HeldOutLoss() {
     if (forward_->IsRoot()) loss += part.At(0);
   }
   if (counted == 0) return std::optional<double>();
+  if (!std::isfinite(loss)) return NotFinite("held-out loss", done_);
   return std::optional<double>(loss / static_cast<double>(counted));
 }
 

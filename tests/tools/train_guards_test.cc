@@ -1,0 +1,69 @@
+// What the train tool keeps a run from: weights that are no numbers, a folder that another run
+// writes to, and a plan of another model.
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <string>
+
+#include "tests/tools/command.h"
+
+namespace tp {
+namespace {
+
+namespace fs = std::filesystem;
+
+CommandResult Train(const std::string& arguments) {
+  return RunCommand("tools/train/train",
+                    "--steps=4 --batch=4 --sequence=16 --sample=0 --eval_every=0 " + arguments);
+}
+
+void ExpectRefusal(const std::string& arguments, const std::string& words) {
+  const CommandResult result = Train(arguments);
+  EXPECT_EQ(result.exit_code, 1) << arguments << "\n" << result.err;
+  EXPECT_NE(result.err.find(words), std::string::npos) << arguments << "\n" << result.err;
+  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+  EXPECT_EQ(result.out, "") << arguments;
+}
+
+TEST(TrainGuardsTest, PlansTheModelThatItGoesOnWith) {
+  const std::string save = "--save=" + MakeScratchFolder() + "/save ";
+  ASSERT_EQ(Train(save).exit_code, 0);
+  ExpectRefusal(save + "--plan --resume --model=gpt2", "save/step-4: is another model than gpt2");
+  EXPECT_NE(Train(save + "--plan --resume").out.find("save/step-4: 610,176 parameters"),
+            std::string::npos);
+}
+
+// Weights that are no numbers are no checkpoint, even where the loss, of the step before, is one.
+TEST(TrainGuardsTest, SavesNothingThatIsNoNumber) {
+  const std::string folder = MakeScratchFolder();
+  const std::string rate = "--warmup=0 --clip=0 --save=" + folder;
+  const CommandResult norm = Train(rate + "/norm --lr=1e37 --save_every=1");
+  EXPECT_EQ(norm.exit_code, 1);
+  EXPECT_NE(
+      norm.err.find("the norm of the gradients of step 2 is no finite number: take a smaller"),
+      std::string::npos)
+      << norm.err;
+  EXPECT_FALSE(fs::exists(folder + "/norm/step-2"));
+  const CommandResult last = Train(rate + "/last --lr=3e38 --weight_decay=10 --steps=1");
+  EXPECT_EQ(last.exit_code, 1);
+  EXPECT_NE(last.err.find("the held-out loss of step 1 is no finite number"), std::string::npos)
+      << last.out << last.err;
+  EXPECT_FALSE(fs::exists(folder + "/last/step-1"));
+}
+
+TEST(TrainGuardsTest, LeavesAFolderToTheRunThatWritesToIt) {
+  const std::string folder = MakeScratchFolder();
+  const int held = open(folder.c_str(), O_RDONLY | O_DIRECTORY);
+  ASSERT_EQ(flock(held, LOCK_EX), 0);
+  ExpectRefusal("--save=" + folder, folder + ": another run writes its checkpoints to it");
+  close(held);
+  EXPECT_EQ(Train("--save=" + folder).exit_code, 0);
+}
+
+}  // namespace
+}  // namespace tp
