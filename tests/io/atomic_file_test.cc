@@ -207,8 +207,9 @@ TEST_F(AtomicFileTest, AppendsToAnOwnDescriptor) {
   const std::string path = "/dev/fd/" + std::to_string(fileno(file));
   EXPECT_TRUE(CheckWritable(path).ok());
   EXPECT_TRUE(WriteFileAtomically(path, "after").ok());
+  std::fputs(" and behind", file);
   std::fclose(file);
-  EXPECT_EQ(Contents(Path("f")), "before after");
+  EXPECT_EQ(Contents(Path("f")), "before after and behind");
 }
 
 TEST_F(AtomicFileTest, ManyWritersLeaveOneWholeFile) {

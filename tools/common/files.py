@@ -33,8 +33,7 @@ def write(path: pathlib.Path, contents: str | bytes) -> None:
     data = encode(contents) if isinstance(contents, str) else contents
     target, mode = _target(path)
     if target is None:
-        # Appending, so that a standard output that is redirected to a file keeps what is in it.
-        _write_all(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC), data)
+        _write_all(_open_to_append(str(path)), data)
         return
     temporary, file = _create_beside(target)
     try:
@@ -71,6 +70,17 @@ def _target(path: pathlib.Path) -> tuple[pathlib.Path | None, int | None]:
     if not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     return (target, stat.S_IMODE(mode)) if stat.S_ISREG(mode) else (None, None)
+
+
+def _open_to_append(path: str) -> int:
+    """Where the path names a descriptor of this process it is that one again: redirected to a file,
+    what either writes comes behind what the other wrote."""
+    own = {"/dev/stdout": "1", "/dev/stderr": "2"}.get(path, "")
+    for folder in ("/dev/fd/", "/proc/self/fd/"):
+        own = own or (path[len(folder) :] if path.startswith(folder) else "")
+    if own.isdecimal():
+        return os.dup(int(own))
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
 
 
 def _create_beside(target: pathlib.Path) -> tuple[pathlib.Path, int]:

@@ -1,6 +1,5 @@
 #include "tools/train/log.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -30,14 +29,14 @@ std::string KeptLines(std::string_view log, int64_t done) {
 
 StatusOr<std::unique_ptr<Log>> Log::Open(const std::string& path, int64_t done) {
   std::string kept;
-  if (done > 0 && io::Exists(path)) {
+  if (done > 0 && io::Exists(path) && !io::IsStream(path)) {
     TP_ASSIGN_OR_RETURN(const std::unique_ptr<io::ByteSource> file, io::OpenFile(path));
     std::string before(static_cast<size_t>(file->size()), '\0');
     TP_RETURN_IF_ERROR(file->Read(0, std::as_writable_bytes(std::span(before))));
     kept = KeptLines(before, done);
   }
   TP_RETURN_IF_ERROR(io::WriteFileAtomically(path, kept));
-  const int descriptor = open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
+  const int descriptor = io::OpenToAppend(path);
   if (descriptor < 0) return io::SystemError(path, "can't be opened", errno);
   return std::unique_ptr<Log>(new Log(path, descriptor));
 }

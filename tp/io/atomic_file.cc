@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <charconv>
 #include <filesystem>
 #include <optional>
 #include <system_error>
@@ -43,9 +44,18 @@ struct Target {
   std::optional<mode_t> mode;  // of the file to be replaced
 };
 
-bool IsOwnDescriptor(std::string_view path) {
-  return path == "/dev/stdout" || path == "/dev/stderr" || path.starts_with("/dev/fd/") ||
-         path.starts_with("/proc/");
+// Of a path that names a descriptor of this process.
+std::optional<int> OwnDescriptor(std::string_view path) {
+  if (path == "/dev/stdout") return STDOUT_FILENO;
+  if (path == "/dev/stderr") return STDERR_FILENO;
+  for (const std::string_view folder : {"/dev/fd/", "/proc/self/fd/"}) {
+    if (!path.starts_with(folder)) continue;
+    int number = -1;
+    const char* const end = path.data() + path.size();
+    const auto [rest, error] = std::from_chars(path.data() + folder.size(), end, number);
+    if (error == std::errc() && rest == end && number >= 0) return number;
+  }
+  return std::nullopt;
 }
 
 // Where a link leads that leads to no file yet. A loop of links is no such: stat refuses it.
@@ -63,7 +73,7 @@ StatusOr<Target> FindTarget(const std::string& path) {
   Target target;
   target.given = path;
   target.path = path;
-  target.stream = IsOwnDescriptor(path);
+  target.stream = OwnDescriptor(path).has_value() || path.starts_with("/proc/");
   struct stat info;
   if (stat(path.c_str(), &info) == 0) {
     if (S_ISDIR(info.st_mode)) {
@@ -145,8 +155,7 @@ Status WriteAll(int fd, const std::string& path, std::string_view contents) {
 }
 
 Status WriteStream(const std::string& path, std::string_view contents) {
-  // Appending, so that a standard output redirected to a file keeps what is in it.
-  Descriptor descriptor(open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
+  Descriptor descriptor(OpenToAppend(path));
   if (descriptor.get() < 0) return SystemError(path, "cannot be opened for writing", errno);
   TP_RETURN_IF_ERROR(WriteAll(descriptor.get(), path, contents));
   const int error = descriptor.Close();
@@ -165,6 +174,17 @@ Status WriteFileAtomically(const std::string& path, std::string_view contents) {
   Descriptor directory(open(target.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (directory.get() >= 0) fsync(directory.get());
   return OkStatus();
+}
+
+bool IsStream(const std::string& path) {
+  const StatusOr<Target> target = FindTarget(path);
+  return target.ok() && target->stream;
+}
+
+int OpenToAppend(const std::string& path) {
+  const std::optional<int> own = OwnDescriptor(path);
+  return own ? fcntl(*own, F_DUPFD_CLOEXEC, 0)
+             : open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
 }
 
 Status CheckWritable(const std::string& path) {

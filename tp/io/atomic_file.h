@@ -18,6 +18,14 @@ namespace tp::io {
 // as before and no temporary file stays.
 Status WriteFileAtomically(const std::string& path, std::string_view contents);
 
+// Whether WriteFileAtomically(path) would write straight, so that nothing can be read back.
+bool IsStream(const std::string& path);
+
+// A descriptor that writes behind all that is in a file that is there; or -1, and errno says why.
+// Where the path names one of this process's own (/dev/stdout) it shares that one's place:
+// redirected to a file, what either writes comes behind what the other wrote.
+int OpenToAppend(const std::string& path);
+
 // Whether WriteFileAtomically(path) would get as far as writing: to be asked before long work.
 // Leaves nothing behind and does not touch an existing file.
 Status CheckWritable(const std::string& path);

@@ -82,10 +82,11 @@ class FilesTest(unittest.TestCase):
         os.close(slave)
 
     def test_appends_to_its_own_descriptors(self) -> None:
-        self.path.write_text("before ")
-        with self.path.open("a") as file:
+        with self.path.open("w") as file:
+            print("before", end=" ", file=file, flush=True)
             write(pathlib.Path(f"/dev/fd/{file.fileno()}"), "after")
-        self.assertEqual(self.path.read_text(), "before after")
+            print(" and behind", end="", file=file)
+        self.assertEqual(self.path.read_text(), "before after and behind")
 
     def test_text_without_bytes_is_written_all_the_same(self) -> None:
         write(self.path, "half \ud800 a character")

@@ -37,5 +37,11 @@ TEST(Log, GoesOnWhereARunGoesOn) {
   EXPECT_TRUE(text.ends_with("{\"step\":3,\"held_out_loss\":0.25}\n"));
 }
 
+TEST(Log, GoesOnIntoWhatCanNotBeReadBack) {
+  const auto log = Log::Open("/dev/null", /*done=*/1);
+  ASSERT_TRUE(log.ok()) << log.status().ToString();
+  EXPECT_TRUE((*log)->AddHeldOut(2, 0.25).ok());
+}
+
 }  // namespace
 }  // namespace tp::train
