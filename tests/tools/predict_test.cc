@@ -177,5 +177,33 @@ TEST(PredictTest, BadInputIsOneLineThatSaysWhat) {
   EXPECT_THAT(error("--score=/nowhere.json"), HasSubstr("/nowhere.json"));
 }
 
+// A flag that would change nothing is no flag of what is asked for.
+TEST(PredictTest, RefusesWhatWouldChangeNothing) {
+  for (const auto& [arguments, words] :
+       {std::pair("--model=llama3-8b --tokens=7", "--tokens: a transformer's step has no such"),
+        std::pair("--model=llama3-8b --mode=row", "--mode: a transformer's step has no such flag"),
+        std::pair("--mode=row --sequence=9", "--sequence: the linear step"),
+        std::pair("--mode=row --recompute", "--recompute: the linear step"),
+        std::pair("--mode=row --reduction=invariant", "--reduction: the linear step"),
+        std::pair("--mode=row --top=3", "--top: the linear step"),
+        std::pair("--mode=row --calibrate_seconds=3", "--calibrate_seconds: the linear step"),
+        std::pair("--calibrate=/tmp/x --calibrate_seconds=-1", "--calibrate_seconds=-1: it must"),
+        std::pair("--calibrate=/tmp/x --model=llama3-8b", "--model: a calibration has no such"),
+        std::pair("--score=/tmp/x --tp=2", "--tp: a score has no such flag"),
+        std::pair("--model=llama3-8b --sweep=tp:1..2 --tp=4", "--tp: a sweep, which tries tp"),
+        std::pair("--model=llama3-8b --sweep=tp:1..2 --trace_dir=/tmp/x", "--trace_dir holds one"),
+        std::pair("--model=llama3-8b --sweep=tp:1..2,tp:4", "one range of each"),
+        std::pair("--tp=2 --trace_dir=/tmp/x", "--trace_dir holds one step"),
+        std::pair("--mode=row --tp=2 --straggler=1:2,1:3", "each device once"),
+        std::pair("--mode=row --tp=4 --link=1-2:0.5,2-1:0.5", "each pair of devices once"),
+        std::pair("--mode=row --tp=2 --straggler=2:2", "--straggler: device 2 has no part"),
+        std::pair("--mode=row --tp=2 --link=0-5:0.5", "--link: device 5 has no part")}) {
+    const CommandResult result = Predict(arguments);
+    EXPECT_EQ(result.exit_code, 1) << arguments;
+    EXPECT_THAT(result.err, HasSubstr(words)) << arguments;
+    EXPECT_EQ(result.out, "") << arguments;
+  }
+}
+
 }  // namespace
 }  // namespace tp

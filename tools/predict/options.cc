@@ -2,11 +2,15 @@
 
 #include <gflags/gflags.h>
 
+#include <algorithm>
 #include <charconv>
+#include <initializer_list>
 #include <optional>
+#include <set>
 #include <sstream>
 #include <string_view>
 
+#include "fmt/format.h"
 #include "tools/bench/engine_flags.h"
 #include "tools/io/paths.h"
 
@@ -89,6 +93,11 @@ Status ParseStragglers(PredictOptions& options) {
     if (!device || !times || *device < 0 || !(*times > 0) || *times > 1e6) {
       return BadValue("straggler", FLAGS_straggler, "DEVICE:TIMES, as in 17:1.3");
     }
+    for (const auto& [other, unused] : options.stragglers) {
+      if (other == *device) {
+        return BadValue("straggler", FLAGS_straggler, "each device once, with one number of times");
+      }
+    }
     options.stragglers.emplace_back(*device, *times);
   }
   return OkStatus();
@@ -104,6 +113,11 @@ Status ParseLinks(PredictOptions& options) {
     const auto b = Parse<int>(part.substr(dash + 1, colon - dash - 1));
     const auto rest = Parse<double>(part.substr(colon + 1));
     if (!a || !b || !rest || *a < 0 || *b < 0 || *a == *b || !(*rest > 0) || *rest > 1) return bad;
+    for (const sim::Machine::SlowPair& other : options.links) {
+      if (std::minmax(other.a, other.b) == std::minmax(*a, *b)) {
+        return BadValue("link", FLAGS_link, "each pair of devices once");
+      }
+    }
     options.links.push_back({*a, *b, *rest});
   }
   return OkStatus();
@@ -112,6 +126,7 @@ Status ParseLinks(PredictOptions& options) {
 // "tp:1..8,dp:1..128"
 Status ParseSweep(PredictOptions& options) {
   options.sweep = !FLAGS_sweep.empty();
+  std::set<const AxisRange*> named;
   for (const std::string& part : Split(FLAGS_sweep)) {
     AxisRange* range = part.starts_with("tp:")   ? &options.sweep_tp
                        : part.starts_with("dp:") ? &options.sweep_dp
@@ -119,6 +134,9 @@ Status ParseSweep(PredictOptions& options) {
     const size_t dots = part.find("..");
     const Status bad = BadValue("sweep", FLAGS_sweep, "ranges as in tp:1..8,dp:1..128");
     if (range == nullptr) return bad;
+    if (!named.insert(range).second) {
+      return BadValue("sweep", FLAGS_sweep, "one range of each, tp and dp");
+    }
     const std::string sizes = part.substr(3);
     const auto first = Parse<int>(sizes.substr(0, sizes.find("..")));
     const auto last =
@@ -137,6 +155,9 @@ Status CheckSizes(const PredictOptions& options) {
         std::pair("strands", int64_t{FLAGS_strands}), std::pair("top", int64_t{FLAGS_top})}) {
     if (value < 1) return BadValue(flag, std::to_string(value), "at least 1");
   }
+  if (FLAGS_calibrate_seconds < 0) {
+    return BadValue("calibrate_seconds", std::to_string(FLAGS_calibrate_seconds), "at least 0");
+  }
   if (FLAGS_batch < 0) return BadValue("batch", std::to_string(FLAGS_batch), "at least 1");
   if (options.sweep && options.model.empty()) {
     return InvalidArgument("--sweep compares meshes of a transformer: name one with --model");
@@ -151,12 +172,70 @@ Status CheckSizes(const PredictOptions& options) {
         "--micro_batches");
   }
   const bool one_step = !options.model.empty() || options.engine.modes.size() == 1;
-  if (!options.chakra.empty() && (options.sweep || !one_step)) {
-    return InvalidArgument(
-        "--chakra holds one step: give --model, or --mode=row or column, and no --sweep");
+  for (const auto& [flag, path] :
+       {std::pair("chakra", options.chakra), std::pair("trace_dir", options.trace_dir)}) {
+    if (path.empty() || (!options.sweep && one_step)) continue;
+    return InvalidArgument(fmt::format(
+        "--{} holds one step: give --model, or --mode=row or column, and no --sweep", flag));
   }
   if (!options.sweep && !options.engine.json.empty()) {
     return InvalidArgument("--json holds the configurations of a --sweep, which was not asked for");
+  }
+  return OkStatus();
+}
+
+// What is asked for, and the flags that it heeds.
+struct Job {
+  const char* what;
+  std::set<std::string_view> flags;
+};
+
+Job JobOf(const PredictOptions& options) {
+  if (!options.calibrate.empty()) {
+    return {
+        "a calibration",
+        {"calibrate", "calibrate_seconds", "backend", "tp", "dp", "dtype", "algorithm", "scheduler",
+         "scheduler_seed", "deadline", "graph", "gemm_search", "peers", "sum_part_bytes"}};
+  }
+  Job job = {"", {"machine", "fit", "straggler", "link"}};
+  const auto add = [&job](const char* what, std::initializer_list<std::string_view> flags) {
+    job.what = what;
+    job.flags.insert(flags);
+  };
+  if (!options.score.empty()) {
+    add("a score", {"score"});
+    return job;
+  }
+  add("", {"algorithm", "dtype"});
+  if (options.sweep) {
+    add("a sweep, which tries tp, dp, sequence_parallel and recompute itself,",
+        {"sweep", "top", "json", "model", "batch", "sequence", "micro_batches", "overlap",
+         "strands"});
+    return job;
+  }
+  add("", {"tp", "dp", "sum_part_bytes", "trace_dir", "chakra"});
+  if (options.model.empty()) {
+    add("the linear step (--model names a transformer's)",
+        {"mode", "tokens", "in_features", "out_features"});
+  } else {
+    add("a transformer's step", {"model", "part", "batch", "sequence", "sequence_parallel",
+                                 "recompute", "micro_batches", "overlap", "strands"});
+  }
+  return job;
+}
+
+// Flags that would change nothing.
+Status RefuseFlagsOfOtherJobs(const PredictOptions& options) {
+  const Job job = JobOf(options);
+  std::vector<const char*> all = {"reduction",      "lr",       "seed",  "scheduler",
+                                  "scheduler_seed", "deadline", "graph", "gemm_search",
+                                  "peers",          "verbose"};
+  for (const bench::HelpTopic& topic : Help().topics) {
+    all.insert(all.end(), topic.flags.begin(), topic.flags.end());
+  }
+  for (const char* name : all) {
+    if (gflags::GetCommandLineFlagInfoOrDie(name).is_default || job.flags.contains(name)) continue;
+    return InvalidArgument(fmt::format("--{}: {} has no such flag; see --help", name, job.what));
   }
   return OkStatus();
 }
@@ -199,6 +278,7 @@ StatusOr<PredictOptions> ParseCommandLine(int argc, char** argv) {
   TP_RETURN_IF_ERROR(ParseLinks(options));
   TP_RETURN_IF_ERROR(ParseSweep(options));
   TP_RETURN_IF_ERROR(CheckSizes(options));
+  TP_RETURN_IF_ERROR(RefuseFlagsOfOtherJobs(options));
   return options;
 }
 

@@ -93,9 +93,27 @@ void WriteTraces(const PredictOptions& options, const std::string& machine, int 
   outputs.Print(fmt::format("  {} traces in {}\n", prediction.ranks.size(), options.trace_dir));
 }
 
+// Devices beyond the step's change nothing of it.
+Status CheckTakePart(const PredictOptions& options) {
+  const int64_t world = int64_t{std::max(1, options.engine.tp)} * options.engine.dp;
+  const auto check = [world](const char* flag, int device) {
+    if (device < world) return OkStatus();
+    return InvalidArgument(fmt::format(
+        "--{}: device {} has no part in a step of {} devices, 0 and up", flag, device, world));
+  };
+  for (const auto& [device, times] : options.stragglers) {
+    TP_RETURN_IF_ERROR(check("straggler", device));
+  }
+  for (const sim::Machine::SlowPair& pair : options.links) {
+    TP_RETURN_IF_ERROR(check("link", std::max(pair.a, pair.b)));
+  }
+  return OkStatus();
+}
+
 StatusOr<int> PredictOne(const PredictOptions& options, const LoadedMachine& loaded,
                          io::Outputs& outputs) {
   const predict::CostModel model(loaded.machine, loaded.fit.get());
+  TP_RETURN_IF_ERROR(CheckTakePart(options));
   outputs.Print(RenderMachine(loaded));
   const Config config = {.tp = std::max(1, options.engine.tp),
                          .dp = options.engine.dp,
