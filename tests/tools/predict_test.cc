@@ -185,6 +185,7 @@ TEST(PredictTest, RefusesWhatWouldChangeNothing) {
         std::pair("--mode=row --sequence=9", "--sequence: the linear step"),
         std::pair("--mode=row --recompute", "--recompute: the linear step"),
         std::pair("--mode=row --reduction=invariant", "--reduction: the linear step"),
+        std::pair("--model=llama3-8b --strands=2", "--strands=2: it must be at most --micro_batch"),
         std::pair("--mode=row --top=3", "--top: the linear step"),
         std::pair("--mode=row --calibrate_seconds=3", "--calibrate_seconds: the linear step"),
         std::pair("--calibrate=/tmp/x --calibrate_seconds=-1", "--calibrate_seconds=-1: it must"),

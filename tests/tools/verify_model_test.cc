@@ -68,6 +68,8 @@ TEST(VerifyModelTest, RefusesBadInputInOneLine) {
        {std::pair("--model=gpt5", "no model is called 'gpt5'"),
         std::pair("--hf=/nowhere", "/nowhere"),
         std::pair("--model=llama-tiny --mode=row", "--mode is of the linear layer's step"),
+        std::pair("--model=llama-tiny --verbose", "--verbose is of the linear layer's step"),
+        std::pair("--load=/tmp", "--batch is of a transformer's step: ask for one with --model"),
         std::pair("--model=llama-tiny --lanes=exact", "--lanes is of the linear layer's step"),
         std::pair("--model=llama-tiny --text=/nowhere", "/nowhere")}) {
     const CommandResult result = Verify(arguments);

@@ -2,6 +2,8 @@
 
 #include <gflags/gflags.h>
 
+#include <cstdint>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -80,12 +82,7 @@ Status RefuseFlagsOfTheOther(bool model) {
     }
     return OkStatus();
   }
-  for (const char* name : train::ModelFlags()) {
-    if (!Given(name)) continue;
-    return InvalidArgument(
-        fmt::format("--{} is of a transformer's step: ask for one with --model or --hf", name));
-  }
-  return OkStatus();
+  return train::RefuseFlagsOfAModel();
 }
 
 Status CheckRanges() {
@@ -103,7 +100,11 @@ Status CheckRanges() {
   if (FLAGS_profile && FLAGS_trace_dir.empty()) {
     return BadValue("trace_dir", FLAGS_trace_dir, "a folder");
   }
-  if (FLAGS_warmup < 0) return BadValue("warmup", std::to_string(FLAGS_warmup), "at least 0");
+  const int most = std::numeric_limits<int32_t>::max() - FLAGS_steps;  // warm-up steps count, too
+  if (FLAGS_warmup < 0 || FLAGS_warmup > most) {
+    return BadValue("warmup", std::to_string(FLAGS_warmup),
+                    fmt::format("from 0 to {} with --steps={}", most, FLAGS_steps).c_str());
+  }
   return OkStatus();
 }
 

@@ -155,6 +155,10 @@ Status CheckSizes(const PredictOptions& options) {
         std::pair("strands", int64_t{FLAGS_strands}), std::pair("top", int64_t{FLAGS_top})}) {
     if (value < 1) return BadValue(flag, std::to_string(value), "at least 1");
   }
+  if (FLAGS_strands > FLAGS_micro_batches) {
+    return BadValue("strands", std::to_string(FLAGS_strands),
+                    fmt::format("at most --micro_batches, {}", FLAGS_micro_batches).c_str());
+  }
   if (FLAGS_calibrate_seconds < 0) {
     return BadValue("calibrate_seconds", std::to_string(FLAGS_calibrate_seconds), "at least 0");
   }

@@ -91,6 +91,12 @@ Status CheckPart() {
   return OkStatus();
 }
 
+Status CheckStrands() {
+  if (FLAGS_strands <= FLAGS_micro_batches) return OkStatus();
+  return BadValue("strands", std::to_string(FLAGS_strands),
+                  fmt::format("at most --micro_batches, {}", FLAGS_micro_batches).c_str());
+}
+
 std::vector<std::string> Files(const std::string& words) {
   std::vector<std::string> files;
   std::istringstream stream(words);
@@ -145,6 +151,15 @@ std::vector<const char*> ModelFlags() {
   return names;
 }
 
+Status RefuseFlagsOfAModel() {
+  for (const char* name : ModelFlags()) {
+    if (!Given(name)) continue;
+    return InvalidArgument(
+        fmt::format("--{} is of a transformer's step: ask for one with --model or --hf", name));
+  }
+  return OkStatus();
+}
+
 std::vector<bench::HelpTopic> ModelTopics() {
   return {{"A transformer",
            {"model", "hf", "text", "batch", "sequence", "within_documents", "end_of_text"}},
@@ -158,6 +173,7 @@ bench::HelpTopic PartTopic() { return {"A part of it", {"part"}}; }
 StatusOr<ModelOptions> ReadModelFlags() {
   TP_RETURN_IF_ERROR(CheckRanges());
   TP_RETURN_IF_ERROR(CheckPart());
+  TP_RETURN_IF_ERROR(CheckStrands());
   ModelOptions options;
   options.part = ParseTransformerPart(FLAGS_part);
   options.hf = io::ResolvePath(FLAGS_hf);

@@ -48,6 +48,9 @@ std::string FlagsOfStep(const ModelOptions& model, const bench::BenchOptions& en
 // The names of the flags above.
 std::vector<const char*> ModelFlags();
 
+// Of a tool that was asked for no model. Errors: one of them is given, and would change nothing.
+Status RefuseFlagsOfAModel();
+
 // For the help.
 std::vector<bench::HelpTopic> ModelTopics();
 // Of tools that also run a part of the model.

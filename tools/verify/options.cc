@@ -58,7 +58,8 @@ bench::HelpText Help() {
       "  verify --load=DIR --expect=DIR --mode=row --tp=2 --lanes=none\n"
       "  verify --model=llama-tiny --tp=4       a transformer's step instead, op by op\n"
       "  verify --hf=DIR --text=FILE --tp=4     on weights and tokens of your own\n"
-      "  verify --hf=DIR --part=block --tp=4    one layer's forward and backward\n",
+      "  verify --hf=DIR --part=block --tp=4    one layer's forward and backward; of DIR it takes\n"
+      "                                         the sizes, and draws the weights\n",
       topics};
 }
 
@@ -99,7 +100,8 @@ Status ParseLanes(VerifierOptions& options) {
 
 // Flags that a transformer's step has no use for.
 Status RefuseFlagsOfTheLayer() {
-  for (const char* name : {"load", "x", "w", "b", "targets", "expect", "lanes", "mode", "json"}) {
+  for (const char* name :
+       {"load", "x", "w", "b", "targets", "expect", "lanes", "mode", "json", "verbose"}) {
     if (gflags::GetCommandLineFlagInfoOrDie(name).is_default) continue;
     return InvalidArgument(
         fmt::format("--{} is of the linear layer's step, and --model and --hf verify a "
@@ -132,6 +134,7 @@ StatusOr<VerifierOptions> ParseCommandLine(int argc, char** argv) {
     TP_RETURN_IF_ERROR(RefuseFlagsOfTheLayer());
     return options;
   }
+  TP_RETURN_IF_ERROR(train::RefuseFlagsOfAModel());
   TP_RETURN_IF_ERROR(ParseLanes(options));
   options.load = io::ResolvePath(FLAGS_load);
   options.expect = io::ResolvePath(FLAGS_expect);
