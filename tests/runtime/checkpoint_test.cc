@@ -1,9 +1,11 @@
 // Session::Save and Load: the same bits on another mesh, and nothing but whole checkpoints.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -310,6 +312,22 @@ TEST_F(CheckpointTest, NothingElseIsEverReplaced) {
                        session->Save(folder).ok();
     if (!saved) _exit(1);
   }
+}
+
+TEST_F(CheckpointTest, AFullDiskIsToldAndGetsItsRoomBack) {
+  const auto session = MustCreate(*backend_, 2, 1, DType::kFloat32);
+  WriteWeights(*session);
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  rlimit before = {};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit little = {.rlim_cur = 64, .rlim_max = before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &little), 0);
+  const Status status = session->Save(Folder("saved"));
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  std::signal(SIGXFSZ, handler);
+  EXPECT_EQ(status.code(), StatusCode::kUnavailable);
+  EXPECT_THAT(status.message(), HasSubstr("free some space"));
+  EXPECT_THAT(Names(), testing::IsEmpty());
 }
 
 TEST_F(CheckpointTest, KilledWhileSavingTheLastOneIsWhole) {

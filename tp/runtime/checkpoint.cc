@@ -91,12 +91,8 @@ Status RemoveFolder(const std::string& path, const Storage& storage) {
   return OkStatus();
 }
 
-// On rank 0: files of the right sizes, all zero behind their heads.
-Status MakeFiles(const std::string& path, const std::string& part, const Storage& storage) {
-  TP_RETURN_IF_ERROR(CheckReplaceable(path, storage));
-  TP_RETURN_IF_ERROR(CheckReplaceable(part, storage));
-  TP_RETURN_IF_ERROR(RemoveFolder(part, storage));
-  if (mkdir(part.c_str(), 0777) != 0) return FileError(part, "cannot be made", errno);
+// Files of the right sizes, all zero behind their heads.
+Status MakeFiles(const std::string& part, const Storage& storage) {
   for (const StoredFile& stored : storage.files) {
     const File file(part + "/" + stored.name, O_WRONLY | O_CREAT | O_EXCL);
     TP_RETURN_IF_ERROR(file.opened("cannot be made"));
@@ -105,6 +101,17 @@ Status MakeFiles(const std::string& path, const std::string& part, const Storage
     TP_RETURN_IF_ERROR(file.Sync());
   }
   return OkStatus();
+}
+
+// On rank 0: an empty folder with these files, or none.
+Status MakeFolder(const std::string& path, const std::string& part, const Storage& storage) {
+  TP_RETURN_IF_ERROR(CheckReplaceable(path, storage));
+  TP_RETURN_IF_ERROR(CheckReplaceable(part, storage));
+  TP_RETURN_IF_ERROR(RemoveFolder(part, storage));
+  if (mkdir(part.c_str(), 0777) != 0) return FileError(part, "cannot be made", errno);
+  const Status made = MakeFiles(part, storage);
+  if (!made.ok()) static_cast<void>(RemoveFolder(part, storage));
+  return made;
 }
 
 // Whether no rank before this one has the same part.
@@ -333,12 +340,18 @@ Status SaveParts(const RankParts& rank, const std::string& folder, const Storage
   told = path.status();
   if (!told.ok()) return OkStatus();  // on every rank
   const std::string part = *path + ".part";
-  if (rank.context.rank() == 0) told = MakeFiles(*path, part, storage);
+  if (rank.context.rank() == 0) told = MakeFolder(*path, part, storage);
   TP_RETURN_IF_ERROR(Agree(rank.context, told));
   if (!told.ok()) return OkStatus();
   TP_RETURN_IF_ERROR(WriteAllParts(rank, part, storage, told));
   TP_RETURN_IF_ERROR(Agree(rank.context, told));
-  if (rank.context.rank() == 0 && told.ok()) told = GiveName(*path, part, storage);
+  if (rank.context.rank() == 0) {
+    if (told.ok()) {
+      told = GiveName(*path, part, storage);
+    } else {
+      static_cast<void>(RemoveFolder(part, storage));  // a full disk has use for the room
+    }
+  }
   return Agree(rank.context, told);
 }
 

@@ -13,7 +13,9 @@ namespace tp {
 Status FileError(const std::string& path, const std::string& what, int error) {
   std::string message = path + ": " + what + ": " + std::generic_category().message(error);
   if (error == ENOENT) return NotFound(std::move(message));
-  if (error == ENOSPC || error == EDQUOT || error == EFBIG) return Unavailable(std::move(message));
+  if (error == ENOSPC || error == EDQUOT || error == EFBIG) {
+    return Unavailable(std::move(message) + "; free some space or choose another place");
+  }
   return error == EIO ? Internal(std::move(message)) : InvalidArgument(std::move(message));
 }
 
