@@ -77,8 +77,10 @@ TEST(BatchOrder, Shuffles) {
 }
 
 TEST(BatchOrder, RefusesATextWithoutOneWindow) {
-  EXPECT_EQ(BatchOrder::Create(8, 8, 0).status().message(),
-            "a text of 8 tokens has no sequence of 8 and the token behind it");
+  EXPECT_EQ(
+      BatchOrder::Create(8, 8, 0).status().message(),
+      "a text of 8 tokens has no sequence of 8 and the token behind it: take a longer text, or "
+      "shorter sequences");
   EXPECT_EQ(BatchOrder::Create(9, 8, 0)->Begin(123), 0);
 }
 

@@ -90,6 +90,8 @@ TEST(TokenFileTest, AnyStretchIsReadByItself) {
     ASSERT_TRUE(file->Read(begin, ids).ok());
     EXPECT_EQ(ids, expected);
   }
+  EXPECT_TRUE(file->Check().ok());
+  EXPECT_THAT(TokenFile::Open(path, 65535)->Check().message(), HasSubstr("token 65535 is 65535"));
   std::filesystem::resize_file(path, 1000);
   std::vector<int32_t> ids(10);
   EXPECT_THAT(file->Read(60000, ids).message(), HasSubstr("shrank while it was read"));

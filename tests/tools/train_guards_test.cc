@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <string>
 
 #include "tests/tools/command.h"
@@ -63,6 +64,17 @@ TEST(TrainGuardsTest, LeavesAFolderToTheRunThatWritesToIt) {
   ExpectRefusal("--save=" + folder, folder + ": another run writes its checkpoints to it");
   close(held);
   EXPECT_EQ(Train("--save=" + folder).exit_code, 0);
+}
+
+// Not when it is held out, and all steps are done.
+TEST(TrainGuardsTest, ReadsTheTextToItsEndBeforeTheFirstStep) {
+  const std::string folder = MakeScratchFolder();
+  std::ofstream file(folder + "/ids.bin", std::ios::binary);
+  for (int i = 0; i < 1000; ++i) file << static_cast<char>(i % 10) << (i == 990 ? '\1' : '\0');
+  file.close();
+  ExpectRefusal("--text=" + folder + "/ids.bin --save=" + folder + "/save",
+                "ids.bin: token 990 is 256, and the model knows ids from 0 to 255");
+  EXPECT_FALSE(fs::exists(folder + "/save"));
 }
 
 }  // namespace

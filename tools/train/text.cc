@@ -45,4 +45,9 @@ Status Text::Read(int64_t begin, std::span<int32_t> ids) const {
   return OkStatus();
 }
 
+Status Text::Check() const {
+  for (const TokenFile& file : files_) TP_RETURN_IF_ERROR(file.Check());
+  return OkStatus();
+}
+
 }  // namespace tp::train

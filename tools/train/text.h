@@ -33,6 +33,9 @@ class Text {
   // The tokens from `begin` on. Errors: those of TokenFile::Read.
   Status Read(int64_t begin, std::span<int32_t> ids) const;
 
+  // Whether the model knows all tokens: to be asked before long work. Errors: those of Read.
+  Status Check() const;
+
  private:
   std::vector<TokenFile> files_;
   std::vector<int64_t> begins_;  // of each

@@ -237,6 +237,7 @@ StatusOr<int> Main(int argc, char** argv, io::Outputs& outputs) {
   TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(options.engine.tp, options.engine.dp));
   if (options.plan) return Plan(*backend, mesh, config.sizes, options, outputs);
   TP_ASSIGN_OR_RETURN(const Text text, Text::Open(options.model.text, config.sizes.vocabulary));
+  TP_RETURN_IF_ERROR(text.Check());
   TP_ASSIGN_OR_RETURN(const std::vector<int32_t> prompt,
                       PromptOf(options, text, config.sizes.vocabulary));
   TP_ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer,

@@ -23,7 +23,8 @@ StatusOr<BatchOrder> BatchOrder::Create(int64_t tokens, int64_t sequence, uint64
   CHECK_GE(sequence, 1);
   if (tokens < sequence + 1) {
     return InvalidArgument("a text of " + std::to_string(tokens) + " tokens has no sequence of " +
-                           std::to_string(sequence) + " and the token behind it");
+                           std::to_string(sequence) +
+                           " and the token behind it: take a longer text, or shorter sequences");
   }
   const int64_t whole = (tokens - 1) / sequence;
   // A window less than there could be leaves room to move the cuts.

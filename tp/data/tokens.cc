@@ -89,4 +89,16 @@ Status TokenFile::Read(int64_t begin, std::span<int32_t> ids) const {
   return OkStatus();
 }
 
+Status TokenFile::Check() const {
+  const bool knows_all = !is_signed_ && width_ <= 4 && vocabulary_ >= int64_t{1} << (8 * width_);
+  if (knows_all) return OkStatus();
+  constexpr int64_t kPiece = int64_t{1} << 20;
+  std::vector<int32_t> ids(static_cast<size_t>(std::min(kPiece, size_)));
+  for (int64_t begin = 0; begin < size_; begin += kPiece) {
+    const auto count = static_cast<size_t>(std::min(kPiece, size_ - begin));
+    TP_RETURN_IF_ERROR(Read(begin, std::span(ids).first(count)));
+  }
+  return OkStatus();
+}
+
 }  // namespace tp

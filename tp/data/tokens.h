@@ -39,6 +39,10 @@ class TokenFile {
   // outside the vocabulary, and where it is; what the system says of the file.
   Status Read(int64_t begin, std::span<int32_t> ids) const;
 
+  // Whether all tokens can be read. Takes a pass over the file, unless its type holds no id outside
+  // the vocabulary. Errors: those of Read.
+  Status Check() const;
+
  private:
   static StatusOr<TokenFile> From(std::unique_ptr<io::ByteSource> source, int64_t vocabulary);
 
