@@ -108,6 +108,8 @@ Json ModelConfigToJson(const train::ModelOptions& model, const ModelRun& run) {
       {"micro_batches", model.micro_batches},
       {"sequence_parallel", model.sequence_parallel},
       {"recompute", model.recompute},
+      {"overlap", model.overlap},
+      {"strands", model.strands},
       {"weight_decay", model.weight_decay},
       {"clip", model.clip}};
 }

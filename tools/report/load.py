@@ -18,6 +18,16 @@ SCHEMA = 1
 PHASES = ("forward", "backward", "gradient_sync", "optimizer")
 
 
+# What makes a run another case, unless it is this.
+_USUAL = {
+    "scheduler": "free",
+    "graph": True,
+    "gemm_search": True,
+    "peers": "auto",
+    "sum_part_bytes": -1,
+}
+
+
 @dataclass(frozen=True, order=True)
 class Case:
     """What was run, but for how often: runs of the same case are repeats of each other."""
@@ -162,8 +172,10 @@ def _model_in_words(model: Node) -> str:
     words += f" {model.integer('batch')}×{model.integer('sequence')}"
     if model.integer("micro_batches") > 1:
         words += f", {model.integer('micro_batches')} micro-batches"
-    for flag in ("within_documents", "sequence_parallel", "recompute"):
-        words += ", " + flag.replace("_", " ") if model.at(flag).value else ""
+    if model.has("strands") and model.integer("strands") > 1:
+        words += f", {model.integer('strands')} strands"
+    for flag in ("within_documents", "sequence_parallel", "recompute", "overlap"):
+        words += ", " + flag.replace("_", " ") if model.has(flag) and model.at(flag).value else ""
     if not model.at("clip").value:
         words += ", not clipped"
     return words
@@ -182,6 +194,17 @@ def _sizes(config: Node, result: Node) -> dict[str, Any]:
     }
 
 
+def _flags(config: Node, given: str) -> str:
+    """What was passed on to the tool, and what its config says beside that of how it ran."""
+    words = given.split()
+    for name, usual in _USUAL.items():
+        value = config.at(name).value if config.has(name) else usual
+        if value == usual or any(word.startswith(f"--{name}=") for word in words):
+            continue
+        words.append(f"--{name}={value if isinstance(value, str) else json.dumps(value)}")
+    return " ".join(words)
+
+
 def _add_bench(
     data: Data, bench: Node, origin: Origin, layers: tuple[str, ...], flags: str, together: str
 ) -> None:
@@ -197,7 +220,7 @@ def _add_bench(
             dp=config.integer("dp"),
             algorithm=config.text("algorithm"),
             reduction=config.text("reduction"),
-            flags=flags,
+            flags=_flags(config, flags),
             mode=result.text("mode"),
             host=origin.host,
             processor=origin.processor,

@@ -68,6 +68,15 @@ class LoadTest(unittest.TestCase):
         )
         self.assertEqual(case.tokens, 64)
 
+        def hidden(record):
+            make(record)
+            record["bench"]["config"]["model"] |= {"overlap": True, "strands": 2}
+
+        self.assertEqual(
+            self.load_text(self.changed(hidden)).steps[0].case.size,
+            "llama-tiny 4×16, 2 micro-batches, 2 strands, within documents, recompute, overlap",
+        )
+
         def part(record):
             make(record)
             record["bench"]["config"]["model"]["part"] = "block"
@@ -81,6 +90,20 @@ class LoadTest(unittest.TestCase):
             del record["bench"]["results"][0]["flops"]
 
         self.refuse(self.changed(without), "flops")
+
+    def test_runs_of_other_engine_flags_are_other_cases(self) -> None:
+        def flags(given: list[str], **config: str | int | bool) -> str:
+            def make(record):
+                record["flags"] = given
+                record["bench"]["config"].update(config)
+
+            return self.load_text(self.changed(make)).steps[0].case.flags
+
+        self.assertEqual(flags([], scheduler="free", graph=True, sum_part_bytes=-1), "")
+        seeded = flags([], scheduler="seeded", graph=False)
+        self.assertEqual(seeded, "--scheduler=seeded --graph=false")
+        self.assertEqual(flags(["--steps=5"], peers="never"), "--steps=5 --peers=never")
+        self.assertEqual(flags(["--peers=never"], peers="never"), "--peers=never")
 
     def test_a_torn_last_line_is_named(self) -> None:
         torn = "\n".join(self.lines[:3]) + "\n" + self.lines[3][:100]
