@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "fmt/format.h"
+#include "fmt/ranges.h"
 #include "tools/bench/facts_json.h"
 #include "tools/bench/machine.h"
 #include "tp/core/clock.h"
@@ -13,12 +15,23 @@ using Json = nlohmann::ordered_json;
 
 Json ConfigOf(const PredictOptions& options) {
   const TransformerStepOptions step = StepOf(options, {});
+  std::vector<std::string> stragglers, links;  // as the flags say them
+  for (const auto& [device, times] : options.stragglers) {
+    stragglers.push_back(fmt::format("{}:{}", device, times));
+  }
+  for (const sim::Machine::SlowPair& pair : options.links) {
+    links.push_back(fmt::format("{}-{}:{}", pair.a, pair.b, pair.part));
+  }
   return {{"model", options.model},
           {"batch", step.batch},
           {"sequence", step.sequence},
           {"dtype", Name(step.dtype)},
           {"micro_batches", step.micro_batches},
-          {"algorithm", sim::Name(options.engine.algorithm)}};
+          {"overlap", step.overlap},
+          {"strands", step.strands},
+          {"algorithm", sim::Name(options.engine.algorithm)},
+          {"straggler", fmt::format("{}", fmt::join(stragglers, ","))},
+          {"link", fmt::format("{}", fmt::join(links, ","))}};
 }
 
 Json MachineOf(const LoadedMachine& loaded) {

@@ -92,6 +92,20 @@ def _configurations(run: Node) -> Iterator[Configuration]:
         yield configuration
 
 
+def _step_in_words(config: Node) -> str:
+    """All that tells it from another one of the same model on the same machine."""
+    words = [f"{config.integer('batch')}×{config.integer('sequence')}", config.text("dtype")]
+    for name in ("micro_batches", "strands"):
+        if config.has(name) and config.integer(name) > 1:
+            words.append(f"{config.integer(name)} {name.replace('_', '-')}")
+    if config.has("overlap") and _flag(config, "overlap"):
+        words.append("overlap")
+    for name, usual in (("algorithm", "auto"), ("straggler", ""), ("link", "")):
+        if config.has(name) and config.text(name) != usual:
+            words.append(f"{name} {config.text(name)}")
+    return ", ".join(words)
+
+
 def read_plan(run: Node) -> Plan:
     """Of the JSON that predict wrote. Raises UserError."""
     if run.text("clock") != "predicted":
@@ -103,7 +117,7 @@ def read_plan(run: Node) -> Plan:
     nodes = machine.integer("nodes")
     return Plan(
         model=config.text("model"),
-        step=f"{config.integer('batch')}×{config.integer('sequence')}, {config.text('dtype')}",
+        step=_step_in_words(config),
         machine=machine.text("name"),
         machine_in_words=f"{nodes:,} nodes of {machine.integer('devices_per_node')} "
         f"{machine.text('device')}",
