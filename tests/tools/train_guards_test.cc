@@ -9,7 +9,9 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <regex>
 #include <string>
+#include <utility>
 
 #include "tests/tools/command.h"
 
@@ -37,6 +39,23 @@ TEST(TrainGuardsTest, PlansTheModelThatItGoesOnWith) {
   ExpectRefusal(save + "--plan --resume --model=gpt2", "save/step-4: is another model than gpt2");
   EXPECT_NE(Train(save + "--plan --resume").out.find("save/step-4: 610,176 parameters"),
             std::string::npos);
+}
+
+// Not the step's memory alone: held-out text and the sample have programs of their own.
+TEST(TrainGuardsTest, PlansAllThatARunAllocates) {
+  const auto mib = [](const std::string& flags) {
+    const std::string out = Train("--plan --tp=1 " + flags).out;
+    std::smatch found;
+    const std::regex memory("memory: ([0-9.]+) MiB a rank\n +([0-9.]+) MiB for the step, ");
+    EXPECT_TRUE(std::regex_search(out, found, memory)) << out;
+    return std::pair(std::stod(found[1]), std::stod(found[2]));
+  };
+  const auto [all, step] = mib("--sample=1");
+  const auto [without, same] = mib("--sample=0");
+  EXPECT_EQ(step, same);
+  constexpr double kParameters = 610176 * 4 / 1048576.0;
+  EXPECT_GT(without, step + kParameters);
+  EXPECT_GT(all, without + kParameters);
 }
 
 // Weights that are no numbers are no checkpoint, even where the loss, of the step before, is one.

@@ -45,15 +45,26 @@ std::string RenderNext(const TrainOptions& options, const std::string& checkpoin
 }
 
 std::string RenderPlan(const TrainOptions& options, const TransformerConfig& config,
-                       const std::vector<Schedule>& schedules, double seconds) {
-  std::vector<int64_t> bytes;
-  for (const Schedule& schedule : schedules) bytes.push_back(ArenaOf(schedule).bytes);
+                       const std::vector<std::vector<Schedule>>& schedules, double seconds) {
+  std::vector<int64_t> bytes(schedules[0].size()), of_step;
+  for (const std::vector<Schedule>& of_program : schedules) {
+    for (size_t rank = 0; rank < bytes.size(); ++rank) {
+      bytes[rank] += ArenaOf(of_program[rank]).bytes;
+    }
+    if (of_step.empty()) of_step = bytes;
+  }
   const auto [least, most] = std::minmax_element(bytes.begin(), bytes.end());
+  const size_t fullest = static_cast<size_t>(most - bytes.begin());
   return RenderModel(options.model, options.engine, config) +
          fmt::format(
-             "memory: {} a rank{}; {} if no buffer shared its memory\n", io::FormatBytes(*most),
-             *least < *most ? fmt::format(" at most, {} at least", io::FormatBytes(*least)) : "",
-             io::FormatBytes(BytesWithoutReuse(schedules[0]))) +
+             "memory: {} a rank{}\n", io::FormatBytes(*most),
+             *least < *most ? fmt::format(" at most, {} at least", io::FormatBytes(*least)) : "") +
+         fmt::format(
+             "        {} for the step, {} for held-out text{}\n"
+             "        the step's would be {} if no buffer shared its memory\n",
+             io::FormatBytes(of_step[fullest]), io::FormatBytes(*most - of_step[fullest]),
+             options.sample > 0 ? " and the sample" : "",
+             io::FormatBytes(BytesWithoutReuse(schedules[0][fullest]))) +
          fmt::format("planned in {}\n", io::FormatDuration(seconds * 1e9));
 }
 

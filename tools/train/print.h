@@ -26,8 +26,9 @@ std::string RenderHeldOut(int64_t step, double loss);
 // One line: how to prove the step that trained this checkpoint.
 std::string RenderNext(const TrainOptions& options, const std::string& checkpoint);
 
-// What a rank's buffers take, of the ranks that need the least and the most.
+// What a rank's buffers take, of the ranks that need the least and the most. `schedules` are those
+// of each program, by rank; the step's come first.
 std::string RenderPlan(const TrainOptions& options, const TransformerConfig& config,
-                       const std::vector<Schedule>& schedules, double seconds);
+                       const std::vector<std::vector<Schedule>>& schedules, double seconds);
 
 }  // namespace tp::train

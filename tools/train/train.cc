@@ -219,10 +219,11 @@ StatusOr<hf::ModelConfig> ConfigFor(TrainOptions& options, std::optional<int64_t
 StatusOr<int> Plan(const Backend& backend, const Mesh& mesh, const TransformerConfig& config,
                    const TrainOptions& options, io::Outputs& outputs) {
   const int64_t begin = HostClock().NowNs();
-  TP_ASSIGN_OR_RETURN(const Program program,
-                      MakeTransformerStep(config, StepOptions(options), mesh));
-  TP_ASSIGN_OR_RETURN(const std::vector<Schedule> schedules,
-                      LowerAll(program, mesh, backend.HowToLower()));
+  TP_ASSIGN_OR_RETURN(const std::vector<Program> programs, MakePrograms(config, options, mesh));
+  std::vector<std::vector<Schedule>> schedules;
+  for (const Program& program : programs) {
+    TP_ASSIGN_OR_RETURN(schedules.emplace_back(), LowerAll(program, mesh, backend.HowToLower()));
+  }
   const double seconds = static_cast<double>(HostClock().NowNs() - begin) / 1e9;
   if (backend.IsRoot()) outputs.Print(RenderPlan(options, config, schedules, seconds));
   return bench::kHeld;

@@ -89,6 +89,26 @@ TransformerStepOptions StepOptions(const TrainOptions& options) {
   return step;
 }
 
+StatusOr<std::vector<Program>> MakePrograms(const TransformerConfig& config,
+                                            const TrainOptions& options, const Mesh& mesh) {
+  std::vector<Program> programs;
+  const auto add = [&programs](StatusOr<Program> program) -> Status {
+    TP_RETURN_IF_ERROR(program.status());
+    programs.push_back(*std::move(program));
+    return OkStatus();
+  };
+  TransformerStepOptions step = StepOptions(options);
+  TP_RETURN_IF_ERROR(add(MakeTransformerStep(config, step, mesh)));
+  step.results = {};
+  step.batch /= step.micro_batches;
+  step.micro_batches = 1;
+  TP_RETURN_IF_ERROR(add(MakeTransformerForward(config, step, mesh)));
+  if (options.sample == 0) return programs;
+  step.batch = 1;
+  TP_RETURN_IF_ERROR(add(MakeTransformerDecode(config, step, mesh)));
+  return programs;
+}
+
 StatusOr<std::unique_ptr<Trainer>> Trainer::Create(Backend& backend, const Mesh& mesh,
                                                    const hf::ModelConfig& config,
                                                    const TrainOptions& options, const Text& text) {
@@ -96,29 +116,24 @@ StatusOr<std::unique_ptr<Trainer>> Trainer::Create(Backend& backend, const Mesh&
       const BatchOrder order,
       BatchOrder::Create(text.learned(), options.model.sequence, options.engine.seed));
   TP_ASSIGN_OR_RETURN(const BatchOptions batches, BatchOptionsOf(options.model, config.sizes));
-  TransformerStepOptions step = StepOptions(options);
-  TP_ASSIGN_OR_RETURN(const Program training, MakeTransformerStep(config.sizes, step, mesh));
-  step.results = {};
-  step.batch /= step.micro_batches;
-  step.micro_batches = 1;
-  TP_ASSIGN_OR_RETURN(const Program forward, MakeTransformerForward(config.sizes, step, mesh));
-  step.batch = 1;
-  TP_ASSIGN_OR_RETURN(const Program writer, MakeTransformerDecode(config.sizes, step, mesh));
+  TP_ASSIGN_OR_RETURN(const std::vector<Program> programs,
+                      MakePrograms(config.sizes, options, mesh));
   std::vector<Schedule> all;
-  for (const Program* program : {&training, &forward, &writer}) {
+  for (const Program& program : programs) {
     TP_ASSIGN_OR_RETURN(const std::vector<Schedule> schedules,
-                        LowerAll(*program, mesh, backend.HowToLower()));
+                        LowerAll(program, mesh, backend.HowToLower()));
     all.insert(all.end(), schedules.begin(), schedules.end());
   }
   TP_RETURN_IF_ERROR(CheckMemory(options.engine, options.model, all));
-  TP_ASSIGN_OR_RETURN(auto sessions,
-                      Session::CreateAll(backend, mesh, {training, forward, writer}));
+  TP_ASSIGN_OR_RETURN(auto sessions, Session::CreateAll(backend, mesh, programs));
   std::unique_ptr<Trainer> trainer(new Trainer(config, options, text, order, batches));
   trainer->rate_ = {options.peak_rate, options.least_rate, options.warmup, options.steps};
   trainer->adamw_ = StepOptions(options).adamw;
   trainer->step_ = std::move(sessions[0]);
   trainer->forward_ = std::move(sessions[1]);
-  trainer->writer_.emplace(config.sizes, options.model.sequence, std::move(sessions[2]));
+  if (sessions.size() > 2) {
+    trainer->writer_.emplace(config.sizes, options.model.sequence, std::move(sessions[2]));
+  }
   return trainer;
 }
 

@@ -38,6 +38,12 @@ struct StepMetrics {
 // What the step's program is made from.
 TransformerStepOptions StepOptions(const TrainOptions& options);
 
+// The programs of a run, each of which has memory of its own on every rank: the step; the loss of
+// held-out text; and where a sample is asked for, a token of it. Errors: sizes that the model
+// cannot have.
+StatusOr<std::vector<Program>> MakePrograms(const TransformerConfig& config,
+                                            const TrainOptions& options, const Mesh& mesh);
+
 class Trainer {
  public:
   // All arguments but the options outlive it. The parameters have no values yet. Errors: sizes that
@@ -63,7 +69,7 @@ class Trainer {
   // Nats a token of the held-out text; none where it has no whole sequence.
   StatusOr<std::optional<double>> HeldOutLoss();
 
-  // `count` tokens behind `prompt`, as Writer says.
+  // `count` tokens behind `prompt`, as Writer says. The options ask for a sample.
   StatusOr<std::vector<int32_t>> Write(std::vector<int32_t> prompt, int64_t count,
                                        double temperature);
 
