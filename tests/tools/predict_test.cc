@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -67,6 +68,15 @@ TEST(PredictTest, WritesTracesThatSayPredicted) {
   ASSERT_NE(trace, "");
   EXPECT_THAT(trace, HasSubstr("predicted"));
   EXPECT_TRUE(nlohmann::json::parse(trace).contains("traceEvents"));
+}
+
+TEST(PredictTest, NamesNoTracesThatCouldNotBeWritten) {
+  for (const char* flag : {"--trace_dir=/dev/null/traces", "--chakra=/nowhere/t"}) {
+    const CommandResult result = Predict(std::string("--mode=column --tp=2 ") + flag);
+    EXPECT_EQ(result.exit_code, 1) << flag;
+    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+    EXPECT_THAT(result.out, Not(HasSubstr("traces")));
+  }
 }
 
 TEST(PredictTest, ComparesMeshesWithinTheMemory) {

@@ -74,6 +74,9 @@ TEST(VerifyTest, LosesNothingUnsaid) {
   const nlohmann::json report = nlohmann::json::parse(ReadWholeFile(json));
   EXPECT_EQ(report["ok"], true);
   EXPECT_EQ(report["complete"], true);
+  const CommandResult full = Verify("--json=/dev/full --lanes=bounded --load=" + MakeInputs());
+  EXPECT_EQ(full.exit_code, 1);
+  EXPECT_FALSE(Contains(full.out, "written: ")) << full.out;
 }
 
 TEST(VerifyTest, ShowsTablesWhereAsked) {

@@ -73,7 +73,7 @@ std::string RenderPrediction(const std::string& name, int world, double memory_l
 // A trace of each rank that stands for others.
 void WriteTraces(const PredictOptions& options, const std::string& machine, int world,
                  predict::Prediction& prediction, io::Outputs& outputs) {
-  outputs.Account(io::CreateDirectories(options.trace_dir));
+  bool written = outputs.Account(io::CreateDirectories(options.trace_dir));
   for (predict::PredictedRank& rank : prediction.ranks) {
     RankRecord record;
     record.schedule = rank.schedule;
@@ -87,9 +87,11 @@ void WriteTraces(const PredictOptions& options, const std::string& machine, int 
     step.record = rank.step;
     record.profile.steps.push_back(step);
     const Timeline timeline = MakeTimeline(record, world, "sim");
-    outputs.Account(io::WriteFileAtomically(
-        fmt::format("{}/rank{}.json", options.trace_dir, rank.rank), ToChromeTrace(timeline)));
+    written = written && outputs.Account(io::WriteFileAtomically(
+                             fmt::format("{}/rank{}.json", options.trace_dir, rank.rank),
+                             ToChromeTrace(timeline)));
   }
+  if (!written) return;
   outputs.Print(fmt::format("  {} traces in {}\n", prediction.ranks.size(), options.trace_dir));
 }
 
@@ -138,8 +140,9 @@ StatusOr<int> PredictOne(const PredictOptions& options, const LoadedMachine& loa
     }
     if (!options.chakra.empty()) {
       TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(config.tp, config.dp));
-      outputs.Account(WriteChakra(prediction, mesh, options.chakra));
-      outputs.Print(fmt::format("  Chakra traces of {} ranks in {}.*\n", world, options.chakra));
+      if (outputs.Account(WriteChakra(prediction, mesh, options.chakra))) {
+        outputs.Print(fmt::format("  Chakra traces of {} ranks in {}.*\n", world, options.chakra));
+      }
     }
     if (!options.model.empty()) break;
   }

@@ -177,9 +177,7 @@ std::string RenderEnd(const VerifierOptions& options, const VerifierResult& resu
         bench::Summarize("your results against fp64", *result.expected, options.engine.verbose) +
         '\n';
   }
-  text += RenderVerdict(result);
-  if (!options.engine.json.empty()) text += fmt::format("written: {}\n", options.engine.json);
-  return text;
+  return text + RenderVerdict(result);
 }
 
 std::string ToJson(const VerifierOptions& options, const bench::RunFacts& run,

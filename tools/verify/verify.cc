@@ -58,10 +58,10 @@ StatusOr<int> Main(int argc, char** argv, io::Outputs& outputs) {
     outputs.Print(text);
   };
   const auto finish = [&](const VerifierResult& result) {
-    if (!engine.json.empty()) {
-      outputs.Account(io::WriteFileAtomically(engine.json, ToJson(options, run, tensors, result)));
-    }
-    print(RenderEnd(options, result));
+    const bool written =
+        !engine.json.empty() && outputs.Account(io::WriteFileAtomically(
+                                    engine.json, ToJson(options, run, tensors, result)));
+    print(RenderEnd(options, result) + (written ? "written: " + engine.json + "\n" : ""));
   };
   RunHooks hooks;
   hooks.progress = progress ? &*progress : nullptr;
