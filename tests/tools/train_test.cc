@@ -300,6 +300,8 @@ TEST(TrainTest, RefusesBadInputInOneLine) {
   ExpectRefusal("--lr=nan", "--lr=nan");
   ExpectRefusal("--min_lr=-2", "--min_lr=-2: it must be a finite number, 0 or more");
   ExpectRefusal("--weight_decay=inf", "--weight_decay=inf");
+  ExpectRefusal("--weight_decay=1e300", "--weight_decay=1e+300: it must be at most 3.40282e+38");
+  ExpectRefusal("--min_lr=1e300", "--min_lr=1e+300: it must be at most 3.40282e+38");
   ExpectRefusal("--temperature=-1", "--temperature=-1");
   ExpectRefusal("--warmup=-1", "--warmup=-1: it must be at least 0");
   ExpectRefusal("--tp=-1", "--tp=-1");

@@ -3,6 +3,7 @@
 #include <gflags/gflags.h>
 
 #include <cmath>
+#include <limits>
 #include <sstream>
 #include <string_view>
 
@@ -120,6 +121,10 @@ std::string Quoted(const std::string& word) {
 }  // namespace
 
 Status NotNegative(const char* name, double value) {
+  constexpr double kMost = std::numeric_limits<float>::max();  // what a step computes with
+  if (std::isfinite(value) && value > kMost) {
+    return BadValue(name, fmt::format("{:g}", value), fmt::format("at most {:g}", kMost).c_str());
+  }
   if (std::isfinite(value) && value >= 0) return OkStatus();
   return BadValue(name, fmt::format("{:g}", value), "a finite number, 0 or more");
 }

@@ -38,7 +38,7 @@ struct ModelOptions {
 // Of AdamW, as people take it for small transformers: the default of --lr where one is trained.
 inline constexpr char kDefaultRate[] = "0.003";
 
-// "--NAME=VALUE" is refused unless it is a finite number, 0 or more.
+// "--NAME=VALUE" is refused unless it is a finite number, 0 or more, and no more than fp32 holds.
 Status NotNegative(const char* name, double value);
 
 // The command line of a tool that is to take the same step: "--model=llama-tiny --tp=2", and what
