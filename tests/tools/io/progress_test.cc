@@ -47,21 +47,23 @@ class ProgressTest : public testing::Test {
 
   // What has been written since the last call. What a terminal is given arrives when the kernel
   // gets to it, and in parts: a mark is written behind it, and all that comes before that is read.
-  std::string Screen() const {
+  // What a thread has written behind the mark is for the next call.
+  std::string Screen() {
     const char mark = '\0';
     EXPECT_EQ(write(terminal_, &mark, 1), 1);
-    std::string text;
     pollfd arrival = {.fd = screen_, .events = POLLIN, .revents = 0};
-    while (text.empty() || text.back() != mark) {
+    while (arrived_.find(mark) == std::string::npos) {
       char part[4096];
       EXPECT_EQ(poll(&arrival, 1, /*timeout=*/-1), 1);
       const ssize_t size = read(screen_, part, sizeof(part));
-      if (size > 0) text.append(part, size);
+      if (size > 0) arrived_.append(part, size);
     }
-    text.pop_back();
+    const std::string text = arrived_.substr(0, arrived_.find(mark));
+    arrived_.erase(0, text.size() + 1);
     return text;
   }
 
+  std::string arrived_;
   int screen_;
   int terminal_;
   Progress::Clock::time_point now_;
