@@ -57,6 +57,15 @@ TEST(BenchModelTest, NamesTheProofOfTheSameCuts) {
   EXPECT_EQ(proof.exit_code, 0) << proof.out << proof.err;
 }
 
+TEST(BenchModelTest, SaysWhereNothingIsTrained) {
+  const CommandResult result =
+      Bench("--model=llama-tiny --batch=2 --sequence=16 --lr=1e30 --clip=0");
+  EXPECT_EQ(result.exit_code, 1) << result.out;
+  EXPECT_NE(result.out.find("Verdict: NO TRAINING, the loss of step 2 is no finite number"),
+            std::string::npos)
+      << result.out;
+}
+
 // What to do with a file is said where the file is there.
 TEST(BenchModelTest, NamesNoReportOfAFileThatIsNot) {
   const std::string small = "--model=llama-tiny --tp=1 --batch=2 --sequence=16 ";

@@ -84,7 +84,15 @@ std::string RenderKinds(const StepReport& steps) {
 std::string RenderVerdict(const BenchOptions& options, const train::ModelOptions& model,
                           const ModelRun& run) {
   if (!run.complete) return "\nInterrupted: this is what was measured until then.\n";
-  if (!run.ok()) return "\nVerdict: WRONG, see above.\n";
+  if (!run.step || !run.step->ok()) return "\nVerdict: WRONG, see above.\n";
+  if (run.lost()) {
+    return "\n" +
+           io::Wrap(
+               fmt::format("Verdict: NO TRAINING, the loss of step {} is no finite number: take "
+                           "a smaller --lr than {}.",
+                           *run.lost(), options.learning_rate)) +
+           "\n";
+  }
   return "\n" +
          io::Wrap(fmt::format(
              "Verdict: each rank took the memory that was planned{}. Its values are "

@@ -1,6 +1,8 @@
 #include "tools/bench/model_run.h"
 
 #include <algorithm>
+#include <cmath>
+#include <optional>
 
 #include "backends/predict/op_work.h"
 #include "tools/bench/extra_runs.h"
@@ -54,6 +56,12 @@ StatusOr<TrainResult> Measure(Backend& backend, const Mesh& mesh, const BenchOpt
 }
 
 }  // namespace
+
+std::optional<size_t> ModelRun::lost() const {
+  const auto at = std::ranges::find_if_not(losses, [](double loss) { return std::isfinite(loss); });
+  if (at == losses.end()) return std::nullopt;
+  return static_cast<size_t>(at - losses.begin()) + 1;
+}
 
 StatusOr<ModelRun> RunModel(Backend& backend, const BenchOptions& options,
                             const train::ModelOptions& model, const ModelHooks& hooks) {

@@ -2,6 +2,7 @@
 // again and again, with weights drawn by the seed.
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <optional>
 #include <string>
@@ -35,7 +36,9 @@ struct ModelRun {
   std::optional<double> peak;        // FLOP/s of all ranks' products: measured
   bool complete = true;              // false: interrupted
 
-  bool ok() const { return complete && step && step->ok(); }
+  // The first step, from 1, whose loss is no finite number: from there on it is no training.
+  std::optional<size_t> lost() const;
+  bool ok() const { return complete && step && step->ok() && !lost(); }
 };
 
 // On rank 0's process; each may be empty.
