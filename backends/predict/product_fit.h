@@ -1,33 +1,19 @@
 // ProductFit: the time of matrix products of one element type, between those that were measured.
 //
-// A product takes what a launch does, and the larger (smoothly) of its bytes' time and its tiles'
-// time: tiles of the fastest of some shapes come in waves over the multiprocessors. What is left,
-// in the logarithm of time, is kriged (Rasmussen & Williams, "Gaussian Processes for Machine
-// Learning", 2006, section 2.2; Matern 3/2) over the logarithms of the sizes and of how full the
-// last waves are. The interval is the process's own, widened until nine of ten measured points,
-// each left out in turn (the same, section 5.4.2), lie within theirs.
+// Two laws (product_trend.h) are fitted, and what each leaves, in the logarithm of time, is kriged:
+// beside the one over the logarithms of the sizes and of how full the last waves are, beside the
+// other over those of the sizes and of the time that it says. The mean of both is off by less than
+// either, since what makes one err seldom makes both. The interval is the mean of the processes'
+// own, widened until nine of ten measured points, each left out in turn, lie within theirs.
 #pragma once
 
-#include <array>
-#include <cstdint>
 #include <vector>
 
+#include "backends/predict/kriging.h"
+#include "backends/predict/product_trend.h"
 #include "sim/topology/machine.h"
 
 namespace tp::predict {
-
-struct ProductShape {
-  int64_t m = 0;
-  int64_t n = 0;
-  int64_t k = 0;
-
-  auto operator<=>(const ProductShape&) const = default;
-};
-
-struct ProductPoint {
-  ProductShape shape;
-  double seconds = 0;
-};
 
 class ProductFit {
  public:
@@ -47,35 +33,19 @@ class ProductFit {
   std::vector<double> parameters() const;
 
  private:
-  static constexpr int kTiles = 6;
-  static constexpr int kTrend = kTiles + 3;
-  static constexpr int kFeatures = 8;
-  static constexpr int kKernel = kFeatures + 2;
-  using Features = std::array<double, kFeatures>;
-  using Trend = std::array<double, kTrend>;
-  using Kernel = std::array<double, kKernel>;  // logarithms of lengths, variance, noise
+  struct Part {
+    ProductLaw law;
+    ProductTrend trend;
+    Kriging left;  // beside the trend
+  };
+  void AddPart(ProductLaw law, const std::vector<double>& parameters);
+  std::vector<double> FeaturesOf(ProductLaw law, const ProductTrend& trend,
+                                 const ProductShape& shape) const;
 
-  double LogTrend(const Trend& trend, const ProductShape& shape) const;
-  Features FeaturesOf(const ProductShape& shape) const;
-  static double Covariance(const Kernel& kernel, const Features& a, const Features& b);
-  void FitTrend();
-  void FitKernel();
-  double NegativeLikelihood(const Kernel& kernel, size_t points) const;
-  bool Factor();  // false where the points are too much alike for the kernel's noise
-  void Solve();
-
-  std::vector<ProductPoint> points_;
-  const double multiprocessors_;
-  const double flops_;
-  const double bytes_per_second_;
-  const double element_bytes_;
-  Trend trend_ = {};
-  Kernel kernel_ = {};
+  const std::vector<ProductPoint> points_;
+  const ProductDevice device_;
+  std::vector<Part> parts_;
   double widen_ = 1;
-  std::vector<Features> features_;
-  std::vector<double> left_;     // of the logarithms, beside the trend
-  std::vector<double> weights_;  // K^-1 left
-  std::vector<double> factor_;   // Cholesky's, row-major
 };
 
 }  // namespace tp::predict

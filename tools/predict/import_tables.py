@@ -8,8 +8,8 @@ pyarrow; nothing of it is in this tree:
 
 writes DIR/h100.fit.json (400 products, and the collectives of two GPUs) and DIR/h100.heldout.json
 (all other products, and the collectives of 4 and 8). Which products are measured is decided before
-looking at a time, from the list of sizes alone: the first by the hash of its name, then 199 that
-are each the farthest from all before, in the logarithms of the sizes; then 200 by hash.
+looking at a time, from the list of sizes alone: a Halton sequence over the three sizes, so that they
+are spread evenly, as a calibration could choose them.
 
 --law prints instead what the law for more members than two (backends/predict/fit.cc) predicts of
 each GPU type with its constants taken from the other types alone.
@@ -36,14 +36,6 @@ KINDS = {
     "alltoall": "all_to_all",
 }
 FITTED_PRODUCTS = 400
-
-
-def fnv(text):
-    """As IsHeldOut in backends/predict/measurements.cc."""
-    value = 0xCBF29CE484222325
-    for byte in text.encode():
-        value = ((value ^ byte) * 0x100000001B3) & (2**64 - 1)
-    return value ^ (value >> 32)
 
 
 def read(gpu, which, name):
@@ -75,20 +67,36 @@ def collectives(gpu):
             for dtype, op, members, elements, latency in zip(*columns) if dtype == "half"]
 
 
+def halton(number, base):
+    """The number's digits behind the point, the last first (Halton, 1960): as even as can be."""
+    value, digit = 0, 1
+    while number:
+        digit /= base
+        value += digit * (number % base)
+        number //= base
+    return value
+
+
+def spread(sizes):
+    """[(where in 0..1, size)]: midway between even steps from size to size and even logarithms."""
+    sizes = sorted(sizes)
+    logs = [math.log(size / sizes[0]) / math.log(sizes[-1] / sizes[0]) for size in sizes]
+    return [((i / (len(sizes) - 1) + log) / 2, size)
+            for i, (size, log) in enumerate(zip(sizes, logs))]
+
+
 def choose(shapes):
-    """The shapes to fit on."""
-    order = sorted(shapes, key=lambda s: fnv("bf16 product %d x %d x %d" % s))
-    logs = [[math.log2(size) for size in shape] for shape in order]
-    chosen = [0]
-    away = [math.dist(logs[0], point) for point in logs]
-    while len(chosen) < FITTED_PRODUCTS // 2:
-        far = max(range(len(away)), key=away.__getitem__)
-        chosen.append(far)
-        away = [min(d, math.dist(logs[far], point)) for d, point in zip(away, logs)]
-    taken = set(chosen)
-    chosen += [i for i in range(len(order)) if i not in taken][:FITTED_PRODUCTS - len(chosen)]
-    # By hash again, so that any first part of them is like the whole.
-    return [order[i] for i in sorted(chosen)]
+    """The shapes to fit on. Any first part of them is like the whole."""
+    axes = [(base, spread(set(sizes))) for base, sizes in zip((2, 3, 5), zip(*shapes))]
+    chosen = {}
+    number = 0
+    while len(chosen) < FITTED_PRODUCTS:
+        number += 1
+        shape = tuple(
+            min(axis, key=lambda at: abs(at[0] - halton(number, base)))[1] for base, axis in axes)
+        if shape in shapes:
+            chosen[shape] = True
+    return list(chosen)
 
 
 def write(gpu, out):

@@ -8,8 +8,11 @@
 #include <limits>
 #include <random>
 #include <string>
+#include <vector>
 
 #include "backends/predict/cost_model.h"
+#include "backends/predict/kriging.h"
+#include "backends/predict/product_trend.h"
 
 namespace tp::predict {
 namespace {
@@ -86,19 +89,121 @@ TEST(FitTest, TheSameFromItsParameters) {
             again.Product(DType::kBFloat16, shape)->seconds);
 }
 
+// A file of an older version has fewer parameters.
+TEST(FitTest, FitsAgainWhereThereAreNotAsManyParameters) {
+  std::mt19937_64 random(7);
+  Measurements measurements;
+  measurements.products = Products(random, 30);
+  const Fit fit(measurements, SomeMachine());
+  measurements.product_parameters[DType::kBFloat16].assign(19, 0.5);
+  const Fit again(measurements, SomeMachine());
+  const ProductShape shape = {1000, 1000, 1000};
+  EXPECT_EQ(fit.Product(DType::kBFloat16, shape)->seconds,
+            again.Product(DType::kBFloat16, shape)->seconds);
+}
+
 // A file may say anything: no parameters end the process, or make a time that is none.
 TEST(FitTest, TakesAnyParameters) {
   std::mt19937_64 random(6);
   Measurements measurements;
   measurements.products = Products(random, 30);
   measurements.products.push_back(measurements.products[0]);
-  const size_t count = Fit(measurements, SomeMachine()).ProductParameters().begin()->second.size();
+  const ProductShape shape = {77, 777, 7777};
+  const Fit plain(measurements, SomeMachine());
+  const std::vector<double> parameters = plain.ProductParameters().at(DType::kBFloat16);
   for (double value : {-1e300, -40.0, 0.0, 40.0, 1e300}) {
-    measurements.product_parameters[DType::kBFloat16].assign(count, value);
+    measurements.product_parameters[DType::kBFloat16].assign(parameters.size(), value);
     const Fit fit(measurements, SomeMachine());
-    const Estimated estimated = *fit.Product(DType::kBFloat16, {77, 777, 7777});
+    const Estimated estimated = *fit.Product(DType::kBFloat16, shape);
     EXPECT_TRUE(std::isfinite(estimated.seconds)) << value;
     EXPECT_GT(estimated.seconds, 0) << value;
+  }
+}
+
+// Each parameter of a file is taken: another one is another estimate.
+TEST(FitTest, TakesEachParameter) {
+  std::mt19937_64 random(9);
+  Measurements measurements;
+  measurements.products = Products(random, 30);
+  const Fit fit(measurements, SomeMachine());
+  std::vector<double> parameters = fit.ProductParameters().at(DType::kBFloat16);
+  const auto estimates = [&] {
+    measurements.product_parameters[DType::kBFloat16] = parameters;
+    const Fit again(measurements, SomeMachine());
+    std::vector<double> seconds;
+    for (int64_t size = 16; size <= 16384; size *= 2) {
+      for (const ProductShape& shape :
+           {ProductShape{size, size / 2 + 3, 777}, ProductShape{size + 77, 4096, size}}) {
+        seconds.push_back(again.Product(DType::kBFloat16, shape)->seconds);
+      }
+    }
+    return seconds;
+  };
+  const std::vector<double> before = estimates();
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    const double kept = parameters[i];
+    bool taken = false;  // one that is the lesser of two may be of no account
+    for (double step : {-3, 3}) {
+      parameters[i] = kept + step;
+      taken |= estimates() != before;
+    }
+    EXPECT_TRUE(taken) << i;
+    parameters[i] = kept;
+  }
+}
+
+// One tile, whose sums over a long k are shared out among as many multiprocessors as are best.
+TEST(ProductTrendTest, OneLawSplitsSums) {
+  const ProductDevice device = {132, 1e15, 3e12, 2};
+  std::vector<ProductPoint> points;
+  for (int64_t k = 128; k <= 65536; k *= 2) {
+    for (int64_t n : {32, 64, 128, 256}) {
+      const double one = 64 * 64 * 2 / (device.flops / device.multiprocessors);
+      const double tiles = std::ceil(static_cast<double>(n) / 64);
+      double least = std::numeric_limits<double>::infinity();
+      for (double split = 1; split * tiles <= device.multiprocessors; split *= 2) {
+        const double sums = one * static_cast<double>(k) / split;
+        least = std::min(least, sums + (split > 1 ? 2e-6 : 0));
+      }
+      points.push_back({{64, n, k}, 3e-6 + least});
+    }
+  }
+  const auto error = [&](ProductLaw law) {
+    const ProductTrend trend = ProductTrend::Fitted(law, device, points);
+    double sum = 0;
+    for (const ProductPoint& point : points) {
+      sum += std::abs(trend.Of(point.shape) - std::log(point.seconds));
+    }
+    return sum / static_cast<double>(points.size());
+  };
+  EXPECT_LT(error(ProductLaw::kSplit), error(ProductLaw::kWaves) / 2);
+}
+
+// What is said of each point left out is what the others would have said.
+TEST(KrigingTest, LeavesOneOut) {
+  std::mt19937_64 random(8);
+  std::normal_distribution<double> normal;
+  std::vector<std::vector<double>> points(12);
+  std::vector<double> values;
+  for (std::vector<double>& point : points) {
+    point = {normal(random), normal(random)};
+    values.push_back(normal(random));
+  }
+  const std::vector<double> parameters = {0, 0.5, 0, -1};  // two lengths, variance, noise
+  const Kriging all(points, values, parameters);
+  // No more lost than the matrix's condition takes: its eigenvalues are at least the noise, and no
+  // more than the variance of all points and the noise.
+  const double n = static_cast<double>(points.size());
+  const double condition = (n + std::exp(-1)) / std::exp(-1);
+  const double off = n * condition * condition * std::numeric_limits<double>::epsilon();
+  for (size_t i = 0; i < points.size(); ++i) {
+    auto fewer_points = points;
+    auto fewer_values = values;
+    fewer_points.erase(fewer_points.begin() + static_cast<std::ptrdiff_t>(i));
+    fewer_values.erase(fewer_values.begin() + static_cast<std::ptrdiff_t>(i));
+    const Kriging::Guess guess = Kriging(fewer_points, fewer_values, parameters).Of(points[i]);
+    EXPECT_NEAR(all.left_out()[i].mean, values[i] - guess.mean, off) << i;
+    EXPECT_NEAR(all.left_out()[i].deviation, guess.deviation, off) << i;
   }
 }
 
