@@ -61,8 +61,7 @@ TEST(BenchModelTest, SaysWhereNothingIsTrained) {
   const CommandResult result =
       Bench("--model=llama-tiny --batch=2 --sequence=16 --lr=1e30 --clip=0");
   EXPECT_EQ(result.exit_code, 1) << result.out;
-  EXPECT_NE(result.out.find("Verdict: NO TRAINING, the loss of step 2 is no finite number"),
-            std::string::npos)
+  EXPECT_NE(result.out.find("Verdict: NO TRAINING, the loss of step "), std::string::npos)
       << result.out;
 }
 
