@@ -224,11 +224,7 @@ TEST(BenchModelTest, RefusesFlagsOfTheOtherStep) {
         std::pair("--part=mlp", "--part is of a transformer's step"),
         std::pair("--sequence=5", "--sequence is of a transformer's step"),
         std::pair("--recompute", "--recompute is of a transformer's step")}) {
-    const CommandResult result = Bench(arguments);
-    EXPECT_EQ(result.exit_code, 1) << arguments;
-    EXPECT_NE(result.err.find(words), std::string::npos) << arguments << "\n" << result.err;
-    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
-    EXPECT_EQ(result.out, "") << arguments;
+    ExpectRefused(Bench(arguments), arguments, words);
   }
 }
 

@@ -33,11 +33,7 @@ bool Exists(const std::string& path) {
 
 // One line that says what is wrong, a failing exit, nothing on stdout.
 void ExpectRefusal(const std::string& arguments, const std::string& words) {
-  const CommandResult result = Bench(arguments);
-  EXPECT_EQ(result.exit_code, 1) << arguments << "\n" << result.err;
-  EXPECT_NE(result.err.find(words), std::string::npos) << arguments << "\n" << result.err;
-  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
-  EXPECT_EQ(result.out, "") << arguments;
+  ExpectRefused(Bench(arguments), arguments, words);
 }
 
 // Columns that a line takes: continuation bytes of UTF-8 take none.

@@ -134,11 +134,7 @@ TEST(CollectivesTest, BadInputGetsOneLine) {
       {"--backend=mpi", "--backend=mpi"},
   };
   for (const auto& [arguments, words] : refusals) {
-    const CommandResult result = Collectives(arguments);
-    EXPECT_EQ(result.exit_code, 1) << arguments << "\n" << result.err;
-    EXPECT_NE(result.err.find(words), std::string::npos) << arguments << "\n" << result.err;
-    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
-    EXPECT_EQ(result.out, "") << arguments;
+    ExpectRefused(Collectives(arguments), arguments, words);
   }
 }
 

@@ -1,8 +1,10 @@
 #include "tests/tools/command.h"
 
 #include <glog/logging.h>
+#include <gtest/gtest.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
@@ -14,6 +16,14 @@ std::string ReadWholeFile(const std::string& path) {
   std::ostringstream contents;
   contents << file.rdbuf();
   return contents.str();
+}
+
+void ExpectRefused(const CommandResult& result, const std::string& arguments,
+                   const std::string& words) {
+  EXPECT_EQ(result.exit_code, 1) << arguments << "\n" << result.err;
+  EXPECT_NE(result.err.find(words), std::string::npos) << arguments << "\n" << result.err;
+  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+  EXPECT_EQ(result.out, "") << arguments;
 }
 
 std::string MakeScratchFolder() {

@@ -14,6 +14,11 @@ struct CommandResult {
 // Runs `program` (a path among the test's runfiles) with `arguments`, quoted as for a shell.
 CommandResult RunCommand(const std::string& program, const std::string& arguments);
 
+// Expects of a program that it refused what `arguments` ask for: one line that has `words`, a
+// failing exit, nothing on the standard output.
+void ExpectRefused(const CommandResult& result, const std::string& arguments,
+                   const std::string& words);
+
 // A new, empty folder of this test's own.
 std::string MakeScratchFolder();
 

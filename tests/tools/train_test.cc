@@ -72,11 +72,7 @@ std::vector<std::string> LossLines(const std::string& out) {
 }
 
 void ExpectRefusal(const std::string& arguments, const std::string& words) {
-  const CommandResult result = Train(arguments);
-  EXPECT_EQ(result.exit_code, 1) << arguments << "\n" << result.err;
-  EXPECT_NE(result.err.find(words), std::string::npos) << arguments << "\n" << result.err;
-  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
-  EXPECT_EQ(result.out, "") << arguments;
+  ExpectRefused(Train(arguments), arguments, words);
 }
 
 TEST(TrainTest, TellsWhatItTrainsAndHowItGoes) {

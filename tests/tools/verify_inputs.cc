@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
-
 #include "tp/core/random.h"
 #include "tp/io/npy.h"
 
@@ -14,11 +12,7 @@ CommandResult Verify(const std::string& arguments) {
 }
 
 void ExpectRefusal(const std::string& arguments, const std::string& words) {
-  const CommandResult result = Verify(arguments);
-  EXPECT_EQ(result.exit_code, 1) << arguments << "\n" << result.err;
-  EXPECT_TRUE(Contains(result.err, words)) << arguments << "\n" << result.err;
-  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
-  EXPECT_EQ(result.out, "") << arguments;
+  ExpectRefused(Verify(arguments), arguments, words);
 }
 
 bool Contains(const std::string& text, const std::string& words) {

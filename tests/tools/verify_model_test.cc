@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -72,11 +71,7 @@ TEST(VerifyModelTest, RefusesBadInputInOneLine) {
         std::pair("--load=/tmp", "--batch is of a transformer's step: ask for one with --model"),
         std::pair("--model=llama-tiny --lanes=exact", "--lanes is of the linear layer's step"),
         std::pair("--model=llama-tiny --text=/nowhere", "/nowhere")}) {
-    const CommandResult result = Verify(arguments);
-    EXPECT_EQ(result.exit_code, 1) << arguments;
-    EXPECT_NE(result.err.find(words), std::string::npos) << arguments << "\n" << result.err;
-    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
-    EXPECT_EQ(result.out, "") << arguments;
+    ExpectRefused(Verify(arguments), arguments, words);
   }
 }
 
