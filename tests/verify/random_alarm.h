@@ -3,6 +3,8 @@
 
 #include <functional>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "tp/core/dtype.h"
 #include "tp/core/mesh.h"
@@ -17,6 +19,8 @@ struct AlarmSubject {
   std::function<std::unique_ptr<Backend>(SumOrder order)> make;
   // How it computes where elements are of `dtype`.
   std::function<Arithmetic(DType dtype, SumOrder order)> arithmetic;
+  // Parts of what it says of Programs that it has no kernel for: those are drawn again.
+  std::vector<std::string> refusals = {};
 };
 
 // To be called in a RapidCheck property: draws a Program in one of the types and one of the orders

@@ -1,0 +1,59 @@
+// Random Programs on GPUs, held op by op: none of their values is called wrong. Worlds of more
+// ranks than there are GPUs share them.
+#include <glog/logging.h>
+#include <gtest/gtest.h>
+#include <rapidcheck.h>
+
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backends/nccl/backend.h"
+#include "backends/nccl/functions.h"
+#include "tests/backends/nccl/gpus.h"
+#include "tests/verify/random_alarm.h"
+#include "tp/verify/bounds.h"
+
+namespace tp::nccl {
+namespace {
+
+std::unique_ptr<Backend> DrawBackend(SumOrder order) {
+  Options options;
+  options.graph = *rc::gen::arbitrary<bool>();
+  options.gemm_search = false;  // what a search finds may differ from run to run
+  options.share_gpus = true;
+  const bool parts = order == SumOrder::kFast && *rc::gen::arbitrary<bool>();
+  options.lower.sum_part_bytes = parts ? 1 : 0;
+  RC_LOG() << (options.graph ? "a graph" : "op by op") << (parts ? ", sums in parts\n" : "\n");
+  auto backend = MakeBackend(options);
+  CHECK(backend.ok()) << backend.status().ToString();
+  return *std::move(backend);
+}
+
+verify::Arithmetic ArithmeticOf(DType dtype, SumOrder order) {
+  verify::Arithmetic arithmetic{.functions = ErrorsOfFunctions()};
+  const bool matrix_units =
+      order == SumOrder::kFast && (dtype == DType::kBFloat16 || dtype == DType::kFloat16);
+  if (matrix_units) {
+    arithmetic.product_roundoff = verify::kTensorCoreRoundoff;
+    arithmetic.probabilistic = false;
+  }
+  return arithmetic;
+}
+
+TEST(GpuPrograms, RaiseNoAlarm) {
+  ASSERT_GE(CountGpus(), 1);
+  setenv("RC_PARAMS", "seed=1 max_success=60", /*overwrite=*/0);
+  EXPECT_TRUE(rc::check("random Programs raise no alarm", [] {
+    const int tp = *rc::gen::inRange(1, 4);
+    const int dp = *rc::gen::inRange(1, 3);
+    // A loss of tensors that are no matrices, nor lie like some.
+    const std::vector<std::string> refusals = {"in the invariant order it takes matrices",
+                                               "do not merge into two", "have other sizes"};
+    verify::ExpectNoAlarm({DrawBackend, ArithmeticOf, refusals}, Mesh::Create(tp, dp).value());
+  }));
+}
+
+}  // namespace
+}  // namespace tp::nccl
