@@ -1,13 +1,9 @@
 // Both ways for ranks to meet, held to the same contract; ranks are threads here.
 #include "backends/nccl/control/control.h"
 
-#include <arpa/inet.h>
 #include <glog/logging.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <functional>
 #include <memory>
@@ -18,24 +14,13 @@
 #include "backends/nccl/control/local_control.h"
 #include "backends/nccl/control/tcp_control.h"
 #include "backends/nccl/control/tcp_socket.h"
+#include "tests/backends/nccl/free_port.h"
 
 namespace tp::nccl {
 namespace {
 
 constexpr std::chrono::milliseconds kLong(30000);
 constexpr std::chrono::milliseconds kShort(200);
-
-// A port that was free a moment ago.
-int FreePort() {
-  const int fd = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  socklen_t size = sizeof(address);
-  CHECK_EQ(bind(fd, reinterpret_cast<sockaddr*>(&address), size), 0);
-  CHECK_EQ(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size), 0);
-  close(fd);
-  return ntohs(address.sin_port);
-}
 
 std::vector<std::unique_ptr<Control>> MakeTcpControls(int world) {
   const int port = FreePort();
