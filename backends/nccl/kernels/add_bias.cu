@@ -33,6 +33,6 @@ const Kernel kAddBiasKernel = {.action = Action{"add_bias"},
                                      return AddBias(c.in[0].matrix(), c.in[1].matrix(),
                                                     c.out[0].matrix(), stream);
                                    },
-                               .of_matrices = true};
+                               .of_matrices = OfMatrices::kEverywhere};
 
 }  // namespace tp::nccl

@@ -303,18 +303,18 @@ const Kernel kBlockedGemmKernel = {Action::kBlockedGemm,
                                      return BlockedGemm(c.in[0].matrix(), c.in[1].matrix(),
                                                         c.op.sum, MatricesOf(c.out), stream);
                                    },
-                                   nullptr, /*of_matrices=*/true};
+                                   nullptr, OfMatrices::kEverywhere};
 const Kernel kBlockedSumRowsKernel = {Action::kBlockedSumRows,
                                       [](const KernelCall& c, cudaStream_t stream) {
                                         return BlockedSumRows(c.in[0].matrix(), c.op.sum,
                                                               MatricesOf(c.out), stream);
                                       },
-                                      nullptr, /*of_matrices=*/true};
+                                      nullptr, OfMatrices::kEverywhere};
 const Kernel kSumBlocksKernel = {Action::kSumBlocks,
                                  [](const KernelCall& c, cudaStream_t stream) {
                                    return SumBlocks(c.in[0].matrix(), c.op.sum, c.out[0].matrix(),
                                                     stream);
                                  },
-                                 nullptr, /*of_matrices=*/true};
+                                 nullptr, OfMatrices::kEverywhere};
 
 }  // namespace tp::nccl

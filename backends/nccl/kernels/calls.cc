@@ -6,6 +6,21 @@
 #include "backends/nccl/kernels/views.h"
 
 namespace tp::nccl {
+namespace {
+
+Status CheckViews(const Kernel& kernel, const ScheduledOp& op, SumOrder order) {
+  switch (kernel.of_matrices) {
+    case OfMatrices::kNowhere:
+      return OkStatus();
+    case OfMatrices::kInInvariantOrder:
+      return order == SumOrder::kFast ? OkStatus() : CheckMatrices(op, "in the invariant order ");
+    case OfMatrices::kEverywhere:
+      return CheckMatrices(op, "");
+  }
+  return OkStatus();
+}
+
+}  // namespace
 
 Status CheckKernels(const Schedule& schedule) {
   for (const ScheduledOp& op : schedule.ops) {
@@ -15,7 +30,7 @@ Status CheckKernels(const Schedule& schedule) {
       return Unavailable("the GPU backend has no kernel '" + std::string(Name(op.action)) +
                          "' for '" + op.name + "'");
     }
-    if (kernel->of_matrices) TP_RETURN_IF_ERROR(AsMatrices(op, schedule.sum_order).status());
+    TP_RETURN_IF_ERROR(CheckViews(*kernel, op, schedule.sum_order));
   }
   return OkStatus();
 }
@@ -23,14 +38,11 @@ Status CheckKernels(const Schedule& schedule) {
 KernelCall MakeCall(const Schedule& schedule, const ScheduledOp& op,
                     const std::function<void*(const View&)>& address, const Scratch& scratch) {
   KernelCall call{.op = op, .order = schedule.sum_order, .scratch = scratch};
-  const MatrixViews views = FindKernel(op.action)->of_matrices
-                                ? AsMatrices(op, schedule.sum_order).value()
-                                : MatrixViews{op.reads, op.writes};
   const auto in_memory = [&](const View& view) {
     return DeviceView{address(view), schedule.buffers[view.buffer].dtype, view.dims};
   };
-  for (const View& view : views.reads) call.in.push_back(in_memory(view));
-  for (const View& view : views.writes) call.out.push_back(in_memory(view));
+  for (const View& view : op.reads) call.in.push_back(in_memory(view));
+  for (const View& view : op.writes) call.out.push_back(in_memory(view));
   return call;
 }
 

@@ -22,15 +22,16 @@ struct KernelCall {
   Scratch scratch = {};
 };
 
+// Where a kernel takes views of two dimensions at most. An op with others is UNAVAILABLE there.
+enum class OfMatrices { kNowhere, kInInvariantOrder, kEverywhere };
+
 struct Kernel {
   Action action;
   // Enqueues it on `stream`; allocates nothing and waits for nothing.
   cudaError_t (*enqueue)(const KernelCall& call, cudaStream_t stream);
   // Where its blocks meet, from shapes alone; null for nowhere.
   ScratchSize (*scratch)(const KernelCall& call) = nullptr;
-  // Whether it takes views of two dimensions at most. Of more, they are merged where they can be,
-  // and else the op is UNAVAILABLE.
-  bool of_matrices = false;
+  OfMatrices of_matrices = OfMatrices::kNowhere;
 };
 
 }  // namespace tp::nccl

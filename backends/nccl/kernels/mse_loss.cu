@@ -1,11 +1,12 @@
+#include <array>
+#include <optional>
+
 #include "backends/nccl/kernels/all.h"
 #include "backends/nccl/kernels/map.cuh"
-#include "backends/nccl/kernels/reduce.cuh"
+#include "backends/nccl/kernels/rows.cuh"
 
 namespace tp::nccl {
 namespace {
-
-constexpr int kMostLossBlocks = 1024;
 
 struct ScaledDifference {
   double factor;
@@ -15,17 +16,42 @@ struct ScaledDifference {
   }
 };
 
+// The same as an f of WalkKernel.
+struct WalkedDifference {
+  ScaledDifference f;
+  template <typename A>
+  __device__ void operator()(const A (&x)[2], A (&y)[1]) const {
+    y[0] = f(x[0], x[1]);
+  }
+};
+
 struct LossOutput {
   void* loss;
   bool is_double;
   double scale;
 };
 
+LossOutput OutputOf(const DeviceMatrix& loss, double scale) {
+  return {loss.data, loss.dtype == DType::kFloat64, scale};
+}
+
 __device__ void StoreLoss(const LossOutput& output, double sum) {
   if (output.is_double) {
     *static_cast<double*>(output.loss) = output.scale * sum;
   } else {
     *static_cast<float*>(output.loss) = static_cast<float>(output.scale * sum);
+  }
+}
+
+// Adds squares of errors to `sum`, one after the other; y becomes its gradient.
+template <typename A, int kVector>
+__device__ inline void AddErrors(double factor, A (&y)[kVector], const A (&t)[kVector],
+                                 double& sum) {
+#pragma unroll
+  for (int k = 0; k < kVector; ++k) {
+    const double error = static_cast<double>(y[k]) - static_cast<double>(t[k]);
+    sum += error * error;
+    y[k] = static_cast<A>(factor * error);
   }
 }
 
@@ -40,22 +66,50 @@ __global__ void __launch_bounds__(kThreads)
     A y[kVector], t[kVector];
     LoadLane<T, kVector>(grid.lanes[0], outer, inner, y);
     LoadLane<T, kVector>(grid.lanes[1], outer, inner, t);
-#pragma unroll
-    for (int k = 0; k < kVector; ++k) {
-      const double error = static_cast<double>(y[k]) - static_cast<double>(t[k]);
-      sum += error * error;
-      y[k] = static_cast<A>(factor * error);
-    }
+    AddErrors(factor, y, t, sum);
     if (kGrad) StoreLane<T, kVector>(grid.lanes[2], outer, inner, y);
   });
-  auto* partials = static_cast<double*>(scratch.partials);
-  sum = SumOverBlock(sum);
-  if (threadIdx.x == 0) partials[blockIdx.x] = sum;
-  if (!IsLastBlock(scratch.counters, gridDim.x)) return;
-  double total = 0;
-  for (unsigned i = threadIdx.x; i < gridDim.x; i += kThreads) total += __ldcg(&partials[i]);
-  total = SumOverBlock(total);
-  if (threadIdx.x == 0) StoreLoss(output, total);
+  SumOverGrid(sum, scratch, [&](double total) { StoreLoss(output, total); });
+}
+
+// Of views that are no matrices. Lanes: t, y, and, where it is asked for, the gradient.
+template <typename T, int kVector, int kLanes>
+__global__ void __launch_bounds__(kThreads)
+    LossOfViewsKernel(const __grid_constant__ Walk<kLanes> walk, LossOutput output,
+                      Scratch scratch) {
+  AwaitEarlierKernels();
+  using A = Accumulator<T>;
+  const double factor = 2 * output.scale;
+  double sum = 0;
+  ForEachVector<kVector>(walk.lines.count, walk.length, [&](int64_t line, int64_t j) {
+    int64_t at[kLanes];
+    walk.lines.Find(line, at);
+    const auto place = [&](int lane) {
+      return static_cast<T*>(walk.data[lane]) + at[lane] + j * walk.strides[lane];
+    };
+    A y[kVector], t[kVector];
+    LoadVector<T, kVector>(place(0), walk.strides[0], t);
+    LoadVector<T, kVector>(place(1), walk.strides[1], y);
+    AddErrors(factor, y, t, sum);
+    if constexpr (kLanes == 3) StoreVector<T, kVector>(place(2), y);
+  });
+  SumOverGrid(sum, scratch, [&](double total) { StoreLoss(output, total); });
+}
+
+template <int kLanes>
+cudaError_t LossOfViews(const std::array<DeviceView, kLanes>& views, const LossOutput& output,
+                        const Scratch& scratch, cudaStream_t stream) {
+  const Walk<kLanes> walk = MakeWalk<kLanes>(views);
+  return Dispatch(views[0].dtype, [&](auto type) {
+    using T = decltype(type);
+    constexpr int kVector = 16 / sizeof(T);
+    return walk.even ? LaunchKernel(LossOfViewsKernel<T, kVector, kLanes>,
+                                    BlocksFor(walk.size() / kVector, kMostSumBlocks), kThreads,
+                                    stream, walk, output, scratch)
+                     : LaunchKernel(LossOfViewsKernel<T, 1, kLanes>,
+                                    BlocksFor(walk.size(), kMostSumBlocks), kThreads, stream, walk,
+                                    output, scratch);
+  });
 }
 
 template <typename T, bool kGrad>
@@ -64,11 +118,11 @@ cudaError_t LaunchMseLoss(const Grid& grid, const LossOutput& output, const Scra
   constexpr int kVector = 16 / sizeof(T);
   const int64_t elements = grid.outer * grid.inner;
   if (grid.vectorised) {
-    const unsigned blocks = BlocksFor(elements / kVector, kMostLossBlocks);
+    const unsigned blocks = BlocksFor(elements / kVector, kMostSumBlocks);
     return LaunchKernel(MseLossKernel<T, kVector, kGrad>, blocks, kThreads, stream, grid, output,
                         scratch);
   }
-  const unsigned blocks = BlocksFor(elements, kMostLossBlocks);
+  const unsigned blocks = BlocksFor(elements, kMostSumBlocks);
   return LaunchKernel(MseLossKernel<T, 1, kGrad>, blocks, kThreads, stream, grid, output, scratch);
 }
 
@@ -136,9 +190,8 @@ cudaError_t InvariantMseLoss(const DeviceMatrix& y, const DeviceMatrix& t, const
 }  // namespace
 
 ScratchSize MseLossScratch(const DeviceMatrix& y, SumOrder order) {
-  const int64_t partials =
-      order == SumOrder::kInvariant ? LossBlocks(y) * kLossColumns : kMostLossBlocks;
-  return {partials * static_cast<int64_t>(sizeof(double)), 1};
+  if (order == SumOrder::kFast) return kSumScratch;
+  return {LossBlocks(y) * kLossColumns * static_cast<int64_t>(sizeof(double)), 1};
 }
 
 cudaError_t MseGrad(const DeviceMatrix& y, const DeviceMatrix& t, double scale,
@@ -152,7 +205,7 @@ cudaError_t MseGrad(const DeviceMatrix& y, const DeviceMatrix& t, double scale,
 cudaError_t MseLoss(const DeviceMatrix& y, const DeviceMatrix& t, double scale,
                     const DeviceMatrix& loss, const DeviceMatrix* dy, SumOrder order,
                     const Scratch& scratch, cudaStream_t stream) {
-  const LossOutput output{loss.data, loss.dtype == DType::kFloat64, scale};
+  const LossOutput output = OutputOf(loss, scale);
   if (order == SumOrder::kInvariant) {
     const cudaError_t error = dy != nullptr ? MseGrad(y, t, scale, *dy, stream) : cudaSuccess;
     return error == cudaSuccess ? InvariantMseLoss(y, t, output, scratch, stream) : error;
@@ -168,31 +221,61 @@ cudaError_t MseLoss(const DeviceMatrix& y, const DeviceMatrix& t, double scale,
 
 namespace {
 
-ScratchSize LossScratch(const KernelCall& c) { return MseLossScratch(c.in[0].matrix(), c.order); }
+constexpr OfMatrices kTakes = OfMatrices::kInInvariantOrder;
+
 double ScaleOf(const KernelCall& c) { return c.op.attributes.Number("scale"); }
+
+ScratchSize LossScratch(const KernelCall& c) {
+  return c.order == SumOrder::kFast ? kSumScratch : MseLossScratch(c.in[0].matrix(), c.order);
+}
+
+// Views of one shape as matrices; nothing where their dimensions do not merge into two.
+template <size_t kViews>
+std::optional<std::array<DeviceMatrix, kViews>> AsMatrices(std::array<DeviceView, kViews> views) {
+  if (views[0].dims.size() > 2) {
+    std::array<Dims*, kViews> dims;
+    for (size_t i = 0; i < kViews; ++i) dims[i] = &views[i].dims;
+    MergeDims(dims);
+  }
+  if (views[0].dims.size() > 2) return std::nullopt;
+  std::array<DeviceMatrix, kViews> matrices;
+  for (size_t i = 0; i < kViews; ++i) matrices[i] = views[i].matrix();
+  return matrices;
+}
+
+cudaError_t EnqueueLoss(const KernelCall& c, cudaStream_t stream) {
+  const DeviceView &y = c.in[0], &t = c.in[1], &loss = c.out[0];
+  if (const auto matrices = AsMatrices<2>({y, t})) {
+    return MseLoss((*matrices)[0], (*matrices)[1], ScaleOf(c), loss.matrix(), nullptr, c.order,
+                   c.scratch, stream);
+  }
+  return LossOfViews<2>({t, y}, OutputOf(loss.matrix(), ScaleOf(c)), c.scratch, stream);
+}
+
+cudaError_t EnqueueGrad(const KernelCall& c, cudaStream_t stream) {
+  const DeviceView &y = c.in[0], &t = c.in[1], &dy = c.out[0];
+  if (const auto matrices = AsMatrices<3>({y, t, dy})) {
+    return MseGrad((*matrices)[0], (*matrices)[1], ScaleOf(c), (*matrices)[2], stream);
+  }
+  return Dispatch(dy.dtype, [&](auto type) {
+    return LaunchWalk<2, 1, decltype(type)>({y, t, dy}, stream, WalkedDifference{{2 * ScaleOf(c)}});
+  });
+}
+
+cudaError_t EnqueueLossAndGrad(const KernelCall& c, cudaStream_t stream) {
+  const DeviceView &y = c.in[0], &t = c.in[1], &loss = c.out[0], &dy = c.out[1];
+  if (const auto matrices = AsMatrices<3>({y, t, dy})) {
+    return MseLoss((*matrices)[0], (*matrices)[1], ScaleOf(c), loss.matrix(), &(*matrices)[2],
+                   c.order, c.scratch, stream);
+  }
+  return LossOfViews<3>({t, y, dy}, OutputOf(loss.matrix(), ScaleOf(c)), c.scratch, stream);
+}
 
 }  // namespace
 
-const Kernel kMseLossKernel = {Action{"mse_loss"},
-                               [](const KernelCall& c, cudaStream_t stream) {
-                                 return MseLoss(c.in[0].matrix(), c.in[1].matrix(), ScaleOf(c),
-                                                c.out[0].matrix(), nullptr, c.order, c.scratch,
-                                                stream);
-                               },
-                               LossScratch, /*of_matrices=*/true};
-const Kernel kMseGradKernel = {Action{"mse_grad"},
-                               [](const KernelCall& c, cudaStream_t stream) {
-                                 return MseGrad(c.in[0].matrix(), c.in[1].matrix(), ScaleOf(c),
-                                                c.out[0].matrix(), stream);
-                               },
-                               nullptr, /*of_matrices=*/true};
-const Kernel kMseLossGradKernel = {Action{"mse_loss_grad"},
-                                   [](const KernelCall& c, cudaStream_t stream) {
-                                     const DeviceMatrix dy = c.out[1].matrix();
-                                     return MseLoss(c.in[0].matrix(), c.in[1].matrix(), ScaleOf(c),
-                                                    c.out[0].matrix(), &dy, c.order, c.scratch,
-                                                    stream);
-                                   },
-                                   LossScratch, /*of_matrices=*/true};
+const Kernel kMseLossKernel = {Action{"mse_loss"}, EnqueueLoss, LossScratch, kTakes};
+const Kernel kMseGradKernel = {Action{"mse_grad"}, EnqueueGrad};
+const Kernel kMseLossGradKernel = {Action{"mse_loss_grad"}, EnqueueLossAndGrad, LossScratch,
+                                   kTakes};
 
 }  // namespace tp::nccl

@@ -204,12 +204,11 @@ cudaError_t SumRows(const DeviceMatrix& g, const DeviceMatrix& out, const Scratc
   });
 }
 
-const Kernel kSumRowsKernel = {Action::kSumRows,
-                               [](const KernelCall& c, cudaStream_t stream) {
-                                 return SumRows(c.in[0].matrix(), c.out[0].matrix(), c.scratch,
-                                                stream);
-                               },
-                               [](const KernelCall& c) { return SumRowsScratch(c.in[0].matrix()); },
-                               /*of_matrices=*/true};
+const Kernel kSumRowsKernel = {
+    Action::kSumRows,
+    [](const KernelCall& c, cudaStream_t stream) {
+      return SumRows(c.in[0].matrix(), c.out[0].matrix(), c.scratch, stream);
+    },
+    [](const KernelCall& c) { return SumRowsScratch(c.in[0].matrix()); }, OfMatrices::kEverywhere};
 
 }  // namespace tp::nccl

@@ -1,21 +1,11 @@
 #include "backends/nccl/kernels/views.h"
 
-#include <algorithm>
 #include <limits>
 #include <string>
+#include <vector>
 
 namespace tp::nccl {
 namespace {
-
-Status Unknown(const ScheduledOp& op, const std::string& why) {
-  return Unavailable("the GPU backend has no kernel '" + std::string(Name(op.action)) + "' for '" +
-                     op.name + "': " + why);
-}
-
-bool HasSizes(const View& view, const Dims& of) {
-  return std::equal(view.dims.begin(), view.dims.end(), of.begin(), of.end(),
-                    [](const Dim& a, const Dim& b) { return a.size == b.size; });
-}
 
 // The matrix of a view of a product at the loops' first index.
 View MatrixOf(const View& view) {
@@ -33,33 +23,16 @@ bool LiesAlong(const View& matrix) {
 
 }  // namespace
 
-StatusOr<MatrixViews> AsMatrices(const ScheduledOp& op, SumOrder order) {
-  MatrixViews views{op.reads, op.writes};
-  std::vector<Dims*> large;
-  for (std::vector<View>* each : {&views.reads, &views.writes}) {
-    for (View& view : *each) {
-      if (view.rank() > 2) large.push_back(&view.dims);
+Status CheckMatrices(const ScheduledOp& op, std::string_view where) {
+  for (const std::vector<View>* views : {&op.reads, &op.writes}) {
+    for (const View& view : *views) {
+      if (view.rank() <= 2) continue;
+      return Unavailable("the GPU backend has no kernel '" + std::string(Name(op.action)) +
+                         "' for '" + op.name + "': " + std::string(where) +
+                         "it takes matrices, not " + ToString(view));
     }
   }
-  if (large.empty()) return views;
-  const Dims sizes = *large[0];
-  const std::string text = ToString(op.writes.back());
-  for (const std::vector<View>* each : {&op.reads, &op.writes}) {
-    for (const View& view : *each) {
-      if (view.rank() > 2 && !HasSizes(view, sizes)) {
-        return Unknown(op, "its tensors, such as " + text + ", have other sizes");
-      }
-    }
-  }
-  const bool sums = op.writes[0].rank() < 3;
-  if (sums && order == SumOrder::kInvariant) {
-    return Unknown(op, "in the invariant order it takes matrices, not " + text);
-  }
-  MergeDims(large);
-  if (large[0]->size() > 2) {
-    return Unknown(op, "the dimensions of " + text + " do not merge into two");
-  }
-  return views;
+  return OkStatus();
 }
 
 std::optional<ProductViews> AsBatch(const ScheduledOp& op) {

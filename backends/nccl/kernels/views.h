@@ -1,26 +1,20 @@
 // What kernels that know two dimensions take of an op's views: matrices, and batches of them.
 //
-// A kernel of matrices is given views with dimensions merged, where two are enough, and cuBLASLt
-// one loop of a product as a batch.
+// cuBLASLt is given one loop of a product as a batch.
 #pragma once
 
 #include <optional>
-#include <vector>
+#include <string_view>
 
 #include "backends/nccl/kernels/matrix.h"
 #include "tp/core/status.h"
-#include "tp/core/sum_order.h"
 #include "tp/schedule/schedule.h"
 
 namespace tp::nccl {
 
-// The views of an op that is no product, with two dimensions at most. A loss in the invariant order
-// is not merged: its order is that of its matrix' rows and columns. Errors: UNAVAILABLE, naming the
-// op, where two are not enough.
-struct MatrixViews {
-  std::vector<View> reads, writes;
-};
-StatusOr<MatrixViews> AsMatrices(const ScheduledOp& op, SumOrder order);
+// Whether an op has views of two dimensions at most; `where` its kernel takes no others, begins
+// what is said. Errors: UNAVAILABLE, naming the op and a view of more.
+Status CheckMatrices(const ScheduledOp& op, std::string_view where);
 
 // The first matrices of a product, and how many there are.
 struct ProductViews {

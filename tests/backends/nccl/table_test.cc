@@ -1,9 +1,11 @@
 // The GPU backend's table of kernels, without a GPU: whether each op of the list has its kernel.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <string>
 
 #include "backends/nccl/kernels/all.h"
+#include "backends/nccl/kernels/calls.h"
 #include "tests/backends/nccl/missing_kernels.h"
 #include "tp/ops/all.h"
 
@@ -31,6 +33,34 @@ TEST(GpuTable, HasAKernelForEachOp) {
 }
 
 TEST(GpuTable, SaysWhenItHasNone) { EXPECT_EQ(FindKernel(Action{"no_such_op"}), nullptr); }
+
+TEST(GpuTable, RefusesLossesInTheInvariantOrderOfWhatIsNoMatrix) {
+  const auto view = [](const Shape& sizes) {
+    return PackedView(0, 0, sizes, Order::Own(static_cast<int>(sizes.size())));
+  };
+  for (const Shape& sizes : {Shape{6, 5}, Shape{2, 3, 5}}) {
+    const View x = view(sizes);
+    for (const char* action : {"mse_loss", "mse_loss_grad", "mse_grad"}) {
+      for (SumOrder order : {SumOrder::kFast, SumOrder::kInvariant}) {
+        ScheduledOp op;
+        op.action = Action{action};
+        op.name = "y";
+        op.reads = {x, x};
+        op.writes = {action == std::string("mse_grad") ? x : view({})};
+        Schedule schedule;
+        schedule.sum_order = order;
+        schedule.ops = {op};
+        const bool refused =
+            order == SumOrder::kInvariant && sizes.size() > 2 && action != std::string("mse_grad");
+        EXPECT_THAT(CheckKernels(schedule).ToString(),
+                    testing::HasSubstr(refused ? "in the invariant order it takes matrices, not "
+                                                 "[0+2x3x5 by 15,5,1]"
+                                               : "OK"))
+            << action << " " << sizes.size();
+      }
+    }
+  }
+}
 
 }  // namespace
 }  // namespace tp::nccl

@@ -22,36 +22,15 @@ View Packed(const Shape& sizes, int outermost = 0) {
   return PackedView(0, 0, sizes, Order::Outermost(outermost, sizes.size()));
 }
 
-TEST(AsMatrices, LeavesMatricesAndVectorsAsTheyAre) {
-  const ScheduledOp op =
-      OpOf(Action{"add_bias"}, {Packed({4, 5}, 1), Packed({5})}, {Packed({4, 5})});
-  const MatrixViews views = AsMatrices(op, SumOrder::kInvariant).value();
-  EXPECT_EQ(views.reads, op.reads);
-  EXPECT_EQ(views.writes, op.writes);
-}
-
-TEST(AsMatrices, MergesWhatIsTwoDimensionsAtMost) {
-  const View packed = Packed({2, 3, 4, 5});
-  const ScheduledOp op = OpOf(Action{"add"}, {packed, packed}, {packed.Sub(3, 0, 5)});
-  EXPECT_EQ(ToString(AsMatrices(op, SumOrder::kFast)->writes[0]), "[0+1x120 by 120,1]");
-  const View part = packed.Sub(2, 1, 2);
-  const ScheduledOp of_part = OpOf(Action{"add"}, {part, part}, {Packed({2, 3, 2, 5})});
-  const MatrixViews views = AsMatrices(of_part, SumOrder::kFast).value();
-  EXPECT_EQ(ToString(views.reads[0]), "[5+6x10 by 20,1]");
-  EXPECT_EQ(ToString(views.writes[0]), "[0+6x10 by 10,1]");
-}
-
-TEST(AsMatrices, NamesWhatItCanNotHave) {
-  const ScheduledOp turned =
-      OpOf(Action{"add"}, {Packed({2, 3, 4}, 2), Packed({2, 3, 4}, 1)}, {Packed({2, 3, 4})});
-  EXPECT_EQ(AsMatrices(turned, SumOrder::kFast).status().ToString(),
-            "UNAVAILABLE: the GPU backend has no kernel 'add' for 'y': the dimensions of "
-            "[0+2x3x4 by 12,4,1] do not merge into two");
-  const ScheduledOp loss = OpOf(Action{"mse_loss"}, {Packed({2, 3, 4}), Packed({2, 3, 4})},
-                                {PackedView(1, 0, {}, Order::Own(0))});
-  EXPECT_TRUE(AsMatrices(loss, SumOrder::kFast).ok());
-  EXPECT_THAT(AsMatrices(loss, SumOrder::kInvariant).status().message(),
-              HasSubstr("in the invariant order it takes matrices"));
+TEST(CheckMatrices, NamesWhatIsNone) {
+  const View matrix = Packed({4, 5}, 1), vector = Packed({5}), scalar = Packed({});
+  EXPECT_TRUE(CheckMatrices(OpOf(Action{"add_bias"}, {matrix, vector}, {matrix}), "").ok());
+  const ScheduledOp loss = OpOf(Action{"mse_loss"}, {matrix, Packed({2, 3, 4})}, {scalar});
+  EXPECT_EQ(CheckMatrices(loss, "in the invariant order ").ToString(),
+            "UNAVAILABLE: the GPU backend has no kernel 'mse_loss' for 'y': in the invariant order "
+            "it takes matrices, not [0+2x3x4 by 12,4,1]");
+  const ScheduledOp written = OpOf(Action{"sum"}, {matrix}, {Packed({2, 3, 4})});
+  EXPECT_THAT(CheckMatrices(written, "").message(), HasSubstr("'y': it takes matrices, not"));
 }
 
 TEST(AsBatch, IsOneLoopOfAProduct) {
