@@ -6,7 +6,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "backends/cpu/backend.h"
@@ -134,6 +136,26 @@ TEST(Transformer, NeedsLessMemoryInPieces) {
   EXPECT_LT(bytes(4, true), bytes(4, false));
 }
 
+// By the four bytes of each parameter's copy, and no other value is another one.
+TEST(Transformer, NeedsLessMemoryWithoutMasters) {
+  const auto made = [](bool masters) {
+    TransformerStepOptions options = SmallStep();
+    options.dtype = DType::kBFloat16;
+    options.adamw.masters = masters;
+    return StepOn({1, 1}, options);
+  };
+  const Program with = made(true), without = made(false);
+  const Mesh mesh = Mesh::Create(1, 1).value();
+  const auto bytes = [&](const Program& program) {
+    return ArenaOf(Lower(program, mesh, 0).value()).bytes;
+  };
+  EXPECT_GE(bytes(with) - bytes(without), 4 * NumParameters(SmallTransformer()));
+  auto expected = Meaning(with);
+  std::erase_if(expected,
+                [](const auto& value) { return value.first.ends_with(".master.updated"); });
+  EXPECT_EQ(Meaning(without), expected);
+}
+
 TEST(Transformer, EachOpOfAStepIsHeldOnEveryMesh) {
   verify::OpByOpOptions checks;
   checks.arithmetic.functions = cpu::ErrorsOfFunctions();
@@ -141,11 +163,15 @@ TEST(Transformer, EachOpOfAStepIsHeldOnEveryMesh) {
   const auto expected =
       cpu::ErrorsOfFunctions() != nullptr ? verify::Outcome::kOk : verify::Outcome::kUndecided;
   for (const Layout& layout : kLayouts) {
-    for (DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+    for (const auto& [dtype, masters] :
+         {std::pair(DType::kFloat32, true), std::pair(DType::kBFloat16, true),
+          std::pair(DType::kBFloat16, false)}) {
       const Mesh mesh = Mesh::Create(layout.tp, layout.dp).value();
-      SCOPED_TRACE(Describe(mesh, layout.sequence_parallel) + " " + std::string(Name(dtype)));
+      SCOPED_TRACE(Describe(mesh, layout.sequence_parallel) + " " + std::string(Name(dtype)) +
+                   (masters ? "" : " without masters"));
       TransformerStepOptions options = SmallStep();
       options.dtype = dtype;
+      options.adamw.masters = masters;
       options.adamw.max_norm = 0.5;
       const Program program = StepOn(layout, options);
       const auto backend = cpu::MakeCpuBackend({});

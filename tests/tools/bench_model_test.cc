@@ -47,7 +47,7 @@ TEST(BenchModelTest, NamesTheProofOfTheSameCuts) {
   const std::string flags =
       "--model=llama-tiny --tp=2 --dp=2 --dtype=bf16 --lr=0.1 --seed=3 --text='" + folder +
       "/text' --batch=4 --sequence=16 --within_documents --end_of_text=46 --sequence_parallel "
-      "--micro_batches=2 --recompute --overlap=false --clip=0";
+      "--micro_batches=2 --recompute --overlap=false --clip=0 --masters=false";
   const CommandResult result = Bench(flags);
   ASSERT_EQ(result.exit_code, 0) << result.out << result.err;
   std::string out = result.out;
@@ -83,11 +83,12 @@ TEST(BenchModelTest, NamesNoReportOfAFileThatIsNot) {
 TEST(BenchModelTest, RecordsBytesAndMemoryExactly) {
   const nlohmann::json json = Measure(
       "--model=llama-tiny --tp=3 --dp=2 --batch=4 --sequence=16 --sequence_parallel "
-      "--micro_batches=2 --recompute --dtype=bf16");
+      "--micro_batches=2 --recompute --dtype=bf16 --nomasters");
   const nlohmann::json& model = json.at("config").at("model");
   EXPECT_EQ(model.at("name"), "llama-tiny");
   EXPECT_EQ(model.at("micro_batches"), 2);
   EXPECT_EQ(model.at("recompute"), true);
+  EXPECT_EQ(model.at("masters"), false);
   EXPECT_EQ(json.at("config").at("dtype"), "bf16");
   const nlohmann::json& result = json.at("results").at(0);
   EXPECT_EQ(result.at("memory_bytes").size(), 6u);  // ranks
@@ -219,10 +220,15 @@ TEST(BenchModelTest, RefusesFlagsOfTheOtherStep) {
                   "--warmup=1: it must be from 0 to 0 with --steps=2147483647"),
         std::pair("--model=llama-tiny --part=head", "--part=head: it must be block or mlp"),
         std::pair("--model=llama-tiny --part=mlp --clip=2", "--clip is of a whole step"),
+        std::pair("--model=llama-tiny --part=mlp --dtype=bf16 --nomasters",
+                  "--masters is of a whole step"),
+        std::pair("--model=llama-tiny --nomasters",
+                  "--masters=false: weights in fp32 have no masters; only those in bf16 and fp16"),
         std::pair("--model=llama-tiny --part=mlp --lr=2", "--lr is of a whole step"),
         std::pair("--model=llama-tiny --part=mlp --strands=2", "--strands is of a whole step"),
         std::pair("--part=mlp", "--part is of a transformer's step"),
         std::pair("--sequence=5", "--sequence is of a transformer's step"),
+        std::pair("--nomasters", "--masters is of a transformer's step"),
         std::pair("--recompute", "--recompute is of a transformer's step")}) {
     ExpectRefused(Bench(arguments), arguments, words);
   }

@@ -180,6 +180,9 @@ TEST(PredictTest, BadInputIsOneLineThatSaysWhat) {
   EXPECT_THAT(error("--part=mlp"), HasSubstr("name one with --model"));
   EXPECT_THAT(error("--model=llama3-8b --part=mlp --sweep=tp:1..8"), HasSubstr("without --sweep"));
   EXPECT_THAT(error("--model=llama3-8b --part=mlp --recompute"), HasSubstr("--recompute"));
+  EXPECT_THAT(error("--model=llama3-8b --part=mlp --nomasters"), HasSubstr("--nomasters"));
+  EXPECT_THAT(error("--model=llama3-8b --dtype=fp32 --nomasters"),
+              HasSubstr("--masters=false: weights in fp32 have no masters"));
   EXPECT_THAT(error("--tokens=0"), HasSubstr("at least 1"));
   EXPECT_THAT(error("--json=/tmp/x.json"), HasSubstr("--sweep"));
   EXPECT_THAT(error("--model=llama3-8b --sweep=tp:1 --json=/nowhere/x.json"),
@@ -194,6 +197,7 @@ TEST(PredictTest, RefusesWhatWouldChangeNothing) {
         std::pair("--model=llama3-8b --mode=row", "--mode: a transformer's step has no such flag"),
         std::pair("--mode=row --sequence=9", "--sequence: the linear step"),
         std::pair("--mode=row --recompute", "--recompute: the linear step"),
+        std::pair("--mode=row --nomasters", "--masters: the linear step"),
         std::pair("--mode=row --reduction=invariant", "--reduction: the linear step"),
         std::pair("--model=llama3-8b --strands=2", "--strands=2: it must be at most --micro_batch"),
         std::pair("--mode=row --top=3", "--top: the linear step"),

@@ -12,6 +12,7 @@
 #include <string>
 #include <utility>
 
+#include "fmt/format.h"
 #include "tests/tools/command.h"
 
 namespace tp {
@@ -51,6 +52,34 @@ TEST(TrainGuardsTest, PlansAllThatARunAllocates) {
   constexpr double kParameters = 610176 * 4 / 1048576.0;
   EXPECT_GT(without, step + kParameters);
   EXPECT_GT(all, without + kParameters);
+  const auto [most, masters] = mib("--dtype=bf16");
+  const auto [least, none] = mib("--dtype=bf16 --nomasters");
+  EXPECT_NEAR(masters - none, kParameters, kParameters / 10);
+  EXPECT_LT(least, most);
+}
+
+// With masters and without are two runs: neither goes on with the other.
+TEST(TrainGuardsTest, GoesOnWithMastersOrWithout) {
+  const std::string folder = MakeScratchFolder();
+  for (const char* masters : {"true", "false"}) {
+    const bool with = std::string(masters) == "true";
+    const std::string save =
+        "--tp=2 --dtype=bf16 --save_every=2 --save=" + folder + "/" + masters + " ";
+    const std::string own = std::string("--masters=") + masters;
+    ASSERT_EQ(Train(save + own).exit_code, 0);
+    const std::string optimizer = folder + "/" + masters + "/step-4/optimizer.safetensors";
+    const std::string whole = ReadWholeFile(optimizer);
+    EXPECT_EQ(whole.find(".master") != std::string::npos, with);
+    ExpectRefusal(
+        save + "--steps=8 --resume --masters=" + (with ? "false" : "true"),
+        fmt::format("that run had --masters={}, and not {}: its steps were others", with, !with));
+    fs::remove_all(folder + "/" + masters + "/step-4");
+    ASSERT_EQ(Train(save + own + " --resume").exit_code, 0);
+    EXPECT_EQ(ReadWholeFile(optimizer), whole);
+  }
+  // Its weights begin another run, with masters.
+  const CommandResult begun = Train("--dtype=bf16 --save= --hf=" + folder + "/false/step-4");
+  EXPECT_EQ(begun.exit_code, 0) << begun.err;
 }
 
 // Weights that are no numbers are no checkpoint, even where the loss, of the step before, is one.

@@ -31,6 +31,8 @@ TEST(VerifyModelTest, ProvesAStepOpByOp) {
   ExpectAgrees(Verify("--model=llama-tiny --tp=3 --dp=2 --sequence_parallel --micro_batches=2 "
                       "--recompute --dtype=bf16"),
                "in 2 micro-batches, activations recomputed");
+  ExpectAgrees(Verify("--model=llama-tiny --tp=2 --dtype=bf16 --nomasters --steps=2"),
+               "a step: 2 sequences of 16 tokens, no masters\n");
 }
 
 TEST(VerifyModelTest, ProvesAPartOpByOp) {
@@ -70,6 +72,7 @@ TEST(VerifyModelTest, RefusesBadInputInOneLine) {
         std::pair("--model=llama-tiny --verbose", "--verbose is of the linear layer's step"),
         std::pair("--load=/tmp", "--batch is of a transformer's step: ask for one with --model"),
         std::pair("--model=llama-tiny --lanes=exact", "--lanes is of the linear layer's step"),
+        std::pair("--model=llama-tiny --nomasters", "--masters=false: weights in fp32 have no"),
         std::pair("--model=llama-tiny --text=/nowhere", "/nowhere")}) {
     ExpectRefused(Verify(arguments), arguments, words);
   }

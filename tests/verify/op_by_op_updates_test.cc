@@ -75,7 +75,8 @@ TEST(OpByOpUpdates, HoldInPlace) {
   options.arithmetic.functions = cpu::ErrorsOfFunctions();
   ASSERT_NE(cpu::ErrorsOfFunctions(), nullptr);
   for (const auto& [dtype, master] :
-       {std::pair(DType::kFloat32, false), std::pair(DType::kBFloat16, true)}) {
+       {std::pair(DType::kFloat32, false), std::pair(DType::kBFloat16, true),
+        std::pair(DType::kBFloat16, false), std::pair(DType::kFloat16, false)}) {
     for (Placement on : {Replicate(), Shard(0), Shard(1)}) {
       for (int tp : {1, 2, 3, 8}) {
         for (bool passes : {false, true}) {

@@ -119,7 +119,8 @@ Json ModelConfigToJson(const train::ModelOptions& model, const ModelRun& run) {
       {"overlap", model.overlap},
       {"strands", model.strands},
       {"weight_decay", model.weight_decay},
-      {"clip", model.clip}};
+      {"clip", model.clip},
+      {"masters", model.masters}};
 }
 
 Json ResultToJson(const train::ModelOptions& model, const ModelRun& run) {

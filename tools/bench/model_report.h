@@ -2,8 +2,8 @@
 //
 // The JSON is json.h's, with `model` instead of the layer's sizes in `config`: name, part (null:
 // the whole), parameters, batch, sequence, micro_batches, sequence_parallel, recompute,
-// weight_decay, clip. results[] has one entry, whose mode is "transformer", with flops (model,
-// program, products; of a step), tokens_per_second, flops_per_second (of the model's) and
+// weight_decay, clip, masters. results[] has one entry, whose mode is "transformer", with flops
+// (model, program, products; of a step), tokens_per_second, flops_per_second (of the model's) and
 // share_of_peak: MFU.
 #pragma once
 

@@ -28,6 +28,9 @@ DEFINE_bool(recompute, false, "make activations again in the backward pass");
 DEFINE_int32(micro_batches, 1, "parts of the batch that are taken one after the other");
 DEFINE_bool(overlap, false, "have collectives run beside what does not need them, where that pays");
 DEFINE_int32(strands, 1, "micro-batches that are under way at one time");
+DEFINE_bool(masters, true,
+            "AdamW keeps fp32 copies of bf16 and fp16 weights; --nomasters saves 4 bytes a weight, "
+            "and loses each update below half a unit in the weight's last place");
 DEFINE_int64(tokens, 4096, "of the linear step: rows of X and Y");
 DEFINE_int64(in_features, 4096, "of the linear step: columns of X and of W");
 DEFINE_int64(out_features, 4096, "of the linear step: rows of W");
@@ -61,8 +64,8 @@ bench::HelpText Help() {
       {{"The machine", {"machine", "fit", "straggler", "link", "algorithm"}},
        {"The step",
         {"model", "part", "batch", "sequence", "sequence_parallel", "recompute", "micro_batches",
-         "overlap", "strands", "mode", "tokens", "in_features", "out_features", "dtype", "tp", "dp",
-         "sum_part_bytes"}},
+         "overlap", "strands", "masters", "mode", "tokens", "in_features", "out_features", "dtype",
+         "tp", "dp", "sum_part_bytes"}},
        {"Many of them", {"sweep", "top"}},
        {"Measurements", {"calibrate", "calibrate_seconds", "backend", "score"}},
        {"Files", {"trace_dir", "chakra", "json"}}}};
@@ -147,6 +150,27 @@ Status ParseSweep(PredictOptions& options) {
   return OkStatus();
 }
 
+// What not every model, or part of one, has.
+Status CheckModel(const PredictOptions& options) {
+  if (!FLAGS_part.empty() && !options.part) return BadValue("part", FLAGS_part, "block or mlp");
+  if (options.part && options.model.empty()) {
+    return InvalidArgument("--part is of a transformer: name one with --model");
+  }
+  if (options.part &&
+      (options.sweep || FLAGS_recompute || options.step.micro_batches > 1 || !FLAGS_masters)) {
+    return InvalidArgument(
+        "--part is of one layer's step, which goes without --sweep, --recompute, "
+        "--micro_batches and --nomasters");
+  }
+  if (!options.model.empty() && !FLAGS_masters &&
+      AccumulatorOf(options.step.dtype) == options.step.dtype) {
+    return InvalidArgument(fmt::format(
+        "--masters=false: weights in {} have no masters; only those in bf16 and fp16 do",
+        Name(options.step.dtype)));
+  }
+  return OkStatus();
+}
+
 Status CheckSizes(const PredictOptions& options) {
   for (const auto& [flag, value] :
        {std::pair("sequence", FLAGS_sequence), std::pair("tokens", FLAGS_tokens),
@@ -166,15 +190,7 @@ Status CheckSizes(const PredictOptions& options) {
   if (options.sweep && options.model.empty()) {
     return InvalidArgument("--sweep compares meshes of a transformer: name one with --model");
   }
-  if (!FLAGS_part.empty() && !options.part) return BadValue("part", FLAGS_part, "block or mlp");
-  if (options.part && options.model.empty()) {
-    return InvalidArgument("--part is of a transformer: name one with --model");
-  }
-  if (options.part && (options.sweep || FLAGS_recompute || options.step.micro_batches > 1)) {
-    return InvalidArgument(
-        "--part is of one layer's step, which goes without --sweep, --recompute and "
-        "--micro_batches");
-  }
+  TP_RETURN_IF_ERROR(CheckModel(options));
   const bool one_step = !options.model.empty() || options.engine.modes.size() == 1;
   for (const auto& [flag, path] :
        {std::pair("chakra", options.chakra), std::pair("trace_dir", options.trace_dir)}) {
@@ -214,7 +230,7 @@ Job JobOf(const PredictOptions& options) {
   if (options.sweep) {
     add("a sweep, which tries tp, dp, sequence_parallel and recompute itself,",
         {"sweep", "top", "json", "model", "batch", "sequence", "micro_batches", "overlap",
-         "strands"});
+         "strands", "masters"});
     return job;
   }
   add("", {"tp", "dp", "sum_part_bytes", "trace_dir", "chakra"});
@@ -223,7 +239,7 @@ Job JobOf(const PredictOptions& options) {
         {"mode", "tokens", "in_features", "out_features"});
   } else {
     add("a transformer's step", {"model", "part", "batch", "sequence", "sequence_parallel",
-                                 "recompute", "micro_batches", "overlap", "strands"});
+                                 "recompute", "micro_batches", "overlap", "strands", "masters"});
   }
   return job;
 }
@@ -270,6 +286,7 @@ StatusOr<PredictOptions> ParseCommandLine(int argc, char** argv) {
   options.step.micro_batches = FLAGS_micro_batches;
   options.step.overlap = FLAGS_overlap || FLAGS_strands > 1;
   options.step.strands = FLAGS_strands;
+  options.step.adamw.masters = FLAGS_masters;
   const bool typed = !gflags::GetCommandLineFlagInfoOrDie("dtype").is_default;
   options.step.dtype = typed ? options.engine.dtype : DType::kBFloat16;
   options.top = FLAGS_top;

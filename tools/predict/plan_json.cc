@@ -29,6 +29,7 @@ Json ConfigOf(const PredictOptions& options) {
           {"micro_batches", step.micro_batches},
           {"overlap", step.overlap},
           {"strands", step.strands},
+          {"masters", step.adamw.masters},
           {"algorithm", sim::Name(options.engine.algorithm)},
           {"straggler", fmt::format("{}", fmt::join(stragglers, ","))},
           {"link", fmt::format("{}", fmt::join(links, ","))}};

@@ -1,6 +1,7 @@
 // A sweep as JSON, for tools/report and for programs. All of its times are predicted.
 //
-//   config             model, batch, sequence, dtype, micro_batches, algorithm
+//   config             model, batch, sequence, dtype, micro_batches, overlap, strands, masters,
+//                      algorithm, straggler, link
 //   machine            name, device, nodes, devices_per_node, memory_bytes (of a device), fitted_on
 //                      (points that were measured), unvalidated (why; "" where measurements back
 //                      it)

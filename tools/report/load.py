@@ -178,6 +178,8 @@ def _model_in_words(model: Node) -> str:
         words += ", " + flag.replace("_", " ") if model.has(flag) and model.at(flag).value else ""
     if not model.at("clip").value:
         words += ", not clipped"
+    if model.has("masters") and not model.at("masters").value:
+        words += ", no masters"
     return words
 
 

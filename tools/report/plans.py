@@ -100,6 +100,8 @@ def _step_in_words(config: Node) -> str:
             words.append(f"{config.integer(name)} {name.replace('_', '-')}")
     if config.has("overlap") and _flag(config, "overlap"):
         words.append("overlap")
+    if config.has("masters") and not _flag(config, "masters"):
+        words.append("no masters")
     for name, usual in (("algorithm", "auto"), ("straggler", ""), ("link", "")):
         if config.has(name) and config.text(name) != usual:
             words.append(f"{name} {config.text(name)}")

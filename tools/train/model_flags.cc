@@ -36,6 +36,9 @@ DEFINE_bool(recompute, false,
             "make each layer's activations again for the backward pass, rather than keep them");
 DEFINE_double(weight_decay, 0.1, "of AdamW; gains and biases do not decay");
 DEFINE_double(clip, 1, "gradients are scaled down to this norm of all of them; 0: never");
+DEFINE_bool(masters, true,
+            "keep fp32 copies of bf16 and fp16 weights, which take the updates; --nomasters saves "
+            "4 bytes a weight, and loses each update below half a unit in the weight's last place");
 
 DEFINE_bool(overlap, false,
             "have collectives run beside what does not need them, where an estimate says that "
@@ -83,13 +86,23 @@ Status CheckPart() {
   if (FLAGS_part.empty()) return OkStatus();
   if (!ParseTransformerPart(FLAGS_part)) return BadValue("part", FLAGS_part, "block or mlp");
   for (const char* name : {"text", "within_documents", "end_of_text", "micro_batches", "recompute",
-                           "strands", "weight_decay", "clip", "lr"}) {
+                           "strands", "weight_decay", "clip", "masters", "lr"}) {
     if (!Given(name)) continue;
     return InvalidArgument(fmt::format(
         "--{} is of a whole step, and --part={} asks for one layer's forward and backward", name,
         FLAGS_part));
   }
   return OkStatus();
+}
+
+// Flags of what weights of a wide type have not.
+Status CheckMasters() {
+  const std::string name = gflags::GetCommandLineFlagInfoOrDie("dtype").current_value;
+  const std::optional<DType> dtype = name == "tf32" ? DType::kFloat32 : ParseDType(name);
+  const bool narrow = !dtype || AccumulatorOf(*dtype) != *dtype;  // or another's to refuse
+  if (FLAGS_masters || narrow) return OkStatus();
+  return InvalidArgument(fmt::format(
+      "--masters=false: weights in {} have no masters; only those in bf16 and fp16 do", name));
 }
 
 Status CheckStrands() {
@@ -170,7 +183,7 @@ std::vector<bench::HelpTopic> ModelTopics() {
            {"model", "hf", "text", "batch", "sequence", "within_documents", "end_of_text"}},
           {"How its step is cut",
            {"sequence_parallel", "micro_batches", "recompute", "overlap", "strands"}},
-          {"AdamW", {"weight_decay", "clip"}}};
+          {"AdamW", {"weight_decay", "clip", "masters"}}};
 }
 
 bench::HelpTopic PartTopic() { return {"A part of it", {"part"}}; }
@@ -183,6 +196,7 @@ StatusOr<ModelOptions> ReadModelFlags() {
   options.part = ParseTransformerPart(FLAGS_part);
   options.hf = io::ResolvePath(FLAGS_hf);
   if (options.hf.empty()) options.model = FLAGS_model;
+  if (options.given()) TP_RETURN_IF_ERROR(CheckMasters());
   options.text = FLAGS_text.empty() ? DefaultText() : Files(FLAGS_text);
   if (options.text.empty()) return BadValue("text", FLAGS_text, "files, with commas between");
   options.batch = FLAGS_batch;
@@ -194,6 +208,7 @@ StatusOr<ModelOptions> ReadModelFlags() {
   options.recompute = FLAGS_recompute;
   options.weight_decay = FLAGS_weight_decay;
   options.clip = FLAGS_clip;
+  options.masters = FLAGS_masters;
   options.overlap = FLAGS_overlap;
   options.strands = FLAGS_strands;
   return options;

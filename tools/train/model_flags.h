@@ -27,7 +27,8 @@ struct ModelOptions {
   bool sequence_parallel = false;
   bool recompute = false;
   double weight_decay = 0;
-  double clip = 0;  // the largest norm of all gradients; 0: any
+  double clip = 0;      // the largest norm of all gradients; 0: any
+  bool masters = true;  // of weights that are narrower than fp32
   bool overlap = false;
   int strands = 1;
 

@@ -102,6 +102,7 @@ TransformerStepOptions StepOptions(const ModelOptions& model, const bench::Bench
   step.recompute = model.recompute;
   step.adamw.decay = model.weight_decay;
   step.adamw.max_norm = model.clip;
+  step.adamw.masters = model.masters;
   step.overlap = model.overlap || model.strands > 1;
   step.strands = model.strands;
   return step;
@@ -184,6 +185,7 @@ std::string RenderModel(const ModelOptions& model, const bench::BenchOptions& en
                       model.part ? "forward and backward of " : "", model.batch, model.sequence);
   if (model.micro_batches > 1) text += fmt::format(" in {} micro-batches", model.micro_batches);
   if (model.recompute) text += ", activations recomputed";
+  if (!model.masters) text += ", no masters";
   return text + "\n";
 }
 

@@ -31,6 +31,7 @@ nlohmann::ordered_json StateOf(const TrainOptions& options, const Text& text, in
           {"within_documents", options.model.within_documents},
           {"end_of_text", options.model.end_of_text},
           {"dtype", bench::DTypeName(options.engine)},
+          {"masters", options.model.masters},
           {"tokens", text.size()}};
 }
 
@@ -51,6 +52,7 @@ StatusOr<int64_t> ReadState(const std::string& path, const TrainOptions& options
   io::Json had = {{"within_documents", false},
                   {"end_of_text", -1},
                   {"dtype", expected["dtype"]},
+                  {"masters", true},
                   {"tokens", expected["tokens"]}};
   had.update(*state);
   const auto differs = [&](const char* name) {
@@ -60,7 +62,7 @@ StatusOr<int64_t> ReadState(const std::string& path, const TrainOptions& options
     return value.is_string() ? value.template get<std::string>() : value.dump();
   };
   for (const char* name :
-       {"seed", "batch", "sequence", "within_documents", "end_of_text", "dtype"}) {
+       {"seed", "batch", "sequence", "within_documents", "end_of_text", "dtype", "masters"}) {
     if (!differs(name)) continue;
     return InvalidArgument(path + ": that run had --" + name + "=" +
                            (had.contains(name) ? show(had.at(name)) : "?") + ", and not " +

@@ -58,7 +58,7 @@ class Trainer {
   Status InitializeFrom(const std::string& folder);
   // To and from a checkpoint of this run, in that layout too, with how many steps are done. Errors
   // of Load: those of a folder that is no checkpoint; INVALID_ARGUMENT for one of a run whose steps
-  // took other batches, or computed in another type.
+  // took other batches, or computed in another type, or with masters where these have none.
   Status Save(const std::string& folder);
   Status Load(const std::string& folder);
 

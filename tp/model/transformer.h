@@ -25,8 +25,8 @@
 // one beside each weight of a layer, of the shape of what comes out of it.
 //
 // The last word of a name says what it is: "weight", "gain", "bias"; row-major, each has the memory
-// of the tensor of Hugging Face's Llama that it stands for. AdamW adds ".moment", ".square" and
-// ".master" behind a parameter's name.
+// of the tensor of Hugging Face's Llama that it stands for. AdamW adds ".moment", ".square" and,
+// where it keeps masters, ".master" behind a parameter's name.
 //
 // The loss is the sum of each token's weight times its cross-entropy, in nats. The mean over the
 // tokens that count, of the whole batch and of all micro-batches of a step, is that with weights of
@@ -82,7 +82,7 @@ int64_t NumParameters(const TransformerConfig& config);
 struct TransformerStepOptions {
   int64_t batch = 1;              // sequences, of all micro-batches
   int64_t sequence = 1;           // tokens of each
-  DType dtype = DType::kFloat32;  // of parameters and what flows; narrower ones have a master copy
+  DType dtype = DType::kFloat32;  // of parameters and what flows
   bool sequence_parallel = false;
   bool packed = false;  // a sequence holds several documents; attention stays within each
   AdamWOptions adamw = {};

@@ -69,13 +69,13 @@ void Update(Builder& b, ValueId w, ValueId gradient, const Scalars& scalars,
     inputs.push_back(b.Parameter(name, value.shape, wide, value.placements));
     names.push_back(name + ".updated");
   };
-  const bool narrow = wide != value.dtype;
-  if (narrow) add_state(value.name + ".master");
+  const bool master = options.masters && wide != value.dtype;
+  if (master) add_state(value.name + ".master");
   add_state(value.name + ".moment");
   add_state(value.name + ".square");
   inputs.insert(inputs.end(), {gradient, scalars.rate, scalars.moment_correction,
                                scalars.square_correction, scalars.factor});
-  b.Ops(names, narrow ? kAdamwMaster : kAdamw, inputs,
+  b.Ops(names, master ? kAdamwMaster : kAdamw, inputs,
         {{"beta_moment", options.beta_moment},
          {"beta_square", options.beta_square},
          {"eps", options.eps},

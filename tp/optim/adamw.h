@@ -1,4 +1,5 @@
-// AdamW, in the accumulator's type: parameters of a narrower type have a master copy.
+// AdamW, in the accumulator's type: parameters of a narrower type have a master copy, unless they
+// are to go without.
 //
 // Sources: tp/ops/adamw.cc.
 #pragma once
@@ -20,6 +21,9 @@ struct AdamWOptions {
   double decay = 0.1;
   // Gradients are scaled down where the norm of all of them is above it; 0: any may be.
   double max_norm = 0;
+  // Without, a parameter of a narrower type is updated itself: a step of less than half a unit in
+  // its last place is lost.
+  bool masters = true;
 };
 
 // What differs from step to step: inputs, scalars in fp32, or in fp64 where that is trained.
@@ -33,9 +37,10 @@ inline constexpr char kSquaresOfGradients[] = "gradients.squares";
 
 // Appends the inputs above, and for each parameter "w" the parameters "w.moment" and "w.square",
 // which begin as zeros, "w.master", which begins as w does, where w's type is narrower than its
-// accumulator's, and the update by its gradient; before them, "gradients.factor", which clips. A
-// Program has one of these. `decays` says whether a parameter decays. Errors:
-// INVALID_ARGUMENT where a gradient does not lie as its parameter does, a Partial one above all.
+// accumulator's and the options have masters, and the update by its gradient; before them,
+// "gradients.factor", which clips. A Program has one of these. `decays` says whether a parameter
+// decays. Errors: INVALID_ARGUMENT where a gradient does not lie as its parameter does, a Partial
+// one above all.
 Status AddAdamW(Program& program, const std::vector<ValueId>& parameters,
                 const std::vector<ValueId>& gradients, const AdamWOptions& options,
                 const std::function<bool(const std::string& parameter)>& decays);

@@ -77,6 +77,15 @@ class LoadTest(unittest.TestCase):
             "llama-tiny 4×16, 2 micro-batches, 2 strands, within documents, recompute, overlap",
         )
 
+        def without_masters(record):
+            make(record)
+            record["bench"]["config"]["model"]["masters"] = False
+
+        self.assertEqual(
+            self.load_text(self.changed(without_masters)).steps[0].case.size,
+            "llama-tiny 4×16, 2 micro-batches, within documents, recompute, no masters",
+        )
+
         def part(record):
             make(record)
             record["bench"]["config"]["model"]["part"] = "block"

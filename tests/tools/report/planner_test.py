@@ -52,11 +52,11 @@ class PlannerTest(ReportCase):
 
     def test_a_plan_is_named_by_all_that_makes_it(self) -> None:
         more = ("--micro_batches=2", "--strands=2", "--algorithm=ring", "--straggler=1:1.5")
-        path, _ = self.predict(*more, "--link=0-1:0.5")
+        path, _ = self.predict(*more, "--link=0-1:0.5", "--nomasters")
         self.assertEqual(
             load([pathlib.Path(path)]).plans[0].step,
-            "2×512, bf16, 2 micro-batches, 2 strands, overlap, algorithm ring, straggler 1:1.5, "
-            "link 0-1:0.5",
+            "2×512, bf16, 2 micro-batches, 2 strands, overlap, no masters, algorithm ring, "
+            "straggler 1:1.5, link 0-1:0.5",
         )
 
     def test_the_frontier_has_who_is_faster_than_all_with_as_many_gpus_or_fewer(self) -> None:
