@@ -26,6 +26,18 @@ TEST(Collective, PrintsWhatMembersMustAgreeOn) {
   EXPECT_EQ(ToString(Call(CollectiveKind::kBarrier, {})), "barrier()");
 }
 
+TEST(Collective, ATurnSendsEveryBlockEquallyFar) {
+  const auto turn = [](std::vector<int64_t> counts) {
+    return TurnOf(Call(CollectiveKind::kAllToAll, std::move(counts)), 3);
+  };
+  EXPECT_EQ(turn({0, 5, 0, 0, 0, 6, 7, 0, 0}), 1);
+  EXPECT_EQ(turn({0, 0, 5, 0, 0, 0, 0, 7, 0}), 2);
+  EXPECT_EQ(turn({0, 5, 0, 6, 0, 0, 0, 0, 0}), 0);  // 1 and 2 places
+  EXPECT_EQ(turn({1, 0, 0, 0, 0, 0, 0, 0, 0}), 0);  // to itself
+  EXPECT_EQ(turn({0, 0, 0, 0, 0, 0, 0, 0, 0}), 0);
+  EXPECT_EQ(TurnOf(Call(CollectiveKind::kAllGather, {5, 5, 5}), 3), 0);
+}
+
 TEST(Collective, MinimalVolumeIsThatOfTheBestAlgorithms) {
   EXPECT_EQ(MinimalElementsSent(Call(CollectiveKind::kAllReduce, {10}), 4), 60);
   EXPECT_EQ(MinimalElementsSent(Call(CollectiveKind::kAllGather, {4, 3, 3}), 3), 20);

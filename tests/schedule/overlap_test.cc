@@ -73,8 +73,9 @@ std::vector<std::string> RowsOf(const Schedule& schedule, std::string_view name)
   return rows;
 }
 
-// Own rows do not wait for those that come. Of several products behind a gather, all own rows go
-// first, and only as many are cut as there is something to wait for.
+// Own rows do not wait for those that come, and each block's rows for no other's. Of several
+// products behind a gather, all own rows go first; only as many are cut as there is something to
+// wait for, and what is left when all have come is one.
 TEST(Overlap, CutsProductsBehindAGather) {
   const Mesh mesh = Mesh::Create(4, 1).value();
   TransformerStepOptions options = {.batch = 2, .sequence = 10, .sequence_parallel = true};
@@ -88,15 +89,18 @@ TEST(Overlap, CutsProductsBehindAGather) {
   };
   // Ten places are 3, 2, 3 and 2, of two sequences.
   const auto [gate, up] = gate_and_up(64, 176, 1);
-  EXPECT_THAT(gate, ElementsAre("6-10", "0-6!", "10-20"));
-  EXPECT_THAT(up, ElementsAre("6-10", "0-6", "10-20"));
+  EXPECT_THAT(gate, ElementsAre("6-10", "0-6!", "16-20!", "10-16!"));
+  EXPECT_THAT(up, ElementsAre("6-10", "0-6", "16-20", "10-16"));
   const auto [first_gate, first_up] = gate_and_up(64, 176, 0);
-  EXPECT_THAT(first_gate, ElementsAre("0-6", "6-20!"));
-  EXPECT_THAT(first_up, ElementsAre("0-6", "6-20"));
+  EXPECT_THAT(first_gate, ElementsAre("0-6", "16-20!", "10-16!", "6-10!"));
+  EXPECT_THAT(first_up, ElementsAre("0-6", "16-20", "10-16", "6-10"));
   // Own rows of the gate alone take longer than the rest of 20 x 4 x 4 bytes.
   const auto [wide_gate, wide_up] = gate_and_up(4, 60000, 0);
   EXPECT_THAT(wide_gate, ElementsAre("0-6", "6-20!"));
   EXPECT_THAT(wide_up, ElementsAre("0-20"));
+  EXPECT_THAT(gate_and_up(4, 60000, 1).first, ElementsAre("6-10", "0-6!", "10-20!"));
+  // Ten rows of both take as long as the others' 14 need to come.
+  EXPECT_THAT(gate_and_up(4, 11200, 0).first, ElementsAre("0-6", "16-20!", "6-16!"));
 }
 
 // "gemm y 3-5" for a product of these rows of its first factor, "all_to_all y" for a collective.
@@ -135,10 +139,13 @@ result meanwhile, y
   };
   // Blocks of 3, 2, 3 and 2 rows of 24 bytes: who has most sends seven rows.
   EXPECT_THAT(steps(1, 7 * 24),
-              ElementsAre("gemm part 0-3", "gemm part 5-10", "all_to_all sum", "gemm part 3-5",
-                          "gemm meanwhile 0-3", "sum_rows sum", "gemm y 3-5"));
-  EXPECT_THAT(steps(0, 7 * 24), ElementsAre("gemm part 3-10", "all_to_all sum", "gemm part 0-3",
-                                            "gemm meanwhile 0-3", "sum_rows sum", "gemm y 0-3"));
+              ElementsAre("gemm part 5-8", "all_to_all sum", "gemm part 8-10", "all_to_all sum",
+                          "gemm part 0-3", "all_to_all sum", "gemm part 3-5", "gemm meanwhile 0-3",
+                          "sum_rows sum", "gemm y 3-5"));
+  EXPECT_THAT(steps(0, 7 * 24),
+              ElementsAre("gemm part 3-5", "all_to_all sum", "gemm part 5-8", "all_to_all sum",
+                          "gemm part 8-10", "all_to_all sum", "gemm part 0-3", "gemm meanwhile 0-3",
+                          "sum_rows sum", "gemm y 0-3"));
   EXPECT_THAT(steps(1, 7 * 24 + 1), ElementsAre("gemm part 0-10", "reduce_scatter sum",
                                                 "gemm meanwhile 0-3", "gemm y 3-5"));
 }

@@ -91,4 +91,18 @@ double BusBandwidthFactor(CollectiveKind kind, int members) {
   LOG(FATAL) << "no such collective: " << static_cast<int>(kind);
 }
 
+int TurnOf(const CollectiveCall& call, int members) {
+  if (call.kind != CollectiveKind::kAllToAll) return 0;
+  int turn = 0;
+  for (int from = 0; from < members; ++from) {
+    for (int to = 0; to < members; ++to) {
+      if (call.counts[from * members + to] == 0) continue;
+      const int places = (to + members - from) % members;
+      if (places == 0 || (turn != 0 && turn != places)) return 0;
+      turn = places;
+    }
+  }
+  return turn;
+}
+
 }  // namespace tp

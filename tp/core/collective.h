@@ -57,4 +57,8 @@ int64_t MinimalElementsSent(const CollectiveCall& call, int members);
 // reduce_scatter and all_to_all, 1 for broadcast, 0 for barrier.
 double BusBandwidthFactor(CollectiveKind kind, int members);
 
+// A turn is an all_to_all in which each member sends to one other, which lies the same number of
+// places behind it for all of them. That number, or 0 where it is none.
+int TurnOf(const CollectiveCall& call, int members);
+
 }  // namespace tp

@@ -77,16 +77,18 @@ void AddSumTree(const Program& program, const Op& op, Axis axis, const Mesh& mes
     sums += (members - 1) * elements;
   }
   entries.push_back({out.name, CollectiveKind::kAllToAll, axis, op.phase,
-                     nodes * SizeOf(AccumulatorOf(in.dtype)), op.outputs[0]});
+                     nodes * SizeOf(AccumulatorOf(in.dtype)), op.outputs[0], true});
   entries.push_back({out.name, CollectiveKind::kAllGather, axis, op.phase, sums * SizeOf(in.dtype),
-                     op.outputs[0]});
+                     op.outputs[0], true});
 }
 
 }  // namespace
 
 bool Serves(const ScheduledOp& op, const ContractEntry& entry) {
-  const bool kind = op.call.kind == entry.kind || (op.call.kind == CollectiveKind::kAllToAll &&
-                                                   entry.kind == CollectiveKind::kReduceScatter);
+  const bool in_turns =
+      op.call.kind == CollectiveKind::kAllToAll && !entry.of_sum_tree &&
+      (entry.kind == CollectiveKind::kReduceScatter || entry.kind == CollectiveKind::kAllGather);
+  const bool kind = op.call.kind == entry.kind || in_turns;
   return op.action == Action::kCollective && kind && op.value == entry.value &&
          op.axis == entry.axis;
 }

@@ -30,10 +30,12 @@ struct ContractEntry {
   Phase phase = Phase::kForward;
   int64_t bytes = 0;   // that all ranks together send in one step, at the least
   ValueId value = -1;  // the one called `name`
+  // One of the two that complete a sum tree, which are of the same value.
+  bool of_sum_tree = false;
 };
 
-// Whether `op` is a collective that `entry` speaks of, or a part of it. A reduce_scatter may be
-// done by an all_to_all, of the same bytes, and a sum (overlap.h).
+// Whether `op` is a collective that `entry` speaks of, or a part of it. An all_gather, and but for
+// the sum a reduce_scatter, may be done by all_to_alls of the same bytes (overlap.h).
 bool Serves(const ScheduledOp& op, const ContractEntry& entry);
 
 // One entry for each redistribute that communicates on `mesh`, two where it completes a sum tree,

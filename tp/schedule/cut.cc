@@ -21,4 +21,28 @@ ScheduledOp RowsOfProduct(const ScheduledOp& product, int64_t begin, int64_t len
   return rows;
 }
 
+View Part(const View& packed, int64_t begin, int64_t length) {
+  return View{packed.buffer, packed.offset + begin, {{length, 1}}};
+}
+
+Turns::Turns(const ScheduledOp& collective, int rank) : collective_(collective) {
+  const std::vector<int>& group = collective.group;
+  me_ = static_cast<int>(std::find(group.begin(), group.end(), rank) - group.begin());
+}
+
+ScheduledOp Turns::Exchange(int turn, const std::vector<int64_t>& sizes, const View& send,
+                            const View& receive) const {
+  ScheduledOp exchange = collective_;
+  exchange.call.kind = CollectiveKind::kAllToAll;
+  exchange.call.counts.assign(sizes.size() * sizes.size(), 0);
+  for (int from = 0; from < members(); ++from) {
+    exchange.call.counts[from * members() + (from + turn) % members()] = sizes[from];
+  }
+  exchange.send = send;
+  exchange.receive = receive;
+  exchange.reads = {send};
+  exchange.writes = {receive};
+  return exchange;
+}
+
 }  // namespace tp

@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <numeric>
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -46,35 +45,36 @@ class ScatterCutter {
     return others * SizeOf(scatter.call.dtype) >= part_bytes_;
   }
 
-  // The rows of the others' blocks are made first and sent while this rank's own are made; then
-  // what has come is added to these.
+  // The rows of the others' blocks are made first, and each block is sent while the next one is
+  // made, this rank's own at last; then what has come is added to these.
   void Cut(const ScheduledOp& product, const ScheduledOp& scatter) {
     const std::vector<int64_t>& counts = scatter.call.counts;
-    const auto place = std::find(scatter.group.begin(), scatter.group.end(), schedule_.rank);
-    const int64_t me = place - scatter.group.begin(), members = std::ssize(counts);
-    const int64_t own = counts[me];
-    const int64_t before = std::accumulate(counts.begin(), counts.begin() + me, int64_t{0});
-    const View blocks = Allocate(scatter, ".blocks", members * own);
+    const Turns turns(scatter, schedule_.rank);
+    const int64_t own = counts[turns.me()];
+    const View blocks = Allocate(scatter, ".blocks", turns.members() * own);
     const View own_block = Part(blocks, 0, own);
+    const auto begin = [&](int member) {
+      return std::accumulate(counts.begin(), counts.begin() + member, int64_t{0});
+    };
     const bool by_rows = IsCutByRows(product, counts);
-    View send = Part(scatter.send, 0, scatter.send.size() - own);
-    if (by_rows) {
-      PushRows(product, 0, before, send.offset);
-      PushRows(product, before + own, scatter.send.size(), send.offset + before);
-    } else {
-      Push(product);
-      send = Allocate(scatter, ".others", send.size());
-      PushCopy(product, Part(scatter.send, 0, before), Part(send, 0, before));
-      const int64_t behind = send.size() - before;
-      PushCopy(product, Part(scatter.send, before + own, behind), Part(send, before, behind));
+    if (!by_rows) Push(product);
+    for (int turn = 1; turn < turns.members(); ++turn) {
+      const int to = turns.To(turn), from = turns.From(turn);
+      const View send = Part(scatter.send, begin(to), counts[to]);
+      if (by_rows) PushRows(product, begin(to), send);
+      const int place = from < turns.me() ? from + 1 : from;  // behind this rank's own
+      std::vector<int64_t> sizes;
+      for (int member = 0; member < turns.members(); ++member) {
+        sizes.push_back(counts[(member + turn) % turns.members()]);
+      }
+      Push(turns.Exchange(turn, sizes, send, Part(blocks, place * own, own)));
     }
-    PushExchange(scatter, send, Part(blocks, own, (members - 1) * own));
     if (by_rows) {
-      PushRows(product, before, before + own, own_block.offset, own_block.buffer);
-    } else {
-      PushCopy(product, Part(scatter.send, before, own), own_block);
+      PushRows(product, begin(turns.me()), own_block);
+    } else if (own > 0) {
+      Push(OpFor(product, Action::kCopy, Part(scatter.send, begin(turns.me()), own), own_block));
     }
-    if (own > 0) AwaitSum(scatter, MatrixView(blocks.buffer, 0, members, own, own, 1));
+    if (own > 0) AwaitSum(scatter, MatrixView(blocks.buffer, 0, turns.members(), own, own, 1));
   }
 
   // Blocks begin and end where rows of the product do.
@@ -84,25 +84,19 @@ class ScatterCutter {
            std::ranges::all_of(counts, [&](int64_t n) { return n % made.columns() == 0; });
   }
 
-  // Elements of a packed view, in the order of memory.
-  static View Part(const View& packed, int64_t begin, int64_t length) {
-    return View{packed.buffer, packed.offset + begin, {{length, 1}}};
-  }
-
   View Allocate(const ScheduledOp& scatter, const char* suffix, int64_t elements) {
     const auto buffer = static_cast<BufferId>(schedule_.buffers.size());
     schedule_.buffers.push_back({scatter.name + suffix, scatter.call.dtype, elements});
     return View{buffer, 0, {{elements, 1}}};
   }
 
-  // Elements [begin, end) of the product, to be written at `offset`.
-  void PushRows(const ScheduledOp& product, int64_t begin, int64_t end, int64_t offset,
-                std::optional<BufferId> buffer = std::nullopt) {
-    if (begin == end) return;
+  // As many elements of the product, from `begin` on, as `to` has room for.
+  void PushRows(const ScheduledOp& product, int64_t begin, const View& to) {
+    if (to.empty()) return;
     const int64_t columns = product.writes[0].columns();
-    ScheduledOp rows = RowsOfProduct(product, begin / columns, (end - begin) / columns);
-    rows.writes[0].buffer = buffer.value_or(rows.writes[0].buffer);
-    rows.writes[0].offset = offset;
+    ScheduledOp rows = RowsOfProduct(product, begin / columns, to.size() / columns);
+    rows.writes[0].buffer = to.buffer;
+    rows.writes[0].offset = to.offset;
     Push(std::move(rows));
   }
 
@@ -116,28 +110,6 @@ class ScatterCutter {
     one.reads = {from};
     one.writes = {to};
     return one;
-  }
-
-  void PushCopy(const ScheduledOp& product, const View& from, const View& to) {
-    if (from.empty()) return;
-    Push(OpFor(product, Action::kCopy, from, to));
-  }
-
-  void PushExchange(const ScheduledOp& scatter, const View& send, const View& receive) {
-    ScheduledOp exchange = scatter;
-    const std::vector<int64_t>& counts = scatter.call.counts;
-    exchange.call.kind = CollectiveKind::kAllToAll;
-    exchange.call.counts.clear();
-    for (size_t from = 0; from < counts.size(); ++from) {
-      for (size_t to = 0; to < counts.size(); ++to) {
-        exchange.call.counts.push_back(from == to ? 0 : counts[to]);
-      }
-    }
-    exchange.send = send;
-    exchange.receive = receive;
-    exchange.reads = {send};
-    exchange.writes = {receive};
-    Push(std::move(exchange));
   }
 
   void AwaitSum(const ScheduledOp& scatter, const View& blocks) {

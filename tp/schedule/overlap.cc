@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <map>
+#include <numeric>
 #include <optional>
 #include <set>
 #include <utility>
@@ -183,86 +184,139 @@ class SumCutter {
   std::vector<ScheduledOp> last_;  // what goes behind all others
 };
 
-// The rows of a whole that are this rank's block of an all_gather.
-struct OwnRows {
+// Rows [begin, end).
+struct RowRange {
   int64_t begin = 0;
   int64_t end = 0;
+  int64_t length() const { return end - begin; }
 };
-
-// Where `product` reads what `gather` makes whole as the rows of its first factor.
-std::optional<OwnRows> OwnRowsOf(const ScheduledOp& product, const ScheduledOp& gather) {
-  if (product.action != Action::kGemm || product.writes[0].rank() != 2) return std::nullopt;
-  const View& a = product.reads[0];
-  const View& whole = gather.receive;
-  if (a.buffer != whole.buffer || a.offset != whole.offset || a.size() != whole.size() ||
-      !IsPacked(a, Order::Own(2)) || gather.send.size() % a.dims[1].size != 0) {
-    return std::nullopt;
-  }
-  const int64_t begin = (gather.send.offset - whole.offset) / a.dims[1].size;
-  return OwnRows{begin, begin + gather.send.size() / a.dims[1].size};
-}
 
 class GatherCutter {
  public:
   GatherCutter(Schedule& schedule, int64_t part_bytes)
-      : schedule_(schedule), part_bytes_(part_bytes) {}
+      : schedule_(schedule), part_bytes_(std::max<int64_t>(part_bytes, 1)) {}
 
   void Run() {
     const std::vector<ScheduledOp> ops = std::move(schedule_.ops);
     schedule_.ops.clear();
     for (size_t i = 0; i < ops.size(); ++i) {
-      schedule_.ops.push_back(ops[i]);
-      const int64_t bytes = BytesFromOthers(ops[i]);
-      if (bytes < std::max<int64_t>(part_bytes_, 1)) continue;
-      const std::vector<ScheduledOp> products = ProductsToCut(ops, i, bytes);
-      CutProducts(products, ops[i]);
+      if (i + 1 == ops.size() || !IsForProduct(ops[i], ops[i + 1])) {
+        schedule_.ops.push_back(ops[i]);
+        continue;
+      }
+      const Turns turns(ops[i], schedule_.rank);
+      for (int turn = 1; turn < turns.members(); ++turn) PushTurn(ops[i], turns, turn);
+      const std::vector<ScheduledOp> products = ProductsToCut(ops, i, turns.me());
+      CutProducts(products, ops[i], turns);
       i += products.size();
     }
   }
 
  private:
-  // That come to this rank while something else may run.
-  int64_t BytesFromOthers(const ScheduledOp& op) const {
-    if (op.action != Action::kCollective || op.call.kind != CollectiveKind::kAllGather ||
-        op.send.buffer != op.receive.buffer || op.send.empty()) {
-      return 0;
+  // Whether `product` reads what `gather` makes whole in its place, of which enough comes from
+  // others. What this depends on is alike on all ranks.
+  bool IsForProduct(const ScheduledOp& gather, const ScheduledOp& product) const {
+    return gather.action == Action::kCollective && gather.call.kind == CollectiveKind::kAllGather &&
+           gather.send.buffer == gather.receive.buffer && product.action == Action::kGemm &&
+           product.reads[0].buffer == gather.receive.buffer &&
+           BytesFromOthers(gather) >= part_bytes_;
+  }
+
+  // That come to the member with the largest block.
+  static int64_t BytesFromOthers(const ScheduledOp& gather) {
+    const std::vector<int64_t>& counts = gather.call.counts;
+    return (gather.receive.size() - *std::max_element(counts.begin(), counts.end())) *
+           SizeOf(gather.call.dtype);
+  }
+
+  void PushTurn(const ScheduledOp& gather, const Turns& turns, int turn) {
+    const std::vector<int64_t>& counts = gather.call.counts;
+    const int from = turns.From(turn);
+    const int64_t begin = std::accumulate(counts.begin(), counts.begin() + from, int64_t{0});
+    schedule_.ops.push_back(
+        turns.Exchange(turn, counts, gather.send, Part(gather.receive, begin, counts[from])));
+  }
+
+  // The rows of the whole that are a member's block, where `product` reads it as the rows of its
+  // first factor and blocks end where rows do.
+  static std::optional<RowRange> RowsOfBlock(const ScheduledOp& product, const ScheduledOp& gather,
+                                             int member) {
+    if (product.action != Action::kGemm || product.writes[0].rank() != 2) return std::nullopt;
+    const View& a = product.reads[0];
+    const View& whole = gather.receive;
+    if (a.buffer != whole.buffer || a.offset != whole.offset || a.size() != whole.size() ||
+        !IsPacked(a, Order::Own(2))) {
+      return std::nullopt;
     }
-    return (op.receive.size() - op.send.size()) *
-           SizeOf(schedule_.buffers[op.receive.buffer].dtype);
+    const std::vector<int64_t>& counts = gather.call.counts;
+    const int64_t columns = a.dims[1].size;
+    if (std::any_of(counts.begin(), counts.end(), [&](int64_t n) { return n % columns != 0; })) {
+      return std::nullopt;
+    }
+    const int64_t begin =
+        std::accumulate(counts.begin(), counts.begin() + member, int64_t{0}) / columns;
+    return RowRange{begin, begin + counts[member] / columns};
+  }
+
+  static int64_t WorkOf(const ScheduledOp& product, const RowRange& rows) {
+    return 2 * rows.length() * product.reads[1].size();
   }
 
   // Those right behind `gather`, none of which reads what another writes.
   static std::vector<ScheduledOp> ProductsToCut(const std::vector<ScheduledOp>& ops, size_t gather,
-                                                int64_t bytes) {
+                                                int me) {
     std::vector<ScheduledOp> products;
     int64_t work = 0;
-    for (size_t i = gather + 1; i < ops.size() && work < bytes * kWorkPerByte; ++i) {
-      const std::optional<OwnRows> own = OwnRowsOf(ops[i], ops[gather]);
+    for (size_t i = gather + 1; i < ops.size() && work < WorkMeanwhile(ops[gather]); ++i) {
+      const std::optional<RowRange> own = RowsOfBlock(ops[i], ops[gather], me);
       const auto touches = [&](const ScheduledOp& earlier) {
         return Touches(ops[i], earlier.writes[0]);
       };
       if (!own || std::any_of(products.begin(), products.end(), touches)) break;
-      const View& b = ops[i].reads[1];
-      work += 2 * (own->end - own->begin) * b.size();
+      work += WorkOf(ops[i], *own);
       products.push_back(ops[i]);
     }
     return products;
   }
 
-  void CutProducts(const std::vector<ScheduledOp>& products, const ScheduledOp& gather) {
-    for (const ScheduledOp& product : products) {
-      const OwnRows own = *OwnRowsOf(product, gather);
-      Add(product, own.begin, own.end);
+  // That a GPU does until all has come.
+  static int64_t WorkMeanwhile(const ScheduledOp& gather) {
+    return BytesFromOthers(gather) * kWorkPerByte;
+  }
+
+  // This rank's rows of all `products`, then each block's as it comes; once the last one must have
+  // come, all that are left at once.
+  void CutProducts(const std::vector<ScheduledOp>& products, const ScheduledOp& gather,
+                   const Turns& turns) {
+    int64_t work = 0;
+    int turn = 0;
+    for (; turn < turns.members() && (turn == 0 || work < WorkMeanwhile(gather)); ++turn) {
+      for (const ScheduledOp& product : products) {
+        const RowRange rows = *RowsOfBlock(product, gather, turns.From(turn));
+        work += WorkOf(product, rows);
+        Add(product, rows);
+      }
     }
-    for (const ScheduledOp& product : products) {
-      const OwnRows own = *OwnRowsOf(product, gather);
-      Add(product, 0, own.begin);
-      Add(product, own.end, product.writes[0].rows());
+    if (turn == turns.members()) return;
+    for (const ScheduledOp& product : products) AddFrom(product, gather, turns, turn);
+  }
+
+  // The blocks of this turn and the later ones, which lie side by side but for the whole's end.
+  void AddFrom(const ScheduledOp& product, const ScheduledOp& gather, const Turns& turns,
+               int turn) {
+    const int64_t first = RowsOfBlock(product, gather, turns.To(1))->begin;
+    const int64_t end = RowsOfBlock(product, gather, turns.From(turn))->end;
+    if (turns.To(1) <= turns.From(turn)) {
+      Add(product, {first, end});
+    } else {
+      Add(product, {0, end});
+      Add(product, {first, product.writes[0].rows()});
     }
   }
 
-  void Add(const ScheduledOp& product, int64_t begin, int64_t end) {
-    if (begin < end) schedule_.ops.push_back(RowsOfProduct(product, begin, end - begin));
+  void Add(const ScheduledOp& product, const RowRange& rows) {
+    if (rows.length() == 0) return;
+    schedule_.ops.push_back(RowsOfProduct(product, rows.begin, rows.length()));
   }
 
   Schedule& schedule_;

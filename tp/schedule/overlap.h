@@ -23,18 +23,21 @@ namespace tp {
 inline constexpr int kMostParts = 4;
 void CutSums(Schedule& schedule, int64_t part_bytes);
 
-// Cuts matrix products right behind an all_gather in place of `part_bytes` or more that read the
-// whole as rows: into this rank's own rows, which run while the others' come, and what lies before
-// and behind. As many products as keep a GPU busy meanwhile (kWorkPerByte), the rest is left alone.
+// Cuts an all_gather in place of which `part_bytes` or more come from others, and the matrix
+// products right behind it that read the whole as rows. The gather becomes a block from one member
+// after the other (Turns in cut.h), which moves the same bytes; the products begin with this rank's
+// own rows and go on with each block's as it comes. As many products as keep a GPU busy meanwhile
+// (kWorkPerByte), and as few pieces of them; the rest is left alone.
 inline constexpr int64_t kWorkPerByte = 2000;  // operations; an H200 and its links: 750e12 / 370e9
 void CutGathers(Schedule& schedule, int64_t part_bytes);
 
 // Cuts a matrix product whose result is summed in its place by the reduce_scatter behind it, of
-// which this rank would send `part_bytes` or more: the rows of the others' blocks come first, an
-// all_to_all sends them while the rows of this rank's block are made, and a sum of the blocks, this
-// rank's first, comes where it is needed. That moves the same bytes, by copy engines where the GPU
-// backend has them, and takes memory for the blocks. Each rank of a group cuts what the others cut;
-// where its product is no matrix whose rows are the blocks', it copies them.
+// which this rank would send `part_bytes` or more: the rows of one other block after the other are
+// made, each sent (Turns in cut.h) while the next ones are made, this rank's own at last; a sum of
+// the blocks, this rank's first, comes where it is needed. That moves the same bytes, by copy
+// engines where the GPU backend has them, and takes memory for the blocks. Each rank of a group
+// cuts what the others cut; where its product is no matrix whose rows are the blocks', it makes all
+// of it before it sends.
 void CutScatters(Schedule& schedule, int64_t part_bytes);
 
 }  // namespace tp

@@ -2,6 +2,7 @@
 #include <type_traits>
 
 #include "backends/nccl/collectives/peer_device.cuh"
+#include "backends/nccl/kernels/launch_kernel.cuh"
 
 namespace tp::nccl {
 namespace {
@@ -95,6 +96,19 @@ __global__ void MeetingKernel(const __grid_constant__ Meeting meeting, MeetTo to
   if (to == MeetTo::kEnd) EndStep(meeting, step);
 }
 
+__global__ void NextStepKernel(unsigned* step) { ++*step; }
+
+__global__ void ArrivalsKernel(const __grid_constant__ Arrivals arrivals) {
+  AwaitEarlierKernels();
+  if (threadIdx.x >= arrivals.count) return;
+  const unsigned* told = arrivals.told[threadIdx.x];
+  const unsigned step = *static_cast<const volatile unsigned*>(arrivals.step);
+  int spins = 0;
+  while (static_cast<int>(Acquire(told) - step) < 0) {
+    if (++spins % kSpinsPerLook == 0 && Stopped(arrivals.stop)) return;
+  }
+}
+
 bool IsAligned(const ShareSum& sum) {
   uintptr_t bits = 0;
   for (int i = 0; i < sum.meeting.members; ++i) bits |= reinterpret_cast<uintptr_t>(sum.sends[i]);
@@ -158,9 +172,18 @@ cudaError_t EnqueueMeeting(const Meeting& meeting, MeetTo to, cudaStream_t strea
   return cudaGetLastError();
 }
 
+cudaError_t EnqueueNextStep(unsigned* step, cudaStream_t stream) {
+  NextStepKernel<<<1, 1, 0, stream>>>(step);
+  return cudaGetLastError();
+}
+
+cudaError_t EnqueueArrivals(const Arrivals& arrivals, cudaStream_t stream) {
+  return LaunchKernel(ArrivalsKernel, 1, kMostPeers, stream, arrivals);
+}
+
 cudaError_t LoadBulkKernels(DType dtype, int members) {
-  const cudaError_t writes = Load(MeetingKernel, WriteKernel<uint4>, WriteKernel<uint2>,
-                                  WriteKernel<uint32_t>, WriteKernel<uint16_t>);
+  const cudaError_t writes = Load(MeetingKernel, NextStepKernel, ArrivalsKernel, WriteKernel<uint4>,
+                                  WriteKernel<uint2>, WriteKernel<uint32_t>, WriteKernel<uint16_t>);
   if (writes != cudaSuccess) return writes;
   return Dispatch(dtype, [&](auto type) {
     using T = decltype(type);

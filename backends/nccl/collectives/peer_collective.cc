@@ -95,7 +95,8 @@ PeerAlgorithm ChooseByMeasurement(const CollectiveCall& call, int members) {
   }
   if (direct <= kMostDirect) return PeerAlgorithm::kDirect;
   if (call.kind == CollectiveKind::kReduceScatter) return PeerAlgorithm::kShares;
-  return direct <= kMostWritten ? PeerAlgorithm::kWrites : PeerAlgorithm::kCopies;
+  const bool is_turn = TurnOf(call, members) != 0;  // which goes beside products
+  return direct <= kMostWritten && !is_turn ? PeerAlgorithm::kWrites : PeerAlgorithm::kCopies;
 }
 
 }  // namespace
@@ -157,6 +158,7 @@ PeerCollective::PeerCollective(CollectiveCall call, PeerAlgorithm algorithm, int
   for (int i = 0; i < count; ++i) {
     meeting.states[i] = reinterpret_cast<PeerState*>(members[i].scratch);
   }
+  turn_ = TurnOf(call_, count);
   switch (algorithm) {
     case PeerAlgorithm::kDirect:
     case PeerAlgorithm::kTwoSteps:
@@ -240,11 +242,37 @@ Status PeerCollective::EnqueueCopies(cudaStream_t stream, cudaEvent_t begun) con
   const Meeting& meeting = writes_.meeting;
   TP_RETURN_IF_ERROR(FromCuda(EnqueueMeeting(meeting, MeetTo::kBegin, stream), "peer meeting"));
   if (begun != nullptr) TP_CUDA(cudaEventRecord(begun, stream));
+  TP_RETURN_IF_ERROR(SendTurn(stream));
+  return FromCuda(EnqueueMeeting(meeting, MeetTo::kEnd, stream), "peer meeting");
+}
+
+Status PeerCollective::MeetBeforeTurn(cudaStream_t stream, cudaEvent_t begun) const {
+  TP_RETURN_IF_ERROR(
+      FromCuda(EnqueueMeeting(writes_.meeting, MeetTo::kEnd, stream), "peer meeting"));
+  if (begun != nullptr) TP_CUDA(cudaEventRecord(begun, stream));
+  return OkStatus();
+}
+
+Status PeerCollective::SendTurn(cudaStream_t stream) const {
   for (int i = 0; i < writes_.parts; ++i) {
     const Part& part = writes_.part[i];
     TP_CUDA(cudaMemcpyAsync(part.to, part.from, part.bytes, cudaMemcpyDefault, stream));
   }
-  return FromCuda(EnqueueMeeting(meeting, MeetTo::kEnd, stream), "peer meeting");
+  return OkStatus();
+}
+
+Status PeerCollective::TellOfTurn(const unsigned* step, cudaStream_t stream) const {
+  const Meeting& meeting = writes_.meeting;
+  PeerState* const receiver = meeting.states[(meeting.me + turn_) % meeting.members];
+  return FromCuda(cudaMemcpyAsync(&receiver->told[meeting.me], step, sizeof(unsigned),
+                                  cudaMemcpyDefault, stream),
+                  "telling of a turn");
+}
+
+const unsigned* PeerCollective::told() const {
+  const Meeting& meeting = writes_.meeting;
+  return &meeting.states[meeting.me]
+              ->told[(meeting.me + meeting.members - turn_) % meeting.members];
 }
 
 int64_t StatedBytes(const CollectiveCall& call, int members, PeerAlgorithm algorithm) {

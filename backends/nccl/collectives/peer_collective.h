@@ -8,6 +8,8 @@
 //              all_gather, broadcast, all_to_all
 //   copies     the same by the GPU's copy engine: no multiprocessor is taken from a product beside
 //              it. all_gather, broadcast, all_to_all
+//              A turn, in which each member sends to one other, may go without the meetings: see
+//              SendTurn.
 //   shares     each member sums its share over all members' send buffers, between two meetings,
 //   and,
 //              for all_reduce, writes the sum to all receive buffers. all_reduce, reduce_scatter
@@ -69,6 +71,15 @@ class PeerCollective {
   // once the collective has these; and for copies: it passes when all members have come.
   Status Enqueue(cudaStream_t stream, cudaEvent_t begun = nullptr) const;
 
+  // A turn by copies, as its parts. Before it is sent, the receiver's memory must be free: by a
+  // meeting (`begun`: as above) or by what the caller knows. Behind what was sent, the receiver is
+  // told of the step's number, which lies in this member's memory; it awaits that in `told`.
+  int turn() const { return algorithm_ == PeerAlgorithm::kCopies ? turn_ : 0; }
+  Status MeetBeforeTurn(cudaStream_t stream, cudaEvent_t begun) const;
+  Status SendTurn(cudaStream_t stream) const;
+  Status TellOfTurn(const unsigned* step, cudaStream_t stream) const;
+  const unsigned* told() const;
+
  private:
   void PlanExchange(const Meeting& meeting);
   void PlanShare(const Meeting& meeting);
@@ -81,6 +92,7 @@ class PeerCollective {
   Exchange exchange_;  // kDirect, kTwoSteps
   ShareSum share_;     // kShares
   Writes writes_;      // kWrites, kCopies
+  int turn_ = 0;
 };
 
 // What all members together send by `algorithm`, in bytes, as its definition says: the least that

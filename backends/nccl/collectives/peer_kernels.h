@@ -30,6 +30,7 @@ struct alignas(16) PeerState {
   unsigned done;                                  // blocks of the step under way that have ended
   unsigned came[2][kMostPeerBlocks][kMostPeers];  // the step in which each block of a member came
                                                   // to begin, and to end
+  unsigned told[kMostPeers];                      // by member: the last step it told of
 };
 
 // Where members meet.
@@ -106,6 +107,20 @@ enum class MeetTo { kBegin, kEnd };
 
 // Everybody waits for everybody.
 cudaError_t EnqueueMeeting(const Meeting& meeting, MeetTo to, cudaStream_t stream);
+
+// Steps may have a number, in a member's memory, the same on all members: 0, then one more each.
+cudaError_t EnqueueNextStep(unsigned* step, cudaStream_t stream);
+
+// What others have told of: words in this member's memory.
+struct Arrivals {
+  const unsigned* told[kMostPeers] = {};
+  int count = 0;
+  const unsigned* step = nullptr;
+  const unsigned* stop = nullptr;
+};
+
+// Passes once each word is the step's number. What was copied before it is there then.
+cudaError_t EnqueueArrivals(const Arrivals& arrivals, cudaStream_t stream);
 
 // Loads the kernels for `dtype` and so many members on the current device. CUDA loads a kernel when
 // it is first launched, which may wait for the device to be idle: for ever, where what runs there

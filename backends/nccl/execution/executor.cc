@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 #include <functional>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -43,6 +44,7 @@ class NcclExecutor : public Executor {
     TP_RETURN_IF_ERROR(rank_.WaitForStreams("the first step without collectives"));
     TP_RETURN_IF_ERROR(
         rank_.control().Gather("", Receivers::kEveryone, rank_.options().deadline).status());
+    TP_RETURN_IF_ERROR(plan_->BeginStep(StepKind::kWhole));
     TP_RETURN_IF_ERROR(plan_->Enqueue(StepKind::kWhole));
     TP_RETURN_IF_ERROR(rank_.WaitForStreams("the first step"));
     TP_RETURN_IF_ERROR(plan_->arena().FillWithZeros());
@@ -170,13 +172,19 @@ class NcclExecutor : public Executor {
     TP_CUDA(cudaGetDevice(&device));
     TP_ASSIGN_OR_RETURN(auto kernels, CuptiTrace::Take(device, profile_began_ns_, notes_));
     CorrectClock(seen_to_end_ns_, kernels);
+    std::vector<std::vector<KernelRecord>> awaits = TakeAwaits(kernels);
     CountFromEndOfEarlier(schedule_.ops, kernels);
     record.ops.clear();
     for (size_t i = 0; i < schedule_.ops.size(); ++i) {
       OpRecord op = {record.begin_ns, record.begin_ns, SentBy(static_cast<int>(i))};
       if (!kernels[i].empty()) op.begin_ns = kernels[i].front().begin_ns;
       for (const KernelRecord& kernel : kernels[i]) op.end_ns = std::max(op.end_ns, kernel.end_ns);
+      // The first to end knows when the block had come.
+      int64_t arrived_ns = std::numeric_limits<int64_t>::max();
+      for (const KernelRecord& k : awaits[i]) arrived_ns = std::min(arrived_ns, k.end_ns);
+      if (!awaits[i].empty()) op.end_ns = std::max(op.end_ns, arrived_ns);
       record.ops.push_back(op);
+      kernels[i].insert(kernels[i].end(), awaits[i].begin(), awaits[i].end());
       record.profile.push_back({notes_[i].begin_ns, notes_[i].end_ns, std::move(kernels[i])});
     }
     for (size_t i = 0; i < schedule_.ops.size(); ++i) {  // a group's time is its last op's
@@ -187,11 +195,27 @@ class NcclExecutor : public Executor {
     return record;
   }
 
+  // Takes away what awaits turns, by turn: launched with the op that needs it, or with the turn.
+  std::vector<std::vector<KernelRecord>> TakeAwaits(KernelsByOp& kernels) const {
+    std::vector<std::vector<KernelRecord>> awaits(kernels.size());
+    for (int i = 0; i < static_cast<int>(schedule_.ops.size()); ++i) {
+      const std::vector<int> turns = plan_->IsTurn(i) ? std::vector<int>{i} : plan_->AwaitedWith(i);
+      if (turns.empty()) continue;
+      const auto taken = std::stable_partition(
+          kernels[i].begin(), kernels[i].end(),
+          [](const KernelRecord& k) { return k.name.find("ArrivalsKernel") == std::string::npos; });
+      awaits[turns.back()].insert(awaits[turns.back()].end(), taken, kernels[i].end());
+      kernels[i].erase(taken, kernels[i].end());
+    }
+    return awaits;
+  }
+
   Status Capture(StepKind kind, cudaGraphExec_t* executable) {
     const cudaStream_t stream = rank_.stream(Stream::kCompute);
     // Other ranks' threads, and NCCL's own, go on calling CUDA meanwhile.
     TP_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-    const Status enqueued = plan_->Enqueue(kind);
+    Status enqueued = plan_->BeginStep(kind);
+    if (enqueued.ok()) enqueued = plan_->Enqueue(kind);
     cudaGraph_t graph = nullptr;
     const Status ended = FromCuda(cudaStreamEndCapture(stream, &graph), "cudaStreamEndCapture");
     Status status = enqueued.ok() ? ended : enqueued;
@@ -239,7 +263,11 @@ class NcclExecutor : public Executor {
       if (time_ops) TP_RETURN_IF_ERROR(MakeOpEvents());
     }
     if (kind == StepKind::kWhole) TP_RETURN_IF_ERROR(feeds_.EnqueueCopies(plan_->arena()));
-    if (op_by_op) TP_RETURN_IF_ERROR(CloseGate(stream));
+    if (op_by_op) {
+      TP_RETURN_IF_ERROR(CloseGate(kind, stream));
+    } else if (GraphOf(kind) == nullptr) {
+      TP_RETURN_IF_ERROR(plan_->BeginStep(kind));
+    }
     pending_ = true;
     ops_timed_ = time_ops;
     op_by_op_ = op_by_op;
@@ -270,9 +298,10 @@ class NcclExecutor : public Executor {
     return OkStatus();
   }
 
-  Status CloseGate(cudaStream_t stream) {
+  Status CloseGate(StepKind kind, cudaStream_t stream) {
     const int64_t begin_ns = HostClock().NowNs();
     TP_CUDA(gate_.CloseOn(stream));
+    TP_RETURN_IF_ERROR(plan_->BeginStep(kind));
     if (profiling_) notes_.back() = {begin_ns, HostClock().NowNs()};
     return OkStatus();
   }

@@ -45,16 +45,19 @@ Status Rank::Init(int device) {
   return OkStatus();
 }
 
-Status Rank::MakeStream(Stream stream) {
-  cudaStream_t& made = streams_[static_cast<int>(stream)];
-  if (made != nullptr) return OkStatus();
+Status Rank::MakeStream(Stream stream) { return MakeStream(&streams_[static_cast<int>(stream)]); }
+
+Status Rank::MakeTellStream() { return MakeStream(&tell_stream_); }
+
+Status Rank::MakeStream(cudaStream_t* stream) {
+  if (*stream != nullptr) return OkStatus();
   if (shares_gpus_) {
-    made = streams_[static_cast<int>(Stream::kCompute)];
+    *stream = streams_[static_cast<int>(Stream::kCompute)];
     return OkStatus();
   }
   int greatest = 0;
   TP_CUDA(cudaDeviceGetStreamPriorityRange(nullptr, &greatest));
-  TP_CUDA(cudaStreamCreateWithPriority(&made, cudaStreamNonBlocking, greatest));
+  TP_CUDA(cudaStreamCreateWithPriority(stream, cudaStreamNonBlocking, greatest));
   return OkStatus();
 }
 
@@ -74,6 +77,7 @@ Rank::~Rank() {
     const bool own = stream == Stream::kCompute || !shares_gpus_;
     if (own && this->stream(stream) != nullptr) cudaStreamDestroy(this->stream(stream));
   }
+  if (tell_stream_ != nullptr && !shares_gpus_) cudaStreamDestroy(tell_stream_);
 }
 
 void Rank::Retire(std::unique_ptr<Arena> arena, std::unique_ptr<PeerMemory> memory) {

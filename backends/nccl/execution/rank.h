@@ -48,6 +48,10 @@ class Rank {
   // One on which collectives run. Those of two streams may meet on the GPU; each waits for its own
   // group alone.
   Status MakeStream(Stream stream);
+  // One for what tells others that something is there: no stream of the schedule waits for it.
+  // Null until MakeTellStream.
+  cudaStream_t tell_stream() const { return tell_stream_; }
+  Status MakeTellStream();
   // Whether there are fewer GPUs than ranks. Then a rank has one stream: CUDA has only so many
   // queues a GPU, and behind a kernel that waits for another rank, in a queue with one of that
   // rank's streams, the kernel that it waits for would never begin.
@@ -92,11 +96,13 @@ class Rank {
 
   Rank(Control& control, const Options& options) : control_(control), options_(options) {}
   Status Init(int device);
+  Status MakeStream(cudaStream_t* stream);
   StatusOr<bool> StreamsIdle() const;
 
   Control& control_;
   const Options options_;
   cudaStream_t streams_[kMostStreams] = {};  // null until they are made
+  cudaStream_t tell_stream_ = nullptr;
   bool shares_gpus_ = false;
   GemmContext gemm_context_;
   GemmTimes gemm_times_;

@@ -34,6 +34,7 @@ StatusOr<std::unique_ptr<StepPlan>> StepPlan::Build(Rank& rank, const Schedule& 
   TP_RETURN_IF_ERROR(plan->MakeArena());
   TP_RETURN_IF_ERROR(plan->MakeScratch());
   TP_RETURN_IF_ERROR(plan->MakePeers());
+  TP_RETURN_IF_ERROR(plan->PlanTurns());
   TP_RETURN_IF_ERROR(plan->MakeCommunicators());
   TP_RETURN_IF_ERROR(plan->MakeStreams());
   TP_RETURN_IF_ERROR(plan->MakeEvents());
@@ -60,19 +61,23 @@ StepPlan::~StepPlan() {
   if (gemm_scratch_ != nullptr) cudaFree(gemm_scratch_);
 }
 
-// The schedule's buffers, and after them what each collective over peer memory needs besides.
+// The schedule's buffers, and after them what each collective over peer memory needs besides, and
+// the step's number where turns tell of it.
 Status StepPlan::MakeArena() {
   std::vector<int64_t> scratch;
+  bool any_turn = false;
   for (size_t i = 0; i < schedule_.ops.size(); ++i) {
     const ScheduledOp& op = schedule_.ops[i];
     if (op.action != Action::kCollective) continue;
     collectives_.push_back(static_cast<int>(i));
     const int members = MemberCount(op);
     const PeerAlgorithm algorithm = ChoosePeerAlgorithm(op.call, members, rank_.options().peers);
+    any_turn = any_turn || TurnOf(op.call, members) != 0;
     scratch.push_back(rank_.options().peers == Peers::kNever || TotalElements(op.call) == 0
                           ? 0
                           : PeerCollective::ScratchBytes(op.call, members, algorithm));
   }
+  if (any_turn) scratch.push_back(sizeof(unsigned));
   TP_ASSIGN_OR_RETURN(arena_, Arena::Create(schedule_, scratch));
   return OkStatus();
 }
@@ -163,66 +168,24 @@ Status StepPlan::MakeStreams() {
 
 Status StepPlan::MakeEvents() {
   ended_.resize(schedule_.ops.size());
-  for (const ScheduledOp& op : schedule_.ops) {
-    for (int wait : op.waits) {
-      if (ended_[wait] != nullptr) continue;
-      TP_CUDA(cudaEventCreateWithFlags(&ended_[wait], cudaEventDisableTiming));
-    }
+  const auto make_ended = [&](int op) {
+    if (ended_[op] != nullptr) return OkStatus();
+    return FromCuda(cudaEventCreateWithFlags(&ended_[op], cudaEventDisableTiming),
+                    "cudaEventCreateWithFlags");
+  };
+  for (int i = 0; i < static_cast<int>(schedule_.ops.size()); ++i) {
+    for (int wait : schedule_.ops[i].waits) TP_RETURN_IF_ERROR(make_ended(wait));
+    if (IsTurn(i)) TP_RETURN_IF_ERROR(make_ended(i));
   }
   begun_.resize(schedule_.ops.size());
   goes_after_.assign(schedule_.ops.size(), -1);
   for (int i : collectives_) TP_RETURN_IF_ERROR(LetBegin(i));
   TP_CUDA(cudaEventCreateWithFlags(&fork_, cudaEventDisableTiming));
-  joins_.resize(communication_.size());
+  joins_.resize(communication_.size() + (has_turns_ ? 1 : 0));
   for (cudaEvent_t& join : joins_) {
     TP_CUDA(cudaEventCreateWithFlags(&join, cudaEventDisableTiming));
   }
   return OkStatus();
-}
-
-// A collective may take some multiprocessors and wait there for the other ranks. If the product
-// behind it takes them all first, here or on another rank, all ranks wait for the end of that
-// product. In a graph it comes first by itself; launched one by one it comes some microseconds
-// late, so the product waits for its begin. Not where other collectives may still hold the sum up.
-//
-// A gather by copies needs one for the kernel in which its members meet, and that may come late in
-// a graph, too: 45 us where the product behind it has them all (two H200). There it goes first.
-Status StepPlan::LetBegin(int collective) {
-  if (peers_[collective] == nullptr) return OkStatus();
-  if (!peers_[collective]->MeetsOnMultiprocessors() && !GathersByCopies(collective)) {
-    return OkStatus();
-  }
-  const auto& ops = schedule_.ops;
-  int before = collective - 1, behind = collective + 1;
-  while (before >= 0 && ops[before].stream != ops[collective].stream) --before;
-  const int end = static_cast<int>(ops.size());
-  while (behind < end && ops[behind].stream != Stream::kCompute) ++behind;
-  if (behind == end) return OkStatus();
-  if (before >= 0 && !HasEnded(before, behind)) return OkStatus();
-  goes_after_[behind] = collective;
-  return FromCuda(cudaEventCreateWithFlags(&begun_[collective], cudaEventDisableTiming),
-                  "cudaEventCreateWithFlags");
-}
-
-// Whether `earlier`, of another stream, has ended when the compute stream comes to op `at`.
-bool StepPlan::HasEnded(int earlier, int at) const {
-  const auto& ops = schedule_.ops;
-  for (int i = earlier + 1; i <= at; ++i) {
-    const auto follows = [&](int wait) {
-      return wait >= earlier && ops[wait].stream == ops[earlier].stream;
-    };
-    if (ops[i].stream == kCompute && std::ranges::any_of(ops[i].waits, follows)) return true;
-  }
-  return false;
-}
-
-bool StepPlan::GathersByCopies(int collective) const {
-  return peers_[collective]->algorithm() == PeerAlgorithm::kCopies &&
-         schedule_.ops[collective].call.kind == CollectiveKind::kAllGather;
-}
-
-bool StepPlan::IsAwaited(int collective) const {
-  return begun_[collective] != nullptr && (one_by_one_ || GathersByCopies(collective));
 }
 
 Status StepPlan::MakeLaunches() {
@@ -295,6 +258,9 @@ StepPlan::Launch StepPlan::MakeLoopedGemm(const ScheduledOp& op) const {
 }
 
 StepPlan::Launch StepPlan::MakeCollective(int index) {
+  if (IsTurn(index)) {
+    return [this, index](cudaStream_t stream) { return EnqueueTurn(index, stream); };
+  }
   if (peers_[index] != nullptr) {
     return [this, peer = peers_[index].get(), index](cudaStream_t stream) {
       return peer->Enqueue(stream, IsAwaited(index) ? begun_[index] : nullptr);
@@ -341,6 +307,7 @@ Status StepPlan::Enqueue(StepKind kind, const std::vector<OpEvents>* events, cud
   cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
   TP_CUDA(cudaStreamIsCapturing(compute, &capture));
   one_by_one_ = capture == cudaStreamCaptureStatusNone;
+  measured_ = held != nullptr;
   const cudaEvent_t fork = begin == nullptr ? fork_ : begin;
   TP_CUDA(cudaEventRecord(fork, compute));
   for (Stream stream : communication_) {
@@ -351,28 +318,51 @@ Status StepPlan::Enqueue(StepKind kind, const std::vector<OpEvents>* events, cud
   for (int i = 0; i < ops; ++i) {
     if (held && i == kMostHeld) TP_RETURN_IF_ERROR(held());
     if (!Runs(kind, i)) continue;
-    const ScheduledOp& op = schedule_.ops[i];
-    const cudaStream_t stream = rank_.stream(op.stream);
-    phase.Enter(op.phase);
-    const OpScope scope(i, op);
-    for (int wait : op.waits) {
-      if (Runs(kind, wait)) TP_CUDA(cudaStreamWaitEvent(stream, ended_[wait], 0));
+    phase.Enter(schedule_.ops[i].phase);
+    const OpScope scope(i, schedule_.ops[i]);
+    TP_RETURN_IF_ERROR(EnqueueOp(kind, i, events));
+    if (i + 1 == ops && kind == StepKind::kWhole) {
+      TP_RETURN_IF_ERROR(AwaitTurns(awaited_[ops], compute));
     }
-    const int sum = goes_after_[i];
-    if (sum >= 0 && IsAwaited(sum) && Runs(kind, sum)) {
-      TP_CUDA(cudaStreamWaitEvent(stream, begun_[sum], 0));
-    }
-    if (events != nullptr) TP_CUDA(cudaEventRecord((*events)[i].begin, stream));
-    const Status launched = launches_[i](stream);
-    if (!launched.ok()) return launched.WithContext("'" + op.name + "'");
-    if (events != nullptr) TP_CUDA(cudaEventRecord((*events)[i].end, stream));
-    if (ended_[i] != nullptr) TP_CUDA(cudaEventRecord(ended_[i], stream));
   }
   for (size_t i = 0; i < joins_.size(); ++i) {
-    TP_CUDA(cudaEventRecord(joins_[i], rank_.stream(communication_[i])));
+    const bool tells = i == communication_.size();
+    if (tells && ((one_by_one_ && !measured_) || kind != StepKind::kWhole)) continue;  // unused
+    TP_CUDA(
+        cudaEventRecord(joins_[i], tells ? rank_.tell_stream() : rank_.stream(communication_[i])));
     TP_CUDA(cudaStreamWaitEvent(compute, joins_[i], 0));
   }
   return held && ops <= kMostHeld ? held() : OkStatus();
+}
+
+Status StepPlan::EnqueueOp(StepKind kind, int index, const std::vector<OpEvents>* events) {
+  const ScheduledOp& op = schedule_.ops[index];
+  const cudaStream_t stream = rank_.stream(op.stream);
+  for (int wait : op.waits) {
+    if (Runs(kind, wait)) TP_CUDA(cudaStreamWaitEvent(stream, ended_[wait], 0));
+  }
+  const int sum = goes_after_[index];
+  if (sum >= 0 && IsAwaited(sum) && Runs(kind, sum)) {
+    TP_CUDA(cudaStreamWaitEvent(stream, begun_[sum], 0));
+  }
+  if (kind == StepKind::kWhole) TP_RETURN_IF_ERROR(AwaitTurns(awaited_[index], stream));
+  if (events != nullptr) TP_CUDA(cudaEventRecord((*events)[index].begin, stream));
+  const Status launched = launches_[index](stream);
+  if (!launched.ok()) return launched.WithContext("'" + op.name + "'");
+  if (events != nullptr && !IsTurn(index)) {
+    TP_CUDA(cudaEventRecord((*events)[index].end, stream));
+  }
+  if (ended_[index] != nullptr) TP_CUDA(cudaEventRecord(ended_[index], stream));
+  if (!IsTurn(index)) return OkStatus();
+  return TellOfTurn(index, events == nullptr ? nullptr : (*events)[index].end);
+}
+
+std::vector<int> StepPlan::AwaitedWith(int op) const {
+  std::vector<int> turns = awaited_[op];
+  if (op + 1 == static_cast<int>(schedule_.ops.size())) {
+    turns.insert(turns.end(), awaited_.back().begin(), awaited_.back().end());
+  }
+  return turns;
 }
 
 char* StepPlan::AddressOf(const View& view) const {

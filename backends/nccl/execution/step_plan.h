@@ -20,6 +20,7 @@
 #include "backends/nccl/execution/arena.h"
 #include "backends/nccl/execution/launch_groups.h"
 #include "backends/nccl/execution/rank.h"
+#include "backends/nccl/execution/turn_order.h"
 #include "backends/nccl/kernels/gemm.h"
 #include "backends/nccl/kernels/kernel.h"
 #include "backends/nccl/kernels/kernels.h"
@@ -49,11 +50,20 @@ class StepPlan {
   int64_t StatedBytesOf(int op) const;
   int64_t BytesSentBy(int op, int member) const;
 
-  // Events around each op, on its stream; absent, ops are not timed.
+  // The turns that op `op` awaits before it begins, or, as the last op, at the step's end
+  // (turn_order.h); what waits for them is launched with it.
+  std::vector<int> AwaitedWith(int op) const;
+  // Whether each member sends to one other, and is known to have (PeerCollective::turn).
+  bool IsTurn(int op) const;
+
+  // Events around each op, on its stream; of a turn, to when the other member's block has come.
+  // Absent, ops are not timed.
   struct OpEvents {
     cudaEvent_t begin = nullptr;
     cudaEvent_t end = nullptr;
   };
+  // Comes before Enqueue, on the compute stream.
+  Status BeginStep(StepKind kind);
   // `begin`, if given, is recorded before all ops. `held`, if given, is called once: behind as many
   // ops as a stream that stands still takes, or behind the last. The driver keeps about a thousand
   // launches for a stream; the one after them waits, for ever if nothing lets the stream go.
@@ -77,8 +87,14 @@ class StepPlan {
   Status MakeStreams();
   Status MakeEvents();
   Status LetBegin(int collective);
+  Status PlanTurns();
+  unsigned* StepNumber() const;
+  Status EnqueueOp(StepKind kind, int op, const std::vector<OpEvents>* events);
+  Status EnqueueTurn(int op, cudaStream_t stream);
+  Status TellOfTurn(int op, cudaEvent_t arrived);
+  Status AwaitTurns(const std::vector<int>& turns, cudaStream_t stream);
   bool HasEnded(int earlier, int at) const;
-  bool GathersByCopies(int collective) const;
+  bool MeetsBeforeCopies(int collective) const;
   // Whether the op behind it waits for its begin, while a step is enqueued.
   bool IsAwaited(int collective) const;
   Status MakeLaunches();
@@ -108,6 +124,9 @@ class StepPlan {
   std::vector<bool> over_peers_;        // by collective: on all ranks alike; else by NCCL
   std::vector<std::unique_ptr<PeerCollective>> peers_;  // by op; null where NCCL does it, or nobody
   std::vector<Communicator*> communicators_;            // by op; null but for NCCL's
+  bool has_turns_ = false;
+  std::vector<std::vector<int>> awaited_;  // by op, and of the end: the turns that it awaits
+  std::vector<bool> meets_;                // by op: a turn before which members meet
   Scratch scratch_;
   int64_t scratch_bytes_ = 0;     // beside the arena
   void* gemm_scratch_ = nullptr;  // GemmContext::scratch of this plan's products
@@ -117,7 +136,9 @@ class StepPlan {
   std::vector<cudaEvent_t> ended_;  // by op; null where no op of another stream waits for it
   std::vector<cudaEvent_t> begun_;  // by op; null where nobody waits for its begin
   std::vector<int> goes_after_;     // by op: the one whose begin it waits for, or -1
-  bool one_by_one_ = true;          // while a step is enqueued: not into a graph
+  // While a step is enqueued: not into a graph; behind a gate, as one is whose ops are looked at.
+  bool one_by_one_ = true;
+  bool measured_ = false;
   cudaEvent_t fork_ = nullptr;
   // The streams beside the compute stream that ops are on, and what joins each to it again.
   std::vector<Stream> communication_;

@@ -1,4 +1,5 @@
-// The collectives of a step over peer memory: who reaches whom, and where.
+// The collectives of a step over peer memory: who reaches whom, where, and what waits for their
+// begin.
 #include <algorithm>
 #include <cstring>
 #include <memory>
@@ -89,6 +90,54 @@ Status StepPlan::MakePeers() {
         MembersOf(static_cast<int>(i)), rank_.stop());
   }
   return OkStatus();
+}
+
+// A collective may take some multiprocessors and wait there for the other ranks. If the product
+// behind it takes them all first, here or on another rank, all ranks wait for the end of that
+// product. In a graph it comes first by itself; launched one by one it comes some microseconds
+// late, so the product waits for its begin. Not where other collectives may still hold the sum up.
+//
+// A gather or a turn by copies needs one for the kernel in which its members meet, and that may
+// come late in a graph, too: 45 us where the product behind it has them all (two H200). There it
+// goes first.
+Status StepPlan::LetBegin(int collective) {
+  if (peers_[collective] == nullptr) return OkStatus();
+  if (!peers_[collective]->MeetsOnMultiprocessors() && !MeetsBeforeCopies(collective)) {
+    return OkStatus();
+  }
+  const auto& ops = schedule_.ops;
+  int before = collective - 1, behind = collective + 1;
+  while (before >= 0 && ops[before].stream != ops[collective].stream) --before;
+  const int end = static_cast<int>(ops.size());
+  while (behind < end && ops[behind].stream != Stream::kCompute) ++behind;
+  if (behind == end) return OkStatus();
+  if (before >= 0 && !HasEnded(before, behind)) return OkStatus();
+  goes_after_[behind] = collective;
+  return FromCuda(cudaEventCreateWithFlags(&begun_[collective], cudaEventDisableTiming),
+                  "cudaEventCreateWithFlags");
+}
+
+// Whether `earlier`, of another stream, has ended when the compute stream comes to op `at`.
+bool StepPlan::HasEnded(int earlier, int at) const {
+  const auto& ops = schedule_.ops;
+  for (int i = earlier + 1; i <= at; ++i) {
+    const auto follows = [&](int wait) {
+      return wait >= earlier && ops[wait].stream == ops[earlier].stream;
+    };
+    if (ops[i].stream == Stream::kCompute && std::ranges::any_of(ops[i].waits, follows))
+      return true;
+  }
+  return false;
+}
+
+bool StepPlan::MeetsBeforeCopies(int collective) const {
+  if (peers_[collective]->algorithm() != PeerAlgorithm::kCopies) return false;
+  return IsTurn(collective) ? meets_[collective]
+                            : schedule_.ops[collective].call.kind == CollectiveKind::kAllGather;
+}
+
+bool StepPlan::IsAwaited(int collective) const {
+  return begun_[collective] != nullptr && (one_by_one_ || MeetsBeforeCopies(collective));
 }
 
 }  // namespace tp::nccl

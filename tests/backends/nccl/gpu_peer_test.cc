@@ -123,6 +123,7 @@ class Member {
     send_ = Allocate(c.SendCount(me) * SizeOf(c.call.dtype));
     receive_ = Allocate(c.ReceiveCount(me) * SizeOf(c.call.dtype));
     scratch_ = Allocate(scratch);
+    step_ = reinterpret_cast<unsigned*>(Allocate(sizeof(unsigned)));
     memory_ = {send_, receive_, scratch_};
     if (!in_place) return;
     const int64_t at =
@@ -136,6 +137,7 @@ class Member {
   ~Member() {
     EXPECT_EQ(cudaSetDevice(device_), cudaSuccess);
     for (char* data : {send_, receive_, scratch_}) cudaFree(data);
+    cudaFree(step_);
     cudaStreamDestroy(stream_);
   }
 
@@ -153,6 +155,15 @@ class Member {
     EXPECT_EQ(cudaSetDevice(device_), cudaSuccess);
     const Status status = collective.Enqueue(stream_);
     EXPECT_TRUE(status.ok()) << status.ToString();
+  }
+  // As its parts; nothing in here needs its meeting, but it may have one.
+  void EnqueueTurn(const PeerCollective& turn, bool meets, const unsigned* stop) {
+    EXPECT_EQ(cudaSetDevice(device_), cudaSuccess);
+    EXPECT_EQ(EnqueueNextStep(step_, stream_), cudaSuccess);
+    EXPECT_TRUE(!meets || turn.MeetBeforeTurn(stream_, nullptr).ok());
+    EXPECT_TRUE(turn.SendTurn(stream_).ok());
+    EXPECT_TRUE(turn.TellOfTurn(step_, stream_).ok());
+    EXPECT_EQ(EnqueueArrivals({{turn.told()}, 1, step_, stop}, stream_), cudaSuccess);
   }
   Values Result() {
     EXPECT_EQ(cudaStreamSynchronize(stream_), cudaSuccess);
@@ -179,11 +190,13 @@ class Member {
   char* send_ = nullptr;
   char* receive_ = nullptr;
   char* scratch_ = nullptr;
+  unsigned* step_ = nullptr;
   PeerMember memory_;
 };
 
-// `devices`: of each member.
-void Check(const Case& c, PeerAlgorithm algorithm, const std::vector<int>& devices, bool in_place) {
+// `devices`: of each member. Turns go as their parts, if asked for.
+void Check(const Case& c, PeerAlgorithm algorithm, const std::vector<int>& devices, bool in_place,
+           bool as_parts = false) {
   SCOPED_TRACE(fmt::format("{} by {}, {} members, in place {}", ToString(c.call), Name(algorithm),
                            c.members, in_place));
   void* stop = nullptr;
@@ -203,7 +216,13 @@ void Check(const Case& c, PeerAlgorithm algorithm, const std::vector<int>& devic
   }
   for (int step = 0; step < kSteps; ++step) {
     for (auto& member : members) member->Fill(step);
-    for (int m = 0; m < c.members; ++m) members[m]->Enqueue(collectives[m]);
+    for (int m = 0; m < c.members; ++m) {
+      if (as_parts) {
+        members[m]->EnqueueTurn(collectives[m], step % 2 == 1, static_cast<unsigned*>(stop));
+      } else {
+        members[m]->Enqueue(collectives[m]);
+      }
+    }
     for (int m = 0; m < c.members; ++m) {
       ASSERT_EQ(members[m]->Result(), c.Expected(step, m)) << "member " << m << ", step " << step;
     }
@@ -244,7 +263,26 @@ std::vector<Case> Cases(int members, DType dtype) {
   return cases;
 }
 
+// Each member sends to the one `turn` places behind it; one of them sends nothing.
+Case TurnCase(int members, int turn, int64_t scale) {
+  Case c{{CollectiveKind::kAllToAll, DType::kBFloat16, Reduction::kSum, 0, {}}, members};
+  c.call.counts.assign(members * members, 0);
+  for (int from = 1; from < members; ++from) {
+    c.call.counts[from * members + (from + turn) % members] = scale * (100 + from);
+  }
+  return c;
+}
+
 void CheckAll(const std::vector<int>& devices) {
+  const int count = static_cast<int>(devices.size());
+  for (int turn = 1; turn < count; ++turn) {
+    const Case c = TurnCase(count, turn, 1000);
+    ASSERT_EQ(TurnOf(c.call, count), turn);
+    for (bool as_parts : {false, true}) {
+      Check(c, PeerAlgorithm::kCopies, devices, /*in_place=*/false, as_parts);
+      if (testing::Test::HasFatalFailure()) return;
+    }
+  }
   for (DType dtype : kAllDTypes) {
     if (devices.size() > 4 && dtype != DType::kBFloat16) continue;  // each takes long
     for (const Case& c : Cases(static_cast<int>(devices.size()), dtype)) {
@@ -290,6 +328,19 @@ TEST_P(GpuPeersBetweenGpus, EveryCall) {
   std::vector<int> devices;
   for (int member = 0; member < GetParam(); ++member) devices.push_back(member % gpus);
   CheckAll(devices);
+}
+
+// What goes beside products takes no multiprocessor from them; what is no turn may.
+TEST(PeerAlgorithms, LargeTurnsAreCopies) {
+  for (int members : {2, 4, 8}) {
+    const Case large = TurnCase(members, 1, 10000), small = TurnCase(members, 1, 1);
+    EXPECT_EQ(ChoosePeerAlgorithm(large.call, members, Peers::kAuto), PeerAlgorithm::kCopies);
+    EXPECT_EQ(ChoosePeerAlgorithm(small.call, members, Peers::kAuto), PeerAlgorithm::kDirect);
+    CollectiveCall gather{CollectiveKind::kAllGather, DType::kBFloat16, Reduction::kSum, 0, {}};
+    gather.counts.assign(members, 1000000 / (members - 1));
+    EXPECT_EQ(TurnOf(gather, members), 0);
+    EXPECT_EQ(ChoosePeerAlgorithm(gather, members, Peers::kAuto), PeerAlgorithm::kWrites);
+  }
 }
 
 // What waits for a member that never comes ends when it is told to.

@@ -23,9 +23,12 @@ std::unique_ptr<Backend> DrawBackend(SumOrder order) {
   options.graph = *rc::gen::arbitrary<bool>();
   options.gemm_search = false;  // what a search finds may differ from run to run
   options.share_gpus = true;
+  options.peers = *rc::gen::element(Peers::kAuto, Peers::kBulk);
   const bool parts = order == SumOrder::kFast && *rc::gen::arbitrary<bool>();
   options.lower.sum_part_bytes = parts ? 1 : 0;
-  RC_LOG() << (options.graph ? "a graph" : "op by op") << (parts ? ", sums in parts\n" : "\n");
+  RC_LOG() << (options.graph ? "a graph" : "op by op")
+           << (options.peers == Peers::kBulk ? ", by copies" : "")
+           << (parts ? ", sums in parts\n" : "\n");
   auto backend = MakeBackend(options);
   CHECK(backend.ok()) << backend.status().ToString();
   return *std::move(backend);
