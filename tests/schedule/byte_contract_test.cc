@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <tuple>
 
 #include "tp/model/linear_step.h"
+#include "tp/schedule/lower.h"
 
 namespace tp {
 namespace {
@@ -76,6 +78,31 @@ TEST(ByteContract, SaysWhichValueAndHow) {
   EXPECT_EQ(entries[2].name, "dx");
   EXPECT_EQ(entries[2].kind, CollectiveKind::kAllReduce);
   EXPECT_EQ(entries[3].name, "dw");
+}
+
+// The two entries of a sum tree are of one value, and each has its own collective; a gather or a
+// scatter in turns is all_to_alls of one entry.
+TEST(ByteContract, EachCollectiveServesOneEntry) {
+  for (SumOrder order : {SumOrder::kFast, SumOrder::kInvariant}) {
+    for (LinearMode mode : {LinearMode::kRow, LinearMode::kColumn}) {
+      for (int tp : {2, 3, 8}) {
+        LinearStepOptions options;
+        options.mode = mode;
+        options.sum_order = order;
+        const Mesh mesh = Mesh::Create(tp, 1).value();
+        const Program program = MakeLinearStep(options, mesh).value();
+        const std::vector<ContractEntry> entries = ByteContract(program, mesh);
+        const Schedule schedule = Lower(program, mesh, 0, {.sum_part_bytes = 1}).value();
+        for (const ScheduledOp& op : schedule.ops) {
+          if (op.action != Action::kCollective) continue;
+          EXPECT_EQ(std::ranges::count_if(
+                        entries, [&](const ContractEntry& entry) { return Serves(op, entry); }),
+                    1)
+              << op.name << " tp " << tp << " " << Name(mode);
+        }
+      }
+    }
+  }
 }
 
 }  // namespace
