@@ -1,12 +1,10 @@
 // The turns of a step: which there are, who meets before one, and how they are awaited.
-#include <algorithm>
 #include <cstring>
 #include <string>
 #include <vector>
 
 #include "backends/nccl/error.h"
 #include "backends/nccl/execution/step_plan.h"
-#include "backends/nccl/profile/op_scope.h"
 
 namespace tp::nccl {
 namespace {
@@ -15,8 +13,10 @@ namespace {
 std::vector<Vouchers> AgreedOn(const std::vector<std::string>& all, size_t collectives) {
   std::vector<Vouchers> agreed(collectives);
   for (size_t rank = 0; rank < all.size(); ++rank) {
-    if (all[rank].size() != collectives * sizeof(Vouchers))
+    // Other schedules: then nobody vouches for anything.
+    if (all[rank].size() != collectives * sizeof(Vouchers)) {
       return std::vector<Vouchers>(collectives);
+    }
     for (size_t c = 0; c < collectives; ++c) {
       Vouchers one;
       std::memcpy(&one, all[rank].data() + c * sizeof(one), sizeof(one));

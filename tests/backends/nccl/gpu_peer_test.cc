@@ -276,10 +276,8 @@ Case TurnCase(int members, int turn, int64_t scale) {
 void CheckAll(const std::vector<int>& devices) {
   const int count = static_cast<int>(devices.size());
   for (int turn = 1; turn < count; ++turn) {
-    const Case c = TurnCase(count, turn, 1000);
-    ASSERT_EQ(TurnOf(c.call, count), turn);
     for (bool as_parts : {false, true}) {
-      Check(c, PeerAlgorithm::kCopies, devices, /*in_place=*/false, as_parts);
+      Check(TurnCase(count, turn, 1000), PeerAlgorithm::kCopies, devices, false, as_parts);
       if (testing::Test::HasFatalFailure()) return;
     }
   }
@@ -338,7 +336,6 @@ TEST(PeerAlgorithms, LargeTurnsAreCopies) {
     EXPECT_EQ(ChoosePeerAlgorithm(small.call, members, Peers::kAuto), PeerAlgorithm::kDirect);
     CollectiveCall gather{CollectiveKind::kAllGather, DType::kBFloat16, Reduction::kSum, 0, {}};
     gather.counts.assign(members, 1000000 / (members - 1));
-    EXPECT_EQ(TurnOf(gather, members), 0);
     EXPECT_EQ(ChoosePeerAlgorithm(gather, members, Peers::kAuto), PeerAlgorithm::kWrites);
   }
 }
