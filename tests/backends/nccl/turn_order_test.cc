@@ -241,5 +241,48 @@ INSTANTIATE_TEST_SUITE_P(Meshes, TurnOrder,
                                          Case{3, 1, true, 10, false}, Case{4, 1, false, 10, true},
                                          Case{4, 1, true, 16, false}, Case{2, 2, true, 16, false}));
 
+// Turns of two ranks, one after the other, into these buffers; where asked for, a copy behind the
+// first one needs its block, and the later ones come behind that.
+Vouchers OfTheLast(const std::vector<BufferId>& into, bool awaited_between) {
+  Schedule schedule;
+  for (const char* name : {"sent", "a", "b", "copied"}) {
+    schedule.buffers.push_back({name, DType::kFloat32, 8});
+  }
+  const auto whole = [](BufferId buffer) { return View{buffer, 0, {{8, 1}}}; };
+  for (BufferId buffer : into) {
+    ScheduledOp op;
+    op.action = Action::kCollective;
+    op.stream = Stream::kCommunication;
+    op.call = {CollectiveKind::kAllToAll, DType::kFloat32, Reduction::kSum, 0, {0, 8, 8, 0}};
+    op.group = {0, 1};
+    op.send = whole(0);
+    op.receive = whole(buffer);
+    op.reads = {op.send};
+    op.writes = {op.receive};
+    if (awaited_between && schedule.ops.size() == 1) {
+      ScheduledOp& copy = schedule.ops.emplace_back();
+      copy.reads = {schedule.ops[0].receive};
+      copy.writes = {whole(3)};
+      copy.waits = {0};
+    }
+    if (awaited_between && schedule.ops.size() > 1) op.waits = {1};
+    schedule.ops.push_back(op);
+  }
+  const std::vector<Passing> passing = PassingOf(schedule);
+  return VouchersOf(schedule, passing, AwaitedTurns(schedule, passing)).back();
+}
+
+// The way back vouches once its word is known to have come, and no sooner.
+TEST(Vouchers, TheWayBackMustHaveBeenAwaited) {
+  EXPECT_EQ(OfTheLast({1, 2}, /*awaited_between=*/false).always, 0u);
+  EXPECT_EQ(OfTheLast({1, 2}, /*awaited_between=*/true).always, 1u);
+}
+
+// Room into which another block is still on its way is not free.
+TEST(Vouchers, ABlockOnItsWayHoldsItsRoom) {
+  EXPECT_EQ(OfTheLast({1, 2, 1}, /*awaited_between=*/false).if_it_meets, 0u);
+  EXPECT_EQ(OfTheLast({1, 2, 1}, /*awaited_between=*/true).if_it_meets, 1u);
+}
+
 }  // namespace
 }  // namespace tp::nccl
