@@ -29,8 +29,8 @@ verify::Mode VerifyModeOf(LinearMode mode) {
 }
 
 // What a rank's threads have on a CPU beside its buffers, most of it what OpenBLAS packs operands
-// into: measured.
-constexpr double kBytesOfThreads = 16 << 20;
+// into: measured, where other programs hold threads up, too.
+constexpr double kBytesOfThreads = 32 << 20;
 
 // What training with a program holds at once on this machine.
 struct HostBytes {
