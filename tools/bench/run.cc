@@ -28,9 +28,9 @@ verify::Mode VerifyModeOf(LinearMode mode) {
   return mode == LinearMode::kRow ? verify::Mode::kRow : verify::Mode::kColumn;
 }
 
-// What a rank's threads have on a CPU beside its buffers, most of it what OpenBLAS packs operands
-// into: measured, where other programs hold threads up, too.
-constexpr double kBytesOfThreads = 32 << 20;
+// What a rank's threads have on a CPU beside its buffers: what OpenBLAS packs operands into, as
+// measured, and what was freed and is kept.
+constexpr double kBytesOfThreads = (16 << 20) + io::kBytesKeptByThread;
 
 // What training with a program holds at once on this machine.
 struct HostBytes {

@@ -7,6 +7,7 @@
 #include <csignal>
 #include <cstdio>
 
+#include "tools/io/memory.h"
 #include "tp/core/contain.h"
 
 namespace tp::bench {
@@ -33,6 +34,7 @@ bool SayErrors(const char* name, const io::Outputs& outputs) {
 
 int RunTool(const char* name, int argc, char** argv,
             const std::function<StatusOr<int>(int, char**, io::Outputs&)>& work) {
+  io::ReturnFreedMemory();
   OccupyStandardDescriptors();
   google::InitGoogleLogging(argv[0]);
   FLAGS_logtostderr = true;

@@ -1,5 +1,7 @@
 #include "tools/io/memory.h"
 
+#include <malloc.h>
+
 #include <cmath>
 #include <optional>
 
@@ -15,6 +17,13 @@ Status CheckFits(double bytes, const std::string& what, const std::string& advic
   return Unavailable(fmt::format("{} need about {} of memory, and {} leaves {}; {}", what,
                                  FormatBytes(std::llround(bytes)), available->limited_by,
                                  FormatBytes(std::llround(available->bytes)), advice));
+}
+
+void ReturnFreedMemory() {
+  // Smaller blocks come and go with every step that is looked at, and a map for each costs time.
+  constexpr int kBytesOfLargeBlock = 8 << 20;
+  mallopt(M_MMAP_THRESHOLD, kBytesOfLargeBlock);
+  mallopt(M_TRIM_THRESHOLD, kBytesKeptByThread);
 }
 
 }  // namespace tp::io
