@@ -268,6 +268,12 @@ TEST(Transformer, RefusesWhatNoModelHas) {
   config.hidden = config.ffn = int64_t{1} << 30;
   EXPECT_THAT(MakeTransformerStep(config, SmallStep(), mesh).status().message(),
               HasSubstr("too large"));
+  config = SmallTransformer();
+  config.head_size = 5;
+  EXPECT_THAT(MakeTransformerStep(config, SmallStep(), mesh).status().message(),
+              HasSubstr("head_size is 5, and rope turns pairs"));
+  config.positions = 8;  // no rope
+  EXPECT_TRUE(MakeTransformerStep(config, SmallStep(), mesh).ok());
   TransformerStepOptions options = SmallStep();
   options.micro_batches = 2;
   EXPECT_THAT(MakeTransformerStep(SmallTransformer(), options, mesh).status().message(),

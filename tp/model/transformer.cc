@@ -291,6 +291,10 @@ Status CheckConfig(const TransformerConfig& config) {
                            std::to_string(config.kv_heads) + ", which must divide it");
   }
   if (config.positions != 0) TP_RETURN_IF_ERROR(InRange("positions", config.positions));
+  if (config.positions == 0 && config.head_size % 2 != 0) {
+    return InvalidArgument("head_size is " + std::to_string(config.head_size) +
+                           ", and rope turns pairs; take an even one");
+  }
   TP_RETURN_IF_ERROR(Fits("heads x head_size", config.heads, config.head_size));
   TP_RETURN_IF_ERROR(Fits("a projection of heads", config.heads * config.head_size, config.hidden));
   TP_RETURN_IF_ERROR(Fits("a feed-forward weight", config.ffn, config.hidden));
