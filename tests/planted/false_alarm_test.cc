@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "backends/cpu/backend.h"
+#include "tests/core/sanitized.h"
 #include "tests/verify/simulated_step.h"
 #include "tests/verify/small_factors.h"
 #include "tools/bench/watch.h"
@@ -30,12 +31,6 @@
 
 namespace tp {
 namespace {
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSanitized = true;
-#else
-constexpr bool kSanitized = false;
-#endif
 
 // Of each element type: four of them make 1,000.
 constexpr const char* kParameters = kSanitized ? "seed=1 max_success=25" : "seed=1 max_success=250";

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/core/sanitized.h"
 #include "tests/program/programs.h"
 #include "tests/schedule/interpreter.h"
 #include "tests/schedule/soundness.h"
@@ -205,11 +206,7 @@ std::vector<Case> AllCases(const Mesh& mesh) {
 
 // Under a sanitizer a case takes about thirty times as long, and touches memory in the ways of many
 // others.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr size_t kEvery = 5;
-#else
-constexpr size_t kEvery = 1;
-#endif
+constexpr size_t kEvery = kSanitized ? 5 : 1;
 
 class Redistribute : public testing::TestWithParam<std::vector<NamedAxis>> {
  protected:

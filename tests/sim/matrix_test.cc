@@ -10,6 +10,7 @@
 #include <tuple>
 #include <vector>
 
+#include "tests/core/sanitized.h"
 #include "tests/sim/harness.h"
 #include "tp/core/dtype.h"
 
@@ -17,11 +18,7 @@ namespace tp::sim {
 namespace {
 
 // Under a sanitizer a run takes about fifty times as long.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr int kSeeds = 25;
-#else
-constexpr int kSeeds = 1000;
-#endif
+constexpr int kSeeds = kSanitized ? 25 : 1000;
 
 // --test_env=TP_SIM_SEEDS=100000 runs that many.
 int Seeds() {

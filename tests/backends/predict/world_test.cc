@@ -8,6 +8,7 @@
 #include <set>
 #include <string>
 
+#include "tests/core/sanitized.h"
 #include "tp/model/linear_step.h"
 #include "tp/model/presets.h"
 #include "tp/model/transformer.h"
@@ -18,11 +19,7 @@ namespace {
 using testing::HasSubstr;
 
 // Under a sanitizer a world takes about thirty times as long, and touches memory in the same ways.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr int kWorlds = 500;
-#else
-constexpr int kWorlds = 10'000;
-#endif
+constexpr int kWorlds = kSanitized ? 500 : 10'000;
 
 sim::Machine SmallMachine(int devices_per_node, int nodes) {
   sim::Machine machine;
