@@ -173,6 +173,51 @@ TEST(Backward, SaysWhatItCannotDo) {
             "INVALID_ARGUMENT: 'y' is no scalar to start a gradient at");
 }
 
+// As z = y r of both outputs of a norm, whose rule knows the gradient of the first alone.
+TEST(Backward, RefusesWhatARuleWouldLeaveOut) {
+  Program program;
+  const ValueId x = Parameter(program, "x", {2, 3});
+  const ValueId gain = Parameter(program, "gain", {3});
+  const std::vector<ValueId> norm = AddOp(program, kForward, std::vector<std::string>{"n", "r"},
+                                          kRmsNorm, {x, gain}, {{"eps", 1e-5}})
+                                        .value();
+  const ValueId z =
+      AddOp(program, kForward, "z", kMatMul, {norm[0], norm[1]}, {{"letters", "md,m -> md"}})
+          .value();
+  Program of_both = program;
+  EXPECT_EQ(
+      AddBackward(of_both, AddLoss(of_both, z), {x}).status().message(),
+      "the loss depends on 'r' of rms_norm, whose reverse rule takes no gradient of output 1");
+  Program of_second = program;
+  EXPECT_EQ(
+      AddBackward(of_second, AddLoss(of_second, norm[1]), {x}).status().message(),
+      "the loss depends on 'r' of rms_norm, whose reverse rule takes no gradient of output 1");
+  Program of_target = program;
+  const ValueId y = Input(of_target, "y", {2, 3});
+  const ValueId loss = AddMseLoss(of_target, kForward, "loss", y, norm[0], 0.5).value();
+  EXPECT_EQ(AddBackward(of_target, loss, {x}).status().message(),
+            "the reverse rule of mse_loss gives no gradient of 'n', its operand 1");
+}
+
+TEST(Backward, StartsAtLosses) {
+  Program program;
+  const ValueId x = Parameter(program, "x", {3});
+  const ValueId w = Parameter(program, "w", {3});
+  const ValueId dot =
+      AddOp(program, kForward, "dot", kMatMul, {x, w}, {{"letters", "m,m -> "}}).value();
+  const std::string no_start =
+      "no gradient starts at 'dot' of matmul; AddBackwardFrom takes one as a value";
+  Program of_dot = program;
+  EXPECT_EQ(AddBackward(of_dot, dot, {x}).status().message(), no_start);
+  const ValueId loss = AddLoss(program, x);
+  const ValueId sum = AddOp(program, kForward, "sum", kAdd, {loss, dot}).value();
+  Program of_sum = program;
+  EXPECT_EQ(AddBackward(of_sum, sum, {x}).status().message(), no_start);
+  const ValueId twice = AddOp(program, kForward, "twice", kAdd, {loss, loss}).value();
+  EXPECT_EQ(AddBackward(program, twice, {x}).status().message(),
+            "'loss' is a term of the loss, and read besides");
+}
+
 TEST(Backward, HasNoRuleForSums) {
   Program other;
   const ValueId z = Input(other, "z", {4, 5});
@@ -212,6 +257,29 @@ void ExpectCentralDifferences(Program program, ValueId loss, const std::vector<s
       EXPECT_EQ((*gradient)[at], (loss_with(1) - loss_with(-1)) / 2) << names[n] << " at " << at;
     }
   }
+}
+
+// A loss that is a sum of two, both Partial, one of which is a sum itself.
+TEST(Backward, StartsAtEachTermOfASum) {
+  Program program;
+  const Placements shard = On(Axis::kTp, Shard(0));
+  const ValueId x = Parameter(program, "x", {4, 3});
+  const ValueId w = Parameter(program, "w", {5, 3}, shard);
+  const ValueId y = AddMatMul(program, kForward, "y", x, w, {.transpose_b = true}).value();
+  ValueId loss = -1;
+  for (int i = 0; i < 3; ++i) {
+    const std::string number = std::to_string(i);
+    const ValueId t = Input(program, "t" + number, {4, 5}, On(Axis::kTp, Shard(1)));
+    const ValueId term =
+        AddMseLoss(program, kForward, "loss" + number, y, t, 0.5 * (i + 1)).value();
+    loss = i == 0 ? term : AddOp(program, kForward, "sum" + number, kAdd, {loss, term}).value();
+  }
+  ExpectCentralDifferences(program, loss, {"x", "w"},
+                           {{"x", Integers(0)},
+                            {"w", Integers(1)},
+                            {"t0", Integers(2)},
+                            {"t1", Integers(3)},
+                            {"t2", Integers(4)}});
 }
 
 // x is read by three products whose weights lie as those of q, k and v do.

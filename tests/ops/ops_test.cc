@@ -39,6 +39,7 @@ TEST_P(EachOp, HasAllThatAnOpMustHave) {
   EXPECT_NE(cpu::FindKernel(def().action()), nullptr) << "the CPU backend has no kernel";
   const bool has_ids = std::find(def().operands.begin(), def().operands.end(), TypeRule::kInt32) !=
                        def().operands.end();
+  EXPECT_TRUE(def().reverse != nullptr || def().no_gradient_of == 0);
   EXPECT_TRUE(has_ids || def().ids_of == 0) << "there are no ids to be indices";
   const bool follows_order = !def().blocked.name.empty();
   EXPECT_TRUE(!follows_order || cpu::FindKernel(def().blocked) != nullptr);
@@ -79,6 +80,23 @@ double Bound(const std::vector<std::vector<DualNumber>>& in,
   return Gamma(elements * elements, UnitRoundoff(DType::kFloat64)) * terms;
 }
 
+// What comes back to an output that the rule knows nothing of is refused, and not left out.
+void ExpectNoGradientThroughOthers(const OpDef& def, const Program& program,
+                                   const std::vector<ValueId>& outputs,
+                                   const std::vector<ValueId>& inputs) {
+  for (size_t i = 1; i < outputs.size(); ++i) {
+    Program trial = program;
+    const Value other = trial.value(outputs[i]);
+    const ValueId t = Input(trial, "t1", other.shape, {}, other.dtype);
+    const ValueId loss = AddMseLoss(trial, Phase::kForward, "loss1", outputs[i], t, 0.5).value();
+    const std::string message = AddBackward(trial, loss, {inputs[0]}).status().message();
+    const bool constant = (def.constant >> i & 1) != 0;
+    EXPECT_NE(message.find(constant ? "does not depend on" : "takes no gradient of output"),
+              std::string::npos)
+        << i << ": " << message;
+  }
+}
+
 // <J v, u> = <v, J^T u>: J v by the reference in dual numbers, J^T u by the reverse pass of
 // sum((y - t)^2) / 2, whose gradient in y is u = y - t.
 void ExpectDerivative(const OpDef& def, const std::string& text, const Attributes& attributes) {
@@ -116,11 +134,13 @@ void ExpectDerivative(const OpDef& def, const std::string& text, const Attribute
     const ValueId t = Input(program, "t", program.value(*y).shape, {}, program.value(*y).dtype);
     loss = AddMseLoss(program, Phase::kForward, "loss", *y, t, 0.5).value();
   }
-  // Rules that give no gradient of an operand, such as of targets, are asked for the others.
+  ExpectNoGradientThroughOthers(def, program, *outputs, inputs);
   std::vector<ValueId> wrt;
-  for (ValueId in : inputs) {
+  for (size_t i = 0; i < inputs.size(); ++i) {
     Program trial = program;
-    if (AddBackward(trial, loss, {in}).ok()) wrt.push_back(in);
+    const bool given = def.operands.at(i) != TypeRule::kInt32 && (def.no_gradient_of >> i & 1) == 0;
+    EXPECT_EQ(AddBackward(trial, loss, {inputs[i]}).ok(), given) << "of operand " << i;
+    if (given) wrt.push_back(inputs[i]);
   }
   ASSERT_FALSE(wrt.empty());
   const auto gradients = AddBackward(program, loss, wrt);

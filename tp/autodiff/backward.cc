@@ -1,50 +1,19 @@
 #include "tp/autodiff/backward.h"
 
 #include <algorithm>
-#include <map>
 #include <optional>
 #include <set>
 #include <string>
 #include <utility>
 
+#include "tp/autodiff/gradient.h"
+#include "tp/autodiff/whole_terms.h"
 #include "tp/ops/ops.h"
 #include "tp/program/reverse.h"
 #include "tp/program/typing.h"
 
 namespace tp {
 namespace {
-
-std::string GradientName(const Program& program, ValueId id) {
-  return "d" + program.value(id).name;
-}
-
-// Redistributes `gradient` towards the gradient of `id`, which takes over the plain name.
-StatusOr<ValueId> Redistribute(Program& program, ValueId id, ValueId gradient, Axis axis,
-                               Placement to, Phase phase) {
-  const std::string name = GradientName(program, id);
-  const Placement from = program.value(gradient).placements[axis];
-  if (from == to) return gradient;
-  if (program.value(gradient).name == name) {
-    const char* what = IsPartial(from) ? ".partial" : IsShard(from) ? ".shard" : ".whole";
-    program.Rename(gradient, program.FreeName(name + what));
-  }
-  return AddRedistribute(program, phase, program.FreeName(name), gradient, axis, to);
-}
-
-// The same on all axes, in an order in which redistributes may change them.
-StatusOr<ValueId> BringTo(Program& program, ValueId id, ValueId gradient, const Placements& to,
-                          Phase phase) {
-  const Placements from = program.value(gradient).placements;
-  const auto steps = StepsBetween(from, to);
-  if (!steps) {
-    return InvalidArgument("the gradient of '" + program.value(id).name + "' lies as " +
-                           ToString(from) + ", which no redistributes bring to " + ToString(to));
-  }
-  for (const Axis& axis : *steps) {
-    TP_ASSIGN_OR_RETURN(gradient, Redistribute(program, id, gradient, axis, to[axis], phase));
-  }
-  return gradient;
-}
 
 class ReversePass {
  public:
@@ -57,12 +26,16 @@ class ReversePass {
         needed_(program.values().size()),
         uses_(program.values().size()),
         contributions_(program.values().size()),
-        gradient_(program.values().size()) {
+        gradient_(program.values().size()),
+        starts_(program.values().size()),
+        whole_(program) {
     for (ValueId id : wrt) asked_[id] = needed_[id] = true;
     for (const Op& op : forward_) {
       for (ValueId in : op.inputs) {
         if (!needed_[in]) continue;
-        for (ValueId out : op.outputs) needed_[out] = true;
+        for (size_t i = 0; i < op.outputs.size(); ++i) {
+          if (!IsConstant(op, i)) needed_[op.outputs[i]] = true;
+        }
       }
     }
   }
@@ -74,8 +47,8 @@ class ReversePass {
                              "' is no scalar to start a gradient at");
     }
     CountUses(loss, last);
-    TP_RETURN_IF_ERROR(ReverseOp(forward_[last], /*starts=*/true));
-    return ReverseOpsBefore(last);
+    starts_[loss] = true;
+    return ReverseOpsBefore(last + 1);
   }
 
   // The same from `y`, whose gradient is `dy`.
@@ -97,7 +70,8 @@ class ReversePass {
       for (ValueId out : op.outputs) TP_RETURN_IF_ERROR(Complete(out));
       const bool reached = std::any_of(op.outputs.begin(), op.outputs.end(),
                                        [&](ValueId out) { return gradient_[out].has_value(); });
-      if (reached && !op.IsSource()) TP_RETURN_IF_ERROR(ReverseOp(op, /*starts=*/false));
+      const bool starts = !op.outputs.empty() && starts_[op.outputs[0]];
+      if ((reached || starts) && !op.IsSource()) TP_RETURN_IF_ERROR(ReverseOp(op, starts));
     }
     std::vector<ValueId> gradients;
     for (ValueId id : wrt_) {
@@ -138,10 +112,9 @@ class ReversePass {
   // what wrote the value is not linear: its reverse rule can't work on parts of a sum.
   Status Complete(ValueId id) {
     if (gradient_[id] || contributions_[id].empty()) return OkStatus();
-    TP_ASSIGN_OR_RETURN(ValueId gradient, Sum(id));
-    TP_ASSIGN_OR_RETURN(gradient,
-                        BringTo(program_, id, gradient, Wanted(id, gradient), PhaseOf(id)));
-    gradient_[id] = gradient;
+    TP_ASSIGN_OR_RETURN(const ValueId gradient, Sum(id));
+    TP_ASSIGN_OR_RETURN(gradient_[id],
+                        BringGradientTo(program_, id, gradient, Wanted(id, gradient), PhaseOf(id)));
     return OkStatus();
   }
 
@@ -161,6 +134,10 @@ class ReversePass {
       if (IsPartial(placement) && no_sum) to.Set(axis, own[axis]);
     }
     return to;
+  }
+
+  static bool IsConstant(const Op& op, size_t output) {
+    return (op.def->constant >> output & 1) != 0;
   }
 
   bool IsNonlinear(ValueId id) const {
@@ -194,7 +171,8 @@ class ReversePass {
     const Placements placements = program_.value(part).placements;
     for (const auto& [axis, placement] : placements.entries()) {
       if (!program_.IsSumTree(part) || !IsPartial(placement)) continue;
-      TP_ASSIGN_OR_RETURN(part, Redistribute(program_, id, part, axis, Replicate(), PhaseOf(id)));
+      TP_ASSIGN_OR_RETURN(part,
+                          RedistributeGradient(program_, id, part, axis, Replicate(), PhaseOf(id)));
     }
     return part;
   }
@@ -231,57 +209,21 @@ class ReversePass {
     return OkStatus();
   }
 
-  // The operands of an op that is about to be appended. In the invariant order, what it would sum
-  // of parts that lie on several ranks, but for the letter that its tree runs along, each rank sums
-  // by itself: its operands are made whole.
-  StatusOr<std::vector<ValueId>> WholeTerms(const OpDef& def, std::vector<ValueId> inputs,
-                                            const Attributes& attributes) {
-    if (program_.sum_order() != SumOrder::kInvariant) return inputs;
-    const Op op{.def = &def, .inputs = inputs, .attributes = attributes};
-    TP_ASSIGN_OR_RETURN(const Letters letters, LettersOf(program_, op));
-    const std::vector<std::string> operands = letters.operands();
-    const std::string summed = letters.summed();
-    const char tree = def.blocked.name.empty() || summed.empty() ? 0 : summed[0];
-    // Of axes that cut one dimension, the innermost first.
-    std::vector<Axis> axes = AxesOf(inputs);
-    for (size_t turn = 0; turn < axes.size() * axes.size(); ++turn) {
-      const Axis axis = axes[turn % axes.size()];
-      for (size_t i = 0; i < inputs.size(); ++i) {
-        const Placement placement = program_.value(inputs[i]).placements[axis];
-        if (!IsShard(placement) || !program_.value(inputs[i]).placements.IsInnermost(axis)) {
-          continue;
-        }
-        const char letter = operands[i].at(placement.dim);
-        const bool kept = std::all_of(
-            letters.outputs().begin(), letters.outputs().end(),
-            [&](const std::string& dims) { return dims.find(letter) != std::string::npos; });
-        if (kept || letter == tree) continue;
-        TP_ASSIGN_OR_RETURN(inputs[i], Whole(inputs[i], axis));
-      }
-    }
-    return inputs;
-  }
-
-  // Those on which one of the values is not Replicate.
-  std::vector<Axis> AxesOf(const std::vector<ValueId>& ids) const {
-    std::set<Axis> axes;
-    for (ValueId id : ids) {
-      for (const auto& entry : program_.value(id).placements.entries()) axes.insert(entry.axis);
-    }
-    return {axes.begin(), axes.end()};
-  }
-
-  StatusOr<ValueId> Whole(ValueId id, Axis axis) {
-    const auto [known, made] = whole_.try_emplace({id, axis}, id);
-    if (!made) return known->second;
-    const std::string name = program_.FreeName(program_.value(id).name + ".whole");
-    TP_ASSIGN_OR_RETURN(known->second,
-                        AddRedistribute(program_, Phase::kBackward, name, id, axis, Replicate()));
-    return known->second;
-  }
-
   class Rule;
   Status ReverseOp(const Op& op, bool starts);
+
+  // Of a sum of losses: the gradient starts at each of them.
+  Status StartAtTerms(const Op& op) {
+    for (ValueId term : op.inputs) {
+      if (!needed_[term]) continue;
+      if (uses_[term] != 1) {
+        return InvalidArgument("'" + program_.value(term).name +
+                               "' is a term of the loss, and read besides");
+      }
+      starts_[term] = true;
+    }
+    return OkStatus();
+  }
 
   Status ReverseRedistribute(const Op& op, ValueId g) {
     const ValueId v = op.inputs[0];
@@ -290,8 +232,8 @@ class ReversePass {
     for (const Placements* either : {&from, &to}) {
       for (const auto& [axis, placement] : either->entries()) {
         if (from[axis] == to[axis]) continue;
-        TP_ASSIGN_OR_RETURN(g,
-                            Redistribute(program_, v, g, axis, Dual(from[axis]), Phase::kBackward));
+        TP_ASSIGN_OR_RETURN(
+            g, RedistributeGradient(program_, v, g, axis, Dual(from[axis]), Phase::kBackward));
       }
     }
     return Deliver(v, g);
@@ -306,15 +248,47 @@ class ReversePass {
   std::vector<bool> needed_;  // it lies between wrt and the loss
   std::vector<int> uses_;
   std::vector<std::vector<ValueId>> contributions_;
-  std::vector<std::optional<ValueId>> gradient_;       // once complete
-  std::map<std::pair<ValueId, Axis>, ValueId> whole_;  // by shard
+  std::vector<std::optional<ValueId>> gradient_;  // once complete
+  std::vector<bool> starts_;                      // the gradient is 1
+  WholeTerms whole_;
 };
 
 // What the rule of one op sees.
 class ReversePass::Rule : public Reverse {
  public:
   Rule(ReversePass& pass, const Op& op, const Letters& letters, bool starts)
-      : pass_(pass), op_(op), letters_(letters), starts_(starts) {}
+      : pass_(pass),
+        op_(op),
+        letters_(letters),
+        starts_(starts),
+        given_(op.inputs.size()),
+        taken_(op.outputs.size()) {}
+
+  // Whether the rule, which says `status`, had what it asked for, took all that came, and gave all
+  // that is needed.
+  Status Check(Status status) const {
+    if (!status.ok() && !lacks_) return status;
+    const std::string of = "' of " + std::string(op_.def->name);
+    bool needs_any = false;
+    for (size_t i = 0; i < op_.inputs.size(); ++i) needs_any = needs_any || Needs(i);
+    if (!needs_any) return status;
+    for (size_t i = 0; i < op_.outputs.size(); ++i) {
+      if (!pass_.gradient_[out(i)] || taken_[i]) continue;
+      return InvalidArgument("the loss depends on '" + value(out(i)).name + of +
+                             ", whose reverse rule takes no gradient of output " +
+                             std::to_string(i));
+    }
+    if (lacks_) {
+      return InvalidArgument("no gradient starts at '" + value(out(0)).name + of +
+                             "; AddBackwardFrom takes one as a value");
+    }
+    for (size_t i = 0; i < op_.inputs.size(); ++i) {
+      if (!Needs(i) || given_[i]) continue;
+      return InvalidArgument("the reverse rule" + of.substr(1) + " gives no gradient of '" +
+                             value(in(i)).name + "', its operand " + std::to_string(i));
+    }
+    return status;
+  }
 
   const Attributes& attributes() const override { return op_.attributes; }
   const Letters& letters() const override { return letters_; }
@@ -322,13 +296,21 @@ class ReversePass::Rule : public Reverse {
   ValueId out(size_t i) const override { return op_.outputs.at(i); }
   const Value& value(ValueId id) const override { return pass_.program_.value(id); }
   bool starts() const override { return starts_; }
-  ValueId gradient(size_t i) const override { return pass_.gradient_[out(i)].value(); }
+  ValueId gradient(size_t i) const override {
+    taken_[i] = true;
+    const std::optional<ValueId>& gradient = pass_.gradient_[out(i)];
+    lacks_ = lacks_ || !gradient;
+    return gradient.value_or(out(i));  // of the same shape; Check tells
+  }
   bool Needs(size_t i) const override { return pass_.needed_[in(i)]; }
 
-  Status Give(size_t i, ValueId gradient) override { return pass_.Deliver(in(i), gradient); }
+  Status Give(size_t i, ValueId gradient) override {
+    given_[i] = true;
+    return pass_.Deliver(in(i), gradient);
+  }
   Status Give(size_t i, const OpDef& def, std::vector<ValueId> inputs,
               Attributes attributes) override {
-    TP_ASSIGN_OR_RETURN(inputs, pass_.WholeTerms(def, std::move(inputs), attributes));
+    TP_ASSIGN_OR_RETURN(inputs, pass_.whole_.Of(def, std::move(inputs), attributes));
     TP_ASSIGN_OR_RETURN(
         const ValueId gradient,
         AddOp(pass_.program_, Phase::kBackward, pass_.program_.FreeName(pass_.GradientName(in(i))),
@@ -337,7 +319,7 @@ class ReversePass::Rule : public Reverse {
   }
   Status Give(const std::vector<size_t>& of, const OpDef& def, std::vector<ValueId> inputs,
               Attributes attributes) override {
-    TP_ASSIGN_OR_RETURN(inputs, pass_.WholeTerms(def, std::move(inputs), attributes));
+    TP_ASSIGN_OR_RETURN(inputs, pass_.whole_.Of(def, std::move(inputs), attributes));
     std::vector<std::string> names;
     for (size_t i : of) {
       names.push_back(pass_.program_.FreeName(pass_.GradientName(in(i))));
@@ -358,6 +340,9 @@ class ReversePass::Rule : public Reverse {
   const Op& op_;
   const Letters& letters_;
   const bool starts_;
+  std::vector<bool> given_;          // by input
+  mutable std::vector<bool> taken_;  // by output
+  mutable bool lacks_ = false;       // a gradient that was asked for
 };
 
 Status ReversePass::ReverseOp(const Op& op, bool starts) {
@@ -365,13 +350,14 @@ Status ReversePass::ReverseOp(const Op& op, bool starts) {
     if (starts) return InvalidArgument("the gradient starts at an op that computes");
     return ReverseRedistribute(op, *gradient_[op.outputs[0]]);
   }
+  if (starts && op.Is(kAdd)) return StartAtTerms(op);
   if (op.def->reverse == nullptr) {
     return InvalidArgument("no reverse rule for " + std::string(op.def->name) + ": " +
                            std::string(op.def->no_reverse));
   }
   TP_ASSIGN_OR_RETURN(const Letters letters, LettersOf(program_, op));
   Rule rule(*this, op, letters, starts);
-  return op.def->reverse(rule);
+  return rule.Check(op.def->reverse(rule));
 }
 
 }  // namespace
@@ -392,7 +378,8 @@ StatusOr<std::vector<ValueId>> AddBackwardFrom(Program& program, ValueId y, Valu
 }
 
 StatusOr<ValueId> FinishGradient(Program& program, ValueId w, ValueId gradient) {
-  return BringTo(program, w, gradient, Dual(program.value(w).placements), Phase::kGradientSync);
+  return BringGradientTo(program, w, gradient, Dual(program.value(w).placements),
+                         Phase::kGradientSync);
 }
 
 }  // namespace tp

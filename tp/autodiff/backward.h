@@ -14,14 +14,15 @@
 
 namespace tp {
 
-// Appends the reverse pass of `loss`, a scalar whose op can start one, and returns the gradient of
-// each of `wrt`, placed as the Dual of its value. What several ops contribute is added up while it
-// is Partial, so that ranks sum once for all of them. The gradient of "w" is named "dw", unless it
-// is that of another value too (for y = x + b that of x is "dy"); what a redistribute completes is
-// named "dw.partial" (or ".shard") before it, and what is added to more "dw.part".
-// Redistributes of a parameter's gradient are of phase kGradientSync, all else is kBackward.
-// Errors: INVALID_ARGUMENT where an op on the way has no reverse rule, or `loss` does not depend on
-// one of `wrt`.
+// Appends the reverse pass of `loss`, a scalar whose op can start one, or a sum (add) of such, and
+// returns the gradient of each of `wrt`, placed as the Dual of its value. What several ops
+// contribute is added up while it is Partial, so that ranks sum once for all of them. The gradient
+// of "w" is named "dw", unless it is that of another value too (for y = x + b that of x is "dy");
+// what a redistribute completes is named "dw.partial" (or ".shard") before it, and what is added to
+// more "dw.part". Redistributes of a parameter's gradient are of phase kGradientSync, all else is
+// kBackward. Errors: INVALID_ARGUMENT where an op on the way has no reverse rule, or one that takes
+// no gradient of an output that the loss depends on, or gives none of an operand that depends on
+// one of `wrt`; where no gradient can start at `loss`; or where it does not depend on one of `wrt`.
 StatusOr<std::vector<ValueId>> AddBackward(Program& program, ValueId loss,
                                            const std::vector<ValueId>& wrt);
 

@@ -165,6 +165,7 @@ constinit const OpDef kRowMax = {.name = "row_max",
                                  .reductions = {Reduction::kMax},
                                  .advice = kAdvice,
                                  .no_reverse = "what is shifted by it does not depend on it",
+                                 .constant = 0b1,
                                  .reference = ReferenceOf<RowMaxReference>()};
 
 // The sum over a row of exp(x - m).
@@ -175,6 +176,7 @@ constinit const OpDef kExpSum = {.name = "exp_sum",
                                  .advice = kAdvice,
                                  .blocked = Action::kBlockedExpSum,
                                  .reverse = ReverseExpSum,
+                                 .no_gradient_of = 0b10,
                                  .reference = ReferenceOf<ExpSumReference>()};
 
 // From x, m and ds: exp(x - m) ds.
@@ -193,6 +195,7 @@ constinit const OpDef kPick = {.name = "pick",
                                .types = {kWide, kWide},
                                .advice = kAdvice,
                                .reverse = ReversePick,
+                               .constant = 0b10,
                                .reference = ReferenceOf<PickReference>()};
 
 // From x, of which only the shape is read, ids and the picked one's gradient: that in its place.
@@ -220,6 +223,7 @@ constinit const OpDef kCrossEntropy = {.name = "cross_entropy",
                                        .attributes = {AttributeDef{"scale"}},
                                        .advice = kAdvice,
                                        .reverse = ReverseCrossEntropy,
+                                       .no_gradient_of = 0b1010,
                                        .reference = ReferenceOf<CrossEntropyReference>()};
 
 // From s and c: ds = scale c / s, and dp = -scale, which nobody reads where there is no target.

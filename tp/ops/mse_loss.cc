@@ -56,6 +56,7 @@ constinit const OpDef kMseLoss = {.name = "mse_loss",
                                   .attributes = {AttributeDef{"scale"}},
                                   .advice = kAdvice,
                                   .reverse = ReverseMseLoss,
+                                  .no_gradient_of = 0b10,
                                   .reference = ReferenceOf<MseLossReference>()};
 
 // 2 * scale * (y - t), the gradient of mse_loss in y.

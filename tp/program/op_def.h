@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <string_view>
 
 #include "tp/core/status.h"
@@ -75,6 +76,11 @@ struct OpDef {
   // Appends what computes the gradients of its inputs; where it is null, `no_reverse` says why.
   Status (*reverse)(Reverse&) = nullptr;
   std::string_view no_reverse = {};
+  // As bits: the operands, beside kInt32 ones, that the rule has no gradient of; it is refused
+  // where one is needed. And the outputs that nothing flows back through, since what is made of
+  // them does not change with the inputs.
+  uint32_t no_gradient_of = 0;
+  uint32_t constant = 0;
 
   // What it means, in numbers of any kind.
   Reference reference = {};

@@ -20,9 +20,11 @@ class Reverse {
   virtual const Value& value(ValueId id) const = 0;
   // Whether the gradient starts here: this op's first output is the scalar to be differentiated.
   virtual bool starts() const = 0;
-  // The gradient of output `i`, which the rule may ask for unless the gradient starts here.
+  // The gradient of output `i`. The reverse pass is refused where there is none (the gradient
+  // starts here), and where there is one that the rule does not ask for.
   virtual ValueId gradient(size_t i) const = 0;
-  // Whether anyone needs the gradient of input `i`.
+  // Whether anyone needs the gradient of input `i`; the pass is refused where the rule then gives
+  // none.
   virtual bool Needs(size_t i) const = 0;
 
   // Says that the gradient of input `i` is `gradient`, or the output of this op, which is appended
