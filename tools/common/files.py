@@ -56,6 +56,24 @@ def check_writable(path: pathlib.Path) -> None:
         os.unlink(temporary)
 
 
+def is_stream(path: pathlib.Path) -> bool:
+    """Whether write would write straight, so that nothing there is overwritten."""
+    try:
+        return _target(path)[0] is None
+    except OSError:
+        return False
+
+
+def identity(path: pathlib.Path) -> object:
+    """What tells a file from others, however it is spelled: its number where it is there, else its
+    path, links followed."""
+    try:
+        found = os.stat(path)
+        return found.st_dev, found.st_ino
+    except OSError:
+        return os.path.realpath(path)
+
+
 def _target(path: pathlib.Path) -> tuple[pathlib.Path | None, int | None]:
     """The file behind the links, or None where it is to be written straight; and its permissions."""
     if str(path).startswith(_OWN_DESCRIPTORS):

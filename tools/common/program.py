@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import io
 import os
-import pathlib
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -77,14 +76,41 @@ def write_each(tool: str, texts: dict[str, str]) -> int:
     return status
 
 
-def check_output(name: str) -> pathlib.Path:
-    """The path that the user named, before long work. Raises UserError where it can't be written."""
-    path = files.resolve(name)
-    try:
-        files.check_writable(path)
-    except OSError as error:
-        raise UserError(f"cannot write {name}: {reason(error)}") from error
-    return path
+def check_distinct(outputs: dict[str, str | None], inputs: dict[str, list[str]]) -> None:
+    """That no output is an input or another output, of which one would be lost; before anything is
+    written. All by the flags that name them. Raises UserError."""
+    read = {
+        files.identity(files.resolve(name)): flag
+        for flag, names in inputs.items()
+        for name in names
+        if name
+    }
+    written: dict[object, str] = {}
+    for flag, name in outputs.items():
+        if not name or files.is_stream(files.resolve(name)):
+            continue
+        file = files.identity(files.resolve(name))
+        if file in read:
+            raise UserError(
+                f"{flag} would overwrite {name}, which {read[file]} names, too; give it another file"
+            )
+        if file in written:
+            raise UserError(
+                f"{written[file]} and {flag} both name {name}, where one would overwrite the other; "
+                "give each its own file"
+            )
+        written[file] = flag
+
+
+def check_outputs(outputs: dict[str, str | None], inputs: dict[str, list[str]]) -> None:
+    """That all outputs can be written, and none over an input or another output: to be asked before
+    long work. Raises UserError."""
+    check_distinct(outputs, inputs)
+    for name in filter(None, outputs.values()):
+        try:
+            files.check_writable(files.resolve(name))
+        except OSError as error:
+            raise UserError(f"cannot write {name}: {reason(error)}") from error
 
 
 def run(tool: str, main: Callable[[], int]) -> int:

@@ -19,7 +19,7 @@ from tools.common.program import (
     INTERRUPTED,
     Parser,
     UserError,
-    check_output,
+    check_outputs,
     reason,
     run,
     write_each,
@@ -183,9 +183,10 @@ def _main() -> int:
     backend = arguments.backend or (None if arguments.earlier else "sim")
     if arguments.json and not backend:
         raise UserError("--json writes what is measured, and nothing is: give --backend, too")
-    outputs = [name for name in (arguments.json, arguments.output) if name]
-    for name in outputs:
-        check_output(name)
+    check_outputs(
+        {"--json": arguments.json, "--output": arguments.output},
+        {"--from": arguments.earlier, "--bench": [arguments.bench]},
+    )
     earlier = [_read(resolve(path)) for path in arguments.earlier]
     here = [_measure(arguments, backend)] if backend else []
     ended = here[0].get("incomplete") if here else None

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from tools.common.files import resolve
-from tools.common.program import Parser, UserError, check_output, run, write_each
+from tools.common.program import Parser, UserError, check_outputs, run, write_each
 from tools.report.build import build
 from tools.report.floors import DEVICES, Peaks
 from tools.report.load import load
@@ -78,9 +78,10 @@ def _main() -> int:
     arguments = _parse(sys.argv[1:])
     if arguments.merged_trace and not arguments.trace:
         raise UserError("--merged_trace: there are no traces to merge; name them with --trace")
-    for name in (arguments.output, arguments.merged_trace):
-        if name:
-            check_output(name)
+    check_outputs(
+        {"--output": arguments.output, "--merged_trace": arguments.merged_trace},
+        {"input": arguments.input, "--trace": arguments.trace},
+    )
     data = load([resolve(path) for path in arguments.input])
     traces = load_traces([resolve(path) for path in arguments.trace])
     peaks = Peaks(arguments.peak_tflops, arguments.link_gbps)

@@ -76,6 +76,8 @@ def sweep(arguments: Sequence[str]) -> int:
     runs = points.order(planned, settings.repeats, settings.order_seed)
     programs = {tool: _find(tool, getattr(settings, tool))
                 for tool in dict.fromkeys(point.tool for point in planned)}
+    inputs = {f"--{tool}": [path] for tool, path in programs.items()}
+    program.check_distinct({"--output": settings.output}, inputs | {"--config": [settings.config]})
     with RecordFile(str(resolve(settings.output))) as file:
         known = {(record["key"], record["repeat"]) for record in file.records}
         before = sum((point.key, repeat) in known for point, repeat in runs)

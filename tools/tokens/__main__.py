@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from tools.common.files import resolve, write
-from tools.common.program import Parser, UserError, check_output, reason, run, say
+from tools.common.program import Parser, UserError, check_outputs, reason, run, say
 from tools.tokens.ids import decode_bin, decode_npy, encode_bin, encode_npy
 
 _TOOL = "tokens"
@@ -71,14 +71,17 @@ def _convert(options: argparse.Namespace, tokenizer: Any) -> tuple[bytes, str]:
 
 def _main(argv: list[str]) -> int:
     options = _parse(argv)
-    path = check_output(options.output)
+    check_outputs(
+        {"output": options.output},
+        {"input": [options.input], "--tokenizer": [options.tokenizer]},
+    )
     tokenizer = _load_tokenizer(options.tokenizer)
     try:
         data, what = _convert(options, tokenizer)
     except ValueError as error:
         raise UserError(f"{options.input}: {error}") from error
     try:
-        write(path, data)
+        write(resolve(options.output), data)
     except OSError as error:
         raise UserError(f"cannot write {options.output}: {reason(error)}") from error
     say(_TOOL, f"wrote {options.output}: {what}")

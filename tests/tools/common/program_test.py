@@ -1,10 +1,13 @@
 """How a tool ends, whatever becomes of what it prints."""
 
 import os
+import pathlib
 import subprocess
 import sys
 import tempfile
 import unittest
+
+from tools.common.program import UserError, check_distinct
 
 _TOOL = """
 import sys
@@ -99,6 +102,45 @@ class ProgramTest(unittest.TestCase):
             self.assertEqual(self.tool("--say=after", stdout=file)[0], 0)
             file.seek(0)
             self.assertEqual(file.read(), b"before\nafter\n")
+
+
+class CheckDistinctTest(unittest.TestCase):
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.file = self.folder / "file"
+        self.file.write_text("kept")
+        (self.folder / "to_file").symlink_to("file")
+        (self.folder / "to_none").symlink_to("none")
+        os.link(self.file, self.folder / "other")
+        os.mkfifo(self.folder / "fifo")
+
+    def test_an_output_that_is_an_input_is_refused(self) -> None:
+        for name in ("file", "./file", "to_file", "other", f"../{self.folder.name}/file"):
+            output = f"{self.folder}/{name}"
+            words = f"--out would overwrite {output}, which --in names, too; give it another file"
+            with self.assertRaises(UserError) as refused:
+                check_distinct({"--out": output}, {"--in": ["", str(self.file)]})
+            self.assertEqual(str(refused.exception), words)
+
+    def test_an_output_that_is_another_is_refused(self) -> None:
+        for first, second in (
+            ("file", "to_file"),
+            ("file", "other"),
+            ("none", "./none"),
+            ("none", "to_none"),
+        ):
+            outputs = {"--a": f"{self.folder}/{first}", "--b": f"{self.folder}/{second}"}
+            words = f"--a and --b both name {outputs['--b']}, where one would overwrite the other; .*"
+            with self.assertRaisesRegex(UserError, words):
+                check_distinct(outputs, {})
+
+    def test_others_and_streams_are_taken(self) -> None:
+        for output in ("/dev/null", "/dev/stdout", f"{self.folder}/fifo"):
+            check_distinct({"--a": output, "--b": output}, {"--in": [output]})
+        outputs = {"--a": f"{self.folder}/none", "--b": f"{self.folder}/others", "--c": None}
+        check_distinct(outputs, {"--in": [str(self.file), str(self.file)]})
 
 
 if __name__ == "__main__":

@@ -84,6 +84,17 @@ class ObservationsTest(unittest.TestCase):
             self.refuse("cannot write .*nowhere", *_QUICK, f"{flag}={self.folder}/nowhere/x")
         self.refuse("--json writes what is measured", f"--json={self.folder}/x", "--from=x")
 
+    def test_an_output_that_is_an_input_or_another_is_refused(self) -> None:
+        file = self.folder / "file"
+        file.write_text("kept")
+        for flags, said in (
+            ((f"--from={file}", f"--output={file}"), "--output would overwrite .*--from names"),
+            ((f"--bench={file}", f"--json={file}"), "--json would overwrite .*--bench names"),
+            ((*_QUICK, f"--json={file}", f"--output={file}"), "--json and --output both name"),
+        ):
+            self.refuse(said, *flags)
+        self.assertEqual(file.read_text(), "kept")
+
     def test_a_failure_or_ctrl_c_costs_no_whole_round(self) -> None:
         runs = self.folder / "runs"
         for end, status, said in (

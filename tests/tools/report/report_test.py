@@ -145,6 +145,29 @@ class ReportTest(ReportCase):
         self.assertEqual(result.returncode, 1)
         self.assertRegex(result.stderr, r"^report: cannot write .*nowhere.*\n$")
 
+    def test_an_output_that_is_an_input_or_another_is_refused(self) -> None:
+        before = pathlib.Path(SWEEP).read_bytes()
+        sweep, trace = self.folder / "sweep.jsonl", self.folder / "trace.json"
+        sweep.write_bytes(before)
+        trace.write_text("a trace")
+        page = f"--output={self.folder}/page.html"
+        for flags, said in (
+            ([f"--output={sweep}"], "--output would overwrite .*sweep.jsonl, which input names"),
+            (
+                [f"--trace={trace}", f"--merged_trace={trace}", page],
+                "--merged_trace would overwrite .*trace.json, which --trace names",
+            ),
+            (
+                [f"--trace={trace}", page, f"--merged_trace={self.folder}/page.html"],
+                "--output and --merged_trace both name .*page.html",
+            ),
+        ):
+            result = run_report(str(sweep), *flags)
+            self.assertEqual((result.returncode, result.stdout), (1, ""))
+            self.assertRegex(result.stderr, rf"\Areport: {said}, .*\n\Z")
+        self.assertEqual((sweep.read_bytes(), trace.read_text()), (before, "a trace"))
+        self.assertFalse((self.folder / "page.html").exists())
+
 
 if __name__ == "__main__":
     unittest.main()

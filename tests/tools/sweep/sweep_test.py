@@ -294,6 +294,16 @@ class SweepTest(unittest.TestCase):
             self.assertRegex(err, r"\Asweep: [^\n]*\n\Z", argument)
         self.assertEqual(self.started(), [])
 
+    def test_a_file_is_not_both_read_and_written(self) -> None:
+        with open(self.output, "w", encoding="utf-8") as file:
+            file.write("tp: 2\n")
+        for flag in (f"--config={self.output}", f"--bench={self.output}"):
+            os.chmod(self.output, 0o755)
+            words = f"--output would overwrite {self.output}, which {flag.split('=')[0]} names"
+            status, out, err = self.sweep(flag)
+            self.assertEqual((status, out), (1, ""))
+            self.assertRegex(err, rf"\Asweep: {words}, .*\n\Z")
+
     def test_shows_no_bar_but_on_a_terminal(self) -> None:
         master, slave = os.openpty()
         process = subprocess.Popen([SWEEP, f"--bench={FAKE_BENCH}", f"--output={self.output}"],

@@ -1,5 +1,8 @@
 """Files of ids: what is written is read back, and is what NumPy and nanoGPT write."""
 
+import pathlib
+import subprocess
+import tempfile
 import unittest
 
 from tools.tokens.ids import decode_bin, decode_npy, encode_bin, encode_npy
@@ -29,6 +32,23 @@ class IdsTest(unittest.TestCase):
                 decode_npy(bad)
         with self.assertRaisesRegex(ValueError, "not one that this tool writes"):
             decode_npy(whole.replace(b"<u2", b"<f8"))
+
+
+class ToolTest(unittest.TestCase):
+    def test_an_output_that_is_an_input_is_refused(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            text, tokenizer = (pathlib.Path(folder, name) for name in ("text", "tokenizer.json"))
+            for flag, output in (("input", text), ("--tokenizer", tokenizer)):
+                output.write_text("kept")
+                result = subprocess.run(
+                    ["tools/tokens/tokens", "encode", text, output, f"--tokenizer={tokenizer}"],
+                    capture_output=True,
+                    text=True,
+                )
+                words = f"tokens: output would overwrite {output}, which {flag} names, too; "
+                self.assertEqual((result.returncode, result.stdout), (1, ""))
+                self.assertRegex(result.stderr, rf"\A{words}.*\n\Z")
+                self.assertEqual(output.read_text(), "kept")
 
 
 if __name__ == "__main__":
