@@ -3,8 +3,9 @@
 //
 // Two ops stand for all. The linear one is what the letters say: a sum of products, summed over
 // what an output lacks. The other one is no sum of products: each operand's element squared goes in
-// too, and, where letters are `whole`, the sum over these of the first operand. Numbers are
-// integers, so comparisons are exact; they are drawn from so many that nothing agrees by chance.
+// too, and, where letters are `whole`, the sum over these of the first operand; over what an output
+// lacks it is a sum or a maximum. Numbers are integers, so comparisons are exact; they are drawn
+// from so many that nothing agrees by chance.
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
 #include <rapidcheck/gtest.h>
@@ -53,6 +54,7 @@ struct Op {
   Letters letters;
   std::string whole;
   bool linear;
+  std::vector<Reduction> reductions;  // by output
 
   std::string Of(const std::vector<std::string>& dims) const {
     std::string out;
@@ -66,7 +68,8 @@ struct Op {
 
   std::vector<Tensor> Run(const std::vector<Tensor>& in, const Sizes& sizes) const {
     std::vector<Tensor> out;
-    for (const std::string& dims : letters.outputs()) {
+    for (size_t o = 0; o < letters.outputs().size(); ++o) {
+      const std::string& dims = letters.outputs()[o];
       Tensor tensor{dims, {}, {}};
       for (char c : dims) tensor.shape.push_back(sizes.at(c));
       tensor.elements.resize(NumElements(tensor.shape));
@@ -79,7 +82,8 @@ struct Op {
           for (size_t i = 0; i < term.size(); ++i) value *= Factor(in, operand + i, point, sizes);
           int64_t index = 0;
           for (char c : dims) index = index * sizes.at(c) + point.at(c);
-          tensor.elements[index] += value;
+          Number& element = tensor.elements[index];
+          element = reductions[o] == Reduction::kMax ? std::max(element, value) : element + value;
         });
         operand += term.size();
       }
@@ -137,12 +141,14 @@ Tensor PartOf(const Tensor& whole, Placement on, int rank, int ranks) {
 bool Are(const std::vector<Tensor>& parts, const Tensor& whole, Placement on) {
   const auto ranks = static_cast<int>(parts.size());
   if (IsPartial(on)) {
-    std::vector<Number> sum(whole.elements.size());
+    std::vector<Number> all(whole.elements.size());
     for (const Tensor& part : parts) {
       if (part.shape != whole.shape) return false;
-      for (size_t i = 0; i < sum.size(); ++i) sum[i] += part.elements[i];
+      for (size_t i = 0; i < all.size(); ++i) {
+        all[i] = IsSum(on) ? all[i] + part.elements[i] : std::max(all[i], part.elements[i]);
+      }
     }
-    return sum == whole.elements;
+    return all == whole.elements;
   }
   for (int rank = 0; rank < ranks; ++rank) {
     const Tensor expected = PartOf(whole, on, rank, ranks);
@@ -181,7 +187,11 @@ Op DrawOp() {
   }
   const int outputs = *rc::gen::inRange(1, 3);
   for (int o = 0; o < outputs; ++o) text += (o == 0 ? " -> " : ",") + DrawDims(letters, 3);
-  Op op{Letters::Parse(text).value(), "", linear};
+  Op op{Letters::Parse(text).value(), "", linear, {}};
+  for (int o = 0; o < outputs; ++o) {
+    const bool maximum = !linear && *rc::gen::arbitrary<bool>();
+    op.reductions.push_back(maximum ? Reduction::kMax : Reduction::kSum);
+  }
   if (!linear && *rc::gen::arbitrary<bool>()) op.whole = DrawDims(op.letters.operands()[0], 2);
   return op;
 }
@@ -247,7 +257,7 @@ RC_GTEST_PROP(Letters, TheRuleAgreesWithBruteForce, ()) {
     whole.push_back(std::move(tensor));
   }
   const std::vector<Tensor> expected = op.Run(whole, sizes);
-  const auto rule = op.letters.Rule(on, op.whole, op.linear);
+  const auto rule = op.letters.Rule(on, op.whole, op.linear, op.reductions);
   const auto by_rank = RunOnRanks(op, whole, on, ranks);
   std::string placements;
   for (Placement p : on) placements += " " + ToString(p);
@@ -267,7 +277,7 @@ RC_GTEST_PROP(Letters, TheRuleAgreesWithBruteForce, ()) {
   if (!by_rank || degenerate) return;
   bool all_right = true;
   for (size_t i = 0; i < expected.size(); ++i) {
-    std::vector<Placement> choices = {Replicate(), Partial()};
+    std::vector<Placement> choices = {Replicate(), Partial(), Partial(Reduction::kMax)};
     for (size_t d = 0; d < expected[i].dims.size(); ++d)
       choices.push_back(Shard(static_cast<int>(d)));
     all_right = all_right && std::any_of(choices.begin(), choices.end(), [&](Placement p) {
