@@ -39,6 +39,7 @@ int RunTool(const char* name, int argc, char** argv,
   google::InitGoogleLogging(argv[0]);
   FLAGS_logtostderr = true;
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file beyond `ulimit -f`: the write says so, as on a full disk
   io::Outputs outputs;
   int exit_status = kHeld;
   const Status status = Contain([&]() -> Status {

@@ -1,0 +1,54 @@
+// What all tools in C++ do alike: a word where an output has no room.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <string>
+
+#include "fmt/format.h"
+#include "tests/tools/command.h"
+
+namespace tp {
+namespace {
+
+namespace fs = std::filesystem;
+
+// In a shell, so that it may say where the output goes.
+CommandResult RunInShell(const std::string& before, const std::string& tool,
+                         const std::string& arguments) {
+  return RunCommand("bash -c", fmt::format("'{0} tools/{1}/{1} {2}'", before, tool, arguments));
+}
+
+// As on a full disk, where the system would rather end the tool without a word.
+TEST(EveryToolTest, SaysThatAFileWouldBeLargerThanItMay) {
+  const std::string folder = MakeScratchFolder();
+  const std::string room = "; free some space or choose another place\n";
+  const CommandResult bench =
+      RunInShell("ulimit -f 8;", "bench",
+                 fmt::format("--tokens=6 --in_features=70 --out_features=50 --nopeak --steps=3 "
+                             "--json={0}/r.json --dump={0}/dump",
+                             folder));
+  EXPECT_EQ(bench.exit_code, 1) << bench.out << bench.err;
+  EXPECT_NE(bench.out.find("Verdict: the sharded steps agree"), std::string::npos) << bench.out;
+  EXPECT_NE(bench.err.find(folder + "/r.json: cannot be written: File too large" + room),
+            std::string::npos)
+      << bench.err;
+  EXPECT_FALSE(fs::exists(folder + "/r.json"));
+  EXPECT_TRUE(fs::exists(folder + "/dump/row/losses.npy"));  // it fits
+  EXPECT_FALSE(fs::exists(folder + "/dump/row/w.npy"));
+
+  const CommandResult train = RunInShell(
+      "ulimit -f 8;", "train",
+      "--steps=2 --batch=4 --sequence=16 --sample=0 --eval_every=0 --save=" + folder + "/save");
+  EXPECT_EQ(train.exit_code, 1) << train.out << train.err;
+  EXPECT_NE(train.err.find(": File too large" + room), std::string::npos) << train.err;
+  EXPECT_EQ(std::count(train.err.begin(), train.err.end(), '\n'), 1) << train.err;
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder)) {
+    EXPECT_FALSE(entry.path().filename().string().ends_with(".part")) << entry.path();
+    EXPECT_FALSE(entry.path().filename().string().ends_with(".tmp")) << entry.path();
+  }
+}
+
+}  // namespace
+}  // namespace tp
