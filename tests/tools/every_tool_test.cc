@@ -1,4 +1,4 @@
-// What all tools in C++ do alike: a word where an output has no room.
+// What all tools in C++ do alike: a version, and a word where an output has no room.
 
 #include <gtest/gtest.h>
 
@@ -8,16 +8,39 @@
 
 #include "fmt/format.h"
 #include "tests/tools/command.h"
+#include "tp/core/version.h"
 
 namespace tp {
 namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kTools[] = {"bench", "train", "verify", "predict", "collectives"};
+
 // In a shell, so that it may say where the output goes.
 CommandResult RunInShell(const std::string& before, const std::string& tool,
                          const std::string& arguments) {
   return RunCommand("bash -c", fmt::format("'{0} tools/{1}/{1} {2}'", before, tool, arguments));
+}
+
+TEST(EveryToolTest, SaysItsVersionOrThatItCannot) {
+  for (const char* tool : kTools) {
+    for (const char* flag : {"--version", "-version", "--version=true", "--help"}) {
+      const CommandResult whole = RunInShell("", tool, flag);
+      EXPECT_EQ(whole.exit_code, 0) << tool << flag << whole.err;
+      if (std::string(flag) != "--help") {
+        EXPECT_EQ(whole.out, fmt::format("{} version {}\n", tool, kVersion));
+      }
+      EXPECT_EQ(whole.err, "");
+      for (const char* where : {" > /dev/full", " >&-"}) {
+        const CommandResult lost = RunInShell("", tool, flag + std::string(where));
+        ExpectRefused(lost, tool + (" " + std::string(flag)) + where,
+                      fmt::format("{}: the standard output: cannot be written: ", tool));
+      }
+      EXPECT_EQ(
+          RunInShell("", tool, flag + std::string(" | true; exit ${PIPESTATUS[0]}")).exit_code, 0);
+    }
+  }
 }
 
 // As on a full disk, where the system would rather end the tool without a word.

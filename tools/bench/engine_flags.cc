@@ -14,6 +14,8 @@
 #include "tools/io/table.h"
 #include "tp/core/version.h"
 
+DECLARE_bool(version);  // gflags' own
+
 DEFINE_string(backend, "sim", "where the ranks run: sim (threads on this CPU) or nccl (GPUs)");
 DEFINE_string(mode, "both", "how W is split over tp: row, column or both");
 DEFINE_int32(
@@ -94,6 +96,14 @@ bool AsksForHelp(int argc, char** argv) {
     }
   }
   return false;
+}
+
+// Ends the program, unless the text is lost: gflags, asked for the version, would not look.
+Status SayAndExit(const std::string& text) {
+  io::Outputs outputs;
+  outputs.Print(text);
+  for (const Status& error : outputs.errors()) return error;
+  std::exit(0);
 }
 
 Status CheckRanges() {
@@ -195,14 +205,13 @@ Status BadValue(const char* flag, const std::string& value, const char* allowed)
 }
 
 Status ParseFlags(int argc, char** argv, const HelpText& help) {
-  if (AsksForHelp(argc, argv)) {
-    io::Outputs outputs;
-    outputs.Print(RenderHelp(help));
-    for (const Status& error : outputs.errors()) return error;
-    std::exit(0);
+  if (AsksForHelp(argc, argv)) return SayAndExit(RenderHelp(help));
+  gflags::ParseCommandLineNonHelpFlags(&argc, &argv, /*remove_flags=*/true);
+  if (FLAGS_version) {
+    return SayAndExit(
+        fmt::format("{} version {}\n", gflags::ProgramInvocationShortName(), kVersion));
   }
-  gflags::SetVersionString(kVersion);
-  gflags::ParseCommandLineFlags(&argc, &argv, /*remove_flags=*/true);
+  gflags::HandleCommandLineHelpFlags();
   if (argc == 1) return OkStatus();
   return InvalidArgument(
       fmt::format("'{}' is no flag; flags are --name=value, see --help", argv[1]));
