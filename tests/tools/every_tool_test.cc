@@ -1,9 +1,11 @@
-// What all tools in C++ do alike: a version, and a word where an output has no room.
+// What all tools in C++ do alike: help that a screen holds, a version, and a word where an output
+// has no room.
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <filesystem>
+#include <sstream>
 #include <string>
 
 #include "fmt/format.h"
@@ -21,6 +23,22 @@ constexpr const char* kTools[] = {"bench", "train", "verify", "predict", "collec
 CommandResult RunInShell(const std::string& before, const std::string& tool,
                          const std::string& arguments) {
   return RunCommand("bash -c", fmt::format("'{0} tools/{1}/{1} {2}'", before, tool, arguments));
+}
+
+// Columns that a line takes: continuation bytes of UTF-8 take none.
+size_t Columns(const std::string& line) {
+  return static_cast<size_t>(
+      std::count_if(line.begin(), line.end(), [](char byte) { return (byte & 0xc0) != 0x80; }));
+}
+
+TEST(EveryToolTest, HasHelpThatAScreenHolds) {
+  for (const char* tool : kTools) {
+    const CommandResult help = RunInShell("", tool, "--help");
+    EXPECT_EQ(help.exit_code, 0) << tool;
+    EXPECT_NE(help.out.find("--backend="), std::string::npos) << tool << help.out;
+    std::istringstream lines(help.out);
+    for (std::string line; std::getline(lines, line);) EXPECT_LE(Columns(line), 100u) << line;
+  }
 }
 
 TEST(EveryToolTest, SaysItsVersionOrThatItCannot) {

@@ -76,9 +76,11 @@ std::string RenderHelp(const HelpText& help) {
     text += fmt::format("\n{}\n", topic.title);
     for (const char* name : topic.flags) {
       const gflags::CommandLineFlagInfo info = gflags::GetCommandLineFlagInfoOrDie(name);
-      const std::string head = fmt::format("--{}={}", name, DefaultOf(info));
       constexpr int kIndent = 30;
-      text += fmt::format("  {:<27} {}\n", head, io::Wrap(info.description, kIndent, kIndent));
+      const std::string head =
+          fmt::format("  {:<{}} ", fmt::format("--{}={}", name, DefaultOf(info)), kIndent - 3);
+      const int used = static_cast<int>(head.size());  // more than kIndent by a long default
+      text += head + io::Wrap(info.description, kIndent, used) + "\n";
     }
   }
   return text + kNaming +
