@@ -58,9 +58,11 @@ TEST(BenchModelTest, NamesTheProofOfTheSameCuts) {
 }
 
 TEST(BenchModelTest, SaysWhereNothingIsTrained) {
+  const std::string file = MakeScratchFolder() + "/bench.json";
   const CommandResult result =
-      Bench("--model=llama-tiny --batch=2 --sequence=16 --lr=1e30 --clip=0");
+      Bench("--model=llama-tiny --batch=2 --sequence=16 --lr=1e30 --clip=0 --json=" + file);
   EXPECT_EQ(result.exit_code, 1) << result.out;
+  EXPECT_EQ(nlohmann::json::parse(ReadWholeFile(file)).at("outcome"), "FAIL");
   EXPECT_NE(result.out.find("Verdict: NO TRAINING, the loss of step "), std::string::npos)
       << result.out;
 }

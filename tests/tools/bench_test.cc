@@ -260,6 +260,7 @@ TEST(BenchTest, CtrlCLeavesWhatWasMeasured) {
     const nlohmann::json json = nlohmann::json::parse(ReadWholeFile(path));
     EXPECT_EQ(json.at("complete"), false);
     EXPECT_EQ(json.at("ok"), false);
+    EXPECT_EQ(json.at("outcome"), "incomplete");
     ASSERT_GE(json.at("results").size(), 1u);
     EXPECT_GT(json.at("results")[0].at("step_ms_all").size(), 0u);
     EXPECT_EQ(json.at("results")[0].at("clock"), "measured");

@@ -59,7 +59,7 @@ std::string ToJson(const BenchOptions& options, const RunFacts& run, const Bench
   if (result.tp1) json["tp1"] = {{"step_ms", QuantilesToJson(*result.tp1)}};
   if (result.between_modes) json["row_against_column"] = ReportToJson(*result.between_modes);
   json["ok"] = result.complete && result.ok();
-  json["outcome"] = Name(result.outcome());
+  json["outcome"] = OutcomeOfRun(result.complete, result.outcome());
   // Text from outside (a host's name, say) may hold bytes that are no UTF-8: those are replaced.
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }

@@ -13,7 +13,8 @@
 //                    memory_bytes_without_reuse
 //   row_over_column  the ratio of their steps: median, low, high, miss, blocks, distinguishable
 //   peak, tp1        what those shares are of, where they were measured
-//   outcome          ok, undecided or FAIL: of the checks that were made
+//   outcome          ok, undecided or FAIL: of the checks that were made; incomplete where it was
+//                    interrupted and none failed
 //   ok               whether every check that was asked for was made, and held
 //
 // Units are in the names. What was not measured is null.

@@ -6,6 +6,7 @@
 
 #include "fmt/format.h"
 #include "tools/bench/facts_json.h"
+#include "tools/bench/report_json.h"
 #include "tools/bench/step_json.h"
 #include "tools/bench/step_lines.h"
 #include "tools/bench/tables.h"
@@ -187,7 +188,9 @@ std::string ModelToJson(const BenchOptions& options, const train::ModelOptions& 
                {"results", results}};
   if (run.peak) json["peak"] = {{"flops_per_second", *run.peak}, {"source", "measured"}};
   json["ok"] = run.ok();
-  json["outcome"] = run.step && !run.step->ok() ? "FAIL" : "ok";
+  const bool failed = (run.step && !run.step->ok()) || run.lost();
+  json["outcome"] =
+      OutcomeOfRun(run.complete, failed ? verify::Outcome::kFail : verify::Outcome::kOk);
   // Text from outside (a host's name, say) may hold bytes that are no UTF-8: those are replaced.
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }

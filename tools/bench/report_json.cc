@@ -36,4 +36,8 @@ nlohmann::ordered_json ReportToJson(const verify::Report& report) {
   return json;
 }
 
+std::string_view OutcomeOfRun(bool complete, verify::Outcome checks) {
+  return complete || checks == verify::Outcome::kFail ? verify::Name(checks) : "incomplete";
+}
+
 }  // namespace tp::bench

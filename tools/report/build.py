@@ -7,7 +7,7 @@ from typing import Any
 from tools.report import figures, floors, ranks
 from tools.report.bandwidth import bandwidth
 from tools.report.cases import Group, Names, group_steps
-from tools.report.headline import headline
+from tools.report.headline import counted, headline
 from tools.report.load import Data
 from tools.report.planner import environment_rows, planner, said_of, summary_rows
 from tools.report.speedup import speedup
@@ -33,7 +33,7 @@ def build(
     groups = group_steps(data.steps)
     names = Names(groups, full_names)
     made = [_summary(data, groups, traces), _environment(data)]
-    if data.failures:
+    if data.failures or data.interrupted:
         made.append(_failures(data))
     if groups:
         made.append(figures.step_time(groups, names))
@@ -93,17 +93,18 @@ def _summary(data: Data, groups: list[Group], traces: list[Trace]) -> Figure:
     rows += summary_rows(data.plans)
     backends = [case.backend for case in cases] + [t.backend for t in data.transfers]
     rows.append(["backends", _listed(backends)])
-    rows.append(["failed", f"{len(data.failures)} runs"])
+    rows.append(["failed", counted(len(data.failures))])
     return Figure("summary", "What was run", "", "", table)
 
 
 def _failures(data: Data) -> Figure:
     rows = [[what, why] for what, why in data.failures]
+    rows += [[what, "interrupted before all was measured"] for what in data.interrupted]
     return Figure(
         "failures",
         "What failed",
         "",
-        "These runs have no numbers below, or numbers of which a check failed.",
+        "These runs have no numbers below, some of them only, or numbers of which a check failed.",
         Table([given("run"), given("why")], rows),
     )
 

@@ -174,6 +174,10 @@ def _percent(share: float) -> str:
     return f"{percent:.0f} %" if percent >= 9.5 or math.isclose(percent, 0) else f"{percent:.2g} %"
 
 
+def counted(runs: int) -> str:
+    return "1 run" if runs == 1 else f"{runs} runs"
+
+
 def _troubles(data: Data) -> list[str]:
     said = []
     checked = [s for s in data.steps if s.result.get("equivalence")]
@@ -189,5 +193,8 @@ def _troubles(data: Data) -> list[str]:
     if elements:
         said.append(f"{elements:,} elements of collectives are wrong.")
     if data.failures:
-        said.append(f"{len(data.failures)} runs failed.")
+        said.append(f"{counted(len(data.failures))} failed.")
+    if data.interrupted:
+        count = len(data.interrupted)
+        said.append(f"{counted(count)} {'was' if count == 1 else 'were'} interrupted.")
     return said

@@ -109,6 +109,7 @@ class Data:
     transfers: list[Transfer] = field(default_factory=list)
     plans: list[Plan] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)  # what, why
+    interrupted: list[str] = field(default_factory=list)  # which runs
     hosts: list[dict[str, Any]] = field(default_factory=list)  # each different one, once
     commands: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)  # what bench said of disturbed runs
@@ -212,8 +213,6 @@ def _add_bench(
 ) -> None:
     config = bench.at("config")
     host = bench.at("host").value
-    if bench.value.get("complete") is False:
-        data.failures.append((bench.where, "not complete: ended before all was measured"))
     for result in bench.at("results").items():
         case = Case(
             backend=config.text("backend"),
@@ -288,6 +287,8 @@ def _add_run(
     together: str = "",
 ) -> None:
     """The JSON that a tool wrote: whose it is, its config says."""
+    if run.value.get("complete") is False:
+        data.interrupted.append(run.where)
     is_collectives = run.at("config").has("min_bytes")
     origin = origin_of(run.value, record)
     said = run.at("run").value if run.has("run") else None
@@ -384,6 +385,6 @@ def load(paths: list[pathlib.Path]) -> Data:
             raise UserError(f"{path}: it is named twice; its runs would count twice")
         _add_file(data, path)
         data.sources.append(path.name)
-    if not (data.steps or data.transfers or data.plans or data.failures):
+    if not (data.steps or data.transfers or data.plans or data.failures or data.interrupted):
         raise UserError(f"{', '.join(map(str, paths))}: no result in it")
     return data

@@ -218,7 +218,7 @@ std::string ToJson(const VerifierOptions& options, const bench::RunFacts& run,
   }
   if (result.expected) json["expect"] = bench::ReportToJson(*result.expected);
   json["ok"] = result.complete && result.ok();
-  json["outcome"] = verify::Name(result.outcome());
+  json["outcome"] = bench::OutcomeOfRun(result.complete, result.outcome());
   // Paths may hold bytes that are no UTF-8: those are replaced.
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }

@@ -6,6 +6,7 @@ import tempfile
 import unittest
 
 from tools.common.program import UserError
+from tools.report.headline import headline
 from tools.report.load import Data, load
 
 _SWEEP = pathlib.Path("tests/tools/report/sweep.jsonl")
@@ -46,6 +47,18 @@ class LoadTest(unittest.TestCase):
         first = json.loads(self.lines[0])["bench"]
         self.assertEqual(data.steps[0].result, first["results"][0])
         self.assertEqual(data.steps[0].case.tokens, first["config"]["tokens"])
+
+    def test_an_interrupted_run_is_no_failed_one(self) -> None:
+        for line, tool in ((0, "bench"), (9, "collectives")):
+            record = json.loads(self.lines[line])[tool]
+            data = self.load_text(json.dumps(record | {"complete": False, "ok": False}))
+            self.assertEqual((len(data.interrupted), data.failures), (1, []))
+            self.assertIn("1 run was interrupted.", headline(data, []))
+        data = load([_SWEEP])
+        self.assertIn("2 runs failed.", headline(data, []))
+        data.interrupted = ["a", "b"]
+        data.failures.pop()
+        self.assertEqual(headline(data, [])[-2:], ["1 run failed.", "2 runs were interrupted."])
 
     def test_reads_one_line_as_one_record(self) -> None:
         self.assertEqual(len(self.load_text(self.lines[0]).steps), 1)
