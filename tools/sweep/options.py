@@ -58,6 +58,15 @@ def _at_least(least: int) -> Callable[[str], int]:
     return parse
 
 
+def _bytes(text: str) -> int:
+    """As `collectives` reads it (ParseBytes of tools/bench/engine_flags.h)."""
+    match = re.fullmatch(r"0*([0-9]{1,19})([KMGT]?)(?:B|iB)?", text)
+    size = int(match[1]) << 10 * (" KMGT".index(match[2]) if match[2] else 0) if match else 0
+    if not 1 <= size < 1 << 63:
+        raise _bad(text, "a number of bytes, at least 1, such as 4096 or 64M")
+    return size
+
+
 def _shape(text: str) -> tuple[int, int, int]:
     match = re.fullmatch(r"(\d{1,18})x(\d{1,18})x(\d{1,18})", text)
     if not match or "0" in (sizes := [str(int(size)) for size in match.groups()]):
@@ -113,11 +122,11 @@ def _add_points(parser: argparse.ArgumentParser) -> None:
           "of the simulator's all_reduce: " + ", ".join(ALGORITHMS) + " (auto)")
     lists("--collective", _one_of(*COLLECTIVES), None,
           "times collectives alone: " + ", ".join(COLLECTIVES))
-    for name, least, default, text in (
-            ("--min_bytes", 1, 1 << 10, "of collectives (1024)"),
-            ("--max_bytes", 1, 64 << 20, "of collectives (67108864)"),
-            ("--factor", 2, 4, "of collectives, from one size to the next (4)")):
-        group.add_argument(name, type=_at_least(least), default=default, metavar="N", help=text)
+    for name, convert, default, text in (
+            ("--min_bytes", _bytes, 1 << 10, "of collectives (1K)"),
+            ("--max_bytes", _bytes, 64 << 20, "of collectives (64M)"),
+            ("--factor", _at_least(2), 4, "of collectives, from one size to the next (4)")):
+        group.add_argument(name, type=convert, default=default, metavar="N", help=text)
 
 
 def _add_runs(parser: argparse.ArgumentParser) -> None:

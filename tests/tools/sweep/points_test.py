@@ -116,6 +116,24 @@ class OptionsTest(unittest.TestCase):
         del from_file["config"], from_line["config"]
         self.assertEqual(from_file, from_line)
 
+    def test_bytes_are_written_as_for_collectives(self) -> None:
+        for text, number in (("1024", 1024), ("7B", 7), ("2K", 2048), ("2KB", 2048),
+                             ("2KiB", 2048), ("64M", 64 << 20), ("1GiB", 1 << 30), ("1T", 1 << 40)):
+            line = options.parse([f"--min_bytes={text}", "--max_bytes=1T"])
+            self.assertEqual((line.min_bytes, line.max_bytes), (number, 1 << 40), text)
+            config = self.write(f"min_bytes: {text}\nmax_bytes: 1T\n")
+            self.assertEqual(options.parse([config]).min_bytes, number, text)
+        # The same run has the same name, however it was asked for.
+        keys = [[point.key for point in points("--collective=all_reduce", f"--max_bytes={text}")]
+                for text in ("65536", "64K", "64KiB")]
+        self.assertEqual(keys, [keys[0]] * 3)
+        for text in ("", "M", "4Q", "4k", "4KK", "4 K", "4Ki", "1.5M", "-1", "+4", "0", "0K",
+                     "9999999999T", "9" * 19, "\u0664K"):
+            with self.assertRaises(UserError, msg=text) as raised:
+                options.parse([f"--min_bytes={text}"])
+            self.assertIn("a number of bytes, at least 1, such as 4096 or 64M",
+                          str(raised.exception))
+
     def test_the_command_line_wins(self) -> None:
         config = self.write("tp: [2, 4]\nrepeats: 3\n")
         settings = options.parse([config, "--tp=8"])
