@@ -58,16 +58,6 @@ std::optional<int> OwnDescriptor(std::string_view path) {
   return std::nullopt;
 }
 
-// Where a link leads that leads to no file yet. A loop of links is no such: stat refuses it.
-std::string BehindLinks(std::filesystem::path path) {
-  std::error_code error;
-  while (std::filesystem::is_symlink(std::filesystem::symlink_status(path, error))) {
-    path = path.parent_path() / std::filesystem::read_symlink(path, error);
-    if (error) break;
-  }
-  return path.string();
-}
-
 StatusOr<Target> FindTarget(const std::string& path) {
   if (path.empty()) return InvalidArgument("an output path is empty");
   Target target;
@@ -174,6 +164,18 @@ Status WriteFileAtomically(const std::string& path, std::string_view contents) {
   Descriptor directory(open(target.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (directory.get() >= 0) fsync(directory.get());
   return OkStatus();
+}
+
+std::string BehindLinks(const std::string& path) {
+  constexpr int kMostLinks = 40;  // the system's own limit; a loop of links leads nowhere
+  std::filesystem::path file = path;
+  std::error_code error;
+  for (int links = 0; links < kMostLinks; ++links) {
+    if (!std::filesystem::is_symlink(std::filesystem::symlink_status(file, error))) break;
+    file = file.parent_path() / std::filesystem::read_symlink(file, error);
+    if (error) break;
+  }
+  return file.string();
 }
 
 bool IsStream(const std::string& path) {

@@ -18,6 +18,9 @@ namespace tp::io {
 // as before and no temporary file stays.
 Status WriteFileAtomically(const std::string& path, std::string_view contents);
 
+// The file that WriteFileAtomically(path) would make where there is none yet: where links lead to.
+std::string BehindLinks(const std::string& path);
+
 // Whether WriteFileAtomically(path) would write straight, so that nothing can be read back.
 bool IsStream(const std::string& path);
 
