@@ -57,6 +57,15 @@ TEST(BenchModelTest, NamesTheProofOfTheSameCuts) {
   EXPECT_EQ(proof.exit_code, 0) << proof.out << proof.err;
 }
 
+TEST(BenchModelTest, OverwritesNothingThatItReads) {
+  const std::string text = MakeScratchFolder() + "/text";
+  std::ofstream(text) << std::string(1000, 'a');
+  const std::string flags =
+      "--model=llama-tiny --tp=2 --batch=2 --sequence=16 --text=" + text + " --json=" + text;
+  ExpectRefused(Bench(flags), flags, "--json would overwrite " + text + ", which --text names");
+  EXPECT_EQ(ReadWholeFile(text), std::string(1000, 'a'));
+}
+
 TEST(BenchModelTest, SaysWhereNothingIsTrained) {
   const std::string file = MakeScratchFolder() + "/bench.json";
   const CommandResult result =

@@ -13,7 +13,6 @@
 #include "fmt/format.h"
 #include "tests/tools/command.h"
 #include "tp/core/host_tensor.h"
-#include "tp/io/atomic_file.h"
 #include "tp/io/npy.h"
 
 namespace tp {
@@ -265,20 +264,6 @@ TEST(BenchTest, CtrlCLeavesWhatWasMeasured) {
     EXPECT_GT(json.at("results")[0].at("step_ms_all").size(), 0u);
     EXPECT_EQ(json.at("results")[0].at("clock"), "measured");
   }
-}
-
-TEST(BenchTest, RefusesWhatItCannotWrite) {
-  const std::string folder = MakeScratchFolder();
-  // Files where --dump's folders and files would be.
-  ASSERT_TRUE(io::CreateDirectories(folder + "/a").ok());
-  ASSERT_TRUE(io::WriteFileAtomically(folder + "/a/column", "x").ok());
-  ExpectRefusal(fmt::format("{} --dump={}/a", kSmall, folder), folder + "/a/column");
-  ASSERT_TRUE(io::CreateDirectories(folder + "/b/row/w.npy").ok());
-  ExpectRefusal(fmt::format("{} --dump={}/b", kSmall, folder), folder + "/b/row/w.npy");
-  ExpectRefusal(fmt::format("{} --json={}/none/result.json", kSmall, folder), folder + "/none");
-  ExpectRefusal(fmt::format("{} --json={}", kSmall, folder), folder);
-  ASSERT_TRUE(io::WriteFileAtomically(folder + "/file", "x").ok());
-  ExpectRefusal(fmt::format("{} --dump={}/file", kSmall, folder), folder + "/file");
 }
 
 TEST(BenchTest, RefusesBadTensors) {

@@ -79,6 +79,22 @@ TEST(PredictTest, NamesNoTracesThatCouldNotBeWritten) {
   }
 }
 
+TEST(PredictTest, OverwritesNothingThatItReads) {
+  const std::string folder = MakeScratchFolder();
+  for (const auto& [name, flags] :
+       {std::pair("rank1.json", "--mode=row --tp=2 --trace_dir=" + folder),
+        std::pair("a.1.et", "--mode=row --tp=2 --chakra=" + folder + "/a"),
+        std::pair("s.json", "--model=llama3-8b --sweep=tp:1..2 --json=" + folder + "/s.json")}) {
+    const std::string file = folder + "/" + name;
+    std::ofstream(file) << "kept";
+    const std::string arguments = flags + " --fit=" + file;
+    ExpectRefused(Predict(arguments), arguments, " would overwrite " + file + ", which --fit");
+    const std::string machine = flags + " --machine=" + file;
+    ExpectRefused(Predict(machine), machine, " would overwrite " + file + ", which --machine");
+    EXPECT_EQ(ReadWholeFile(file), "kept");
+  }
+}
+
 TEST(PredictTest, ComparesMeshesWithinTheMemory) {
   const CommandResult result =
       Predict("--model=llama3-8b --sweep=tp:1..8,dp:1..4 --batch=4 --sequence=512 --top=2");

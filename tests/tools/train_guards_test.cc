@@ -109,6 +109,31 @@ TEST(TrainGuardsTest, LeavesAFolderToTheRunThatWritesToIt) {
   EXPECT_EQ(Train("--save=" + folder).exit_code, 0);
 }
 
+TEST(TrainGuardsTest, OverwritesNothingThatItReads) {
+  const std::string folder = MakeScratchFolder();
+  const std::string text = folder + "/text", save = folder + "/save", words(2000, 'a');
+  std::ofstream(text) << words;
+  ExpectRefusal("--save= --text=" + text + " --log=" + text,
+                "--log would overwrite " + text + ", which --text names");
+  EXPECT_EQ(ReadWholeFile(text), words);
+  ExpectRefusal("--save=" + save + " --log=" + save, "--log and --save both name " + save);
+  ExpectRefusal("--save= --logdir=" + save + " --log=" + save,
+                "--log and --logdir both name " + save);
+  EXPECT_FALSE(fs::exists(save));
+  // A log beside the checkpoints is none of them.
+  ASSERT_EQ(Train("--save=" + save + " --logdir=" + save).exit_code, 0);
+  const std::string config = save + "/step-4/config.json", before = ReadWholeFile(config);
+  ExpectRefusal("--resume --save=" + save + " --log=" + config,
+                "--log would overwrite " + config + ", which --resume names");
+  ExpectRefusal("--hf=" + save + "/step-4 --save= --log=" + config,
+                "--log would overwrite " + config + ", which --hf names");
+  EXPECT_EQ(ReadWholeFile(config), before);
+  const std::string log = " --log=" + save + "/step-4/log";
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(Train("--save= --hf=" + save + "/step-4" + log).exit_code, 0);
+  }
+}
+
 // Not when it is held out, and all steps are done.
 TEST(TrainGuardsTest, ReadsTheTextToItsEndBeforeTheFirstStep) {
   const std::string folder = MakeScratchFolder();

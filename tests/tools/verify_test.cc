@@ -216,6 +216,18 @@ TEST(VerifyTest, RefusesBadFlags) {
   ExpectRefusal("--load=" + MakeScratchFolder(), "there is no x.npy");
 }
 
+TEST(VerifyTest, OverwritesNothingThatItReads) {
+  const std::string folder = MakeInputs(), x = folder + "/x.npy", before = ReadWholeFile(x);
+  for (const auto& [flag, flags] :
+       {std::pair("--load", "--load=" + folder), std::pair("--w", "--x=" + x + " --w=" + x),
+        std::pair("--expect", "--x=" + x + " --w=" + x + " --mode=row --expect=" + folder)}) {
+    const std::string file = flag == std::string("--expect") ? folder + "/w.npy" : x;
+    ExpectRefusal(flags + " --json=" + file,
+                  "--json would overwrite " + file + ", which " + flag + " names");
+  }
+  EXPECT_EQ(ReadWholeFile(x), before);
+}
+
 TEST(VerifyTest, RefusesBadFiles) {
   const auto refuse = [](const char* file, const std::string& contents, const std::string& words) {
     const std::string folder = MakeInputs();

@@ -7,7 +7,9 @@
 
 #include <cstdlib>
 #include <optional>
+#include <vector>
 
+#include "tools/bench/data.h"
 #include "tools/bench/dump.h"
 #include "tools/bench/flags.h"
 #include "tools/bench/json.h"
@@ -19,6 +21,7 @@
 #include "tools/bench/tool.h"
 #include "tools/bench/verdict.h"
 #include "tools/io/interrupt.h"
+#include "tools/io/paths.h"
 #include "tools/io/progress.h"
 #include "tp/io/atomic_file.h"
 
@@ -83,12 +86,24 @@ class Reporter {
   size_t modes_printed_ = 0;
 };
 
+// Before anything is written.
+Status CheckFiles(const BenchOptions& options) {
+  std::vector<io::NamedFile> outputs = FilesToDump(options);
+  outputs.push_back({"--json", options.json});
+  for (LinearMode mode : options.modes) {
+    const std::vector<io::NamedFile> traces = TraceFiles(options, Name(mode));
+    outputs.insert(outputs.end(), traces.begin(), traces.end());
+  }
+  return io::CheckDistinct(outputs, FilesToLoad(options.load));
+}
+
 StatusOr<int> Main(int argc, char** argv, io::Outputs& outputs) {
   TP_ASSIGN_OR_RETURN(CommandLine asked, ParseCommandLine(argc, argv));
   BenchOptions& options = asked.options;
   TP_ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend, MakeBackend(options));
   FillDefaults(*backend, options);
   if (asked.model.given()) return BenchModel(*backend, options, asked.model, outputs);
+  TP_RETURN_IF_ERROR(CheckFiles(options));
   if (backend->IsRoot()) {
     // Before the long work: what would be written must be writable.
     if (!options.json.empty()) TP_RETURN_IF_ERROR(io::CheckWritable(options.json));

@@ -68,6 +68,15 @@ Status CheckElements(const HostTensor& tensor, DType dtype, const std::string& w
   return OkStatus();
 }
 
+std::vector<io::NamedFile> FilesToLoad(const std::string& folder) {
+  std::vector<io::NamedFile> files;
+  if (folder.empty()) return files;
+  for (const char* name : {"x", "targets", "w", "b"}) {
+    files.push_back({"--load", fmt::format("{}/{}.npy", folder, name)});
+  }
+  return files;
+}
+
 Status TakeSizesFromFiles(BenchOptions& options) {
   if (options.load.empty()) return OkStatus();
   if (!io::Exists(options.load)) {

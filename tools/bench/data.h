@@ -7,8 +7,10 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include "tools/bench/options.h"
+#include "tools/io/paths.h"
 #include "tp/core/host_tensor.h"
 #include "tp/core/status.h"
 #include "tp/runtime/parts.h"
@@ -39,6 +41,9 @@ HostTensor Fill(const Shape& shape, DType dtype, const ElementSource& source);
 // An error that names the first element, if one is no finite number, or none in `dtype`. `what` is
 // where the tensor comes from.
 Status CheckElements(const HostTensor& tensor, DType dtype, const std::string& what);
+
+// Where tensors are looked for in a folder that --load names; none where it is "".
+std::vector<io::NamedFile> FilesToLoad(const std::string& folder);
 
 // Takes the sizes that were not asked for from the tensors in options.load. Errors: no such folder,
 // a file that can't be read. Files that contradict each other are left for MakeData to name.

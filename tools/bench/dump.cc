@@ -18,13 +18,23 @@ std::string FolderOf(const BenchOptions& options, LinearMode mode) {
 
 }  // namespace
 
+std::vector<io::NamedFile> FilesToDump(const BenchOptions& options) {
+  std::vector<io::NamedFile> files;
+  if (options.dump.empty()) return files;
+  for (LinearMode mode : options.modes) {
+    for (const char* name : kNames) {
+      files.push_back({"--dump", fmt::format("{}/{}.npy", FolderOf(options, mode), name)});
+    }
+  }
+  return files;
+}
+
 Status PrepareDump(const BenchOptions& options) {
   for (LinearMode mode : options.modes) {
-    const std::string folder = FolderOf(options, mode);
-    TP_RETURN_IF_ERROR(io::CreateDirectories(folder));
-    for (const char* name : kNames) {
-      TP_RETURN_IF_ERROR(io::CheckWritable(fmt::format("{}/{}.npy", folder, name)));
-    }
+    TP_RETURN_IF_ERROR(io::CreateDirectories(FolderOf(options, mode)));
+  }
+  for (const io::NamedFile& file : FilesToDump(options)) {
+    TP_RETURN_IF_ERROR(io::CheckWritable(file.path));
   }
   return OkStatus();
 }

@@ -12,6 +12,7 @@
 #include "tools/bench/profile.h"
 #include "tools/bench/tool.h"
 #include "tools/io/interrupt.h"
+#include "tools/io/paths.h"
 #include "tools/io/progress.h"
 #include "tp/io/atomic_file.h"
 
@@ -19,6 +20,9 @@ namespace tp::bench {
 
 StatusOr<int> BenchModel(Backend& backend, const BenchOptions& options,
                          const train::ModelOptions& model, io::Outputs& outputs) {
+  std::vector<io::NamedFile> files = TraceFiles(options, kModelMode);
+  files.push_back({"--json", options.json});
+  TP_RETURN_IF_ERROR(io::CheckDistinct(files, train::FilesRead(model)));
   if (backend.IsRoot()) {
     // Before the long work: what would be written must be writable.
     if (!options.json.empty()) TP_RETURN_IF_ERROR(io::CheckWritable(options.json));

@@ -23,14 +23,21 @@ std::string AllRanksFolder(const BenchOptions& options, std::string_view name) {
 
 }  // namespace
 
+std::vector<io::NamedFile> TraceFiles(const BenchOptions& options, std::string_view name) {
+  std::vector<io::NamedFile> files;
+  if (!options.profile) return files;
+  const auto add = [&files](const std::string& folder) {
+    files.push_back({"--trace_dir", fmt::format("{}/trace{}", folder, kEnding)});
+  };
+  add(AllRanksFolder(options, name));
+  for (int rank = 0; rank < options.tp * options.dp; ++rank) add(RankFolder(options, name, rank));
+  return files;
+}
+
 Status PrepareTraceFolders(const BenchOptions& options, std::string_view name) {
-  std::vector<std::string> folders = {AllRanksFolder(options, name)};
-  for (int rank = 0; rank < options.tp * options.dp; ++rank) {
-    folders.push_back(RankFolder(options, name, rank));
-  }
-  for (const std::string& folder : folders) {
-    TP_RETURN_IF_ERROR(io::CreateDirectories(folder));
-    TP_RETURN_IF_ERROR(io::CheckWritable(fmt::format("{}/trace{}", folder, kEnding)));
+  for (const io::NamedFile& file : TraceFiles(options, name)) {
+    TP_RETURN_IF_ERROR(io::CreateDirectories(file.path.substr(0, file.path.rfind('/'))));
+    TP_RETURN_IF_ERROR(io::CheckWritable(file.path));
   }
   return OkStatus();
 }

@@ -13,10 +13,15 @@
 
 #include "tools/bench/options.h"
 #include "tools/io/outputs.h"
+#include "tools/io/paths.h"
 #include "tp/core/status.h"
 #include "tp/observe/timeline.h"
 
 namespace tp::bench {
+
+// A file in each folder of a run, which is called so ("row"): its own name has the time of the
+// recording. None where no profile is asked for.
+std::vector<io::NamedFile> TraceFiles(const BenchOptions& options, std::string_view name);
 
 // Makes the folders of a run, which is called so: "row". Errors: the folder that can't be made or
 // written to. To be asked before long work.

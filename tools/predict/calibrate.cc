@@ -319,7 +319,7 @@ StatusOr<int> Calibrate(const PredictOptions& options, io::Outputs& outputs) {
   bench::FillDefaults(*backend, engine);
   const int world = engine.tp * engine.dp;
   TP_RETURN_IF_ERROR(backend->Check(world, engine.dtype));
-  const std::string held_out_path = options.calibrate + ".heldout.json";
+  const std::string held_out_path = options.calibrate + kHeldOutEnding;
   if (backend->IsRoot()) {
     TP_RETURN_IF_ERROR(io::CheckWritable(options.calibrate));
     TP_RETURN_IF_ERROR(io::CheckWritable(held_out_path));

@@ -12,6 +12,9 @@
 
 namespace tp::predict_tool {
 
+// Of the second file's name, behind the first's.
+inline constexpr char kHeldOutEnding[] = ".heldout.json";
+
 // Errors: the backend's, or a file that can't be written.
 StatusOr<int> Calibrate(const PredictOptions& options, io::Outputs& outputs);
 

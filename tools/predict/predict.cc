@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "tools/bench/tool.h"
+#include "tools/io/paths.h"
 #include "tools/io/table.h"
 #include "tools/predict/calibrate.h"
 #include "tools/predict/chakra.h"
@@ -21,6 +22,7 @@
 #include "tools/predict/plan_json.h"
 #include "tools/predict/score.h"
 #include "tp/core/clock.h"
+#include "tp/core/mesh.h"
 #include "tp/io/atomic_file.h"
 #include "tp/observe/chrome_trace.h"
 #include "tp/observe/timeline.h"
@@ -240,8 +242,30 @@ StatusOr<int> PredictMany(const PredictOptions& options, const LoadedMachine& lo
   return bench::kHeld;
 }
 
+// Before anything is written.
+Status CheckFiles(const PredictOptions& options) {
+  std::vector<io::NamedFile> inputs = {{"--fit", options.fit}, {"--score", options.score}};
+  if (!options.machine.starts_with("preset:")) {
+    inputs.push_back({"--machine", io::ResolvePath(options.machine)});
+  }
+  std::vector<io::NamedFile> outputs = {{"--json", options.engine.json}};
+  const auto add = [&outputs](const char* flag, const std::string& path, const auto& ending) {
+    if (!path.empty()) outputs.push_back({flag, path + ending});
+  };
+  add("--calibrate", options.calibrate, "");
+  add("--calibrate", options.calibrate, kHeldOutEnding);
+  add("--chakra", options.chakra, ".groups.json");
+  const int64_t world = int64_t{std::max(1, options.engine.tp)} * options.engine.dp;
+  for (int64_t rank = 0; rank < std::min<int64_t>(world, Mesh::kMaxWorld); ++rank) {
+    add("--chakra", options.chakra, fmt::format(".{}.et", rank));
+    add("--trace_dir", options.trace_dir, fmt::format("/rank{}.json", rank));
+  }
+  return io::CheckDistinct(outputs, inputs);
+}
+
 StatusOr<int> Main(int argc, char** argv, io::Outputs& outputs) {
   TP_ASSIGN_OR_RETURN(const PredictOptions options, ParseCommandLine(argc, argv));
+  TP_RETURN_IF_ERROR(CheckFiles(options));
   if (!options.calibrate.empty()) return Calibrate(options, outputs);
   TP_ASSIGN_OR_RETURN(const std::unique_ptr<LoadedMachine> loaded, LoadMachine(options));
   if (!options.score.empty()) {

@@ -3,13 +3,16 @@
 #include <gflags/gflags.h>
 
 #include <cmath>
+#include <filesystem>
 #include <limits>
 #include <sstream>
 #include <string_view>
+#include <system_error>
 
 #include "fmt/format.h"
 #include "tools/io/paths.h"
 #include "tools/train/text.h"
+#include "tp/huggingface/files.h"
 
 DEFINE_string(model, "", "a transformer's sizes, by name: llama-tiny, smollm2-135m, ...");
 DEFINE_string(hf, "",
@@ -212,6 +215,24 @@ StatusOr<ModelOptions> ReadModelFlags() {
   options.overlap = FLAGS_overlap;
   options.strands = FLAGS_strands;
   return options;
+}
+
+std::vector<io::NamedFile> CheckpointFiles(const std::string& flag, const std::string& folder) {
+  std::vector<io::NamedFile> files;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name == hf::kConfigFile || name == hf::kIndexFile || name.ends_with(".safetensors")) {
+      files.push_back({flag, entry.path().string()});
+    }
+  }
+  return files;
+}
+
+std::vector<io::NamedFile> FilesRead(const ModelOptions& options) {
+  std::vector<io::NamedFile> files = CheckpointFiles("--hf", options.hf);
+  for (const std::string& text : options.text) files.push_back({"--text", text});
+  return files;
 }
 
 }  // namespace tp::train

@@ -9,6 +9,7 @@
 
 #include "tools/bench/engine_flags.h"
 #include "tools/bench/options.h"
+#include "tools/io/paths.h"
 #include "tp/core/status.h"
 #include "tp/model/transformer.h"
 
@@ -59,5 +60,11 @@ bench::HelpTopic PartTopic();
 
 // What the flags say. Errors: INVALID_ARGUMENT that names the flag, its value, and what it may be.
 StatusOr<ModelOptions> ReadModelFlags();
+
+// The files of a folder in Hugging Face's layout, which `flag` names.
+std::vector<io::NamedFile> CheckpointFiles(const std::string& flag, const std::string& folder);
+
+// The files that a model is read from, and its text.
+std::vector<io::NamedFile> FilesRead(const ModelOptions& options);
 
 }  // namespace tp::train

@@ -17,6 +17,7 @@
 #include "tools/bench/tool.h"
 #include "tools/io/event_file.h"
 #include "tools/io/interrupt.h"
+#include "tools/io/paths.h"
 #include "tools/io/progress.h"
 #include "tools/train/checkpoints.h"
 #include "tools/train/log.h"
@@ -216,6 +217,24 @@ StatusOr<hf::ModelConfig> ConfigFor(TrainOptions& options, std::optional<int64_t
                          "; --resume alone goes on with it");
 }
 
+// Before anything is written.
+Status CheckFiles(const TrainOptions& options, std::optional<int64_t> from) {
+  std::vector<io::NamedFile> inputs = FilesRead(options.model);
+  if (from) {
+    const auto more = CheckpointFiles("--resume", CheckpointAt(options.save, *from));
+    inputs.insert(inputs.end(), more.begin(), more.end());
+  }
+  std::vector<io::NamedFile> outputs = {{"--log", options.log}};
+  // Folders, of which a file would be in the way.
+  if (!options.save.empty()) {
+    outputs.push_back({"--save", CheckpointAt(options.save, options.steps)});
+  }
+  if (!options.logdir.empty()) {
+    outputs.push_back({"--logdir", options.logdir + "/events.out.tfevents"});
+  }
+  return io::CheckDistinct(outputs, inputs);
+}
+
 StatusOr<int> Plan(const Backend& backend, const Mesh& mesh, const TransformerConfig& config,
                    const TrainOptions& options, io::Outputs& outputs) {
   const int64_t begin = HostClock().NowNs();
@@ -232,6 +251,7 @@ StatusOr<int> Plan(const Backend& backend, const Mesh& mesh, const TransformerCo
 StatusOr<int> Main(int argc, char** argv, io::Outputs& outputs) {
   TP_ASSIGN_OR_RETURN(TrainOptions options, ParseCommandLine(argc, argv));
   TP_ASSIGN_OR_RETURN(const std::optional<int64_t> from, Beginning(options));
+  TP_RETURN_IF_ERROR(CheckFiles(options, from));
   TP_ASSIGN_OR_RETURN(const hf::ModelConfig config, ConfigFor(options, from));
   TP_ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend, bench::MakeBackend(options.engine));
   bench::FillDefaults(*backend, options.engine);

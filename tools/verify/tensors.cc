@@ -91,6 +91,19 @@ StatusOr<HostTensor> ReadResult(const std::string& path, const std::optional<Sha
 
 }  // namespace
 
+std::vector<io::NamedFile> FilesRead(const VerifierOptions& options) {
+  std::vector<io::NamedFile> files = bench::FilesToLoad(options.load);
+  for (const auto& [name, path] : options.tensors) {
+    const StatusOr<TensorPath> split = io::SplitTensorPath(path);
+    if (split.ok()) files.push_back({"--" + name, split->file});
+  }
+  if (options.expect.empty()) return files;
+  for (const char* name : {"y", "dx", "dw", "db", "w", "b", "losses"}) {
+    files.push_back({"--expect", fmt::format("{}/{}.npy", options.expect, name)});
+  }
+  return files;
+}
+
 StatusOr<UserTensors> LoadTensors(VerifierOptions& options) {
   if (!options.load.empty() && !io::Exists(options.load)) {
     return NotFound(fmt::format("--load={}: there is no such folder", options.load));

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "tools/io/paths.h"
 #include "tools/verify/options.h"
 #include "tp/core/status.h"
 #include "tp/verify/reference.h"
@@ -19,6 +20,9 @@ struct UserTensors {
   bool has_targets = false;          // or they are generated
   std::vector<std::string> origins;  // one line a tensor: its shape and where it comes from
 };
+
+// Where the tensors of both are.
+std::vector<io::NamedFile> FilesRead(const VerifierOptions& options);
 
 // Reads x and w, and b and targets where they are given: without, b is zero and the targets are
 // those that the bench generates. Writes the sizes into options.engine.

@@ -12,11 +12,13 @@
 #include "tools/bench/run.h"
 #include "tools/bench/tool.h"
 #include "tools/bench/verdict.h"
+#include "tools/io/paths.h"
 #include "tools/io/progress.h"
 #include "tools/verify/model.h"
 #include "tools/verify/options.h"
 #include "tools/verify/print.h"
 #include "tools/verify/run.h"
+#include "tools/verify/tensors.h"
 #include "tp/io/atomic_file.h"
 
 namespace tp::verifier {
@@ -40,6 +42,7 @@ StatusOr<int> Main(int argc, char** argv, io::Outputs& outputs) {
                   bench::RenderWarnings(bench::WarningsOfLaunch(engine, std::getenv)));
     return bench::ExitStatusOf(result.report.outcome());
   }
+  TP_RETURN_IF_ERROR(io::CheckDistinct({{"--json", engine.json}}, FilesRead(options)));
   // Before the long work: what would be written must be writable.
   if (root && !engine.json.empty()) TP_RETURN_IF_ERROR(io::CheckWritable(engine.json));
   TP_ASSIGN_OR_RETURN(const UserTensors tensors, LoadTensors(options));
