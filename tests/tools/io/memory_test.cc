@@ -2,12 +2,15 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <malloc.h>
 #include <sys/resource.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
 
+#include "tests/core/sanitized.h"
 #include "tp/io/available_memory.h"
 
 namespace tp::io {
@@ -85,6 +88,20 @@ TEST_F(MemoryTest, RefusesWhatDoesNotFit) {
   EXPECT_EQ(status.code(), StatusCode::kUnavailable);
   EXPECT_THAT(status.message(), HasSubstr("all the numbers need about "));
   EXPECT_THAT(status.message(), HasSubstr("; take fewer"));
+}
+
+// Unasked, glibc gives no block a map of its own once a larger one was freed. A sanitizer's
+// allocator has no such blocks.
+TEST(ReturnFreedMemoryTest, ALargeBlockIsAMapOfItsOwnWhateverWasFreed) {
+  ReturnFreedMemory();
+  void* volatile block =
+      std::malloc(24 << 20);  // volatile: else the compiler leaves both calls out
+  std::free(block);
+  const size_t maps = mallinfo2().hblks;
+  block = std::malloc(16 << 20);
+  EXPECT_EQ(mallinfo2().hblks, maps + (kSanitized ? 0 : 1));
+  std::free(block);
+  EXPECT_EQ(mallinfo2().hblks, maps);
 }
 
 }  // namespace
