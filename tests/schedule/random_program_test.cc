@@ -8,6 +8,7 @@
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "tests/schedule/interpreter.h"
 #include "tests/schedule/soundness.h"
@@ -52,6 +53,19 @@ RC_GTEST_PROP(RandomPrograms, ComputeWhatTheyMeanOnEveryMesh, ()) {
   RC_LOG() << ToString(random.program) << Describe(mesh) << "\n";
   const auto truth = Evaluate(random.program, random.sources);
   ExpectComputes(random.program, random.program, truth, random.sources, mesh);
+}
+
+// What ranks have in common is worked out once; that a rank is lowered with others does not show.
+RC_GTEST_PROP(RandomPrograms, LowerTogetherAsAlone, ()) {
+  const Program program = DrawProgram().program;
+  const Mesh mesh = DrawMesh();
+  RC_LOG() << ToString(program) << Describe(mesh) << "\n";
+  const LowerOptions options = {.sum_part_bytes = *rc::gen::inRange<int64_t>(0, 2),
+                                .keep = *rc::gen::element(Keep::kNeeded, Keep::kAll)};
+  const std::vector<Schedule> together = LowerAll(program, mesh, options).value();
+  for (const Schedule& schedule : together) {
+    RC_ASSERT(schedule == Lower(program, mesh, schedule.rank, options).value());
+  }
 }
 
 // Whether every rank's part can be lowered, as products of many loops can't in the invariant order.

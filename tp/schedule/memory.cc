@@ -109,11 +109,12 @@ std::vector<int64_t> MemoryPlanner::OffsetsOf(const std::vector<Life>& lives) {
 
 void MemoryPlanner::Place(Schedule& schedule, Keep keep) {
   std::vector<Life> lives = LivesOf(schedule, keep);
-  if (lives != lives_) {
-    offsets_ = OffsetsOf(lives);
-    lives_ = std::move(lives);
+  auto plan = std::ranges::find(plans_, lives, &Plan::lives);
+  if (plan == plans_.end()) {
+    std::vector<int64_t> offsets = OffsetsOf(lives);
+    plan = plans_.insert(plan, {std::move(lives), std::move(offsets)});
   }
-  for (size_t i = 0; i < offsets_.size(); ++i) schedule.buffers[i].offset = offsets_[i];
+  for (size_t i = 0; i < plan->offsets.size(); ++i) schedule.buffers[i].offset = plan->offsets[i];
 }
 
 ArenaLayout ArenaOf(const Schedule& schedule) {

@@ -45,8 +45,11 @@ class MemoryPlanner {
   static std::vector<Life> LivesOf(const Schedule& schedule, Keep keep);
   static std::vector<int64_t> OffsetsOf(const std::vector<Life>& lives);
 
-  std::vector<Life> lives_;  // of the last schedule
-  std::vector<int64_t> offsets_;
+  struct Plan {
+    std::vector<Life> lives;
+    std::vector<int64_t> offsets;  // by buffer
+  };
+  std::vector<Plan> plans_;  // one for each kind of schedule
 };
 
 // The arena that an executor allocates, on a page.

@@ -53,6 +53,7 @@ struct Buffer {
   int64_t offset = -1;
 
   int64_t bytes() const { return elements * SizeOf(dtype); }
+  bool operator==(const Buffer&) const = default;
 };
 
 // Which part of the tree of tp/core/sum_order.h an op works out, or finishes.
@@ -60,6 +61,8 @@ struct BlockedSum {
   int64_t terms = 0;              // of the whole sum: what the tree's blocks cut
   std::vector<BlockRange> nodes;  // in order. kBlocked*: those of this rank; kSumBlocks: of all
   int64_t each = 1;               // what one term is, in elements one after the other
+
+  bool operator==(const BlockedSum&) const = default;
 };
 
 struct ScheduledOp {
@@ -94,6 +97,8 @@ struct ScheduledOp {
   View receive;
   Axis axis = Axis::kTp;
   std::vector<int> group;  // world ranks in member order
+
+  bool operator==(const ScheduledOp&) const = default;
 };
 
 // Where a Program's value lies on this rank, for reading and writing whole tensors from outside.
@@ -113,6 +118,7 @@ struct Binding {
     for (size_t d = 0; d < shape.size(); ++d) global = global * shape[d] + origin[d] + index[d];
     return global;
   }
+  bool operator==(const Binding&) const = default;
 };
 
 struct Schedule {
@@ -124,6 +130,8 @@ struct Schedule {
 
   // The binding called `name`; CHECKs that there is one.
   const Binding& BindingOf(std::string_view name) const;
+
+  bool operator==(const Schedule&) const = default;
 };
 
 // One op a line, with stream, views and waits; then the buffers.
