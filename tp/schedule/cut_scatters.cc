@@ -17,6 +17,7 @@ class ScatterCutter {
   void Run() {
     std::vector<ScheduledOp> ops = std::move(schedule_.ops);
     schedule_.ops.clear();
+    schedule_.ops.reserve(ops.size());
     for (size_t i = 0; i < ops.size(); ++i) {
       if (i + 1 < ops.size() && IsProductOf(ops[i], ops[i + 1])) {
         Cut(ops[i], ops[i + 1]);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <iterator>
 #include <map>
 #include <numeric>
 #include <optional>
@@ -49,18 +50,19 @@ class SumCutter {
 
   void Run() {
     for (size_t i = 0; i < schedule_.ops.size(); ++i) FindSum(i);
+    ops_.reserve(schedule_.ops.size());
     for (size_t i = 0; i < schedule_.ops.size(); ++i) {
-      const ScheduledOp& op = schedule_.ops[i];
+      ScheduledOp& op = schedule_.ops[i];
       if (const auto sum = sum_of_.find(i); sum != sum_of_.end()) {
         CutProduct(op, schedule_.ops[sum->second]);
       } else if (const View* sum = CutSumReadBy(op)) {
         // A sum that is read by an op of the same rows; `i` moves on where a product goes along.
         if (CutReaders(i, *sum)) ++i;
       } else if (!cut_sums_.contains(i)) {
-        ops_.push_back(op);
+        ops_.push_back(std::move(op));
       }
     }
-    ops_.insert(ops_.end(), last_.begin(), last_.end());
+    std::ranges::move(last_, std::back_inserter(ops_));
     schedule_.ops = std::move(ops_);
   }
 
@@ -197,11 +199,12 @@ class GatherCutter {
       : schedule_(schedule), part_bytes_(std::max<int64_t>(part_bytes, 1)) {}
 
   void Run() {
-    const std::vector<ScheduledOp> ops = std::move(schedule_.ops);
+    std::vector<ScheduledOp> ops = std::move(schedule_.ops);
     schedule_.ops.clear();
+    schedule_.ops.reserve(ops.size());
     for (size_t i = 0; i < ops.size(); ++i) {
       if (i + 1 == ops.size() || !IsForProduct(ops[i], ops[i + 1])) {
-        schedule_.ops.push_back(ops[i]);
+        schedule_.ops.push_back(std::move(ops[i]));
         continue;
       }
       const Turns turns(ops[i], schedule_.rank);
