@@ -38,10 +38,10 @@ class Accesses {
   void Add(int op) {
     const auto stream = static_cast<size_t>(schedule_.ops[op].stream);
     for (const View& view : schedule_.ops[op].reads) {
-      of_[view.buffer].reads[stream].push_back({op, &view});
+      Push({op, &view}, of_[view.buffer].reads[stream]);
     }
     for (const View& view : schedule_.ops[op].writes) {
-      of_[view.buffer].writes[stream].push_back({op, &view});
+      Push({op, &view}, of_[view.buffer].writes[stream]);
     }
   }
 
@@ -49,10 +49,11 @@ class Accesses {
   // list, as long as it says so and j has not ended when `op` begins.
   template <typename Found>
   void ForEachConflict(int op, size_t stream, const StepOrder& order, const Found& found) const {
-    const auto search = [&](const View& view, const std::vector<Access>& accesses) {
-      for (auto access = accesses.rbegin(); access != accesses.rend(); ++access) {
-        if (order.IsBefore(access->op, op)) return;
-        if (Overlap(view, *access->view) && !found(access->op)) return;
+    const auto search = [&](const View& view, int latest) {
+      for (int at = latest; at >= 0; at = accesses_[at].previous) {
+        const Access& access = accesses_[at];
+        if (order.IsBefore(access.op, op)) return;
+        if (Overlap(view, *access.view) && !found(access.op)) return;
       }
     };
     for (const View& view : schedule_.ops[op].writes) {
@@ -68,12 +69,22 @@ class Accesses {
   struct Access {
     int op;
     const View* view;
+    int previous = -1;  // of the same list
   };
+  // The latest of each list; -1 where it is empty.
   struct OfBuffer {
-    std::array<std::vector<Access>, kMostStreams> reads, writes;
+    OfBuffer() { reads.fill(-1), writes.fill(-1); }
+    std::array<int, kMostStreams> reads, writes;
   };
 
+  void Push(Access access, int& latest) {
+    access.previous = latest;
+    latest = static_cast<int>(accesses_.size());
+    accesses_.push_back(access);
+  }
+
   const Schedule& schedule_;
+  std::vector<Access> accesses_;  // of all lists
   std::vector<OfBuffer> of_;
 };
 
