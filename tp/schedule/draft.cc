@@ -6,14 +6,18 @@
 
 namespace tp {
 
-ScheduleDraft::ScheduleDraft(const Program& program, const Mesh& mesh, Layout layout, int rank)
+ScheduleDraft::ScheduleDraft(const Program& program, const Mesh& mesh, Layout layout,
+                             const std::vector<Letters>& letters, int rank)
     : program_(program),
       mesh_(mesh),
+      letters_(letters),
       rank_(rank),
       layout_(std::move(layout)),
       views_(program.values().size()) {
   schedule_.rank = rank;
   schedule_.sum_order = program.sum_order();
+  schedule_.ops.reserve(program.ops().size());
+  schedule_.buffers.reserve(program.values().size());
 }
 
 View ScheduleDraft::Allocate(const std::string& name, DType dtype, const Shape& sizes,

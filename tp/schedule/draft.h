@@ -13,6 +13,7 @@
 
 #include "tp/core/collective.h"
 #include "tp/core/mesh.h"
+#include "tp/program/letters.h"
 #include "tp/program/program.h"
 #include "tp/schedule/layout.h"
 #include "tp/schedule/local_part.h"
@@ -22,8 +23,10 @@ namespace tp {
 
 class ScheduleDraft {
  public:
-  // `layout` is what ChooseLayout gives. Program and mesh outlive the draft.
-  ScheduleDraft(const Program& program, const Mesh& mesh, Layout layout, int rank);
+  // `layout` is what ChooseLayout gives, `letters` those of each op that has any. Program, mesh and
+  // letters outlive the draft.
+  ScheduleDraft(const Program& program, const Mesh& mesh, Layout layout,
+                const std::vector<Letters>& letters, int rank);
 
   const Program& program() const { return program_; }
   const Mesh& mesh() const { return mesh_; }
@@ -51,6 +54,11 @@ class ScheduleDraft {
   // value's dimensions; the value's view is a matrix with a row a node.
   std::vector<View> DefineNodes(ValueId id, size_t count);
 
+  // Those of one of the program's ops that has any, without "*".
+  const Letters& LettersOf(const Op& op) const {
+    return letters_[program_.DefinitionOf(op.outputs[0])];
+  }
+
   bool HasView(ValueId id) const { return views_[id].has_value(); }
   const View& ViewOf(ValueId id) const;
   void SetView(ValueId id, const View& view) { views_[id] = view; }
@@ -75,6 +83,7 @@ class ScheduleDraft {
  private:
   const Program& program_;
   const Mesh& mesh_;
+  const std::vector<Letters>& letters_;  // by op
   const int rank_;
   Schedule schedule_;
   Layout layout_;

@@ -70,7 +70,7 @@ void LowerSimple(const Op& op, ScheduleDraft& draft) {
   for (size_t i = writes.size(); i < op.outputs.size(); ++i) {
     writes.push_back(draft.Define(op.outputs[i]));
   }
-  const Letters letters = LettersOf(draft.program(), op).value();
+  const Letters& letters = draft.LettersOf(op);
   std::vector<LetterPart> parts = PartsOf(op, letters, draft);
   ScheduledOp& launch = draft.Emit(op.def->action(), op, std::move(reads), std::move(writes));
   launch.by_rows = GoesByRows(letters, op.def->whole);
@@ -93,7 +93,7 @@ bool IsOfMatrices(const Letters& letters) {
 
 // A product, as its letters group into matrix products, in any order of its sums.
 Status LowerProduct(const Op& op, ScheduleDraft& draft) {
-  TP_ASSIGN_OR_RETURN(const Letters letters, LettersOf(draft.program(), op));
+  const Letters& letters = draft.LettersOf(op);
   const View out = draft.Define(op.outputs[0]);
   // What another rank adds has no memory here.
   const bool adds = op.inputs.size() == 3 && draft.HasView(op.inputs[2]);
@@ -135,9 +135,19 @@ Status CheckProgram(const Program& program, const Mesh& mesh) {
   return OkStatus();
 }
 
-StatusOr<Schedule> LowerProgram(const Program& program, const Mesh& mesh, const Layout& layout,
-                                int rank, const LowerOptions& options, MemoryPlanner& planner) {
-  ScheduleDraft draft(program, mesh, layout, rank);
+// By op; those of sources and redistributes are empty.
+std::vector<Letters> LettersOfOps(const Program& program) {
+  std::vector<Letters> letters(program.ops().size());
+  for (size_t i = 0; i < letters.size(); ++i) {
+    const Op& op = program.ops()[i];
+    if (op.def->role == OpRole::kCompute) letters[i] = LettersOf(program, op).value();
+  }
+  return letters;
+}
+
+StatusOr<Schedule> LowerProgram(ScheduleDraft draft, const LowerOptions& options,
+                                MemoryPlanner& planner) {
+  const Program& program = draft.program();
   for (const Op& op : program.ops()) {
     const Status status = LowerOp(op, draft);
     if (!status.ok()) {
@@ -169,11 +179,12 @@ StatusOr<std::vector<Schedule>> LowerRanks(const Program& program, const Mesh& m
                                            const LowerOptions& options) {
   TP_RETURN_IF_ERROR(CheckProgram(program, mesh));
   const Layout layout = ChooseLayout(program, mesh);
+  const std::vector<Letters> letters = LettersOfOps(program);
   MemoryPlanner planner;
   std::vector<Schedule> schedules;
   for (int rank : ranks) {
     TP_ASSIGN_OR_RETURN(Schedule schedule,
-                        LowerProgram(program, mesh, layout, rank, options, planner));
+                        LowerProgram({program, mesh, layout, letters, rank}, options, planner));
     schedules.push_back(std::move(schedule));
   }
   return schedules;

@@ -5,7 +5,6 @@
 #include <utility>
 #include <vector>
 
-#include "tp/program/typing.h"
 #include "tp/schedule/local_part.h"
 
 namespace tp {
@@ -136,7 +135,7 @@ void EmitSum(const Op& op, std::vector<View> reads, Target target, BlockedSum su
 }  // namespace
 
 Status LowerBlockedProduct(const Op& op, ScheduleDraft& draft) {
-  TP_ASSIGN_OR_RETURN(const Letters letters, LettersOf(draft.program(), op));
+  const Letters& letters = draft.LettersOf(op);
   TP_ASSIGN_OR_RETURN(BlockedSum sum, BlocksOfSum(op, letters, draft));
   const std::vector<std::string> in = letters.operands();
   const std::string& out = letters.outputs()[0];
@@ -155,7 +154,7 @@ Status LowerBlockedProduct(const Op& op, ScheduleDraft& draft) {
 }
 
 Status LowerBlockedSum(const Op& op, ScheduleDraft& draft) {
-  TP_ASSIGN_OR_RETURN(const Letters letters, LettersOf(draft.program(), op));
+  const Letters& letters = draft.LettersOf(op);
   TP_ASSIGN_OR_RETURN(BlockedSum sum, BlocksOfSum(op, letters, draft));
   const std::string& out = letters.outputs()[0];
   if (op.def->blocked != Action::kBlockedSumRows) {
