@@ -29,6 +29,7 @@ struct Bug {
   std::string name;
   int tp = 3;
   int dp = 1;
+  DType dtype = DType::kFloat32;
   std::function<void(TransformerConfig&, TransformerStepOptions&)> model = nullptr;
   std::function<void(Schedule&)> edit = nullptr;
   std::string first;  // what the first wrong value's name begins with
@@ -148,6 +149,14 @@ void ReadBefore(Schedule& schedule, const std::string& collective, std::string_v
   planted::OrderAgain(schedule);
 }
 
+// One head of attention's output, on the second rank alone.
+void ScaleHead(Schedule& schedule) {
+  if (schedule.rank != 1) return;
+  const ScheduledOp op = OpOf(schedule, "attention", "layers.0.attention.heads");
+  const View head = op.writes[0].Sub(3, 1, 1);
+  planted::ScaleAfter(schedule, planted::IndexOf(schedule, op.action, op.name), head, 1 + 0x1p-8);
+}
+
 void Clip(TransformerConfig&, TransformerStepOptions& options) { options.adamw.max_norm = 0.5; }
 
 std::vector<Bug> Bugs() {
@@ -194,6 +203,15 @@ std::vector<Bug> Bugs() {
        .first = "layers.0.attention.heads",
        .cause =
            "'layers.0.attention.key.turned', 'layers.0.attention.value' read at the wrong 'g'"},
+      {.name = "a head of attention is off by the factor 1 + 2^-8",
+       .edit = ScaleHead,
+       .first = "layers.0.attention.heads",
+       .cause = "all that is wrong has index 1 in dimension 3"},
+      {.name = "a head of attention is off by the factor 1 + 2^-8, in bf16",
+       .dtype = DType::kBFloat16,
+       .edit = ScaleHead,
+       .first = "layers.0.attention.heads",
+       .cause = "all that is wrong has index 1 in dimension 3"},
       {.name = "the mask of ids is off by one where two ranks meet",
        .edit =
            [](Schedule& s) {
@@ -285,6 +303,7 @@ TEST(TransformerBugs, EachIsNamed) {
     TransformerConfig config = SmallTransformer();
     TransformerStepOptions options = SmallStep();
     options.sequence_parallel = bug.tp > 1;
+    options.dtype = bug.dtype;
     if (bug.model) bug.model(config, options);
     const Program program = MakeTransformerStep(config, options, mesh).value();
     ElementSources sources = SourcesOf(program, config);
