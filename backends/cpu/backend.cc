@@ -1,6 +1,5 @@
 #include "backends/cpu/backend.h"
 
-#include <mutex>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -24,8 +23,6 @@ struct Shared {
   const CpuBackendOptions& options;
   sim::Fabric fabric;
   std::vector<std::string> gathered;  // each rank writes its own, between two barriers
-  std::mutex mutex;
-  std::vector<std::shared_ptr<ExecutorState>> kept;  // until the run is over; guarded by mutex
 };
 
 class CpuRank final : public RankContext {
@@ -48,8 +45,6 @@ class CpuRank final : public RankContext {
         std::unique_ptr<CpuExecutor> executor,
         CpuExecutor::Create(shared_.fabric, schedule, shared_.options.all_reduce, executors_made_++,
                             shared_.options.scheduler == SchedulerKind::kFree, clock()));
-    std::lock_guard<std::mutex> lock(shared_.mutex);
-    shared_.kept.push_back(executor->state());
     return std::unique_ptr<Executor>(std::move(executor));
   }
 

@@ -30,7 +30,7 @@ struct Free {
   void operator()(std::byte* memory) const { std::free(memory); }
 };
 struct Memory {
-  std::unique_ptr<std::byte[], Free> owned;
+  std::shared_ptr<std::byte[]> owned;
   int64_t bytes = 0;
 
   std::byte* get() const { return owned.get(); }
@@ -41,7 +41,8 @@ StatusOr<Memory> Allocate(const std::string& what, int64_t bytes) {
   const int64_t rounded = (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
   Memory memory;
   memory.owned.reset(
-      static_cast<std::byte*>(std::aligned_alloc(kArenaAlignment, static_cast<size_t>(rounded))));
+      static_cast<std::byte*>(std::aligned_alloc(kArenaAlignment, static_cast<size_t>(rounded))),
+      Free());
   memory.bytes = rounded;
   if (memory.owned == nullptr) {
     return Unavailable("no memory for " + what + " of " + std::to_string(bytes) +
@@ -199,6 +200,7 @@ class ExecutorState {
     if (communicator == nullptr) {
       TP_ASSIGN_OR_RETURN(communicator,
                           sim::Communicator::Create(fabric_, op.group, schedule_.rank, group_id));
+      communicator->Share(memory_.owned);
     }
     communicator_of_.back() = communicator.get();
     return communicator->Prepare(op.call, AlgorithmFor(op));

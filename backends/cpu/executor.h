@@ -18,8 +18,8 @@
 
 namespace tp::cpu {
 
-// What an executor shares with its workers. Another rank may still read these buffers when this one
-// has already failed, so the Backend keeps every state until its run is over.
+// What an executor shares with its workers. Its groups own its buffers too: another rank may still
+// read them when this one has already failed.
 class ExecutorState;
 
 class CpuExecutor final : public Executor {
@@ -35,8 +35,6 @@ class CpuExecutor final : public Executor {
                                                        bool own_cores, const Clock& clock);
   // Waits for nothing: steps that were enqueued still run to their end, then the workers stop.
   ~CpuExecutor() override;
-
-  std::shared_ptr<ExecutorState> state() const { return state_; }
 
   Status Write(BufferId buffer, std::span<const std::byte> bytes) override;
   Status Read(BufferId buffer, std::span<std::byte> bytes) override;

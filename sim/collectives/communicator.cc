@@ -97,6 +97,10 @@ Communicator::Communicator(Fabric& fabric, std::shared_ptr<Group> group, int ran
 
 Communicator::~Communicator() { fabric_.Leave(*group_, rank_); }
 
+void Communicator::Share(std::shared_ptr<const void> memory) {
+  group_->seats[member()].memory = std::move(memory);
+}
+
 Status Communicator::Prepare(const CollectiveCall& call, Algorithm algorithm) {
   TP_RETURN_IF_ERROR(Check(call, members()));
   const Algorithm resolved = Resolve(call, algorithm);

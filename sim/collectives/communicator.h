@@ -35,6 +35,10 @@ class Communicator {
                                                         uint64_t group_id);
   ~Communicator();
 
+  // Lets the group own `memory`, from which this member sends, too. It is given back when the last
+  // member has left: until then others may still read it, though this one has failed and gone.
+  void Share(std::shared_ptr<const void> memory);
+
   // Reserves what Run needs for this call, so that it allocates nothing. INVALID_ARGUMENT: a wrong
   // number of counts, a negative or absurd one, or a root outside the group.
   Status Prepare(const CollectiveCall& call, Algorithm algorithm);
@@ -43,7 +47,8 @@ class Communicator {
   // has nothing to read or write. In place is `out == in`; for all_gather also `in` as the member's
   // own block in `out`, for reduce_scatter `out` as its own block in `in`. Otherwise they do not
   // overlap. `in` is left as it was where `out` does not cover it. After an error other members may
-  // still be reading both: they must live until Scheduler::Run returns.
+  // still be reading both: they must be in memory that was Shared, or live until Scheduler::Run
+  // returns.
   Status Run(const CollectiveCall& call, Algorithm algorithm, const void* in, void* out);
 
   // The algorithm that Run uses when asked for `algorithm`.

@@ -6,7 +6,8 @@
 //
 // Nothing is copied on the way: a receive reads the sender's memory, which must therefore stay as
 // it is until the receiver is known to have read it. Flush tells, and so does whatever the receiver
-// sends back after its receive. After an error that memory must live until Scheduler::Run returns.
+// sends back after its receive. After an error that memory must live until the others have left the
+// group (Seat::memory), or Scheduler::Run has returned.
 //
 // What an algorithm does to the member's own memory goes through its endpoint, too: so an endpoint
 // sees every byte that a collective touches, and one that touches none can record them all

@@ -53,6 +53,9 @@ struct Seat {
   // for who still reads from it when its member has failed and gone.
   std::unique_ptr<std::byte[]> scratch;
   int64_t scratch_bytes = 0;
+
+  // The member's own memory that it sends from, where it said so: for the same reason.
+  std::shared_ptr<const void> memory;
 };
 
 struct Group {

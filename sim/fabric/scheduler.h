@@ -9,7 +9,7 @@
 //
 // The first error, returned by an agent's body or handed to Abort, aborts the world: every wait
 // that is not yet satisfied returns ABORTED, naming the rank that failed first and its cause.
-// Memory that other agents may be reading at that moment must live until Run has returned.
+// Memory that other agents may be reading at that moment must live until those have ended.
 #pragma once
 
 #include <atomic>

@@ -230,6 +230,24 @@ TEST(CommunicatorTest, ARankMayLeaveItsGroupAndComeBack) {
   run();
 }
 
+TEST(CommunicatorTest, SharedMemoryLivesUntilTheLastMemberHasLeft) {
+  const auto scheduler = Seeded(1);
+  Fabric fabric(*scheduler, 3);
+  auto memory = std::make_shared<int>(0);
+  std::vector<std::unique_ptr<Communicator>> members;
+  for (int rank : {0, 1, 2}) {
+    members.push_back(std::move(Communicator::Create(fabric, {0, 1, 2}, rank, 1)).value());
+  }
+  members[1]->Share(memory);
+  const std::weak_ptr<int> watched = memory;
+  memory.reset();
+  for (int leaves : {1, 0, 2}) {
+    EXPECT_FALSE(watched.expired());
+    members[leaves].reset();
+  }
+  EXPECT_TRUE(watched.expired());
+}
+
 TEST(CommunicatorTest, ResolveKeepsAFormThatExistsAndElsePicksOne) {
   for (CollectiveKind kind : kAllKinds) {
     for (int members = 1; members <= 70; ++members) {
