@@ -18,6 +18,7 @@
 #include "backends/cpu/staging.h"
 #include "sim/collectives/communicator.h"
 #include "tp/core/clock.h"
+#include "tp/runtime/kernel_check.h"
 #include "tp/schedule/hazards.h"
 #include "tp/schedule/memory.h"
 
@@ -230,15 +231,13 @@ class ExecutorState {
 
   // Finds the kernels of all ops, and says how much memory they need besides.
   StatusOr<int64_t> FindKernels() {
+    TP_RETURN_IF_ERROR(CheckHasKernels(
+        schedule_, "the CPU backend", [](Action action) { return FindKernel(action) != nullptr; }));
     int64_t scratch_bytes = 0;
     for (const ScheduledOp& op : schedule_.ops) {
       kernels_.push_back(nullptr);
       if (op.action == Action::kCollective) continue;
       const Kernel* kernel = FindKernel(op.action);
-      if (kernel == nullptr) {
-        return Unavailable("the CPU backend has no kernel '" + std::string(Name(op.action)) +
-                           "', which computes '" + op.name + "'");
-      }
       kernels_.back() = kernel;
       if (kernel->scratch_bytes == nullptr) continue;
       scratch_bytes = std::max(scratch_bytes, WithCall(op, kernel->scratch_bytes));

@@ -1,9 +1,8 @@
 #include "backends/nccl/kernels/calls.h"
 
-#include <string>
-
 #include "backends/nccl/kernels/all.h"
 #include "backends/nccl/kernels/views.h"
+#include "tp/runtime/kernel_check.h"
 
 namespace tp::nccl {
 namespace {
@@ -23,14 +22,13 @@ Status CheckViews(const Kernel& kernel, const ScheduledOp& op, SumOrder order) {
 }  // namespace
 
 Status CheckKernels(const Schedule& schedule) {
+  // Products are planned, and so they are in no table.
+  TP_RETURN_IF_ERROR(CheckHasKernels(schedule, "the GPU backend", [](Action action) {
+    return action == Action::kGemm || FindKernel(action) != nullptr;
+  }));
   for (const ScheduledOp& op : schedule.ops) {
     if (op.action == Action::kCollective || op.action == Action::kGemm) continue;
-    const Kernel* kernel = FindKernel(op.action);
-    if (kernel == nullptr) {
-      return Unavailable("the GPU backend has no kernel '" + std::string(Name(op.action)) +
-                         "' for '" + op.name + "'");
-    }
-    TP_RETURN_IF_ERROR(CheckViews(*kernel, op, schedule.sum_order));
+    TP_RETURN_IF_ERROR(CheckViews(*FindKernel(op.action), op, schedule.sum_order));
   }
   return OkStatus();
 }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <string_view>
 
 #include "backends/nccl/kernels/all.h"
 #include "backends/nccl/kernels/calls.h"
@@ -33,6 +34,16 @@ TEST(GpuTable, HasAKernelForEachOp) {
 }
 
 TEST(GpuTable, SaysWhenItHasNone) { EXPECT_EQ(FindKernel(Action{"no_such_op"}), nullptr); }
+
+TEST(GpuTable, RefusesWhatIsMissing) {
+  for (std::string_view name : kMissing) {
+    Schedule schedule;
+    schedule.ops.emplace_back().action = Action{name};
+    EXPECT_THAT(CheckKernels(schedule).ToString(),
+                testing::StartsWith("UNAVAILABLE: the GPU backend has no kernel '" +
+                                    std::string(name) + "'"));
+  }
+}
 
 TEST(GpuTable, RefusesLossesInTheInvariantOrderOfWhatIsNoMatrix) {
   const auto view = [](const Shape& sizes) {
