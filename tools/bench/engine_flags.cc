@@ -2,6 +2,7 @@
 
 #include <gflags/gflags.h>
 
+#include <cctype>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
@@ -194,7 +195,8 @@ std::optional<int64_t> ParseBytes(std::string_view text) {
   }
   if (unit.empty()) return number;
   constexpr std::string_view kUnits = "KMGT";
-  const size_t power = kUnits.find(unit.front());
+  const size_t power =
+      kUnits.find(static_cast<char>(std::toupper(static_cast<unsigned char>(unit.front()))));
   if (unit.size() != 1 || power == std::string_view::npos) return std::nullopt;
   if (__builtin_mul_overflow(number, int64_t{1} << (10 * (power + 1)), &number)) {
     return std::nullopt;

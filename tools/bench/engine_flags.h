@@ -39,8 +39,8 @@ Status ReadEngineFlags(BenchOptions& options);
 // That error.
 Status BadValue(const char* flag, const std::string& value, const char* allowed);
 
-// A number of bytes: digits, and K, M, G or T behind them for powers of 1024 (KiB and so on mean
-// the same). None for anything else, or what an int64_t can't hold.
+// A number of bytes: digits, and K, M, G or T behind them, large or small, for powers of 1024 (KiB
+// and so on mean the same). None for anything else, or what an int64_t can't hold.
 std::optional<int64_t> ParseBytes(std::string_view text);
 
 }  // namespace tp::bench

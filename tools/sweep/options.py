@@ -60,8 +60,8 @@ def _at_least(least: int) -> Callable[[str], int]:
 
 def _bytes(text: str) -> int:
     """As `collectives` reads it (ParseBytes of tools/bench/engine_flags.h)."""
-    match = re.fullmatch(r"0*([0-9]{1,19})([KMGT]?)(?:B|iB)?", text)
-    size = int(match[1]) << 10 * (" KMGT".index(match[2]) if match[2] else 0) if match else 0
+    match = re.fullmatch(r"0*([0-9]{1,19})([KMGTkmgt]?)(?:B|iB)?", text)
+    size = int(match[1]) << 10 * (" KMGT".index(match[2].upper()) if match[2] else 0) if match else 0
     if not 1 <= size < 1 << 63:
         raise _bad(text, "a number of bytes, at least 1, such as 4096 or 64M")
     return size

@@ -99,6 +99,7 @@ TEST(BytesTest, TakesUnits) {
   EXPECT_EQ(ParseBytes("12B"), 12);
   EXPECT_EQ(ParseBytes("64M"), 64 << 20);
   EXPECT_EQ(ParseBytes("64MB"), 64 << 20);
+  EXPECT_EQ(ParseBytes("64k"), 64 << 10);
   EXPECT_EQ(ParseBytes("2KiB"), 2048);
   EXPECT_EQ(ParseBytes("3G"), int64_t{3} << 30);
   EXPECT_EQ(ParseBytes("1T"), int64_t{1} << 40);

@@ -117,8 +117,8 @@ class OptionsTest(unittest.TestCase):
         self.assertEqual(from_file, from_line)
 
     def test_bytes_are_written_as_for_collectives(self) -> None:
-        for text, number in (("1024", 1024), ("7B", 7), ("2K", 2048), ("2KB", 2048),
-                             ("2KiB", 2048), ("64M", 64 << 20), ("1GiB", 1 << 30), ("1T", 1 << 40)):
+        for text, number in (("1024", 1024), ("7B", 7), ("2K", 2048), ("2k", 2048),
+                             ("2KB", 2048), ("2KiB", 2048), ("3miB", 3 << 20), ("64M", 64 << 20), ("1GiB", 1 << 30), ("1T", 1 << 40)):
             line = options.parse([f"--min_bytes={text}", "--max_bytes=1T"])
             self.assertEqual((line.min_bytes, line.max_bytes), (number, 1 << 40), text)
             config = self.write(f"min_bytes: {text}\nmax_bytes: 1T\n")
@@ -127,7 +127,7 @@ class OptionsTest(unittest.TestCase):
         keys = [[point.key for point in points("--collective=all_reduce", f"--max_bytes={text}")]
                 for text in ("65536", "64K", "64KiB")]
         self.assertEqual(keys, [keys[0]] * 3)
-        for text in ("", "M", "4Q", "4k", "4KK", "4 K", "4Ki", "1.5M", "-1", "+4", "0", "0K",
+        for text in ("", "M", "4Q", "4KK", "4 K", "4Ki", "1.5M", "-1", "+4", "0", "0K",
                      "9999999999T", "9" * 19, "\u0664K"):
             with self.assertRaises(UserError, msg=text) as raised:
                 options.parse([f"--min_bytes={text}"])
