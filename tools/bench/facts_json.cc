@@ -1,5 +1,7 @@
 #include "tools/bench/facts_json.h"
 
+#include <string>
+
 #include "tools/bench/commit.h"
 
 namespace tp::bench {
@@ -9,7 +11,10 @@ using Json = nlohmann::ordered_json;
 Json HostToJson(const Machine& machine,
                 const std::vector<std::pair<std::string, std::string>>& host) {
   Json json = {{"name", machine.name}, {"processor", machine.processor}};
-  for (const auto& [what, value] : host) json[what] = value;
+  for (const auto& [what, value] : host) {
+    json[what] = value;
+    if (what == "cores") json[what] = std::stoi(value);  // a number, as sweep has it
+  }
   return json;
 }
 

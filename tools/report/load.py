@@ -273,6 +273,9 @@ def _facts(run: Node) -> dict[str, Any]:
     host = run.at("host").value
     facts = host if isinstance(host, dict) else {"name": host}
     facts = {name: value for name, value in facts.items() if name not in ("date", "load")}
+    cores = facts.get("cores")
+    if isinstance(cores, str) and cores.isdecimal():  # as bench wrote it once
+        facts["cores"] = int(cores)
     if "cpu" not in facts and "processor" in run.value:
         facts["processor"] = run.value["processor"]
     return facts | ({"commit": run.value["commit"]} if "commit" in run.value else {})
