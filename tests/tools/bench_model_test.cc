@@ -15,7 +15,7 @@ namespace tp {
 namespace {
 
 CommandResult Bench(const std::string& arguments) {
-  return RunCommand("tools/bench/bench", "--steps=2 --warmup=1 --nopeak " + arguments);
+  return RunCommand("tools/bench/bench", WithUsual("--steps=2 --warmup=1 --nopeak", arguments));
 }
 
 nlohmann::json Measure(const std::string& arguments) {

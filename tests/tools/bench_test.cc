@@ -80,7 +80,7 @@ TEST(BenchTest, SaysWhatItsTimesAreWorth) {
   const CommandResult few = Bench(std::string(kSmall) + "--speedup");
   EXPECT_NE(few.out.find("too few steps to tell them apart"), std::string::npos) << few.out;
   EXPECT_NE(few.out.find("speed-up over tp 1, which takes "), std::string::npos) << few.out;
-  const CommandResult many = Bench(std::string(kSmall) + "--steps=100 --tp=64 --mode=row");
+  const CommandResult many = Bench(WithUsual(kSmall, "--steps=100 --tp=64 --mode=row"));
   EXPECT_NE(many.out.find("p99 "), std::string::npos) << many.out;
   EXPECT_NE(many.out.find("warning: 64 ranks share "), std::string::npos) << many.out;
 }
@@ -303,7 +303,7 @@ TEST(BenchTest, RefusesBadTensors) {
 }
 
 TEST(BenchTest, SaysWhenTrainingDiverges) {
-  const CommandResult result = Bench(fmt::format("{} --lr=1e30 --steps=8", kSmall));
+  const CommandResult result = Bench(WithUsual(kSmall, "--lr=1e30 --steps=8"));
   EXPECT_EQ(result.exit_code, 1) << result.out;
 }
 
@@ -340,7 +340,7 @@ TEST(BenchTest, WhatCannotBeToldIsNoAgreement) {
 
 TEST(BenchTest, TheVerdictSaysWhatRan) {
   const auto expect = [](const std::string& flags, const std::string& verdict) {
-    const CommandResult result = Bench(kSmall + flags);
+    const CommandResult result = Bench(WithUsual(kSmall, flags));
     EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
     EXPECT_NE(Unwrapped(result.out).find(" " + verdict + " "), std::string::npos) << result.out;
   };

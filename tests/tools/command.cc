@@ -7,7 +7,10 @@
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
+#include <set>
 #include <sstream>
+
+#include "fmt/format.h"
 
 namespace tp {
 
@@ -41,6 +44,30 @@ CommandResult RunCommand(const std::string& program, const std::string& argument
   // A shell reports a signal's end as 128 + its number.
   const int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   return {code >= 128 ? -1 : code, ReadWholeFile(folder + "/out"), ReadWholeFile(folder + "/err")};
+}
+
+CommandResult RunUntil(const std::string& words, const std::string& program,
+                       const std::string& arguments) {
+  const std::string out = MakeScratchFolder() + "/out";
+  return RunCommand(
+      "bash -c", fmt::format("'{} {} >{} & until grep -q \"{}\" {} || ! kill -0 $!; do sleep 0.01; "
+                             "done; kill $!; wait $!; status=$?; cat {}; exit $status'",
+                             program, arguments, out, words, out, out));
+}
+
+std::string WithUsual(const std::string& usual, const std::string& given) {
+  const auto name_of = [](std::string word) {
+    word = word.substr(0, word.find('='));
+    return word.starts_with("--no") ? "--" + word.substr(4) : word;
+  };
+  std::set<std::string> names;
+  std::istringstream words_given(given), words_usual(usual);
+  for (std::string word; words_given >> word;) names.insert(name_of(word));
+  std::string flags;
+  for (std::string word; words_usual >> word;) {
+    if (!names.contains(name_of(word))) flags += word + " ";
+  }
+  return flags + given;
 }
 
 }  // namespace tp

@@ -41,6 +41,21 @@ TEST(EveryToolTest, HasHelpThatAScreenHolds) {
   }
 }
 
+TEST(EveryToolTest, RefusesAFlagThatIsThereTwice) {
+  for (const char* tool : kTools) {
+    for (const auto& [flags, again] :
+         {std::pair("--json=/tmp/a --json=/tmp/b", "--json"),
+          {"--tp 2 -tp 4", "--tp"},
+          {"--verbose --dp=1 --noverbose", "--verbose"},
+          {"--sum-part-bytes=1 --sum_part_bytes=2", "--sum_part_bytes"}}) {
+      ExpectRefused(RunInShell("", tool, flags), tool + (" " + std::string(flags)),
+                    fmt::format("{}: {} is there more than once", tool, again));
+    }
+    // A value is no flag, whatever it looks like.
+    ExpectRefused(RunInShell("", tool, "--json --tp --tp=x"), tool, "illegal value");
+  }
+}
+
 TEST(EveryToolTest, SaysItsVersionOrThatItCannot) {
   for (const char* tool : kTools) {
     for (const char* flag : {"--version", "-version", "--version=true", "--help"}) {

@@ -165,7 +165,7 @@ TEST(ProfileTest, RefusesWhatItCannotWrite) {
   const std::string folder = MakeScratchFolder();
   ASSERT_TRUE(io::WriteFileAtomically(folder + "/file", "x").ok());
   const auto refusal = [&](const std::string& flags) {
-    const CommandResult result = RunCommand(kBench, kSmall + flags);
+    const CommandResult result = RunCommand(kBench, WithUsual(kSmall, flags));
     EXPECT_EQ(result.exit_code, 1) << flags;
     EXPECT_EQ(result.out, "") << flags;
     EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;

@@ -21,8 +21,9 @@ namespace {
 namespace fs = std::filesystem;
 
 CommandResult Train(const std::string& arguments) {
-  return RunCommand("tools/train/train",
-                    "--steps=4 --batch=4 --sequence=16 --sample=0 --eval_every=0 " + arguments);
+  return RunCommand(
+      "tools/train/train",
+      WithUsual("--steps=4 --batch=4 --sequence=16 --sample=0 --eval_every=0", arguments));
 }
 
 void ExpectRefusal(const std::string& arguments, const std::string& words) {

@@ -28,7 +28,9 @@ constexpr char kTrain[] = "tools/train/train";
 constexpr char kSmall[] =
     "--steps=4 --batch=4 --sequence=16 --warmup=2 --sample=0 --eval_every=0 --tp=1 ";
 
-CommandResult Train(const std::string& arguments) { return RunCommand(kTrain, kSmall + arguments); }
+CommandResult Train(const std::string& arguments) {
+  return RunCommand(kTrain, WithUsual(kSmall, arguments));
+}
 
 // A text of its own, with bytes beyond ASCII.
 std::string WriteText(const std::string& folder) {
@@ -148,7 +150,7 @@ TEST(TrainTest, GoesOnToTheBitsOfAnUninterruptedRun) {
     return result;
   };
   run("whole", "--steps=6");
-  run("parts", "--steps=6 --save_every=2");
+  run("parts", "--steps=6");
   fs::remove_all(folder + "/parts/step-6");
   const CommandResult resumed = run("parts", "--steps=6 --resume");
   EXPECT_NE(resumed.out.find("goes on from " + folder + "/parts/step-4"), std::string::npos);
@@ -168,7 +170,7 @@ bool HasCheckpoint(const std::string& folder) {
 // Ended at any moment, it goes on from the last whole checkpoint.
 TEST(TrainTest, SurvivesBeingKilledAtAnyMoment) {
   const std::string folder = MakeScratchFolder();
-  const std::string run = std::string(kSmall) + "--steps=12 --save_every=1 --save=" + folder;
+  const std::string run = WithUsual(kSmall, "--steps=12 --save_every=1 --save=" + folder);
   const int64_t begin = HostClock().NowNs();
   ASSERT_EQ(RunCommand(kTrain, run + "/whole").exit_code, 0);
   const double whole = static_cast<double>(HostClock().NowNs() - begin) / 1e9;

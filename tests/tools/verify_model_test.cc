@@ -13,7 +13,7 @@ namespace tp {
 namespace {
 
 CommandResult Verify(const std::string& arguments) {
-  return RunCommand("tools/verify/verify", "--batch=2 --sequence=16 " + arguments);
+  return RunCommand("tools/verify/verify", WithUsual("--batch=2 --sequence=16", arguments));
 }
 
 void ExpectAgrees(const CommandResult& result, const std::string& words) {

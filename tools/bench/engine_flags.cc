@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <optional>
+#include <set>
 
 #include "fmt/format.h"
 #include "tools/io/outputs.h"
@@ -99,6 +100,37 @@ bool AsksForHelp(int argc, char** argv) {
     }
   }
   return false;
+}
+
+// The flag that a word of the command line gives, if one is known, by its own name; gflags takes
+// `--noname` for `--name=false`.
+std::optional<gflags::CommandLineFlagInfo> FlagOf(std::string_view word) {
+  if (!word.starts_with('-')) return std::nullopt;
+  word.remove_prefix(word.starts_with("--") ? 2 : 1);
+  const std::string name(word.substr(0, word.find('=')));
+  gflags::CommandLineFlagInfo info;
+  if (gflags::GetCommandLineFlagInfo(name.c_str(), &info)) return info;
+  const bool negated = name.starts_with("no") &&
+                       gflags::GetCommandLineFlagInfo(name.c_str() + 2, &info) &&
+                       info.type == "bool";
+  return negated ? std::optional(info) : std::nullopt;
+}
+
+// A flag that is given again would win, and what was said before be lost.
+Status RefuseFlagsGivenTwice(int argc, char** argv) {
+  std::set<std::string> given;
+  for (int i = 1; i < argc && std::strcmp(argv[i], "--") != 0; ++i) {
+    const auto flag = FlagOf(argv[i]);
+    if (!flag) continue;  // what is no flag is said elsewhere
+    if (!given.insert(flag->name).second) {
+      return InvalidArgument(
+          fmt::format("--{} is there more than once, the second time as '{}'; give it one value",
+                      flag->name, argv[i]));
+    }
+    const bool value_follows = flag->type != "bool" && std::strchr(argv[i], '=') == nullptr;
+    if (value_follows) ++i;
+  }
+  return OkStatus();
 }
 
 // Ends the program, unless the text is lost: gflags, asked for the version, would not look.
@@ -210,6 +242,7 @@ Status BadValue(const char* flag, const std::string& value, const char* allowed)
 
 Status ParseFlags(int argc, char** argv, const HelpText& help) {
   if (AsksForHelp(argc, argv)) return SayAndExit(RenderHelp(help));
+  TP_RETURN_IF_ERROR(RefuseFlagsGivenTwice(argc, argv));
   gflags::ParseCommandLineNonHelpFlags(&argc, &argv, /*remove_flags=*/true);
   if (FLAGS_version) {
     return SayAndExit(

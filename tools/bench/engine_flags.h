@@ -28,8 +28,8 @@ struct HelpText {
 
 // Parses the command line into the flags. Prints the help or the version and exits with 0 where
 // that is asked for; gflags itself exits with 1 and one line for an unknown flag or a value of the
-// wrong type. Errors: INVALID_ARGUMENT for a word that is no flag; a help or a version that can't
-// be written.
+// wrong type. Errors: INVALID_ARGUMENT for a word that is no flag, or a flag that is there twice; a
+// help or a version that can't be written.
 Status ParseFlags(int argc, char** argv, const HelpText& help);
 
 // What those flags say. Errors: INVALID_ARGUMENT that names the flag, its value, and what it may
