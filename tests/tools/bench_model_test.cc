@@ -87,6 +87,11 @@ TEST(BenchModelTest, NamesNoReportOfAFileThatIsNot) {
     EXPECT_EQ(full.exit_code, 1) << full.out;
     EXPECT_NE(full.err.find("/dev/full"), std::string::npos) << full.err;
     EXPECT_EQ(full.out.find("next:"), std::string::npos) << full.out;
+    // Written, and it can't be read again.
+    const CommandResult piped = RunCommand(
+        "bash -c", "'tools/bench/bench --steps=2 --nopeak " + more + "--json=/dev/stdout | cat'");
+    EXPECT_NE(piped.out.find("\"complete\": true"), std::string::npos) << piped.out;
+    EXPECT_EQ(piped.out.find("next:"), std::string::npos) << piped.out;
   }
 }
 

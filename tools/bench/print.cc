@@ -7,6 +7,7 @@
 #include "tools/bench/step_lines.h"
 #include "tools/bench/summary.h"
 #include "tools/bench/tables.h"
+#include "tools/bench/tool.h"
 #include "tools/bench/verdict.h"
 #include "tools/io/table.h"
 
@@ -76,7 +77,7 @@ std::string RenderWarnings(const std::vector<std::string>& warnings) {
 
 std::string RenderNext(const BenchOptions& options, const Written& written) {
   std::string text;
-  if (written.json) text += fmt::format("next: report {}\n", options.json);
+  if (written.json) text += RenderNextReport(options.json);
   if (written.traces) text += fmt::format("next: tensorboard --logdir {}\n", options.trace_dir);
   return text;
 }

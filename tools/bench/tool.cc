@@ -6,6 +6,8 @@
 
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
+#include <system_error>
 
 #include "tools/io/memory.h"
 #include "tp/core/contain.h"
@@ -30,6 +32,11 @@ bool SayErrors(const char* name, const io::Outputs& outputs) {
     std::fprintf(stderr, "%s: %s\n", name, error.message().c_str());
   }
   return errors.empty();
+}
+
+std::string RenderNextReport(const std::string& json) {
+  std::error_code ignored;
+  return std::filesystem::is_regular_file(json, ignored) ? "next: report " + json + "\n" : "";
 }
 
 int RunTool(const char* name, int argc, char** argv,

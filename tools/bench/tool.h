@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <string>
 
 #include "tools/io/outputs.h"
 #include "tp/core/status.h"
@@ -17,6 +18,10 @@ inline constexpr int kFailed = 1;  // one did not, or the input can't be used, o
 // reader who leaves costs the text only.
 int RunTool(const char* name, int argc, char** argv,
             const std::function<StatusOr<int>(int, char**, io::Outputs&)>& work);
+
+// The line that says what to do with the JSON that was written. None where it went to no regular
+// file, such as a pipe or a terminal: it can't be read again.
+std::string RenderNextReport(const std::string& json);
 
 // The end of RunTool, for a thread that ends the process otherwise: says what went wrong with the
 // outputs, and whether nothing did.

@@ -41,7 +41,7 @@ StatusOr<int> Main(int argc, char** argv, io::Outputs& outputs) {
     const bool written = !json.empty() && outputs.Account(io::WriteFileAtomically(
                                               json, ToJson(options, run, result)));
     outputs.Print(RenderVerdict(options, result) + bench::RenderWarnings(seen));
-    if (written) outputs.Print("next: report " + json + "\n");
+    if (written) outputs.Print(bench::RenderNextReport(json));
   };
   RunHooks hooks;
   hooks.progress = progress ? &*progress : nullptr;
