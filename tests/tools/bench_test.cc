@@ -266,6 +266,24 @@ TEST(BenchTest, CtrlCLeavesWhatWasMeasured) {
   }
 }
 
+// As soon as it has begun: in what it measures before the first step, or in the first steps.
+TEST(BenchTest, ASignalBeforeTheFirstStepLeavesTheFacts) {
+  const std::string path = MakeScratchFolder() + "/r.json";
+  for (const char* step : {"--tokens=2000 --in_features=2000 --out_features=2000",
+                           "--model=llama-tiny --batch=32 --sequence=128"}) {
+    const CommandResult result =
+        RunUntil("timed steps", kBench, fmt::format("{} --steps=1000000 --json={}", step, path));
+    EXPECT_EQ(result.exit_code, -1) << result.out << result.err;  // 128 and the signal
+    EXPECT_NE(result.out.find("\nInterrupted: "), std::string::npos) << result.out;
+    const nlohmann::json json = nlohmann::json::parse(ReadWholeFile(path));
+    EXPECT_EQ(json.at("complete"), false);
+    EXPECT_EQ(json.at("ok"), false);
+    EXPECT_EQ(json.at("outcome"), "incomplete");
+    EXPECT_TRUE(json.at("host").at("cores").is_number_integer()) << json.at("host");
+    std::filesystem::remove(path);
+  }
+}
+
 TEST(BenchTest, RefusesBadTensors) {
   const std::string folder = MakeScratchFolder();
   const std::string load = fmt::format("{} --load={} --json={}/r.json", kSmall, folder, folder);

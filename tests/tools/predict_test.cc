@@ -41,6 +41,20 @@ TEST(PredictTest, SaysThatItPredictsAndThatNothingBacksThePreset) {
   EXPECT_THAT(both.out, HasSubstr("column mode"));
 }
 
+TEST(PredictTest, ASignalInASweepLeavesAFile) {
+  const std::string path = MakeScratchFolder() + "/plan.json";
+  const CommandResult result =
+      RunUntil("predicted", "tools/predict/predict",
+               "--machine=preset:h100x8-ib400 --model=llama3-70b --sweep=tp:1..8,dp:1..128 "
+               "--json=" +
+                   path);
+  EXPECT_EQ(result.exit_code, -1) << result.out << result.err;  // 128 and the signal
+  EXPECT_THAT(result.out, HasSubstr("\nInterrupted: this is not the whole sweep.\n"));
+  const nlohmann::json json = nlohmann::json::parse(ReadWholeFile(path));
+  EXPECT_EQ(json.at("complete"), false);
+  EXPECT_TRUE(json.at("configurations").is_array());
+}
+
 TEST(PredictTest, WhatIf) {
   const double even = StepMs(Predict("--mode=row --tp=8").out);
   EXPECT_GT(StepMs(Predict("--mode=row --tp=8 --straggler=5:1.5").out), even);

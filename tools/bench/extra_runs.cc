@@ -18,7 +18,8 @@ int64_t PeakSize(const BenchOptions& options, double step_flops) {
 
 StatusOr<std::optional<StepReport>> Time(Backend& backend, const BenchOptions& options,
                                          const std::map<std::string, ElementSource>& sources,
-                                         std::optional<double> loss_scale) {
+                                         std::optional<double> loss_scale,
+                                         const std::function<bool()>& stop) {
   TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(options.tp, options.dp));
   LinearStepOptions step = StepOf(options, LinearMode::kRow);
   step.loss_scale = loss_scale;
@@ -27,8 +28,9 @@ StatusOr<std::optional<StepReport>> Time(Backend& backend, const BenchOptions& o
   train.warmup = options.warmup;
   train.steps = options.steps;
   train.time_products = options.floor;
+  train.stop = stop;
   TP_ASSIGN_OR_RETURN(const TrainResult trained, Train(backend, mesh, program, sources, train));
-  if (!backend.IsRoot()) return std::optional<StepReport>();
+  if (!backend.IsRoot() || !trained.complete) return std::optional<StepReport>();
   TP_ASSIGN_OR_RETURN(StepReport report, MakeStepReport(program, mesh, trained.ranks));
   return std::optional(std::move(report));
 }
@@ -36,7 +38,7 @@ StatusOr<std::optional<StepReport>> Time(Backend& backend, const BenchOptions& o
 }  // namespace
 
 StatusOr<std::optional<double>> MeasurePeak(Backend& backend, const BenchOptions& options,
-                                            double step_flops) {
+                                            double step_flops, const std::function<bool()>& stop) {
   BenchOptions large = options;
   large.tp = options.tp * options.dp;
   large.dp = 1;
@@ -51,18 +53,19 @@ StatusOr<std::optional<double>> MeasurePeak(Backend& backend, const BenchOptions
   TP_ASSIGN_OR_RETURN(
       const std::optional<StepReport> report,
       Time(backend, large, {{"x", numbers}, {"targets", numbers}, {"w", numbers}, {"b", numbers}},
-           std::nullopt));
+           std::nullopt, stop));
   if (!report || !report->products) return std::optional<double>();
   return std::optional(FlopsPerStep(large) / (report->products->min / 1e3));
 }
 
 StatusOr<std::optional<Quantiles>> TimeWithTp1(Backend& backend, const BenchOptions& options,
-                                               const TrainingData& data) {
+                                               const TrainingData& data,
+                                               const std::function<bool()>& stop) {
   BenchOptions single = options;
   single.tp = 1;
   single.floor = false;
   TP_ASSIGN_OR_RETURN(const std::optional<StepReport> report,
-                      Time(backend, single, data.sources, data.problem.loss_scale));
+                      Time(backend, single, data.sources, data.problem.loss_scale, stop));
   if (!report) return std::optional<Quantiles>();
   return std::optional(report->step);
 }

@@ -1,6 +1,7 @@
 // Runs beside the one that was asked for, that its numbers are held against.
 #pragma once
 
+#include <functional>
 #include <optional>
 
 #include "tools/bench/data.h"
@@ -18,13 +19,15 @@ LinearStepOptions StepOf(const BenchOptions& options, LinearMode mode);
 
 // Floating-point operations a second of large square products of the run's type, split over as many
 // ranks: measured, the best of a few. They are larger where the run's step, of `step_flops`, is.
-// None where another process has rank 0. Errors: the backend's.
+// None where another process has rank 0, or `stop`, as of TrainOptions, ended it. Errors: the
+// backend's.
 StatusOr<std::optional<double>> MeasurePeak(Backend& backend, const BenchOptions& options,
-                                            double step_flops);
+                                            double step_flops, const std::function<bool()>& stop);
 
-// Step times of the same layer on the same data with tp 1, in ms: measured. None where another
-// process has rank 0. Errors: the backend's.
+// Step times of the same layer on the same data with tp 1, in ms: measured. None in the same cases.
+// Errors: the backend's.
 StatusOr<std::optional<Quantiles>> TimeWithTp1(Backend& backend, const BenchOptions& options,
-                                               const TrainingData& data);
+                                               const TrainingData& data,
+                                               const std::function<bool()>& stop);
 
 }  // namespace tp::bench

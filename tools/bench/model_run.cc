@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <optional>
 
 #include "backends/predict/op_work.h"
@@ -32,18 +33,15 @@ StepFlops FlopsOf(const ModelRun& run, const train::ModelOptions& model, const P
 }
 
 StatusOr<TrainResult> Measure(Backend& backend, const Mesh& mesh, const BenchOptions& options,
-                              const train::ModelStep& step, const ModelHooks& hooks) {
+                              const train::ModelStep& step, const ModelHooks& hooks,
+                              const std::function<bool()>& stop) {
   TrainOptions train;
   train.warmup = options.warmup;
   train.steps = options.steps;
   train.time_products = options.floor;
   train.profiled_steps = options.profile ? options.steps : 0;
   train.tensors = false;
-  std::optional<io::Interrupt> interrupt;
-  if (hooks.heeds_signals) {
-    interrupt.emplace();
-    train.stop = [] { return io::Interrupt::Signal() != 0; };
-  }
+  train.stop = stop;
   io::ProgressStage stage(hooks.progress, "training",
                           options.warmup + int64_t{options.steps} * (options.floor ? 2 : 1));
   int64_t done = 0;
@@ -67,6 +65,12 @@ StatusOr<ModelRun> RunModel(Backend& backend, const BenchOptions& options,
                             const train::ModelOptions& model, const ModelHooks& hooks) {
   TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(options.tp, options.dp));
   TP_RETURN_IF_ERROR(backend.Check(mesh.world(), options.dtype));
+  std::optional<io::Interrupt> interrupt;
+  std::function<bool()> stop;
+  if (hooks.heeds_signals) {
+    interrupt.emplace();
+    stop = [] { return io::Interrupt::Signal() != 0; };
+  }
   TP_ASSIGN_OR_RETURN(const train::ModelStep step, train::DrawModelStep(mesh, model, options));
   TP_ASSIGN_OR_RETURN(const std::vector<Schedule> schedules,
                       LowerAll(step.program, mesh, backend.HowToLower()));
@@ -78,9 +82,9 @@ StatusOr<ModelRun> RunModel(Backend& backend, const BenchOptions& options,
   if (hooks.started && backend.IsRoot()) hooks.started(run);
   if (options.peak) {
     io::ProgressStage stage(hooks.progress, "the machine's peak");
-    TP_ASSIGN_OR_RETURN(run.peak, MeasurePeak(backend, options, run.flops.products));
+    TP_ASSIGN_OR_RETURN(run.peak, MeasurePeak(backend, options, run.flops.products, stop));
   }
-  TP_ASSIGN_OR_RETURN(TrainResult trained, Measure(backend, mesh, options, step, hooks));
+  TP_ASSIGN_OR_RETURN(TrainResult trained, Measure(backend, mesh, options, step, hooks, stop));
   if (!backend.IsRoot()) return run;
   run.complete = trained.complete;
   run.losses = trained.losses;

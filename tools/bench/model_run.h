@@ -44,7 +44,8 @@ struct ModelRun {
 // On rank 0's process; each may be empty.
 struct ModelHooks {
   std::function<void(const ModelRun&)> started = nullptr;  // nothing can be refused any more
-  // Whether a signal ends the run after the step at hand; else it takes no notice of signals.
+  // Whether a signal ends the run after the step at hand, or without one; else it takes no notice
+  // of signals.
   bool heeds_signals = false;
   io::Progress* progress = nullptr;
 };

@@ -107,6 +107,12 @@ Status CheckRun(const Backend& backend, const BenchOptions& options) {
   return CheckMemory(backend, mesh, options);
 }
 
+// Ends training after the step at hand; empty where the run takes no notice of signals.
+std::function<bool()> StopOf(const RunHooks& hooks) {
+  if (!hooks.interrupted) return nullptr;
+  return [] { return io::Interrupt::Signal() != 0; };
+}
+
 std::string LabelOf(const BenchOptions& options, const TrainProgress& at) {
   return fmt::format("{}: {}", Name(options.modes[at.program]),
                      at.products ? "matrix products alone" : "steps");
@@ -130,7 +136,7 @@ StatusOr<std::vector<TrainResult>> TrainModes(Backend& backend, const Mesh& mesh
   train.profiled_steps = options.profile ? options.steps : 0;
   const bool by_steps = options.verify != VerifyMode::kOff && data.lane == verify::Lane::kBounded;
   if (by_steps) train.watched = WatchedSteps(options);
-  if (hooks.interrupted) train.stop = [] { return io::Interrupt::Signal() != 0; };
+  train.stop = StopOf(hooks);
   const int64_t of_mode = options.warmup + int64_t{options.steps} * (options.floor ? 2 : 1);
   io::ProgressStage stage(hooks.progress, "training",
                           of_mode * static_cast<int64_t>(programs.size()));
@@ -217,6 +223,59 @@ Status VerifyModes(const BenchOptions& options, const TrainingData& data, const 
   return OkStatus();
 }
 
+// What is left where everything was checked and is at hand.
+StatusOr<BenchResult> Run(Backend& backend, const BenchOptions& options, const TrainingData& data,
+                          const RunHooks& hooks) {
+  TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(options.tp, options.dp));
+  std::vector<Program> programs;
+  for (LinearMode mode : options.modes) {
+    LinearStepOptions step = StepOf(options, mode);
+    step.loss_scale = data.problem.loss_scale;
+    TP_ASSIGN_OR_RETURN(Program program, MakeLinearStep(step, mesh));
+    programs.push_back(std::move(program));
+  }
+  BenchResult result;
+  result.host = backend.Describe();
+  const std::function<bool()> stop = StopOf(hooks);
+  if (hooks.started && backend.IsRoot()) hooks.started(result);
+  if (options.peak) {
+    io::ProgressStage stage(hooks.progress, "the machine's peak");
+    TP_ASSIGN_OR_RETURN(result.peak, MeasurePeak(backend, options, FlopsPerStep(options), stop));
+  }
+  TP_ASSIGN_OR_RETURN(std::vector<TrainResult> trained,
+                      TrainModes(backend, mesh, options, data, programs, hooks));
+  if (options.speedup) {
+    io::ProgressStage stage(hooks.progress, "tp 1: steps");
+    TP_ASSIGN_OR_RETURN(result.tp1, TimeWithTp1(backend, options, data, stop));
+    result.complete = result.tp1.has_value() || !backend.IsRoot();
+  }
+  if (!backend.IsRoot()) return result;
+  for (size_t i = 0; i < programs.size(); ++i) {
+    result.complete = result.complete && trained[i].complete;
+    if (trained[i].ranks[0].steps.empty()) continue;
+    TP_ASSIGN_OR_RETURN(ModeResult mode, MakeModeResult(options, mesh, options.modes[i],
+                                                        programs[i], std::move(trained[i])));
+    result.modes.push_back(std::move(mode));
+  }
+  if (result.peak) {
+    // No lower than the run's own products were: others may have disturbed its measurement.
+    for (const ModeResult& mode : result.modes) {
+      if (!mode.steps.products) continue;
+      const double own = FlopsPerStep(options) / (mode.steps.products->min / 1e3);
+      result.peak = std::max(*result.peak, own);
+    }
+  }
+  if (result.modes.size() == 2) {
+    const std::vector<double> ratios =
+        BlockRatios(result.modes[0].steps.step_ms, result.modes[1].steps.step_ms,
+                    BlockSizes(options.steps, BlocksOf(options)));
+    result.ratio_blocks = ratios.size();
+    if (!ratios.empty()) result.ratio = MedianInterval(ratios);
+  }
+  TP_RETURN_IF_ERROR(VerifyModes(options, data, hooks, result));
+  return result;
+}
+
 }  // namespace
 
 LinearStepOptions StepOf(const BenchOptions& options, LinearMode mode) {
@@ -301,61 +360,16 @@ void FillDefaults(const Backend& backend, BenchOptions& options) {
 StatusOr<BenchResult> RunBench(Backend& backend, const BenchOptions& options,
                                const RunHooks& hooks) {
   TP_RETURN_IF_ERROR(CheckRun(backend, options));
+  std::optional<io::Interrupt> interrupt;
+  if (hooks.interrupted) interrupt.emplace();
   TP_ASSIGN_OR_RETURN(const TrainingData data, MakeData(options));
-  return RunBench(backend, options, data, hooks);
+  return Run(backend, options, data, hooks);
 }
 
 StatusOr<BenchResult> RunBench(Backend& backend, const BenchOptions& options,
-                               const TrainingData& data, const RunHooks& hooks) {
+                               const TrainingData& data) {
   TP_RETURN_IF_ERROR(CheckRun(backend, options));
-  TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(options.tp, options.dp));
-  std::vector<Program> programs;
-  for (LinearMode mode : options.modes) {
-    LinearStepOptions step = StepOf(options, mode);
-    step.loss_scale = data.problem.loss_scale;
-    TP_ASSIGN_OR_RETURN(Program program, MakeLinearStep(step, mesh));
-    programs.push_back(std::move(program));
-  }
-  BenchResult result;
-  result.host = backend.Describe();
-  if (hooks.started && backend.IsRoot()) hooks.started(result);
-  if (options.peak) {
-    io::ProgressStage stage(hooks.progress, "the machine's peak");
-    TP_ASSIGN_OR_RETURN(result.peak, MeasurePeak(backend, options, FlopsPerStep(options)));
-  }
-  std::optional<io::Interrupt> interrupt;
-  if (hooks.interrupted) interrupt.emplace();
-  TP_ASSIGN_OR_RETURN(std::vector<TrainResult> trained,
-                      TrainModes(backend, mesh, options, data, programs, hooks));
-  if (options.speedup && io::Interrupt::Signal() == 0) {
-    io::ProgressStage stage(hooks.progress, "tp 1: steps");
-    TP_ASSIGN_OR_RETURN(result.tp1, TimeWithTp1(backend, options, data));
-  }
-  if (!backend.IsRoot()) return result;
-  for (size_t i = 0; i < programs.size(); ++i) {
-    result.complete = result.complete && trained[i].complete;
-    if (trained[i].ranks[0].steps.empty()) continue;
-    TP_ASSIGN_OR_RETURN(ModeResult mode, MakeModeResult(options, mesh, options.modes[i],
-                                                        programs[i], std::move(trained[i])));
-    result.modes.push_back(std::move(mode));
-  }
-  if (result.peak) {
-    // No lower than the run's own products were: others may have disturbed its measurement.
-    for (const ModeResult& mode : result.modes) {
-      if (!mode.steps.products) continue;
-      const double own = FlopsPerStep(options) / (mode.steps.products->min / 1e3);
-      result.peak = std::max(*result.peak, own);
-    }
-  }
-  if (result.modes.size() == 2) {
-    const std::vector<double> ratios =
-        BlockRatios(result.modes[0].steps.step_ms, result.modes[1].steps.step_ms,
-                    BlockSizes(options.steps, BlocksOf(options)));
-    result.ratio_blocks = ratios.size();
-    if (!ratios.empty()) result.ratio = MedianInterval(ratios);
-  }
-  TP_RETURN_IF_ERROR(VerifyModes(options, data, hooks, result));
-  return result;
+  return Run(backend, options, data, /*hooks=*/{});
 }
 
 }  // namespace tp::bench

@@ -54,7 +54,8 @@ struct RunHooks {
   // A mode is measured and verified.
   std::function<void(const BenchResult&, const ModeResult&)> mode_done = nullptr;
   // Ctrl-C while a result was verified: writes what is there, and then the process ends. Where this
-  // is empty, the run takes no notice of signals. Ctrl-C in training ends it after the step.
+  // is empty, the run takes no notice of signals. Ctrl-C before ends it after the step at hand, or
+  // without one.
   std::function<void(const BenchResult&)> interrupted = nullptr;
   io::Progress* progress = nullptr;
 };
@@ -73,7 +74,7 @@ StatusOr<BenchResult> RunBench(Backend& backend, const BenchOptions& options,
                                const RunHooks& hooks = {});
 // The same of data at hand, whose sizes, steps and learning rate are those of the options.
 StatusOr<BenchResult> RunBench(Backend& backend, const BenchOptions& options,
-                               const TrainingData& data, const RunHooks& hooks = {});
+                               const TrainingData& data);
 
 // The arithmetic of the backend in a mode, and how much of a large problem is verified.
 verify::NumericModel ModelOf(const BenchOptions& options, LinearMode mode);

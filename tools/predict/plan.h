@@ -47,6 +47,13 @@ StatusOr<predict::Prediction> PredictConfig(const PredictOptions& options, const
                                             const predict::CostModel& model,
                                             HideReport* hidden = nullptr);
 
+// What a sweep has found.
+struct Plan {
+  std::vector<Config> configs;             // as Sweep gives them
+  std::vector<predict::Prediction> whole;  // of the first ones
+  bool complete = true;                    // false: interrupted
+};
+
 // The sizes of the options' transformer that a step of the sweep has.
 TransformerStepOptions StepOf(const PredictOptions& options, const Config& config);
 

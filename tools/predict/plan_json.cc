@@ -69,20 +69,17 @@ Json ConfigurationOf(const Config& config, const predict::Prediction* whole) {
 
 }  // namespace
 
-std::string ToJson(const PredictOptions& options, const LoadedMachine& loaded,
-                   const std::vector<Config>& configs,
-                   const std::vector<predict::Prediction>& whole) {
+std::string ToJson(const PredictOptions& options, const LoadedMachine& loaded, const Plan& plan) {
   Json configurations = Json::array();
-  for (size_t i = 0; i < configs.size(); ++i) {
-    configurations.push_back(ConfigurationOf(configs[i], i < whole.size() ? &whole[i] : nullptr));
+  for (size_t i = 0; i < plan.configs.size(); ++i) {
+    configurations.push_back(
+        ConfigurationOf(plan.configs[i], i < plan.whole.size() ? &plan.whole[i] : nullptr));
   }
   bench::RunFacts run;
   run.machine = bench::ThisMachine();
-  const Json json = {{"config", ConfigOf(options)},
-                     {"machine", MachineOf(loaded)},
-                     {"run", bench::RunToJson(run)},
-                     {"clock", Name(ClockKind::kPredicted)},
-                     {"configurations", configurations}};
+  const Json json = {{"config", ConfigOf(options)},  {"machine", MachineOf(loaded)},
+                     {"run", bench::RunToJson(run)}, {"clock", Name(ClockKind::kPredicted)},
+                     {"complete", plan.complete},    {"configurations", configurations}};
   // A machine's file may hold bytes that are no UTF-8: those are replaced.
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }

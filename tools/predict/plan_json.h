@@ -7,6 +7,7 @@
 //                      it)
 //   run                commit, date, ...: bench's
 //   clock              "predicted"
+//   complete           false: the sweep was interrupted
 //   configurations[]   by closed_ms, those that fit first: tp, dp, sequence_parallel, recompute,
 //                      closed_ms (a step by the closed form), memory_bytes (of the fullest rank),
 //                      fits; of the first ones, which were predicted whole, step_ms, compute_ms and
@@ -23,9 +24,6 @@
 
 namespace tp::predict_tool {
 
-// `whole` are the predictions of the first of `configs`.
-std::string ToJson(const PredictOptions& options, const LoadedMachine& loaded,
-                   const std::vector<Config>& configs,
-                   const std::vector<predict::Prediction>& whole);
+std::string ToJson(const PredictOptions& options, const LoadedMachine& loaded, const Plan& plan);
 
 }  // namespace tp::predict_tool

@@ -1,17 +1,19 @@
 // predict: how long a training step takes on a machine that need not be there.
 //
 // Exit status: 0; or 1 for input that can't be used, with one line on stderr that says what and
-// where.
+// where; 128 and the signal's number where one ended a sweep.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "tools/bench/tool.h"
+#include "tools/io/interrupt.h"
 #include "tools/io/paths.h"
 #include "tools/io/table.h"
 #include "tools/predict/calibrate.h"
@@ -194,53 +196,100 @@ StatusOr<std::string> WhatIf(const PredictOptions& options, const LoadedMachine&
   return text;
 }
 
-StatusOr<int> PredictMany(const PredictOptions& options, const LoadedMachine& loaded,
-                          io::Outputs& outputs) {
-  const predict::CostModel model(loaded.machine, loaded.fit.get());
-  outputs.Print(RenderMachine(loaded));
-  // Before the long work: what would be written must be writable.
-  if (!options.engine.json.empty()) TP_RETURN_IF_ERROR(io::CheckWritable(options.engine.json));
-  const int64_t begin = HostClock().NowNs();
-  // A file for the planner has the whole model of each.
-  const size_t best = options.engine.json.empty() ? static_cast<size_t>(options.top)
-                                                  : std::numeric_limits<size_t>::max();
-  TP_ASSIGN_OR_RETURN(const std::vector<Config> configs, Sweep(options, model, best));
-  const double swept = static_cast<double>(HostClock().NowNs() - begin) * 1e-9;
-  const auto fit = std::count_if(configs.begin(), configs.end(),
-                                 [](const Config& config) { return config.fits; });
-  outputs.Print(fmt::format("\n{} of {} configurations fit in the memory of {}; compared in {}\n\n",
-                            fit, configs.size(), Bytes(loaded.machine.device.memory_bytes),
-                            Ms(swept)));
-  io::Table table({{"configuration", io::Align::kLeft},
-                   {"step"},
-                   {"closed"},
-                   {"memory"},
-                   {"compute"},
-                   {"exposed"},
-                   {"GPU-seconds"}});
-  // What does not fit is shown only where nothing does.
-  const size_t candidates = fit > 0 ? static_cast<size_t>(fit) : configs.size();
-  const size_t top = std::min(candidates, static_cast<size_t>(options.top));
-  std::vector<predict::Prediction> whole;
-  for (size_t i = 0; i < top; ++i) {
-    TP_ASSIGN_OR_RETURN(predict::Prediction p, PredictConfig(options, configs[i], model));
-    table.AddRow({NameOf(configs[i]), Ms(p.seconds), Ms(configs[i].closed_seconds),
-                  Bytes(static_cast<double>(p.memory_bytes)), Ms(p.compute_seconds),
-                  Ms(p.exposed_seconds),
-                  fmt::format("{:.1f}", p.seconds * configs[i].tp * configs[i].dp)});
-    whole.push_back(std::move(p));
+// A sweep, from which Ctrl-C takes nothing that it has found.
+class Planner {
+ public:
+  Planner(const PredictOptions& options, const LoadedMachine& loaded, io::Outputs& outputs)
+      : options_(options),
+        loaded_(loaded),
+        outputs_(outputs),
+        model_(loaded.machine, loaded.fit.get()) {}
+
+  StatusOr<int> Run() {
+    const std::string& json = options_.engine.json;
+    const io::Interrupt interrupt;
+    outputs_.Print(RenderMachine(loaded_));
+    // Before the long work: what would be written must be writable.
+    if (!json.empty()) TP_RETURN_IF_ERROR(io::CheckWritable(json));
+    TP_RETURN_IF_ERROR(Compare());
+    TP_RETURN_IF_ERROR(PredictBest());
+    TP_ASSIGN_OR_RETURN(const std::string what_if, Interruptibly([&] {
+                          return WhatIf(options_, loaded_, plan_.configs.front());
+                        }));
+    outputs_.Print(what_if);
+    Write();
+    return bench::kHeld;
   }
-  outputs.Print(table.Render());
-  outputs.Print(RenderWhy(fit > 0, configs, whole));
-  TP_ASSIGN_OR_RETURN(const std::string what_if, WhatIf(options, loaded, configs.front()));
-  outputs.Print(what_if);
-  const std::string& json = options.engine.json;
-  if (!json.empty() &&
-      outputs.Account(io::WriteFileAtomically(json, ToJson(options, loaded, configs, whole)))) {
-    outputs.Print("next: report " + json + "\n");
+
+ private:
+  // Does `work`, which changes nothing here; Ctrl-C then writes what is there and ends the process.
+  template <typename Work>
+  std::invoke_result_t<Work> Interruptibly(const Work& work) {
+    const io::ExitOnInterrupt guard([this] {
+      plan_.complete = false;
+      outputs_.Print("\nInterrupted: this is not the whole sweep.\n");
+      Write();
+      bench::SayErrors(kTool, outputs_);
+    });
+    return work();
   }
-  return bench::kHeld;
-}
+
+  void Write() {
+    const std::string& json = options_.engine.json;
+    if (!json.empty() &&
+        outputs_.Account(io::WriteFileAtomically(json, ToJson(options_, loaded_, plan_)))) {
+      outputs_.Print(bench::RenderNextReport(json));
+    }
+  }
+
+  Status Compare() {
+    const int64_t begin = HostClock().NowNs();
+    // A file for the planner has the whole model of each.
+    const size_t best = options_.engine.json.empty() ? static_cast<size_t>(options_.top)
+                                                     : std::numeric_limits<size_t>::max();
+    TP_ASSIGN_OR_RETURN(plan_.configs,
+                        Interruptibly([&] { return Sweep(options_, model_, best); }));
+    const double swept = static_cast<double>(HostClock().NowNs() - begin) * 1e-9;
+    fit_ = static_cast<size_t>(std::ranges::count_if(plan_.configs, &Config::fits));
+    outputs_.Print(
+        fmt::format("\n{} of {} configurations fit in the memory of {}; compared in {}\n\n", fit_,
+                    plan_.configs.size(), Bytes(loaded_.machine.device.memory_bytes), Ms(swept)));
+    return OkStatus();
+  }
+
+  Status PredictBest() {
+    io::Table table({{"configuration", io::Align::kLeft},
+                     {"step"},
+                     {"closed"},
+                     {"memory"},
+                     {"compute"},
+                     {"exposed"},
+                     {"GPU-seconds"}});
+    // What does not fit is shown only where nothing does.
+    const size_t candidates = fit_ > 0 ? fit_ : plan_.configs.size();
+    const size_t top = std::min(candidates, static_cast<size_t>(options_.top));
+    for (size_t i = 0; i < top; ++i) {
+      const Config& config = plan_.configs[i];
+      TP_ASSIGN_OR_RETURN(predict::Prediction p,
+                          Interruptibly([&] { return PredictConfig(options_, config, model_); }));
+      table.AddRow({NameOf(config), Ms(p.seconds), Ms(config.closed_seconds),
+                    Bytes(static_cast<double>(p.memory_bytes)), Ms(p.compute_seconds),
+                    Ms(p.exposed_seconds),
+                    fmt::format("{:.1f}", p.seconds * config.tp * config.dp)});
+      plan_.whole.push_back(std::move(p));
+    }
+    outputs_.Print(table.Render());
+    outputs_.Print(RenderWhy(fit_ > 0, plan_.configs, plan_.whole));
+    return OkStatus();
+  }
+
+  const PredictOptions& options_;
+  const LoadedMachine& loaded_;
+  io::Outputs& outputs_;
+  const predict::CostModel model_;
+  Plan plan_;
+  size_t fit_ = 0;  // of plan_.configs
+};
 
 // Before anything is written.
 Status CheckFiles(const PredictOptions& options) {
@@ -275,7 +324,7 @@ StatusOr<int> Main(int argc, char** argv, io::Outputs& outputs) {
     outputs.Print(RenderScore(scored, measured));
     return bench::kHeld;
   }
-  return options.sweep ? PredictMany(options, *loaded, outputs)
+  return options.sweep ? Planner(options, *loaded, outputs).Run()
                        : PredictOne(options, *loaded, outputs);
 }
 

@@ -374,7 +374,10 @@ def _add_file(data: Data, path: pathlib.Path) -> None:
         _add_record(data, whole, name)
         return
     if whole.has("configurations"):
-        data.plans.append(read_plan(whole))
+        interrupted = whole.value.get("complete") is False
+        data.interrupted += [name] if interrupted else []
+        if not interrupted or whole.value["configurations"]:
+            data.plans.append(read_plan(whole))
         return
     _add_run(data, whole)
     _add_host(data, _facts(whole))
