@@ -28,10 +28,6 @@ verify::Mode VerifyModeOf(LinearMode mode) {
   return mode == LinearMode::kRow ? verify::Mode::kRow : verify::Mode::kColumn;
 }
 
-// What a rank's threads have on a CPU beside its buffers: what OpenBLAS packs operands into, as
-// measured, and what was freed and is kept.
-constexpr double kBytesOfThreads = (16 << 20) + io::kBytesKeptByThread;
-
 // What training with a program holds at once on this machine.
 struct HostBytes {
   double at_work = 0;  // the ranks' buffers, and what is on its way to rank 0, twice: packed, too
@@ -74,7 +70,7 @@ Status CheckMemory(const Backend& backend, const Mesh& mesh, const BenchOptions&
   double reference = 0;  // its inputs
   double expected = 0;   // what it works out about each element that it looks at: measured
   HostBytes training;    // of all modes, which train in turns
-  if (options.backend == "sim") training.at_work = kBytesOfThreads * mesh.world();
+  if (options.backend == "sim") training.at_work = io::kBytesOfARanksThreads * mesh.world();
   if (verified) {
     const double whole = options.verify == VerifyMode::kFull ? 0 : 3 * tokens * in * out;
     reference = 8 * elements;

@@ -13,6 +13,7 @@
 #include "tools/io/table.h"
 #include "tp/runtime/assemble.h"
 #include "tp/runtime/blob.h"
+#include "tp/schedule/memory.h"
 
 namespace tp::collective_bench {
 namespace {
@@ -61,6 +62,7 @@ class RankRun {
     blob_.Number(StatedBytes());
     blob_.Number(static_cast<int64_t>(executor_->LastStep().clock));
     Describe();
+    executor_.reset();  // before the others come: the next case's is not beside it
     return blob_.Take();
   }
 
@@ -169,18 +171,21 @@ std::vector<Case> CasesOf(const CollectiveOptions& options) {
   return cases;
 }
 
-Status CheckMemory(const CollectiveOptions& options, int world) {
+// One case after the other, and ranks that are alike.
+Status CheckMemory(const CollectiveOptions& options, const Mesh& mesh) {
   if (options.engine.backend != "sim") return OkStatus();
-  double needed = 0;
+  double of_a_rank = 0;
   for (const Case& which : CasesOf(options)) {
-    // Inputs, results, and a host's image of one of them.
-    const double arrays = which.kind == CollectiveKind::kAllGather ? 1 : 2;
-    needed = std::max(needed,
-                      static_cast<double>(which.bytes()) * world * (arrays * which.per_step + 1));
+    TP_ASSIGN_OR_RETURN(const Schedule schedule, MakeSchedule(which, mesh, /*rank=*/0));
+    int64_t image = 0;  // of one buffer at a time, on the host
+    for (const Buffer& buffer : schedule.buffers) image = std::max(image, buffer.bytes());
+    // An algorithm keeps what it sends on, an array at the most.
+    const int64_t bytes = ArenaOf(schedule).bytes + image + which.bytes();
+    of_a_rank = std::max(of_a_rank, static_cast<double>(bytes));
   }
-  return io::CheckFits(needed,
+  return io::CheckFits((of_a_rank + io::kBytesOfARanksThreads) * mesh.world(),
                        fmt::format("collectives of {} between {} ranks",
-                                   io::FormatBytes(options.Sizes().back()), world),
+                                   io::FormatBytes(options.Sizes().back()), mesh.world()),
                        "take a smaller --max_bytes or --per_step");
 }
 
@@ -197,7 +202,7 @@ StatusOr<CollectiveResult> RunCollectives(Backend& backend, const CollectiveOpti
   const int least = std::max(2, mesh.Size(Axis::kTp)) * mesh.Size(Axis::kDp);
   TP_RETURN_IF_ERROR(backend.Check(least, options.engine.dtype));
   TP_RETURN_IF_ERROR(CheckGroup(options));
-  TP_RETURN_IF_ERROR(CheckMemory(options, mesh.world()));
+  TP_RETURN_IF_ERROR(CheckMemory(options, mesh));
   const std::vector<Case> cases = CasesOf(options);
   CollectiveResult result;
   result.host = backend.Describe();

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <span>
 #include <thread>
@@ -73,6 +74,10 @@ std::vector<Config> AllConfigs(const PredictOptions& options, const sim::Machine
     }
   }
   return configs;
+}
+
+Status NoConfig() {
+  return InvalidArgument("--sweep: no mesh of it has enough devices, and a sequence for each dp");
 }
 
 // Fills in the least time and memory of `config`, of so many layers; or those of the whole model.
@@ -153,9 +158,7 @@ StatusOr<std::vector<Config>> Sweep(const PredictOptions& options, const predict
                                     size_t best) {
   TP_ASSIGN_OR_RETURN(const TransformerConfig whole, Preset(options.model));
   std::vector<Config> configs = AllConfigs(options, model.machine());
-  if (configs.empty()) {
-    return InvalidArgument("--sweep: no mesh of it has enough devices, and a sequence for each dp");
-  }
+  if (configs.empty()) return NoConfig();
   TP_RETURN_IF_ERROR(CompareAll(options, whole.layers, /*whole=*/false, model, configs));
   // What is whole takes as long as its least, or longer, and moves back; once as many as are asked
   // for stay in front, none behind them can be better.
@@ -169,6 +172,27 @@ StatusOr<std::vector<Config>> Sweep(const PredictOptions& options, const predict
     TP_RETURN_IF_ERROR(CompareAll(options, whole.layers, /*whole=*/true, model, {open, front}));
   }
   return configs;
+}
+
+StatusOr<double> BytesToSweep(const PredictOptions& options, const predict::CostModel& model,
+                              int64_t top) {
+  constexpr double kBytesOfAnOp = 6 << 10;     // while a thread predicts its step; measured
+  constexpr double kBytesOfAKeptOp = 1 << 10;  // of a prediction; likewise
+  TP_ASSIGN_OR_RETURN(const TransformerConfig whole, Preset(options.model));
+  const std::vector<Config> configs = AllConfigs(options, model.machine());
+  if (configs.empty()) return NoConfig();
+  const Config& most = configs.back();  // has the most ops: it is the one that is cut in all ways
+  TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(most.tp, most.dp));
+  std::array<double, 2> ops = {};  // of one layer, and of two
+  for (int layers : {1, 2}) {
+    TP_ASSIGN_OR_RETURN(const Program program,
+                        MakeStep(options, StepOf(options, most), mesh, layers));
+    ops[layers - 1] = static_cast<double>(program.ops().size());
+  }
+  const auto more = static_cast<double>(whole.layers - 1);
+  const auto predicted = static_cast<double>(std::min(configs.size(), Threads()));
+  const auto kept = static_cast<double>(std::min(static_cast<int64_t>(configs.size()), top));
+  return (ops[0] + more * (ops[1] - ops[0])) * (predicted * kBytesOfAnOp + kept * kBytesOfAKeptOp);
 }
 
 StatusOr<predict::Prediction> PredictConfig(const PredictOptions& options, const Config& config,

@@ -14,6 +14,7 @@
 
 #include "tools/bench/tool.h"
 #include "tools/io/interrupt.h"
+#include "tools/io/memory.h"
 #include "tools/io/paths.h"
 #include "tools/io/table.h"
 #include "tools/predict/calibrate.h"
@@ -207,6 +208,9 @@ class Planner {
 
   StatusOr<int> Run() {
     const std::string& json = options_.engine.json;
+    TP_ASSIGN_OR_RETURN(const double bytes, BytesToSweep(options_, model_, options_.top));
+    TP_RETURN_IF_ERROR(io::CheckFits(bytes, fmt::format("a sweep of {}", options_.model),
+                                     "take a smaller --top, or fewer --micro_batches"));
     const io::Interrupt interrupt;
     outputs_.Print(RenderMachine(loaded_));
     // Before the long work: what would be written must be writable.

@@ -147,25 +147,21 @@ StatusOr<ModelStep> DrawModelStep(const Mesh& mesh, const ModelOptions& model,
   return step;
 }
 
-StatusOr<ModelStep> MakeModelStep(Backend& backend, const Mesh& mesh, const ModelOptions& model,
-                                  const bench::BenchOptions& engine) {
-  TP_ASSIGN_OR_RETURN(ModelStep step, DrawModelStep(mesh, model, engine));
-  if (!model.hf.empty() && !model.part) {
-    TP_RETURN_IF_ERROR(
-        AddWeights(backend, mesh, model.hf, step.config, step.program, step.sources));
-  }
-  return step;
+Status LoadWeights(Backend& backend, const Mesh& mesh, const ModelOptions& model, ModelStep& step) {
+  if (model.hf.empty() || model.part) return OkStatus();
+  return AddWeights(backend, mesh, model.hf, step.config, step.program, step.sources);
 }
 
 Status CheckMemory(const bench::BenchOptions& engine, const ModelOptions& model,
                    const std::vector<Schedule>& schedules) {
   if (engine.backend != "sim") return OkStatus();
-  double bytes = 0;
+  const int ranks = engine.tp * engine.dp;
+  double bytes = io::kBytesOfARanksThreads * ranks;
   for (const Schedule& schedule : schedules) bytes += static_cast<double>(ArenaOf(schedule).bytes);
   return io::CheckFits(
       bytes,
       fmt::format("steps of {} with {} sequences of {} tokens on {} ranks", NameOf(model),
-                  model.batch, model.sequence, engine.tp * engine.dp),
+                  model.batch, model.sequence, ranks),
       "take a smaller --batch or --sequence, more --micro_batches, or --recompute");
 }
 

@@ -44,13 +44,12 @@ StatusOr<hf::ModelConfig> ConfigOf(const ModelOptions& model);
 StatusOr<ModelStep> DrawModelStep(const Mesh& mesh, const ModelOptions& model,
                                   const bench::BenchOptions& engine);
 
-// With --hf, and of a whole model, `backend` loads the weights, once. Errors: what the files lack;
-// the backend's.
-StatusOr<ModelStep> MakeModelStep(Backend& backend, const Mesh& mesh, const ModelOptions& model,
-                                  const bench::BenchOptions& engine);
+// With --hf, and of a whole model, `backend` loads the weights, once, in place of those that were
+// drawn. Errors: what the files lack; the backend's.
+Status LoadWeights(Backend& backend, const Mesh& mesh, const ModelOptions& model, ModelStep& step);
 
 // Refuses what cannot fit in this machine's memory where all ranks are on it: the buffers of these,
-// of one step or of several that are there at once.
+// of one step or of several that are there at once, and what the ranks' threads take.
 Status CheckMemory(const bench::BenchOptions& engine, const ModelOptions& model,
                    const std::vector<Schedule>& schedules);
 

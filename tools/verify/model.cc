@@ -18,14 +18,15 @@ StatusOr<ModelResult> RunModel(Backend& backend, const train::ModelOptions& mode
                                const bench::BenchOptions& engine, io::Progress* progress) {
   std::optional<io::ProgressStage> stage(std::in_place, progress, "the step");
   TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(engine.tp, engine.dp));
-  TP_ASSIGN_OR_RETURN(const train::ModelStep step,
-                      train::MakeModelStep(backend, mesh, model, engine));
+  TP_ASSIGN_OR_RETURN(train::ModelStep step, train::DrawModelStep(mesh, model, engine));
   if (engine.backend == "sim") {
     TP_ASSIGN_OR_RETURN(const double bytes, verify::BytesToObserve(backend, mesh, step.program));
     TP_RETURN_IF_ERROR(
-        io::CheckFits(bytes, fmt::format("the values of a step on {} ranks", mesh.world()),
+        io::CheckFits(bytes + io::kBytesOfARanksThreads * mesh.world(),
+                      fmt::format("the values of a step on {} ranks", mesh.world()),
                       "take fewer ranks, --batch or --sequence, or a smaller model"));
   }
+  TP_RETURN_IF_ERROR(train::LoadWeights(backend, mesh, model, step));
   TP_ASSIGN_OR_RETURN(const verify::ObservedValues observed,
                       verify::Observe(backend, mesh, step.program, step.sources,
                                       {.steps_before = engine.steps - 1}));
