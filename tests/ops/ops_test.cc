@@ -112,8 +112,8 @@ void ExpectDerivative(const OpDef& def, const std::string& text, const Attribute
                          : Parameter(program, name, shapes[i], {}, DType::kFloat64));
     const int64_t most = IdsOf(def, attributes, shapes);
     sources[name] = [&def, i, ids, most](int64_t element) {
-      return ids || MustBePositive(def, i) ? TrialElement(def, i, element, most)
-                                           : Element(i, element);
+      return ids || (def.positive >> i & 1) != 0 ? TrialElement(def, i, element, most)
+                                                 : Element(i, element);
     };
     dual.emplace_back();
     for (int64_t e = 0; e < NumElements(shapes[i]); ++e) {

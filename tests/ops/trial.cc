@@ -307,7 +307,7 @@ std::vector<Attributes> AttributesToTry(const OpDef& def, const std::string& let
     all.push_back(plain);
     for (const auto& [name, value] : changes) all.back().Set(name, value);
   };
-  if (&def == &kCast) {
+  if (std::ranges::find(def.types, TypeRule::kNamed) != def.types.end()) {
     for (DType to : kAllDTypes) with({{"to", std::string(Name(to))}});
   } else if (&def == &kRope) {
     for (int64_t interleaved : {0, 1}) {
@@ -336,15 +336,6 @@ int64_t IdsOf(const OpDef& def, const Attributes& attributes, const std::vector<
   return letters.Sizes(shapes, names).value().at(def.ids_of);
 }
 
-bool MustBePositive(const OpDef& def, size_t operand) {
-  constexpr std::pair<std::string_view, size_t> kPositive[] = {
-      {"cross_entropy", 0}, {"cross_entropy_grad", 0}, {"adamw", 2},      {"adamw", 6},
-      {"adamw_master", 3},  {"adamw_master", 7},       {"clip_factor", 0}};
-  return std::any_of(std::begin(kPositive), std::end(kPositive), [&](const auto& positive) {
-    return positive.first == def.name && positive.second == operand;
-  });
-}
-
 double TrialElement(const OpDef& def, size_t operand, int64_t i, int64_t ids) {
   // Mixed (Steele et al., "Fast splittable pseudorandom number generators", 2014), so that no
   // pattern of a shape meets a pattern of the numbers.
@@ -356,7 +347,7 @@ double TrialElement(const OpDef& def, size_t operand, int64_t i, int64_t ids) {
     return static_cast<double>(static_cast<int64_t>(bits % static_cast<uint64_t>(ids + 2)) - 1);
   }
   const auto number = static_cast<double>(static_cast<int64_t>(bits % 17) - 8) / 4;
-  return MustBePositive(def, operand) ? std::abs(number) + 0.25 : number;
+  return (def.positive >> operand & 1) != 0 ? std::abs(number) + 0.25 : number;
 }
 
 std::string RunTrial(const KernelTrial& trial, TrialKernels& kernels) {

@@ -52,11 +52,9 @@ Attributes AttributesFor(const OpDef& def, const std::string& letters);
 // Those, and where an op does one thing or another by its attributes, what makes it do each.
 std::vector<Attributes> AttributesToTry(const OpDef& def, const std::string& letters);
 
-// Element `i` of operand `operand`: a multiple of 1/4 in [-2, 2], of ids an index of the letter
-// that they number or nobody's.
+// Element `i` of operand `operand`: a multiple of 1/4 in [-2, 2], or a positive one where nothing
+// else makes sense; of ids an index of the letter that they number or nobody's.
 double TrialElement(const OpDef& def, size_t operand, int64_t i, int64_t ids);
-// Whether nothing but a positive number makes sense there, such as a sum of exponentials.
-bool MustBePositive(const OpDef& def, size_t operand);
 // The size of the letter that ids are indices of; 0 where the op has none.
 int64_t IdsOf(const OpDef& def, const Attributes& attributes, const std::vector<Shape>& shapes);
 

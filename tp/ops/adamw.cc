@@ -72,6 +72,7 @@ constinit const OpDef kAdamw = {
     .name = "adamw",
     .letters = "*,*,*,*,,,, -> *,*,*",
     .operands = {kSame, kWide, kWide, kSame, kWide, kWide, kWide, kWide},
+    .positive = 0b100'0100,
     .types = {kSame, kWide, kWide},
     .attributes = {AttributeDef{"beta_moment"}, AttributeDef{"beta_square"}, AttributeDef{"eps"},
                    AttributeDef{"decay"}},
@@ -86,6 +87,7 @@ constinit const OpDef kAdamwMaster = {
     .name = "adamw_master",
     .letters = "*,*,*,*,*,,,, -> *,*,*,*",
     .operands = {kSame, kWide, kWide, kWide, kSame, kWide, kWide, kWide, kWide},
+    .positive = 0b1000'1000,
     .types = {kSame, kWide, kWide, kWide},
     .attributes = {AttributeDef{"beta_moment"}, AttributeDef{"beta_square"}, AttributeDef{"eps"},
                    AttributeDef{"decay"}},
@@ -100,6 +102,7 @@ constinit const OpDef kAdamwMaster = {
 constinit const OpDef kClipFactor = {
     .name = "clip_factor",
     .letters = " -> ",
+    .positive = 0b1,
     .attributes = {AttributeDef{"max"}},
     .advice = "a norm is that of the whole gradient; redistribute the sum of squares first",
     .no_reverse = kNoReverse,

@@ -57,6 +57,7 @@ struct OpDef {
   std::array<TypeRule, kMostOperands> operands = {};  // by operand: what type it must have
   // The letter that kInt32 operands have indices of, others being nobody's; 0 where they are none.
   char ids_of = 0;
+  uint32_t positive = 0;  // as bits: the operands of which only positive numbers make sense
   std::array<TypeRule, 4> types = {};  // by output
   // By output: what it is over letters that it lacks, a sum or a maximum.
   std::array<Reduction, 4> reductions = {};
