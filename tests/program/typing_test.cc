@@ -307,6 +307,13 @@ TEST(Rules, TakeIdsWhereTheyAreIds) {
               HasSubstr("'numbers' is bf16; it must be int32"));
   EXPECT_THAT(AddParameter(program, {"w", {3}, DType::kInt32, {}}).status().message(),
               HasSubstr("'w' is int32, which only an input can be"));
+  constexpr char kNoSum[] = "is int32 and Partial on tp; nothing is summed in int32";
+  EXPECT_THAT(
+      AddRedistribute(program, Phase::kForward, "y", ids, Axis::kTp, Partial()).status().message(),
+      HasSubstr(kNoSum));
+  EXPECT_THAT(
+      AddInput(program, {"s", {3}, DType::kInt32, On(Axis::kTp, Partial())}).status().message(),
+      HasSubstr(kNoSum));
 }
 
 TEST(Rules, SayWhatIsAMaximum) {

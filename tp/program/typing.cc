@@ -226,6 +226,11 @@ Status CheckDeclared(const Program& program, const Op& op) {
   const Value& out = program.value(op.outputs[0]);
   TP_RETURN_IF_ERROR(CheckRank("'" + out.name + "'", out.shape));
   for (const auto& [axis, p] : out.placements.entries()) {
+    if (IsPartial(p) && out.dtype == DType::kInt32) {
+      return InvalidArgument("'" + out.name + "' is int32 and " + ToString(p) + " on " +
+                             std::string(Name(axis)) +
+                             "; nothing is summed in int32: leave it Replicate or Shard");
+    }
     if (!IsShard(p)) continue;
     if (p.dim < 0 || p.dim >= static_cast<int>(out.shape.size())) {
       return InvalidArgument("'" + out.name + "' of shape " + ToString(out.shape) +
