@@ -28,6 +28,7 @@ void ExpectSame(const Program& a, const Program& b) {
     RC_ASSERT(a.ops()[i].def == b.ops()[i].def && a.ops()[i].phase == b.ops()[i].phase);
     for (const auto& [name, value] : a.ops()[i].attributes.entries()) {
       if (name == "letters") continue;
+      if (!std::holds_alternative<double>(value)) continue;  // which print as they are
       const double there = std::get<double>(value);
       const double here = b.ops()[i].attributes.Number(name);
       RC_ASSERT(std::memcmp(&there, &here, sizeof(there)) == 0);

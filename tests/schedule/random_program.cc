@@ -3,10 +3,16 @@
 #include <rapidcheck.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "tests/ops/trial.h"
+#include "tests/schedule/draw_operands.h"
+#include "tp/core/bounded.h"
 #include "tp/ops/ops.h"
 
 namespace tp {
@@ -18,7 +24,15 @@ const std::vector<Placement> kPlacements = {Replicate(), Shard(0), Shard(1), Par
                                             Shard(2),    Shard(3), Shard(4), Shard(5)};
 const Axis kKv = Axis::Named("kv").value();
 constexpr int64_t kMostElements = 200;
-constexpr int64_t kMostTerms = 24;  // of a sum, so that it stays exact
+constexpr int kOfTheLinearLayer = 15, kKinds = 30;  // kinds of what is drawn; those beyond: any op
+constexpr int64_t kMostTerms = 24;                  // of a sum
+
+// Double, but for some bits to spare: what has no error here has none in another order of ops.
+Rounding Spared() {
+  Rounding rounding = RoundingOf(DType::kFloat64);
+  rounding.capacity = 0x1p40;
+  return rounding;
+}
 
 class Drawing {
  public:
@@ -27,9 +41,10 @@ class Drawing {
   RandomProgram Run() {
     sizes_['m'] = sizes_['p'] = *rc::gen::inRange<int64_t>(1, 6);
     sizes_['n'] = *rc::gen::inRange<int64_t>(1, 6);
-    for (char letter : std::string("xyz")) sizes_[letter] = *rc::gen::inRange<int64_t>(1, 4);
+    for (char letter : std::string("uvwxyz")) sizes_[letter] = *rc::gen::inRange<int64_t>(1, 4);
     const int sources = *rc::gen::inRange(1, 5);
     for (int i = 0; i < sources; ++i) DrawSource(i);
+    RC_ASSERT(IsComputed(drawn_));
     const int ops = *rc::gen::inRange(1, limits_.ops + 1);
     for (int i = 0; i < ops; ++i) DrawOp(Numbered("v", i));
     const auto last = static_cast<ValueId>(drawn_.program.values().size()) - 1;
@@ -96,7 +111,7 @@ class Drawing {
     dims_.push_back(dims);
     const Shape shape = ShapeOf(dims);
     const std::string name = Numbered("s", i);
-    const Value value{name, shape, DType::kFloat32, DrawPlacements(shape.size())};
+    const Value value{name, shape, limits_.dtype, DrawPlacements(shape.size())};
     RC_ASSERT(add(drawn_.program, value).ok());
     drawn_.sources[name] = [i](int64_t index) {
       return static_cast<double>((index * 5 + i * 3) % 7 - 3);
@@ -107,20 +122,89 @@ class Drawing {
   void DrawOp(const std::string& name) {
     constexpr int kTrials = 10;
     for (int i = 0; i < kTrials; ++i) {
-      Program trial = drawn_.program;
-      const int kind = *rc::gen::inRange(0, 15);
+      RandomProgram trial = drawn_;
+      std::vector<std::string> dims = dims_;
+      const int kind = *rc::gen::inRange(0, limits_.any ? kKinds : kOfTheLinearLayer);
       const bool heavy = kind < 5;  // what multiplies values
       if (heavy && heavy_ops_ == limits_.products) continue;
       const Phase phase = DrawPhase();
       const ValueId a = DrawValue();
       const ValueId b = DrawValue();
-      const StatusOr<ValueId> out = AddOne(trial, kind, name, phase, a, b);
-      if (!out.ok() || trial.value(*out).name != name || !Verify(trial).ok()) continue;
-      drawn_.program = std::move(trial);
-      dims_.push_back(out_dims_);
+      if (kind >= kOfTheLinearLayer) {
+        if (!AddAny(trial, dims, name, phase)) continue;
+      } else {
+        const StatusOr<ValueId> out = AddOne(trial.program, kind, name, phase, a, b);
+        if (!out.ok() || trial.program.value(*out).name != name) continue;
+        dims.push_back(out_dims_);
+      }
+      if (!Verify(trial.program).ok() || !IsComputed(trial)) continue;
+      drawn_ = std::move(trial);
+      dims_ = std::move(dims);
       heavy_ops_ += heavy ? 1 : 0;
       return;
     }
+  }
+
+  // Any op of the list but products, whose letters are their own.
+  bool AddAny(RandomProgram& trial, std::vector<std::string>& dims, const std::string& name,
+              Phase phase) {
+    const OpDef& def = **rc::gen::elementOf(AllOps());
+    if (def.letters.empty()) return false;
+    const Attributes attributes = *rc::gen::elementOf(AttributesToTry(def, ""));
+    OperandDrawing operands(def, sizes_, limits_.dtype, trial, dims);
+    const std::optional<std::vector<ValueId>> inputs = operands.Run();
+    if (!inputs) return false;
+    std::vector<std::string> names = {name};
+    const std::vector<std::string> outputs = operands.OutputDims();
+    while (names.size() < outputs.size())
+      names.push_back(Numbered(name + ".", static_cast<int>(names.size())));
+    dims.insert(dims.end(), outputs.begin(), outputs.end());
+    return AddOp(trial.program, phase, names, def, *inputs, attributes).ok();
+  }
+
+  // Works out what `trial` has more than what was drawn; whether it is what the limits ask for.
+  bool IsComputed(const RandomProgram& trial) {
+    const RoundingScope scope(Spared());
+    const Program& program = trial.program;
+    const size_t known = values_.size();
+    values_.resize(program.values().size());
+    for (size_t i = drawn_ops_; i < program.ops().size(); ++i) {
+      const Op& op = program.ops()[i];
+      Compute(trial, op);
+      if (std::ranges::all_of(op.outputs, [&](ValueId id) {
+            return std::ranges::all_of(values_[id], [&](const BoundedNumber& x) {
+              return std::isfinite(x.value) && (!limits_.exact || x.error == 0);
+            });
+          })) {
+        continue;
+      }
+      values_.resize(known);
+      return false;
+    }
+    drawn_ops_ = program.ops().size();
+    return true;
+  }
+
+  void Compute(const RandomProgram& trial, const Op& op) {
+    const Value& first = trial.program.value(op.outputs[0]);
+    if (op.IsSource()) {
+      for (int64_t i = 0; i < NumElements(first.shape); ++i) {
+        values_[op.outputs[0]].push_back(BoundedNumber::Exactly(trial.sources.at(first.name)(i)));
+      }
+      return;
+    }
+    std::vector<std::vector<BoundedNumber>> in;
+    std::vector<Shape> shapes;
+    for (ValueId id : op.inputs) {
+      in.push_back(values_[id]);
+      shapes.push_back(trial.program.value(id).shape);
+    }
+    if (op.Is(kRedistribute)) {
+      values_[op.outputs[0]] = std::move(in[0]);
+      return;
+    }
+    auto out = EvaluateOp(*op.def, op.attributes, shapes, std::move(in));
+    for (size_t k = 0; k < out.size(); ++k) values_[op.outputs[k]] = std::move(out[k]);
   }
 
   StatusOr<ValueId> AddOne(Program& program, int kind, const std::string& name, Phase phase,
@@ -203,6 +287,8 @@ class Drawing {
   std::map<char, int64_t> sizes_;
   std::vector<std::string> dims_;  // by value: what its dimensions are called
   std::string out_dims_;           // of the op that is drawn
+  std::vector<std::vector<BoundedNumber>> values_;
+  size_t drawn_ops_ = 0;  // of which values are known
   int heavy_ops_ = 0;
 };
 

@@ -1,17 +1,20 @@
 // Lowering against the meaning of random Programs, as they are and after all passes.
 #include "tests/schedule/random_program.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
 #include <algorithm>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "tests/schedule/interpreter.h"
 #include "tests/schedule/soundness.h"
+#include "tp/ops/all.h"
 #include "tp/ops/builder.h"
 #include "tp/passes/op_order.h"
 #include "tp/passes/passes.h"
@@ -19,6 +22,21 @@
 
 namespace tp {
 namespace {
+
+// What is drawn is all that there is: an op of the list needs no line here.
+std::set<std::string_view> OpsThatAreNeverDrawn(const ProgramLimits& limits) {
+  std::set<std::string_view> never;
+  for (const OpDef* def : AllOps()) never.insert(def->name);
+  rc::check([&] {
+    const Program program = DrawProgram(limits).program;
+    for (const Op& op : program.ops()) never.erase(op.def->name);
+  });
+  return never;
+}
+
+TEST(RandomPrograms, HaveEveryOpOfTheList) {
+  EXPECT_THAT(OpsThatAreNeverDrawn({.ops = 40, .exact = false}), testing::IsEmpty());
+}
 
 // Runs `program` twice, in other orders, and holds results, inputs and parameters against `truth`,
 // by value id of the program `meant`.
