@@ -8,6 +8,8 @@ namespace {
 
 constexpr std::string_view kAll = "all of it";
 constexpr std::string_view kAllOfThem = "; all of it";
+// Of steps that are held one by one: what that means, for who wants the table.
+constexpr std::string_view kEachAlone = ", each from the weights that it started with";
 
 std::string OneLine(std::string_view what, const verify::Report& report) {
   int checked = 0;
@@ -25,8 +27,11 @@ std::string OneLine(std::string_view what, const verify::Report& report) {
   } else if (worst != nullptr) {
     text += fmt::format(", worst error/bound {:.3g} in {}", worst->ratio, Name(worst->quantity));
   }
-  std::string_view coverage = report.coverage;
-  if (coverage.ends_with(kAllOfThem)) coverage.remove_suffix(kAllOfThem.size());
+  std::string coverage = report.coverage;
+  if (coverage.ends_with(kAllOfThem)) coverage.resize(coverage.size() - kAllOfThem.size());
+  if (const size_t at = coverage.find(kEachAlone); at != coverage.npos) {
+    coverage.erase(at, kEachAlone.size());
+  }
   if (coverage != kAll) text += fmt::format(", of {}", coverage);
   return text + ": ok";
 }
