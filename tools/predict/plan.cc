@@ -175,7 +175,7 @@ StatusOr<std::vector<Config>> Sweep(const PredictOptions& options, const predict
 }
 
 StatusOr<double> BytesToSweep(const PredictOptions& options, const predict::CostModel& model,
-                              int64_t top) {
+                              size_t best) {
   constexpr double kBytesOfAnOp = 6 << 10;     // while a thread predicts its step; measured
   constexpr double kBytesOfAKeptOp = 1 << 10;  // of a prediction; likewise
   TP_ASSIGN_OR_RETURN(const TransformerConfig whole, Preset(options.model));
@@ -190,8 +190,9 @@ StatusOr<double> BytesToSweep(const PredictOptions& options, const predict::Cost
     ops[layers - 1] = static_cast<double>(program.ops().size());
   }
   const auto more = static_cast<double>(whole.layers - 1);
-  const auto predicted = static_cast<double>(std::min(configs.size(), Threads()));
-  const auto kept = static_cast<double>(std::min(static_cast<int64_t>(configs.size()), top));
+  const auto predicted = static_cast<double>(std::min({configs.size(), Threads(), best}));
+  const auto kept =
+      static_cast<double>(std::min(static_cast<int64_t>(configs.size()), int64_t{options.top}));
   return (ops[0] + more * (ops[1] - ops[0])) * (predicted * kBytesOfAnOp + kept * kBytesOfAKeptOp);
 }
 

@@ -42,10 +42,10 @@ std::string NameOf(const Config& config);
 StatusOr<std::vector<Config>> Sweep(const PredictOptions& options, const predict::CostModel& model,
                                     size_t best);
 
-// What a sweep takes of this machine's memory at the most, in bytes, where the `top` first ones are
-// kept whole. Errors: as Sweep.
+// What a sweep takes of this machine's memory at the most, in bytes, with the predictions of those
+// that are shown. Errors: as Sweep.
 StatusOr<double> BytesToSweep(const PredictOptions& options, const predict::CostModel& model,
-                              int64_t top);
+                              size_t best);
 
 // One of them, whole; `hidden`, where given, says how the order of a transformer's ops was chosen.
 StatusOr<predict::Prediction> PredictConfig(const PredictOptions& options, const Config& config,

@@ -208,7 +208,7 @@ class Planner {
 
   StatusOr<int> Run() {
     const std::string& json = options_.engine.json;
-    TP_ASSIGN_OR_RETURN(const double bytes, BytesToSweep(options_, model_, options_.top));
+    TP_ASSIGN_OR_RETURN(const double bytes, BytesToSweep(options_, model_, Best()));
     TP_RETURN_IF_ERROR(io::CheckFits(bytes, fmt::format("a sweep of {}", options_.model),
                                      "take a smaller --top, or fewer --micro_batches"));
     const io::Interrupt interrupt;
@@ -238,6 +238,12 @@ class Planner {
     return work();
   }
 
+  // Of how many the whole model is compared: of each where a file for the planner holds them.
+  size_t Best() const {
+    return options_.engine.json.empty() ? static_cast<size_t>(options_.top)
+                                        : std::numeric_limits<size_t>::max();
+  }
+
   void Write() {
     const std::string& json = options_.engine.json;
     if (!json.empty() &&
@@ -248,11 +254,8 @@ class Planner {
 
   Status Compare() {
     const int64_t begin = HostClock().NowNs();
-    // A file for the planner has the whole model of each.
-    const size_t best = options_.engine.json.empty() ? static_cast<size_t>(options_.top)
-                                                     : std::numeric_limits<size_t>::max();
     TP_ASSIGN_OR_RETURN(plan_.configs,
-                        Interruptibly([&] { return Sweep(options_, model_, best); }));
+                        Interruptibly([&] { return Sweep(options_, model_, Best()); }));
     const double swept = static_cast<double>(HostClock().NowNs() - begin) * 1e-9;
     fit_ = static_cast<size_t>(std::ranges::count_if(plan_.configs, &Config::fits));
     outputs_.Print(
