@@ -1,29 +1,17 @@
 #include "backends/nccl/execution/launch_groups.h"
 
 #include <algorithm>
-#include <cstdint>
+#include <iterator>
 #include <optional>
-#include <string_view>
 #include <utility>
 
-#include "tp/schedule/memory.h"
+#include "backends/nccl/execution/arena_bytes.h"
+#include "backends/nccl/execution/norm_groups.h"
 
 namespace tp::nccl {
 namespace {
 
 constexpr Action kAdd{"add"}, kSquareSum{"square_sum"}, kAdamw{"adamw"}, kMaster{"adamw_master"};
-
-// Bytes of the arena, from begin to before end.
-struct Bytes {
-  int64_t begin = 0, end = 0;
-};
-
-bool Touch(const std::vector<Bytes>& a, const std::vector<Bytes>& b) {
-  return std::ranges::any_of(a, [&](const Bytes& x) {
-    return std::ranges::any_of(b,
-                               [&](const Bytes& y) { return x.begin < y.end && y.begin < x.end; });
-  });
-}
 
 void Append(std::vector<Bytes>& all, const std::vector<Bytes>& more) {
   all.insert(all.end(), more.begin(), more.end());
@@ -32,11 +20,7 @@ void Append(std::vector<Bytes>& all, const std::vector<Bytes>& more) {
 class Grouping {
  public:
   explicit Grouping(const Schedule& schedule)
-      : schedule_(schedule), offsets_(ArenaOf(schedule).offsets), awaited_(schedule.ops.size()) {
-    for (const ScheduledOp& op : schedule.ops) {
-      for (int wait : op.waits) awaited_[wait] = true;
-    }
-  }
+      : schedule_(schedule), arena_(schedule), awaited_(AwaitedOps(schedule)) {}
 
   std::vector<LaunchGroup> Run() {
     for (int i = 0; i < static_cast<int>(schedule_.ops.size()); ++i) {
@@ -60,22 +44,12 @@ class Grouping {
     return scalar ? std::optional(GroupKind::kSquares) : std::nullopt;
   }
 
-  std::vector<Bytes> BytesOf(const std::vector<View>& views) const {
-    std::vector<Bytes> bytes;
-    for (const View& view : views) {
-      if (view.empty()) continue;
-      const int64_t width = SizeOf(DtypeOf(view)), base = offsets_[view.buffer];
-      bytes.push_back({base + view.offset * width, base + view.End() * width});
-    }
-    return bytes;
-  }
-
   // Whether op `i` may be launched with the group that is open.
   bool Joins(GroupKind kind, int i) const {
     if (group_.ops.empty() || group_.kind != kind) return false;
     const ScheduledOp &op = schedule_.ops[i], &first = schedule_.ops[group_.ops[0]];
     if (DtypeOf(op.writes[0]) != DtypeOf(first.writes[0])) return false;
-    const std::vector<Bytes> reads = BytesOf(op.reads), writes = BytesOf(op.writes);
+    const std::vector<Bytes> reads = arena_.Of(op.reads), writes = arena_.Of(op.writes);
     if (kind == GroupKind::kUpdates) {
       return op.action == first.action && !Touch(writes, reads_) && !Touch(writes, writes_) &&
              !Touch(reads, writes_);
@@ -87,9 +61,9 @@ class Grouping {
     const ScheduledOp& op = schedule_.ops[i];
     group_.kind = kind;
     group_.ops.push_back(i);
-    Append(reads_, BytesOf(op.reads));
-    Append(writes_, BytesOf(op.writes));
-    if (op.action == kSquareSum) Append(squared_, BytesOf(op.reads));
+    Append(reads_, arena_.Of(op.reads));
+    Append(writes_, arena_.Of(op.writes));
+    if (op.action == kSquareSum) Append(squared_, arena_.Of(op.reads));
   }
 
   void Close() {
@@ -101,8 +75,8 @@ class Grouping {
   }
 
   const Schedule& schedule_;
-  const std::vector<int64_t> offsets_;
-  std::vector<bool> awaited_;                    // by op: whether another stream waits for its end
+  const ArenaBytes arena_;
+  const std::vector<bool> awaited_;
   LaunchGroup group_;                            // the one that is open
   std::vector<Bytes> reads_, writes_, squared_;  // of it; what square_sum reads
   std::vector<LaunchGroup> groups_;
@@ -111,7 +85,10 @@ class Grouping {
 }  // namespace
 
 std::vector<LaunchGroup> GroupLaunches(const Schedule& schedule) {
-  return Grouping(schedule).Run();
+  std::vector<LaunchGroup> groups = Grouping(schedule).Run();
+  std::ranges::move(GroupNorms(schedule), std::back_inserter(groups));
+  std::ranges::sort(groups, {}, [](const LaunchGroup& group) { return group.ops.back(); });
+  return groups;
 }
 
 }  // namespace tp::nccl

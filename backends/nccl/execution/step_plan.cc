@@ -224,9 +224,11 @@ std::vector<KernelCall> StepPlan::CallsOf(const LaunchGroup& group) const {
 }
 
 StepPlan::Launch StepPlan::MakeGroup(const LaunchGroup& group) const {
-  const auto enqueue = group.kind == GroupKind::kUpdates ? EnqueueUpdates : EnqueueSquares;
-  return [calls = CallsOf(group), enqueue](cudaStream_t stream) {
-    return FromCuda(enqueue(calls, stream), "a group of launches");
+  return [calls = CallsOf(group), kind = group.kind, written = group.written](cudaStream_t stream) {
+    const cudaError_t error = kind == GroupKind::kUpdates   ? EnqueueUpdates(calls, stream)
+                              : kind == GroupKind::kSquares ? EnqueueSquares(calls, stream)
+                                                            : EnqueueNorm(calls, written, stream);
+    return FromCuda(error, "a group of launches");
   };
 }
 

@@ -74,6 +74,12 @@ class Tensors {
     }
     return all;
   }
+  // Which of them begins where a view does.
+  size_t PlaceOf(const DeviceView& view) const {
+    size_t place = 0;
+    while (place + 1 < all_.size() && all_[place].data != view.data) ++place;
+    return place;
+  }
   void Write(const std::vector<std::vector<std::byte>>& all) const {
     for (size_t i = 0; i < all.size(); ++i) {
       EXPECT_EQ(cudaMemcpy(all_[i].data, all[i].data(), all[i].size(), cudaMemcpyHostToDevice),
@@ -179,6 +185,127 @@ TEST(GpuGrouped, SquaresGiveTheBitsOfEachAlone) {
       tensors.Write(before);
       ASSERT_EQ(EnqueueSquares(calls, nullptr), cudaSuccess);
       EXPECT_EQ(tensors.Read(), alone) << Name(dtype);
+    }
+  }
+}
+
+// Chains around a norm of lines of `length` elements, each against its ops one after the other.
+class NormChains {
+ public:
+  NormChains(DType dtype, int64_t length) : dtype_(dtype), length_(length) {}
+
+  // `blocks` are summed up first; 0: nothing is. The bits of `variant` say what of that which goes
+  // from op to op is written, and on which side of the add it is; in the last variant nothing is,
+  // and the last op writes where the other addend was.
+  void ExpectForward(int64_t blocks, int variant) {
+    std::deque<ScheduledOp> ops;
+    std::vector<KernelCall> calls;
+    AddSum(blocks, ops, calls);
+    AddCall("add", Addends(handed_, variant), {x_}, ops, calls);
+    AddCall("rms_norm", {x_, gain_}, {variant == kInPlace ? added_ : out_, inverse_}, ops, calls);
+    Expect(calls, variant, blocks);
+  }
+  void ExpectBackward(int64_t blocks, bool adds, int variant) {
+    std::deque<ScheduledOp> ops;
+    std::vector<KernelCall> calls;
+    AddSum(blocks, ops, calls);
+    AddCall("rms_norm_grad", {x_, gain_, inverse_, handed_}, {out_, gain_grad_}, ops, calls);
+    const DeviceView& total = variant == kInPlace ? added_ : total_;
+    if (adds) AddCall("add", Addends(out_, variant), {total}, ops, calls);
+    Expect(calls, variant, blocks);
+  }
+  static constexpr int kInPlace = 4, kVariants = 5;
+
+ private:
+  static constexpr int64_t kInner = 3, kOuter = 133, kMostBlocks = 8;
+
+  // Numbers of both signs, some of them -0.
+  DeviceView Make(DType dtype, int64_t count) {
+    const RandomTensor random(/*seed=*/5, /*stream=*/made_++);
+    std::vector<double> values(count);
+    for (int64_t i = 0; i < count; ++i) values[i] = i % 7 == 0 ? -0.0 : random.Uniform(i);
+    return tensors_.Make(dtype, {count}, values);
+  }
+  // Lines whose second index runs slowest.
+  DeviceView Lines() {
+    DeviceView lines = Make(dtype_, kInner * kOuter * length_);
+    lines.dims = {{kInner, length_}, {kOuter, kInner * length_}, {length_, 1}};
+    return lines;
+  }
+  DeviceView Inverse() {
+    DeviceView inverse = Make(AccumulatorOf(dtype_), kInner * kOuter);
+    inverse.dims = {{kInner, kOuter}, {kOuter, 1}};
+    return inverse;
+  }
+
+  static void AddCall(const char* action, std::vector<DeviceView> in, std::vector<DeviceView> out,
+                      std::deque<ScheduledOp>& ops, std::vector<KernelCall>& calls) {
+    ops.emplace_back().action = Action{action};
+    ops.back().attributes = {{"eps", 1e-5}};
+    calls.push_back(KernelCall{.op = ops.back(), .in = std::move(in), .out = std::move(out)});
+  }
+  void AddSum(int64_t blocks, std::deque<ScheduledOp>& ops, std::vector<KernelCall>& calls) const {
+    if (blocks == 0) return;
+    const int64_t each = handed_.size();
+    DeviceView rows = blocks_, sum = handed_;
+    rows.dims = {{blocks, each}, {each, 1}};
+    sum.dims = {{each, 1}};
+    AddCall("sum_rows", {rows}, {sum}, ops, calls);
+  }
+  std::vector<DeviceView> Addends(const DeviceView& handed, int variant) const {
+    const bool behind = ((variant ^ variant >> 1) & 1) != 0;
+    return behind ? std::vector{handed, added_} : std::vector{added_, handed};
+  }
+
+  void Expect(std::vector<KernelCall>& calls, int variant, int64_t blocks) {
+    std::vector<bool> written(calls.size(), true);
+    for (size_t i = 0; i + 1 < calls.size(); ++i) {
+      written[i] = (variant >> (calls.size() - 2 - i) & 1) != 0;
+    }
+    const auto before = tensors_.Read();
+    RunAlone(calls);
+    auto alone = tensors_.Read();
+    EXPECT_NE(alone, before);
+    for (size_t i = 0; i < calls.size(); ++i) {
+      const size_t place = tensors_.PlaceOf(calls[i].out[0]);
+      if (!written[i]) alone[place] = before[place];
+    }
+    tensors_.Write(before);
+    std::deque<Scratched> scratches;
+    for (KernelCall& call : calls) {
+      const Kernel* kernel = FindKernel(call.op.action);
+      if (kernel->scratch == nullptr) continue;
+      call.scratch = scratches.emplace_back(kernel->scratch(call)).get();
+    }
+    ASSERT_EQ(EnqueueNorm(calls, written, nullptr), cudaSuccess);
+    EXPECT_TRUE(tensors_.Read() == alone)
+        << Name(dtype_) << ", lines of " << length_ << ", " << blocks << " blocks, "
+        << Name(calls.back().op.action) << " last of " << calls.size() << ", variant " << variant;
+    tensors_.Write(before);
+  }
+
+  const DType dtype_;
+  const int64_t length_;
+  uint64_t made_ = 0;
+  Tensors tensors_;
+  const DeviceView added_ = Lines(), handed_ = Lines(), x_ = Lines(), out_ = Lines(),
+                   total_ = Lines(), blocks_ = Make(dtype_, kMostBlocks*handed_.size()),
+                   gain_ = Make(dtype_, length_), gain_grad_ = Make(dtype_, length_),
+                   inverse_ = Inverse();
+};
+
+TEST(GpuGrouped, NormChainsGiveTheBitsOfEachAlone) {
+  for (DType dtype : {DType::kBFloat16, DType::kFloat16, DType::kFloat32}) {
+    for (int64_t length : {8, 64, 1000, 2048, 4096, 8192}) {
+      if (length * SizeOf(dtype) > 16 << 10) continue;
+      NormChains chains(dtype, length);
+      for (int64_t blocks : {0, 2, 3, 4, 8}) {
+        for (int variant = 0; variant < NormChains::kVariants; ++variant) {
+          chains.ExpectForward(blocks, variant);
+          chains.ExpectBackward(blocks, /*adds=*/true, variant);
+          if (blocks > 0) chains.ExpectBackward(blocks, /*adds=*/false, variant);
+        }
+      }
     }
   }
 }
