@@ -17,7 +17,8 @@ PyTorch's is the best that a user could write (torch_transformer_steps.py), all 
 cuDNN's or Flash's attention, whichever is faster. Its variants: `hand` is sequence parallel, `all-reduce` keeps
 whole activations on each rank; `masters` keeps fp32 copies and states of AdamW, as bench does, where the others
 keep bf16; `alone` is hand with the communication taken out: the floor that perfect overlap reaches.
-Then bench's, for each way to cut the step, and the best of them over PyTorch's best and over alone.
+Then bench's, for each way to cut the step (`nomasters` is overlap without fp32 copies, as PyTorch's hand), and
+the best of them over PyTorch's best and over alone.
 Needs PyTorch with CUDA; --tiny runs small sizes on CPUs, to see that all of it runs.
 """
 import argparse
@@ -33,8 +34,9 @@ VARIANTS = ("hand", "all-reduce", "masters", "alone")
 CUTS = {"all-reduce": [],
         "sequence": ["--sequence_parallel"],
         "overlap": ["--sequence_parallel", "--overlap"],
+        "nomasters": ["--sequence_parallel", "--overlap", "--nomasters"],
         "strands": ["--sequence_parallel", "--micro_batches=2", "--strands=2"]}
-OF_PARTS, OF_TRAINING = ("all-reduce",), ("masters", "strands")
+OF_PARTS, OF_TRAINING = ("all-reduce",), ("masters", "nomasters", "strands")
 TRAINED = dict(layers=8, hidden=2048, heads=16, groups=8, ffn=5632, vocabulary=32000, batch=4, sequence=2048)
 
 
@@ -113,7 +115,8 @@ def run_bench(bench, world, row, flags, tiny):
         part = ["--steps=20", "--warmup=3"]
         if row.kind != "train":
             part = [f"--part={row.kind}", "--steps=50", "--warmup=20", "--nopeak"]
-        where = ["--backend=sim", "--dtype=fp32"] if tiny else ["--backend=nccl", "--dtype=bf16"]
+        dtype = "fp32" if tiny and "--nomasters" not in flags else "bf16"
+        where = ["--backend=sim" if tiny else "--backend=nccl", f"--dtype={dtype}"]
         done = subprocess.run([bench, f"--hf={folder}", f"--tp={world}", f"--batch={row.batch}",
                                f"--sequence={row.sequence}", "--nofloor", f"--json={result}",
                                *where, *part, *flags], stdout=subprocess.DEVNULL, check=False)
