@@ -77,7 +77,8 @@ if [[ -n $blas ]]; then
 fi
 
 cat > "$root/README.txt" <<'README'
-bin/bench, bin/collectives, bin/train, bin/verify and bin/sweep say with --help what there is. Nothing needs to be installed
+bin/bench, bin/collectives, bin/predict, bin/train, bin/verify and bin/sweep say with --help what
+there is. Nothing needs to be installed
 where there are
 
 - glibc 2.34 and libstdc++ of GCC 11, or newer (Ubuntu 22.04, RHEL 9, Debian 12, ...);

@@ -31,7 +31,7 @@ std::string_view Name(CostSource source) {
 Cost CostModel::Of(const OpWork& work) const {
   if (fit_ != nullptr) {
     const auto fitted = work.IsProduct()
-                            ? fit_->Product(work.dtype, {work.m, work.n, work.k})
+                            ? fit_->Product(work.dtype, work.product)
                             : fit_->Op(std::string(Name(work.action)), work.dtype, work.bytes);
     if (fitted) {
       Cost cost = CostOf(*fitted);

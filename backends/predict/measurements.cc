@@ -37,6 +37,18 @@ class Entry {
   double Number(size_t i) const { return json_[texts_ + i].get<double>(); }
   int64_t Size(size_t i) const { return static_cast<int64_t>(Number(i)); }
   std::optional<DType> Type(size_t i) const { return ParseDType(Text(i)); }
+  // "bf16", or "bf16 nt".
+  std::optional<MeasuredProduct> Product() const {
+    const std::string text = Text(0);
+    const size_t space = text.find(' ');
+    const std::optional<DType> dtype = ParseDType(text.substr(0, space));
+    const std::string turned = space == std::string::npos ? "nn" : text.substr(space + 1);
+    const auto known = [](char c) { return c == 'n' || c == 't'; };
+    if (!dtype || turned.size() != 2 || !known(turned[0]) || !known(turned[1])) return std::nullopt;
+    const ProductShape shape = {Size(0), Size(1), Size(2), turned[0] == 't', turned[1] == 't'};
+    if (shape.m < 1 || shape.n < 1 || shape.k < 1) return std::nullopt;
+    return MeasuredProduct{*dtype, shape, Number(3)};
+  }
 
  private:
   const Json& json_;
@@ -77,12 +89,19 @@ Status ReadParameters(const Json& json, const std::string& name, Measurements& r
   return OkStatus();
 }
 
+// " nt", or nothing where both operands are as they come.
+std::string Turned(const ProductShape& shape) {
+  if (!shape.a_turned && !shape.b_turned) return "";
+  return fmt::format(" {}{}", shape.a_turned ? 't' : 'n', shape.b_turned ? 't' : 'n');
+}
+
 Json ToObject(const Measurements& m) {
   Json json = {{"when", m.when}, {"where", m.where}, {"repeat_floor", m.repeat_floor}};
   Json products = Json::array(), ops = Json::array(), collectives = Json::array(),
        steps = Json::array(), parameters = Json::object();
   for (const MeasuredProduct& p : m.products) {
-    products.push_back({Name(p.dtype), p.shape.m, p.shape.n, p.shape.k, p.us});
+    products.push_back(
+        {std::string(Name(p.dtype)) + Turned(p.shape), p.shape.m, p.shape.n, p.shape.k, p.us});
   }
   for (const MeasuredOp& op : m.ops) ops.push_back({op.action, Name(op.dtype), op.bytes, op.us});
   for (const MeasuredCollective& c : m.collectives) {
@@ -106,8 +125,8 @@ Json ToObject(const Measurements& m) {
 }  // namespace
 
 std::string NameOf(const MeasuredProduct& product) {
-  return fmt::format("{} product {} x {} x {}", Name(product.dtype), product.shape.m,
-                     product.shape.n, product.shape.k);
+  return fmt::format("{} product {} x {} x {}{}", Name(product.dtype), product.shape.m,
+                     product.shape.n, product.shape.k, Turned(product.shape));
 }
 
 std::string NameOf(const MeasuredOp& op) {
@@ -144,9 +163,9 @@ StatusOr<Measurements> ParseMeasurements(std::string_view text, const std::strin
     read.repeat_floor = json["repeat_floor"].get<double>();
   }
   TP_RETURN_IF_ERROR(ReadList(json, "products", 1, 4, name, [&](const Entry& e) {
-    if (!e.Type(0) || e.Size(0) < 1 || e.Size(1) < 1 || e.Size(2) < 1) return false;
-    read.products.push_back({*e.Type(0), {e.Size(0), e.Size(1), e.Size(2)}, e.Number(3)});
-    return true;
+    const std::optional<MeasuredProduct> product = e.Product();
+    if (product) read.products.push_back(*product);
+    return product.has_value();
   }));
   TP_RETURN_IF_ERROR(ReadList(json, "ops", 2, 2, name, [&](const Entry& e) {
     if (!e.Type(1)) return false;

@@ -3,10 +3,11 @@
 // Times are microseconds, medians of repeats. A file may be hostile: errors name the entry.
 //
 //   {"when": "2026-11-27T10:00:00Z", "where": "host, device", "repeat_floor": 0.01,
-//    "products": [["bf16", m, n, k, us], ...], "ops": [["add", "fp32", bytes, us], ...],
-//    "collectives": [["all_reduce", members, array bytes, us], ...],
-//    "steps": [["row", "fp32", tokens, in, out, tp, dp, us], ...],
-//    "product_parameters": {"bf16": [...]}}
+//    "products": [["bf16", m, n, k, us], ["bf16 nt", m, n, k, us], ...], "ops": [["add", "fp32",
+//    bytes, us], ...], "collectives": [["all_reduce", members, array bytes, us], ...], "steps":
+//    [["row", "fp32", tokens, in, out, tp, dp, us], ...], "product_parameters": {"bf16": [...]}}
+//
+// "nt": the second operand of the product is turned, "tn" the first, "tt" both.
 #pragma once
 
 #include <cstdint>

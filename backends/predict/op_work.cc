@@ -27,6 +27,13 @@ DType TypeOf(const Schedule& schedule, const ScheduledOp& op) {
   return DType::kFloat32;
 }
 
+// Whether a matrix's columns are packed, and not its rows.
+bool IsTurned(const View& view) {
+  const Dim& row = view.dims[view.rank() - 2];
+  const Dim& column = view.dims[view.rank() - 1];
+  return column.stride != 1 && row.stride == 1;
+}
+
 // The letter of what is looked up by id, where the launch is that op's own; 0: none.
 char IdsOf(const Program& program, const ScheduledOp& op) {
   if (op.value < 0) return 0;
@@ -46,13 +53,16 @@ OpWork WorkOf(const Program& program, const Schedule& schedule, const ScheduledO
   if (IsProduct(op.action)) {
     const View& a = op.reads[0];
     const View& b = op.reads[1];
-    work.m = a.dims[a.rank() - 2].size;
-    work.k = a.dims[a.rank() - 1].size;
-    work.n = b.dims[b.rank() - 1].size;
+    ProductShape& product = work.product;
+    product = {.m = a.dims[a.rank() - 2].size,
+               .n = b.dims[b.rank() - 1].size,
+               .k = a.dims[a.rank() - 1].size,
+               .a_turned = IsTurned(a),
+               .b_turned = IsTurned(b)};
     work.loops = 1;
     for (int d = 0; d + 2 < a.rank(); ++d) work.loops *= std::max<int64_t>(1, a.dims[d].size);
-    work.flops = 2.0 * static_cast<double>(work.loops) * static_cast<double>(work.m) *
-                 static_cast<double>(work.n) * static_cast<double>(work.k);
+    work.flops = 2.0 * static_cast<double>(work.loops) * static_cast<double>(product.m) *
+                 static_cast<double>(product.n) * static_cast<double>(product.k);
     return work;
   }
   const char ids_of = IdsOf(program, op);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "backends/predict/product_trend.h"
 #include "tp/core/dtype.h"
 #include "tp/program/action.h"
 #include "tp/program/program.h"
@@ -13,11 +14,8 @@ namespace tp::predict {
 struct OpWork {
   Action action = Action::kCopy;
   DType dtype = DType::kFloat32;  // of its first operand that is no list of ids
-  // Of products: `loops` matrix products of [m, k] and [k, n]; else 0.
-  int64_t loops = 0;
-  int64_t m = 0;
-  int64_t n = 0;
-  int64_t k = 0;
+  int64_t loops = 0;              // how many matrix products of `product`; 0: it is no product
+  ProductShape product;
   double flops = 0;  // twice the points of its letters for each operand but one
   double bytes = 0;  // that it reads and writes, each element of each view once
 

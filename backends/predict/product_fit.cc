@@ -11,11 +11,14 @@ namespace {
 
 constexpr ProductLaw kLaws[] = {ProductLaw::kWaves, ProductLaw::kSplit};
 
-// The sizes, and of the one law five of fullness, of the other its own time.
-size_t FeatureCountOf(ProductLaw law) { return law == ProductLaw::kWaves ? 8 : 4; }
+// The sizes, and of the one law five of fullness, of the other its own time; and of both whether
+// operands are turned, where some are.
+size_t FeatureCountOf(ProductLaw law, bool turned) {
+  return (law == ProductLaw::kWaves ? 8 : 4) + (turned ? 2 : 0);
+}
 
-size_t ParameterCountOf(ProductLaw law) {
-  return ProductTrend::CountOf(law) + Kriging::CountOf(FeatureCountOf(law));
+size_t ParameterCountOf(ProductLaw law, bool turned) {
+  return ProductTrend::CountOf(law) + Kriging::CountOf(FeatureCountOf(law, turned));
 }
 
 }  // namespace
@@ -26,14 +29,17 @@ ProductFit::ProductFit(std::vector<ProductPoint> points, const sim::DeviceSpec& 
       device_({static_cast<double>(device.multiprocessors), flops, device.memory_bytes_per_second,
                element_bytes}) {
   CHECK_GE(points_.size(), 8u);
+  for (const ProductPoint& point : points_) {
+    turned_ = turned_ || point.shape.a_turned || point.shape.b_turned;
+  }
   size_t count = 0;
-  for (ProductLaw law : kLaws) count += ParameterCountOf(law);
+  for (ProductLaw law : kLaws) count += ParameterCountOf(law, turned_);
   const bool known = parameters.size() == count;
   auto at = parameters.begin();
   for (ProductLaw law : kLaws) {
     std::vector<double> own;
     if (known) {
-      const auto end = at + static_cast<std::ptrdiff_t>(ParameterCountOf(law));
+      const auto end = at + static_cast<std::ptrdiff_t>(ParameterCountOf(law, turned_));
       // From a file: whatever it says, numbers stay numbers.
       for (; at != end; ++at) own.push_back(std::clamp(*at, -30.0, 30.0));
     }
@@ -81,6 +87,7 @@ std::vector<double> ProductFit::FeaturesOf(ProductLaw law, const ProductTrend& t
     const std::vector<double> fullness = FullnessOf(shape, device_.multiprocessors);
     features.insert(features.end(), fullness.begin(), fullness.end());
   }
+  if (turned_) features.insert(features.end(), {1.0 * shape.a_turned, 1.0 * shape.b_turned});
   return features;
 }
 

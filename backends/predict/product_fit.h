@@ -44,6 +44,7 @@ class ProductFit {
 
   const std::vector<ProductPoint> points_;
   const ProductDevice device_;
+  bool turned_ = false;  // of some points, an operand
   std::vector<Part> parts_;
   double widen_ = 1;
 };

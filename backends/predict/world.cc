@@ -285,8 +285,8 @@ class Builder {
   }
 
   Cost CostOf(const OpWork& work) {
-    const auto key = std::tuple(work.action, work.dtype, work.loops, work.m, work.n, work.k,
-                                work.flops, work.bytes);
+    const auto key =
+        std::tuple(work.action, work.dtype, work.loops, work.product, work.flops, work.bytes);
     const auto found = costs_.find(key);
     if (found != costs_.end()) return found->second;
     return costs_[key] = model_.Of(work);
@@ -341,8 +341,7 @@ class Builder {
   std::map<int, size_t> lowered_;  // by kind, its schedule
   std::vector<Schedule> schedules_;
   std::map<std::pair<int, int>, int> meetings_;  // by group's colour and number
-  std::map<std::tuple<Action, DType, int64_t, int64_t, int64_t, int64_t, double, double>, Cost>
-      costs_;
+  std::map<std::tuple<Action, DType, int64_t, ProductShape, double, double>, Cost> costs_;
   std::vector<double> closed_seconds_;
   std::vector<PredictedRank> ranks_;
   ReplayWorld world_, closed_;

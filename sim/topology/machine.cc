@@ -171,6 +171,9 @@ StatusOr<Machine> ParseMachine(std::string_view text, const std::string& name) {
   reader.Count("devices_per_node", machine.devices_per_node, kMost);
   reader.Count("nodes", machine.nodes, kMost);
   reader.Find("fit", false);
+  double part_bytes = 0;
+  reader.Number("sum_part_bytes", part_bytes, false, Reader::Least::kZero, 1e15);
+  machine.sum_part_bytes = static_cast<int64_t>(part_bytes);
   if (int64_t{machine.devices_per_node} * machine.nodes > kMost)
     reader.Refuse("nodes", "makes more than 65536 devices");
   Reader device = reader.Object("device", true);
@@ -190,6 +193,7 @@ std::string ToJson(const Machine& machine) {
   Json json = {{"name", machine.name},
                {"unvalidated", machine.unvalidated},
                {"source", machine.source},
+               {"sum_part_bytes", machine.sum_part_bytes},
                {"devices_per_node", machine.devices_per_node},
                {"nodes", machine.nodes},
                {"device",

@@ -5,7 +5,7 @@
 // less. The file is JSON, with every size in plain units:
 //
 //   {"name": "h100x8-ib400", "unvalidated": "data sheet", "source": "...", "devices_per_node": 8,
-//    "nodes": 128,
+//    "nodes": 128, "sum_part_bytes": 8388608,
 //    "device": {"name": "H100 SXM", "memory_bytes": 80e9, "memory_bytes_per_second": 3.35e12,
 //               "multiprocessors": 132, "flops": {"bf16": 989e12, "fp32": 67e12},
 //               "reached_flops": 0.7, "reached_memory": 0.85, "launch_us": 2.5,
@@ -18,6 +18,7 @@
 // empty in files that calibration wrote. The key "fit" is the cost model's (backends/predict).
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <string_view>
@@ -70,6 +71,8 @@ struct Machine {
   std::string unvalidated;
   std::string source;
   DeviceSpec device;
+  // Of the backend that runs there: sums over ranks are cut into parts of so many bytes (lower.h).
+  int64_t sum_part_bytes = 0;
   int devices_per_node = 1;
   int nodes = 1;
   WithinSpec within;

@@ -13,7 +13,7 @@ namespace {
 using testing::HasSubstr;
 
 constexpr char kSmall[] = R"({
-  "name": "small", "devices_per_node": 2, "nodes": 2,
+  "name": "small", "devices_per_node": 2, "nodes": 2, "sum_part_bytes": 4096,
   "device": {"name": "d", "memory_bytes": 1e9, "memory_bytes_per_second": 1e11,
              "flops": {"fp32": 1e12}},
   "within": {"kind": "switch", "bytes_per_second": 1e10, "latency_us": 1},
@@ -31,6 +31,7 @@ TEST(MachineTest, AFileIsReadAndWrittenBack) {
   EXPECT_EQ(machine.devices(), 4);
   EXPECT_EQ(machine.between.per, BetweenSpec::Per::kNode);
   EXPECT_EQ(machine.within.latency_us, 1);
+  EXPECT_EQ(machine.sum_part_bytes, 4096);
   EXPECT_EQ(machine.unvalidated, "");
   EXPECT_EQ(machine.device.FlopsOf(DType::kFloat32), 1e12);
   EXPECT_EQ(machine.device.FlopsOf(DType::kBFloat16), 1e12);  // it says of fp32 only

@@ -1,9 +1,7 @@
 // Calibrate: measures the machine that this runs on, by a backend, and writes its file.
 //
 // What is measured are launches of the engine's own kernels, on random data, as a step runs them:
-// several of one kind one after the other on all ranks at once; collectives of two ranks, and more
-// where the backend has them; whole steps of a linear layer. Of all of these one in four, by the
-// hash of its name, is kept out of the file and goes to FILE.heldout.json, for --score.
+// see calibration.h. What is held out goes to FILE.heldout.json, for --score.
 #pragma once
 
 #include "tools/io/outputs.h"

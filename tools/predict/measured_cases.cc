@@ -42,16 +42,26 @@ class RankRun {
       TP_ASSIGN_OR_RETURN(const int64_t ns, Steps(steps));
       blob_.Number(ns);
     }
-    if (!ops) return blob_.Take();
-    if (!executor_->OpTimesAreFree()) executor_->TimeOps(true);
-    for (int step = 0; step < kTimedOps; ++step) {
-      TP_RETURN_IF_ERROR(Steps(1).status());
-      for (const OpRecord& op : executor_->LastStep().ops) blob_.Number(op.end_ns - op.begin_ns);
-    }
+    if (ops) TP_RETURN_IF_ERROR(TimeOps());
     return blob_.Take();
   }
 
  private:
+  // By the profiler, unless times of ops are free: otherwise each has in it what timing it takes.
+  Status TimeOps() {
+    const bool profiled = !executor_->OpTimesAreFree();
+    if (profiled) TP_RETURN_IF_ERROR(executor_->Profile(true));
+    for (int step = 0; step < kTimedOps; ++step) {
+      TP_RETURN_IF_ERROR(Steps(1).status());
+      StepRecord record = executor_->LastStep();
+      if (profiled) {
+        TP_ASSIGN_OR_RETURN(record, executor_->CollectProfile());
+      }
+      for (const OpRecord& op : record.ops) blob_.Number(op.end_ns - op.begin_ns);
+    }
+    return profiled ? executor_->Profile(false) : OkStatus();
+  }
+
   // What so many take, handed over without a break.
   StatusOr<int64_t> Steps(int64_t count) {
     TP_RETURN_IF_ERROR(context_.Barrier());
@@ -74,18 +84,26 @@ class RankRun {
     return std::clamp<int64_t>(4 * kLeastNs / slowest, 1, kMostSteps);
   }
 
+  // Numbers at random, over and over: a gigabyte of new ones would take longer than what is timed.
   Status Fill() {
+    constexpr int64_t kNew = 1 << 16;
     for (size_t id = 0; id < schedule_.buffers.size(); ++id) {
       const Buffer& buffer = schedule_.buffers[id];
       if (buffer.elements == 0 || buffer.dtype == DType::kInt32) continue;
-      Binding whole;
-      whole.shape = {buffer.elements};
-      whole.dtype = buffer.dtype;
-      whole.view = VectorView(static_cast<BufferId>(id), 0, buffer.elements);
-      std::vector<std::byte> bytes(buffer.bytes());
+      const int64_t fresh = std::min(kNew, buffer.elements);
+      Binding part;
+      part.shape = {fresh};
+      part.dtype = buffer.dtype;
+      part.view = VectorView(static_cast<BufferId>(id), 0, fresh);
+      std::vector<std::byte> bytes(static_cast<size_t>(fresh) * SizeOf(buffer.dtype));
       const RandomTensor random(1, id);
       FillLocal(
-          whole, [&](int64_t i) { return random.Uniform(static_cast<uint64_t>(i)); }, bytes);
+          part, [&](int64_t i) { return random.Uniform(static_cast<uint64_t>(i)); }, bytes);
+      const size_t once = bytes.size();
+      bytes.resize(buffer.bytes());
+      for (size_t i = once; i < bytes.size(); i += once) {
+        std::copy_n(bytes.begin(), std::min(once, bytes.size() - i), bytes.begin() + i);
+      }
       TP_RETURN_IF_ERROR(executor_->Write(static_cast<BufferId>(id), bytes));
     }
     return OkStatus();
@@ -136,8 +154,9 @@ TimedCase ProductCase(DType dtype, const predict::ProductShape& shape, int world
       op.action = Action::kGemm;
       op.name = "c";
       op.of_matrices = true;
-      op.reads = {MatrixView(0, 0, shape.m, shape.k, shape.k, 1),
-                  MatrixView(1, 0, shape.k, shape.n, shape.n, 1)};
+      const bool a = shape.a_turned, b = shape.b_turned;
+      op.reads = {MatrixView(0, 0, shape.m, shape.k, a ? 1 : shape.k, a ? shape.m : 1),
+                  MatrixView(1, 0, shape.k, shape.n, b ? 1 : shape.n, b ? shape.k : 1)};
       op.writes = {MatrixView(2, 0, shape.m, shape.n, shape.n, 1)};
       schedule.ops.push_back(std::move(op));
     }
@@ -187,10 +206,14 @@ TimedCase CollectiveCase(CollectiveKind kind, DType dtype, int64_t elements, int
   return timed;
 }
 
-StatusOr<TimedCase> ProgramCase(const Program& program, const Mesh& mesh,
+StatusOr<TimedCase> ProgramCase(const Program& program, const Mesh& mesh, int world,
                                 const LowerOptions& lower) {
   TimedCase timed;
   TP_ASSIGN_OR_RETURN(timed.schedules, LowerAll(program, mesh, lower));
+  for (int rank = mesh.world(); rank < world; ++rank) {
+    timed.schedules.push_back(timed.schedules[rank % mesh.world()]);
+    timed.schedules.back().rank = rank;
+  }
   return timed;
 }
 

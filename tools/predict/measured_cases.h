@@ -24,7 +24,8 @@ TimedCase ProductCase(DType dtype, const predict::ProductShape& shape, int world
 // a step: what nobody has written since would be in the caches of its reader already, and not be
 // sent at all. `alone`: the writes without the collective, which is what both differ by.
 TimedCase CollectiveCase(CollectiveKind kind, DType dtype, int64_t elements, int world, bool alone);
-StatusOr<TimedCase> ProgramCase(const Program& program, const Mesh& mesh,
+// Where the world is larger than the mesh, of one rank, each rank has the program for itself.
+StatusOr<TimedCase> ProgramCase(const Program& program, const Mesh& mesh, int world,
                                 const LowerOptions& lower);
 
 // How two streams of a rank hand over to each other: ops of a few bytes that wait for the one
@@ -34,8 +35,9 @@ TimedCase HandoverCase(DType dtype, int world, bool alone);
 double Median(std::vector<double> values);  // of one or more
 
 struct CaseTimes {
-  std::vector<double> us;                   // of a step, of the slowest rank, a launch
-  std::vector<std::vector<double>> ops_us;  // by op of rank 0, where ops were timed
+  std::vector<double> us;  // of a step, of the slowest rank, a launch
+  // By op of rank 0, where ops were timed: its kernels alone, where it is they that are seen.
+  std::vector<std::vector<double>> ops_us;
   double median() const;
   // What this takes more, time by time, than `other`, which was timed as often.
   CaseTimes Beyond(const CaseTimes& other) const;

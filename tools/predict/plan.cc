@@ -204,7 +204,8 @@ StatusOr<predict::Prediction> PredictConfig(const PredictOptions& options, const
   TP_ASSIGN_OR_RETURN(const Program program, MakeStep(options, step, mesh, /*layers=*/0, hidden));
   predict::CollectiveTimer timer(model, options.engine.algorithm);
   predict::WorldOptions world;
-  world.lower.sum_part_bytes = std::max<int64_t>(0, options.engine.sum_part_bytes);
+  const int64_t asked = options.engine.sum_part_bytes;
+  world.lower.sum_part_bytes = asked >= 0 ? asked : model.machine().sum_part_bytes;
   return predict::Predict(program, mesh, model, timer, world);
 }
 

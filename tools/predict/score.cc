@@ -79,7 +79,9 @@ StatusOr<predict::Prediction> PredictStep(const predict::CostModel& model,
   options.out_features = step.out_features;
   options.dtype = step.dtype;
   TP_ASSIGN_OR_RETURN(const Program program, MakeLinearStep(options, mesh));
-  return predict::Predict(program, mesh, model, timer);
+  predict::WorldOptions world;
+  world.lower.sum_part_bytes = model.machine().sum_part_bytes;
+  return predict::Predict(program, mesh, model, timer, world);
 }
 
 }  // namespace

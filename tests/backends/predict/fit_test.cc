@@ -89,6 +89,23 @@ TEST(FitTest, TheSameFromItsParameters) {
             again.Product(DType::kBFloat16, shape)->seconds);
 }
 
+TEST(FitTest, TellsTurnedOperandsApart) {
+  std::mt19937_64 random(8);
+  Measurements measurements;
+  measurements.products = Products(random, 120);
+  for (size_t i = 0; i < measurements.products.size(); ++i) {
+    MeasuredProduct& product = measurements.products[i];
+    product.shape.b_turned = i % 2 == 1;
+    if (product.shape.b_turned) product.us *= 1.5;
+  }
+  const Fit fit(measurements, SomeMachine());
+  const auto seconds = [&](bool b_turned) {
+    return fit.Product(DType::kBFloat16, {1000, 1000, 1000, false, b_turned})->seconds;
+  };
+  EXPECT_GT(seconds(true), 1.3 * seconds(false));
+  EXPECT_LT(seconds(true), 1.7 * seconds(false));
+}
+
 // A file of an older version has fewer parameters.
 TEST(FitTest, FitsAgainWhereThereAreNotAsManyParameters) {
   std::mt19937_64 random(7);
@@ -244,7 +261,7 @@ TEST(MeasurementsTest, AFileIsWrittenAndReadBack) {
   m.when = "2026-01-01T00:00:00Z";
   m.where = "here";
   m.repeat_floor = 0.01;
-  m.products = {{DType::kBFloat16, {1, 2, 3}, 4.5}};
+  m.products = {{DType::kBFloat16, {1, 2, 3}, 4.5}, {DType::kBFloat16, {1, 2, 3, false, true}, 5}};
   m.ops = {{"add", DType::kFloat32, 1e6, 3}};
   m.collectives = {{CollectiveKind::kAllGather, 4, 1e6, 30}};
   m.steps = {{"row", DType::kFloat32, 20, 1000, 500, 2, 1, 700}};
@@ -266,6 +283,7 @@ TEST(MeasurementsTest, ErrorsNameTheEntry) {
               HasSubstr("m.fit.products[1]"));
   for (const char* bad :
        {R"({"products": [["bf16", 0, 2, 3, 4]]})", R"({"products": [["bf16", 1, 2, 3]]})",
+        R"({"products": [["bf16 nx", 1, 2, 3, 4]]})", R"({"products": [["bf16 ", 1, 2, 3, 4]]})",
         R"({"products": 3})", R"({"ops": [["add", "fp32", "x", 3]]})",
         R"({"collectives": [["all_sum", 2, 3, 4]]})",
         R"({"steps": [["diagonal", "fp32", 1, 1, 1, 1, 1, 1]]})",
@@ -287,7 +305,7 @@ TEST(CostModelTest, EachCostSaysWhereItIsFrom) {
   work.action = Action::kGemm;
   work.dtype = DType::kBFloat16;
   work.loops = 1;
-  work.m = work.n = work.k = 4096;
+  work.product = {4096, 4096, 4096};
   work.flops = 2.0 * 4096 * 4096 * 4096;
   EXPECT_EQ(CostModel(machine).Of(work).source, CostSource::kPreset);
   EXPECT_EQ(CostModel(machine).Of(work).spread, 0);
@@ -299,7 +317,7 @@ TEST(CostModelTest, EachCostSaysWhereItIsFrom) {
   const CostModel model(machine, &fit);
   EXPECT_EQ(model.Of(work).source, CostSource::kMeasured);
   EXPECT_EQ(model.Of(work).seconds, 250e-6);
-  work.k = 4095;
+  work.product.k = 4095;
   EXPECT_EQ(model.Of(work).source, CostSource::kInterpolated);
   EXPECT_GT(model.Of(work).spread, 1);
 }

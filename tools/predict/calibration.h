@@ -1,0 +1,94 @@
+// Calibration: measures on a backend what a machine's file is fitted on, and what is held against
+// it.
+//
+// In rounds of everything, so that what drifts over minutes is in all of it alike. One in four of
+// the products, ops and collectives, by the hash of its name, is held out; whole steps of a linear
+// layer are of some sizes for fitting, and of others to be held out.
+#pragma once
+
+#include <vector>
+
+#include "backends/predict/measurements.h"
+#include "backends/predict/op_work.h"
+#include "tools/predict/measured_cases.h"
+#include "tools/predict/options.h"
+#include "tp/core/mesh.h"
+#include "tp/core/status.h"
+#include "tp/program/program.h"
+#include "tp/runtime/backend.h"
+
+namespace tp::predict_tool {
+
+// How much is measured.
+struct CalibrationPlan {
+  int products = 160;
+  int64_t multiple = 1;           // of which the sizes of products are
+  int64_t most_size = 1024;       // of a product
+  int64_t least_bytes = 1024;     // of a collective's array
+  int64_t most_bytes = 16 << 20;  // no array of a step is larger
+  // Of the steps whose ops are fitted on, and of those that are held out.
+  std::vector<int64_t> fit_sizes = {64, 128, 192, 320, 448, 640, 896};
+  std::vector<int64_t> step_sizes = {96, 160, 256, 400, 512, 768};
+};
+
+class Calibration {
+ public:
+  Calibration(Backend& backend, const PredictOptions& options, int world);
+
+  // For about options.calibrate_seconds, and one round at least. What follows is there afterwards,
+  // where the backend is the root. Errors: the backend's.
+  Status Measure();
+
+  predict::Measurements fitted, held_out;
+  DeviceInfo device;
+  int rounds = 0;
+  double handover_us = 0;        // that an op takes more where it waits for the other stream
+  double gap_us = 0;             // from an op's end to the next one's beginning
+  double copied_per_second = 0;  // bytes read and written, of the largest array; 0: none
+  double floor() const;          // geomean of what repeats differ by, as a part
+
+ private:
+  struct List {
+    std::vector<TimedCase> cases;
+    std::vector<CaseTimes> times;
+  };
+  struct Steps {
+    List list;
+    std::vector<predict::MeasuredStep> named;
+  };
+
+  Status PlanAll();
+  void PlanProducts();
+  void PlanCollectives();
+  Status PlanPrograms();
+  Status PlanSteps();
+  Status AddStep(Steps& steps, const char* mode, int64_t in, int64_t out, const Mesh& mesh);
+  void KeepAll();
+  void FindGap();
+  void KeepOps();
+  void KeepCollectives();
+
+  template <typename T>
+  void Keep(std::vector<T> predict::Measurements::*list, const T& one, const CaseTimes* times);
+
+  Backend& backend_;
+  const PredictOptions& options_;
+  const CalibrationPlan plan_;
+  const int world_;
+  // Of collectives and handovers two cases for each, of which the difference counts.
+  List products_, alone_, collectives_, handovers_;
+  std::vector<predict::ProductShape> shapes_;       // of products_
+  std::vector<Program> programs_;                   // of alone_, the smallest first
+  std::vector<predict::MeasuredCollective> kinds_;  // of collectives_
+  Steps fitted_steps_, held_out_steps_;
+  double floors_ = 0;
+  int cases_ = 0;
+};
+
+// What each op of a program takes of its stream's time: its own time and a gap of `gap_us`. An op
+// of no time was done by a later one of its stream, the next that has some: these share by their
+// bytes. `us` is by op, as `works`; of collectives nothing is said.
+std::vector<double> ShareTimes(const Schedule& schedule, const std::vector<predict::OpWork>& works,
+                               const std::vector<double>& us, double gap_us);
+
+}  // namespace tp::predict_tool
