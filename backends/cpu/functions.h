@@ -21,7 +21,7 @@ void Apply(Function function, std::span<const float> in, std::span<float> out);
 // through.
 const FunctionErrors* ErrorsOfFunctions();
 
-// "GCC 12.2.0, Eigen 3.4.0, AVX-512": what Apply was compiled as.
+// "GCC 12.2, Eigen 3.4.0, SSE, SSE2": what Apply was compiled as.
 std::string FunctionLibrary();
 
 }  // namespace tp::cpu
