@@ -117,16 +117,28 @@ TEST(VerifyEnginesTest, TheInvariantLaneSaysWhichDegreesItDidNotRun) {
   EXPECT_EQ(refused.code(), StatusCode::kUnavailable);
 }
 
+// A transformer has more parameters than a line takes.
+TEST(VerifyEnginesTest, ManyOtherBitsAreNamedInALine) {
+  verifier::InvariantResult result;
+  result.compared = "all";
+  result.runs.resize(2);
+  for (int i = 0; i < 100; ++i) {
+    result.runs[1].different.push_back("layers." + std::to_string(i) + ".attention.key.weight");
+  }
+  const std::string text = RenderRuns(result, /*verbose=*/false);
+  EXPECT_TRUE(Contains(text, "WRONG: all but layers.0.attention.key.weight, ")) << text;
+  EXPECT_TRUE(Contains(text, " and 98 more\n")) << text;
+}
+
 TEST(VerifyEnginesTest, OtherBitsAreReported) {
   verifier::VerifierOptions options;
   options.load = MakeInputs();
   const verifier::UserTensors tensors = verifier::LoadTensors(options).value();
   verifier::VerifierResult other_bits;
   other_bits.invariant = verifier::InvariantResult();
-  other_bits.invariant->runs = {{.tp = 1, .mode = LinearMode::kRow, .different = {}}};
+  other_bits.invariant->runs = {{.tp = 1, .mode = "row", .different = {}}};
   EXPECT_TRUE(other_bits.ok());
-  other_bits.invariant->runs.push_back(
-      {.tp = 2, .mode = LinearMode::kRow, .different = {verify::Quantity::kDx}});
+  other_bits.invariant->runs.push_back({.tp = 2, .mode = "row", .different = {"dX"}});
   EXPECT_FALSE(other_bits.ok());
   EXPECT_TRUE(Contains(RenderInvariant(options, *other_bits.invariant), "WRONG: all but dX"));
   const nlohmann::json json = nlohmann::json::parse(ToJson(options, {}, tensors, other_bits));

@@ -147,6 +147,8 @@ TEST(OpByOp, TheExactLaneNamesWhatMayRound) {
     if (!rounds) continue;
     EXPECT_NE(value.notes.at(0).find("sgd_update may round"), std::string::npos);
   }
+  EXPECT_NE(ToString(report).find("not for this lane: sgd_update (2)\n"), std::string::npos)
+      << ToString(report);
 }
 
 // ---------------------------------------------------------------------------------------------

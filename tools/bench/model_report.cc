@@ -6,6 +6,7 @@
 
 #include "fmt/format.h"
 #include "tools/bench/facts_json.h"
+#include "tools/bench/model_config_json.h"
 #include "tools/bench/report_json.h"
 #include "tools/bench/step_json.h"
 #include "tools/bench/step_lines.h"
@@ -103,27 +104,6 @@ std::string RenderVerdict(const BenchOptions& options, const train::ModelOptions
          "\n";
 }
 
-Json ModelConfigToJson(const train::ModelOptions& model, const ModelRun& run) {
-  return {
-      {"name", model.hf.empty() ? model.model : model.hf},
-      {"part", model.part ? Json(Name(*model.part)) : Json()},
-      {"parameters", model.part ? NumParameters(run.sizes, *model.part) : NumParameters(run.sizes)},
-      {"layers", run.sizes.layers},
-      {"hidden", run.sizes.hidden},
-      {"batch", model.batch},
-      {"sequence", model.sequence},
-      {"within_documents", model.within_documents},
-      {"end_of_text", model.end_of_text},
-      {"micro_batches", model.micro_batches},
-      {"sequence_parallel", model.sequence_parallel},
-      {"recompute", model.recompute},
-      {"overlap", model.overlap},
-      {"strands", model.strands},
-      {"weight_decay", model.weight_decay},
-      {"clip", model.clip},
-      {"masters", model.masters}};
-}
-
 Json ResultToJson(const train::ModelOptions& model, const ModelRun& run) {
   const double rate = run.flops.model * 1e3 / run.step->steps.step.median;
   Json json = StepToJson(*run.step, run.losses);
@@ -178,7 +158,7 @@ std::string RenderModelRun(const BenchOptions& options, const train::ModelOption
 std::string ModelToJson(const BenchOptions& options, const train::ModelOptions& model,
                         const RunFacts& facts, const ModelRun& run) {
   Json config = EngineToJson(options);
-  config["model"] = ModelConfigToJson(model, run);
+  config["model"] = ModelConfigToJson(model, run.sizes);
   Json results = Json::array();
   if (run.step) results.push_back(ResultToJson(model, run));
   Json json = {{"config", config},

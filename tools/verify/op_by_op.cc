@@ -1,5 +1,7 @@
 #include "tools/verify/op_by_op.h"
 
+#include <algorithm>
+#include <sstream>
 #include <utility>
 
 #include "backends/cpu/functions.h"
@@ -13,9 +15,8 @@
 #include "tp/verify/observe.h"
 
 namespace tp::verifier {
-namespace {
 
-verify::OpByOpOptions OptionsOf(const bench::BenchOptions& engine, LinearMode mode) {
+verify::OpByOpOptions OpByOpOptionsOf(const bench::BenchOptions& engine, LinearMode mode) {
   const verify::NumericModel model = bench::ModelOf(engine, mode);
   verify::OpByOpOptions options;
   options.arithmetic.product_roundoff = model.accumulator_roundoff;
@@ -27,8 +28,6 @@ verify::OpByOpOptions OptionsOf(const bench::BenchOptions& engine, LinearMode mo
   options.seed = engine.seed;
   return options;
 }
-
-}  // namespace
 
 verify::Outcome OpByOpResult::outcome() const {
   verify::Outcome gravest = verify::Outcome::kOk;
@@ -50,18 +49,22 @@ StatusOr<OpByOpResult> RunOpByOp(Backend& backend, const bench::BenchOptions& en
         const verify::ObservedValues observed,
         verify::Observe(backend, mesh, program, data.sources, {.steps_before = result.step}));
     if (!backend.IsRoot()) continue;
-    TP_ASSIGN_OR_RETURN(verify::OpByOpReport report,
-                        verify::VerifyOpByOp(program, mesh, observed, OptionsOf(engine, mode)));
+    TP_ASSIGN_OR_RETURN(
+        verify::OpByOpReport report,
+        verify::VerifyOpByOp(program, mesh, observed, OpByOpOptionsOf(engine, mode)));
     result.runs.push_back({mode, std::move(report)});
   }
   return result;
 }
 
 std::string RenderReport(std::string_view what, const verify::OpByOpReport& report) {
-  const std::string text = verify::ToString(report);
-  const size_t end = text.find('\n');
-  const std::string summary = fmt::format("{}{}", what, text.substr(0, end));
-  return "  " + io::Wrap(summary, /*indent=*/4, /*used=*/2) + text.substr(end);
+  std::istringstream lines(fmt::format("  {}{}", what, verify::ToString(report)));
+  std::string text;
+  for (std::string line; std::getline(lines, line);) {
+    const auto indent = static_cast<int>(std::min(line.find_first_not_of(' '), line.size()));
+    text += line.substr(0, indent) + io::Wrap(line.substr(indent), indent + 2, indent) + '\n';
+  }
+  return text;
 }
 
 }  // namespace tp::verifier

@@ -35,7 +35,10 @@ struct OpByOpResult {
 StatusOr<OpByOpResult> RunOpByOp(Backend& backend, const bench::BenchOptions& engine,
                                  const verify::LinearProblem& problem);
 
-// The report's text, indented, its summary in lines of io::kTextWidth; `what` stands before it.
+// The arithmetic of the engine's backend, and on which elements.
+verify::OpByOpOptions OpByOpOptionsOf(const bench::BenchOptions& engine, LinearMode mode);
+
+// The report's text, indented, in lines of io::kTextWidth; `what` stands before it.
 std::string RenderReport(std::string_view what, const verify::OpByOpReport& report);
 
 }  // namespace tp::verifier

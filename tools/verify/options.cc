@@ -51,12 +51,15 @@ bench::HelpText Help() {
       "  ops        on your tensors, every value of the last step against what its op makes of\n"
       "             the values that it read\n"
       "  invariant  on your tensors as with --reduction=invariant, for tp 1, 2, 3, 4, 6 and 8 in\n"
-      "             each mode: the same bits in Y, loss, dX, dW, db, W and b every time\n\n"
+      "             each mode: the same bits in Y, loss, dX, dW, db, W and b every time\n"
+      "A transformer has ops (its default), exact, on its own weights and tokens, and "
+      "invariant.\n\n"
       "  verify --load=DIR [--flag=value ...]\n"
       "  verify --x=FILE:NAME --w=FILE:NAME [--flag=value ...]\n"
       "  verify --load=DIR --lanes=bounded,exact,invariant --steps=5\n"
       "  verify --load=DIR --expect=DIR --mode=row --tp=2 --lanes=none\n"
       "  verify --model=llama-tiny --tp=4       a transformer's step instead, op by op\n"
+      "  verify --model=llama-tiny --lanes=ops,invariant\n"
       "  verify --hf=DIR --text=FILE --tp=4     on weights and tokens of your own\n"
       "  verify --hf=DIR --part=block --tp=4    one layer's forward and backward; of DIR it takes\n"
       "                                         the sizes, and draws the weights\n",
@@ -65,13 +68,14 @@ bench::HelpText Help() {
 
 // After the engine's flags: not every lane goes with all of them.
 Status ParseLanes(VerifierOptions& options) {
-  if (FLAGS_lanes == "none") return OkStatus();
+  const bool model = options.model.given();
+  if (FLAGS_lanes == "none" && !model) return OkStatus();
   const auto add = [&lanes = options.lanes](verify::Lane lane) {
     if (std::find(lanes.begin(), lanes.end(), lane) == lanes.end()) lanes.push_back(lane);
   };
   std::istringstream words(FLAGS_lanes);
   for (std::string word; std::getline(words, word, ',');) {
-    if (word == "bounded") {
+    if (word == "bounded" && !model) {
       add(verify::Lane::kBounded);
     } else if (word == "exact") {
       add(verify::Lane::kExact);
@@ -80,13 +84,15 @@ Status ParseLanes(VerifierOptions& options) {
     } else if (word == "ops") {
       options.op_by_op = true;
     } else {
-      return bench::BadValue("lanes", FLAGS_lanes,
-                             "bounded, exact, ops, invariant, with commas between, or none");
+      return bench::BadValue(
+          "lanes", FLAGS_lanes,
+          model ? "ops, exact, invariant, with commas between, of a transformer's step"
+                : "bounded, exact, ops, invariant, with commas between, or none");
     }
   }
   if (!options.invariant) {
     if (!options.lanes.empty() || options.op_by_op) return OkStatus();
-    return bench::BadValue("lanes", FLAGS_lanes, "a lane, or none");
+    return bench::BadValue("lanes", FLAGS_lanes, model ? "a lane" : "a lane, or none");
   }
   if (options.engine.tf32) {
     return bench::BadValue("lanes", FLAGS_lanes, "without invariant with --dtype=tf32");
@@ -100,13 +106,10 @@ Status ParseLanes(VerifierOptions& options) {
 
 // Flags that a transformer's step has no use for.
 Status RefuseFlagsOfTheLayer() {
-  for (const char* name :
-       {"load", "x", "w", "b", "targets", "expect", "lanes", "mode", "json", "verbose"}) {
+  for (const char* name : {"load", "x", "w", "b", "targets", "expect", "mode", "verbose"}) {
     if (gflags::GetCommandLineFlagInfoOrDie(name).is_default) continue;
-    return InvalidArgument(
-        fmt::format("--{} is of the linear layer's step, and --model and --hf verify a "
-                    "transformer's, op by op",
-                    name));
+    return InvalidArgument(fmt::format(
+        "--{} is of the linear layer's step, and --model and --hf verify a transformer's", name));
   }
   return OkStatus();
 }
@@ -120,6 +123,7 @@ StatusOr<VerifierOptions> ParseCommandLine(int argc, char** argv) {
   if (options.model.given()) {
     // As the tools that train such a step, or time it.
     gflags::SetCommandLineOptionWithMode("lr", train::kDefaultRate, gflags::SET_FLAGS_DEFAULT);
+    gflags::SetCommandLineOptionWithMode("lanes", "ops", gflags::SET_FLAGS_DEFAULT);
   }
   TP_RETURN_IF_ERROR(bench::ReadEngineFlags(options.engine));
   if (FLAGS_steps < 1) {
@@ -132,6 +136,7 @@ StatusOr<VerifierOptions> ParseCommandLine(int argc, char** argv) {
   options.engine.hold_all_steps = true;
   if (options.model.given()) {
     TP_RETURN_IF_ERROR(RefuseFlagsOfTheLayer());
+    TP_RETURN_IF_ERROR(ParseLanes(options));
     return options;
   }
   TP_RETURN_IF_ERROR(train::RefuseFlagsOfAModel());

@@ -24,7 +24,8 @@ struct VerifierOptions {
   std::vector<verify::Lane> lanes;
   bool invariant = false;  // and in the lane of invariant.h
   bool op_by_op = false;   // and in that of op_by_op.h
-  // A transformer, whose step is verified in place of the layer's, op by op.
+  // A transformer, whose step is verified in place of the layer's: op by op, and in the lanes above
+  // but the bounded one.
   train::ModelOptions model;
   // A folder with the user's own results; "" where not given.
   std::string expect;

@@ -5,6 +5,7 @@
 #include "tools/bench/report_json.h"
 #include "tools/bench/summary.h"
 #include "tools/io/table.h"
+#include "tools/verify/lane_json.h"
 #include "tools/verify/op_by_op.h"
 
 namespace tp::verifier {
@@ -83,31 +84,6 @@ Json LaneJson(const LaneRun& run) {
   return json;
 }
 
-Json OpByOpJson(const OpByOpRun& run, int step) {
-  Json json = {{"mode", Name(run.mode)},
-               {"step", step},
-               {"outcome", verify::Name(run.report.outcome())},
-               {"values", Json::array()}};
-  const verify::OpReport* first = run.report.first_failure();
-  if (first != nullptr) json["first_failure"] = first->name;
-  for (const verify::OpReport& value : run.report.values) {
-    if (value.checked == 0) continue;
-    json["values"].push_back({{"name", value.name},
-                              {"op", value.what},
-                              {"outcome", verify::Name(value.outcome())},
-                              {"checked", value.checked},
-                              {"total", value.total},
-                              {"failing", value.failing},
-                              {"error", value.error},
-                              {"bound", value.bound},
-                              {"exact", value.exact},
-                              {"replica_defects", value.replica_defects},
-                              {"causes", value.causes},
-                              {"notes", value.notes}});
-  }
-  return json;
-}
-
 }  // namespace
 
 std::string RenderHead(const VerifierOptions& options, const UserTensors& tensors) {
@@ -137,25 +113,7 @@ std::string RenderLane(const VerifierOptions& options, const LaneRun& run) {
 std::string RenderInvariant(const VerifierOptions& options, const InvariantResult& result) {
   std::string text =
       "\nOur engine, invariant lane, on these tensors: each run against the first, bit by bit\n";
-  if (result.ok() && !options.engine.verbose) {
-    text += fmt::format("  {} runs, tp {} to {}: the same bits in Y, loss, dX, dW, db, W, b: ok\n",
-                        result.runs.size(), result.runs.front().tp, result.runs.back().tp);
-  } else {
-    io::Table table({{"tp"}, {"mode", io::Align::kLeft}, {"same bits in", io::Align::kLeft}});
-    for (const InvariantRun& run : result.runs) {
-      std::string same;
-      for (verify::Quantity quantity : run.different) {
-        same += fmt::format("{}{}", same.empty() ? "all but " : ", ", verify::Name(quantity));
-      }
-      table.AddRow({std::to_string(run.tp), std::string(Name(run.mode)),
-                    same.empty() ? "Y, loss, dX, dW, db, W, b" : "WRONG: " + same});
-    }
-    text += '\n' + table.Render();
-  }
-  for (const InvariantGap& gap : result.not_run) {
-    text += io::Wrap(fmt::format("tp {}: not run: {}", gap.tp, gap.why), 2) + '\n';
-  }
-  return text;
+  return text + RenderRuns(result, options.engine.verbose);
 }
 
 std::string RenderOpByOp(const OpByOpResult& result) {
@@ -200,20 +158,12 @@ std::string ToJson(const VerifierOptions& options, const bench::RunFacts& run,
                {"tensors", tensors.origins},
                {"lanes", Json::array()}};
   for (const LaneRun& run : result.lanes) json["lanes"].push_back(LaneJson(run));
-  if (result.invariant) {
-    for (const InvariantRun& run : result.invariant->runs) {
-      Json different = Json::array();
-      for (verify::Quantity quantity : run.different) different.push_back(verify::Name(quantity));
-      json["invariant"].push_back(
-          {{"tp", run.tp}, {"mode", Name(run.mode)}, {"different", different}});
-    }
-    for (const InvariantGap& gap : result.invariant->not_run) {
-      json["invariant_not_run"].push_back({{"tp", gap.tp}, {"why", gap.why}});
-    }
-  }
+  if (result.invariant) AddInvariant(*result.invariant, json);
   if (result.op_by_op) {
     for (const OpByOpRun& run : result.op_by_op->runs) {
-      json["op_by_op"].push_back(OpByOpJson(run, result.op_by_op->step));
+      Json one = {{"mode", Name(run.mode)}, {"step", result.op_by_op->step}};
+      one.update(OpByOpToJson(run.report));
+      json["op_by_op"].push_back(std::move(one));
     }
   }
   if (result.expected) json["expect"] = bench::ReportToJson(*result.expected);

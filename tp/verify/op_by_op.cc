@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numeric>
 
 #include "tp/core/random.h"
@@ -140,17 +141,32 @@ class ValueCheck {
 };
 
 // What the lane can't say of a value, in words.
-void AddNotes(Lane lane, const OpReport& judged, const LocalReference& reference,
-              std::vector<std::string>& notes) {
+void AddNotes(Lane lane, OpReport& judged) {
   if (judged.undecided == 0 || judged.checked == 0) return;
   if (!std::isfinite(judged.bound) || !std::isfinite(judged.worst_expected)) {
-    notes.emplace_back("the numbers have left the range of the type, or their inputs had");
+    judged.notes.emplace_back("the numbers have left the range of the type, or their inputs had");
   } else if (lane == Lane::kExact && judged.bound <= judged.size) {
-    notes.push_back(fmt::format("{} may round on these inputs, by {:.2e}: not for the exact lane",
-                                reference.OpOf(judged.value).def->name, judged.bound));
+    judged.may_round = true;
+    judged.notes.push_back(
+        fmt::format("{} may round on these inputs, by {:.2e}: not for the exact lane", judged.def,
+                    judged.bound));
   } else {
-    notes.push_back(fmt::format("rounding may take all of it: its size is {:.2e}", judged.size));
+    judged.notes.push_back(
+        fmt::format("rounding may take all of it: its size is {:.2e}", judged.size));
   }
+}
+
+// The ops whose values the exact lane can't decide, and how many values of each.
+std::string RenderOpsThatMayRound(const OpByOpReport& report) {
+  std::map<std::string, int64_t> values;
+  for (const OpReport& value : report.values) {
+    if (value.may_round && value.outcome() == Outcome::kUndecided) ++values[value.def];
+  }
+  std::vector<std::string> words;
+  for (const auto& [def, count] : values) words.push_back(fmt::format("{} ({})", def, count));
+  if (words.empty()) return "";
+  return fmt::format("  may round on these inputs, and so not for this lane: {}\n",
+                     fmt::join(words, ", "));
 }
 
 std::string Paragraph(const OpReport& report) {
@@ -219,13 +235,14 @@ StatusOr<OpByOpReport> VerifyOpByOp(const Program& program, const Mesh& mesh,
       value.value = id;
       value.name = program.value(id).name;
       value.what = ToString(program, program.ops()[i]);
+      value.def = program.ops()[i].def->name;
       value.shape = program.value(id).shape;
       value.total = NumElements(value.shape);
       value.observed = reference.IsObserved(id);
       value.replica_defects = observed.replica_defects[id];
       if (!value.observed || program.ops()[i].IsSource()) continue;
       ValueCheck(reference, options, value).Run();
-      AddNotes(options.lane, value, reference, value.notes);
+      AddNotes(options.lane, value);
     }
   }
   return report;
@@ -246,7 +263,8 @@ std::string ToString(const OpByOpReport& report) {
     unseen += value.observed ? 0 : 1;
     sampled += value.checked > 0 && value.checked < value.total ? 1 : 0;
     if (worst == nullptr || value.ratio > worst->ratio) worst = &value;
-    if (value.outcome() == Outcome::kOk || printed++ >= kMostParagraphs) continue;
+    const bool told = value.may_round && value.outcome() == Outcome::kUndecided;  // by its op
+    if (value.outcome() == Outcome::kOk || told || printed++ >= kMostParagraphs) continue;
     paragraphs += Paragraph(value);
   }
   std::string text = fmt::format(
@@ -262,7 +280,7 @@ std::string ToString(const OpByOpReport& report) {
   if (const OpReport* first = report.first_failure()) {
     text += fmt::format("  DIFFERS, first in {}\n", first->name);
   }
-  text += paragraphs;
+  text += RenderOpsThatMayRound(report) + paragraphs;
   if (printed > kMostParagraphs) {
     text += fmt::format("  and {} more\n", printed - kMostParagraphs);
   }

@@ -45,14 +45,16 @@ struct OpReport {
   ValueId value = -1;
   std::string name;  // of the value
   std::string what;  // the op as ToString(program) prints it
+  std::string def;   // what it is: the name of its OpDef
   Shape shape;
   bool observed = false;  // else what reads it was held against what it should be
   int64_t checked = 0;    // elements
   int64_t total = 0;
   int64_t failing = 0;
-  int64_t undecided = 0;  // not failing, but with a bound above `size` or no finite number
-  bool exact = false;     // no element's bound lets anything round
-  double size = 0;        // root mean square of the expected elements
+  int64_t undecided = 0;   // not failing, but with a bound above `size` or no finite number
+  bool exact = false;      // no element's bound lets anything round
+  bool may_round = false;  // why it is undecided in the exact lane
+  double size = 0;         // root mean square of the expected elements
 
   // The element with the largest error in units of its bound.
   int64_t worst_index = 0;  // row-major
@@ -87,8 +89,8 @@ struct OpByOpReport {
 StatusOr<OpByOpReport> VerifyOpByOp(const Program& program, const Mesh& mesh,
                                     const ObservedValues& observed, const OpByOpOptions& options);
 
-// A summary; then a paragraph for each of the first values that fail or are undecided. Ends in a
-// newline.
+// A summary; then the ops that the exact lane can't decide since they may round, and a paragraph
+// for each of the first values that fail or are undecided otherwise. Ends in a newline.
 std::string ToString(const OpByOpReport& report);
 
 }  // namespace tp::verify
