@@ -15,6 +15,7 @@
 
 #include "backends/cpu/gemm.h"
 #include "backends/cpu/kernels/all.h"
+#include "tests/ops/cpu_scratch.h"
 #include "tp/core/clock.h"
 #include "tp/core/random.h"
 #include "tp/model/transformer.h"
@@ -72,9 +73,7 @@ double MillisecondsOf(const Schedule& schedule, const ScheduledOp& op, Memory& m
                        in,
                        out,
                        nullptr};
-  std::vector<double> scratch(
-      kernel->scratch_bytes == nullptr ? 0 : kernel->scratch_bytes(call) / 8 + 1);
-  call.scratch = reinterpret_cast<std::byte*>(scratch.data());
+  const CpuScratch scratch(*kernel, call);
   int64_t best = 0;
   for (int round = 0; round < kRounds; ++round) {
     const int64_t begin = HostClock().NowNs();

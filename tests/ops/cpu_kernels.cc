@@ -1,9 +1,8 @@
 #include "tests/ops/cpu_kernels.h"
 
-#include <cmath>
-
 #include "backends/cpu/functions.h"
 #include "backends/cpu/kernels/all.h"
+#include "tests/ops/cpu_scratch.h"
 
 namespace tp {
 
@@ -24,9 +23,7 @@ std::string CpuKernels::Run(const Schedule& schedule, const ScheduledOp& op,
                        in,
                        out,
                        nullptr};
-  std::vector<double> scratch(
-      kernel->scratch_bytes == nullptr ? 0 : kernel->scratch_bytes(call) / 8 + 1, NAN);
-  call.scratch = reinterpret_cast<std::byte*>(scratch.data());
+  const CpuScratch scratch(*kernel, call);
   kernel->run(call);
   return "";
 }

@@ -21,7 +21,10 @@ struct KernelCall {
   DType out_dtype;  // of the first output
   std::span<const Tensor> in;
   std::span<const Tensor> out;
-  std::byte* scratch;  // so many bytes as scratch_bytes asked for
+  // So many bytes as scratch_bytes asked for, aligned to a cache line: where a vector begins
+  // decides in which order Eigen sums a row, and ranks that compute the same must have the same
+  // bits.
+  std::byte* scratch;
 };
 
 // A call's tensors as matrices, for as long as this lives.
