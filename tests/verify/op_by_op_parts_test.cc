@@ -90,5 +90,21 @@ TEST(OpByOpParts, HoldWhereverTheyAreCut) {
   }
 }
 
+TEST(OpByOpParts, SayThatNothingIsKnownOfFunctions) {
+  const RandomTensor random(/*seed=*/3, /*stream=*/0);
+  const auto numbers = [&](int64_t i) { return random.Uniform(static_cast<uint64_t>(i)); };
+  const Language language(DType::kFloat32);
+  const Mesh mesh = Mesh::Create(2, 1).value();
+  const auto observed =
+      Observe(*cpu::MakeCpuBackend({}), mesh, language.program(),
+              {{"ids", [](int64_t) { return 1.0; }}, {"x", numbers}, {"logits", numbers}});
+  ASSERT_TRUE(observed.ok()) << observed.status().ToString();
+  const auto report = VerifyOpByOp(language.program(), mesh, *observed, {.full = true});
+  ASSERT_TRUE(report.ok()) << report.status().ToString();
+  EXPECT_EQ(report->outcome(), Outcome::kUndecided);
+  EXPECT_NE(ToString(*report).find("nobody has worked out how far exp"), std::string::npos)
+      << ToString(*report);
+}
+
 }  // namespace
 }  // namespace tp::verify

@@ -29,8 +29,9 @@ bool SameBits(const verify::Observed& a, const verify::Observed& b, verify::Quan
 std::string Few(const std::vector<std::string>& names) {
   std::string text;
   for (size_t i = 0; i < names.size(); ++i) {
-    if (text.size() + names[i].size() > 60)
+    if (text.size() + names[i].size() > 60) {
       return fmt::format("{} and {} more", text, names.size() - i);
+    }
     text += (text.empty() ? "" : ", ") + names[i];
   }
   return text;

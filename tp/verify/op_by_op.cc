@@ -141,11 +141,16 @@ class ValueCheck {
 };
 
 // What the lane can't say of a value, in words.
-void AddNotes(Lane lane, OpReport& judged) {
+void AddNotes(const OpByOpOptions& options, OpReport& judged) {
   if (judged.undecided == 0 || judged.checked == 0) return;
-  if (!std::isfinite(judged.bound) || !std::isfinite(judged.worst_expected)) {
+  const bool numbers = std::isfinite(judged.worst_observed) && std::isfinite(judged.worst_expected);
+  if (numbers && !std::isfinite(judged.bound) && options.arithmetic.functions == nullptr) {
+    judged.notes.emplace_back(
+        "no bound: nobody has worked out how far exp, log and their like are off as they were "
+        "compiled here, or the numbers have left the range of the type");
+  } else if (!std::isfinite(judged.bound) || !std::isfinite(judged.worst_expected)) {
     judged.notes.emplace_back("the numbers have left the range of the type, or their inputs had");
-  } else if (lane == Lane::kExact && judged.bound <= judged.size) {
+  } else if (options.lane == Lane::kExact && judged.bound <= judged.size) {
     judged.may_round = true;
     judged.notes.push_back(
         fmt::format("{} may round on these inputs, by {:.2e}: not for the exact lane", judged.def,
@@ -242,7 +247,7 @@ StatusOr<OpByOpReport> VerifyOpByOp(const Program& program, const Mesh& mesh,
       value.replica_defects = observed.replica_defects[id];
       if (!value.observed || program.ops()[i].IsSource()) continue;
       ValueCheck(reference, options, value).Run();
-      AddNotes(options.lane, value);
+      AddNotes(options, value);
     }
   }
   return report;
