@@ -4,7 +4,6 @@
 #include <cmath>
 #include <limits>
 #include <memory>
-#include <mutex>
 #include <optional>
 
 #include "fmt/format.h"
@@ -208,15 +207,7 @@ StatusOr<CollectiveResult> RunCollectives(Backend& backend, const CollectiveOpti
   result.host = backend.Describe();
   if (hooks.started && backend.IsRoot()) hooks.started(result);
   io::ProgressStage stage(hooks.progress, "collectives", static_cast<int64_t>(cases.size()));
-  std::optional<io::Interrupt> interrupt;
-  std::optional<io::ExitOnInterrupt> guard;
-  if (hooks.interrupted) {
-    interrupt.emplace();
-    guard.emplace([&] {
-      result.complete = false;
-      hooks.interrupted(result);
-    });
-  }
+  io::WriteOnInterrupt guard(result, hooks.interrupted);
   // One world for all cases: to connect GPUs takes longer than to time a collective.
   TP_RETURN_IF_ERROR(backend.Run(mesh.world(), [&](RankContext& context) -> Status {
     for (const Case& which : cases) {
@@ -227,8 +218,7 @@ StatusOr<CollectiveResult> RunCollectives(Backend& backend, const CollectiveOpti
                           context.GatherToRoot(std::move(blob)));
       if (context.rank() != 0) continue;
       TP_ASSIGN_OR_RETURN(Row row, MakeRow(which, mesh, options.engine.steps, blobs));
-      std::unique_lock<std::mutex> lock;
-      if (guard) lock = guard->Hold();
+      const auto lock = guard.Hold();
       result.rows.push_back(std::move(row));
       if (hooks.row_done) hooks.row_done(result);
       if (hooks.progress != nullptr) {

@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 namespace tp::io {
@@ -43,6 +44,31 @@ class ExitOnInterrupt {
   std::mutex mutex_;
   bool over_ = false;
   std::thread thread_;
+};
+
+// For a result that grows part by part, each put in under Hold: a signal has `write` called with
+// what is there, marked incomplete, and the process ends. Without a `write` signals do what they
+// always do.
+class WriteOnInterrupt {
+ public:
+  // Both must outlive this.
+  template <typename Result>
+  WriteOnInterrupt(Result& result, const std::function<void(const Result&)>& write) {
+    if (!write) return;
+    interrupt_.emplace();
+    exit_.emplace([&result, &write] {
+      result.complete = false;
+      write(result);
+    });
+  }
+
+  std::unique_lock<std::mutex> Hold() {
+    return exit_ ? exit_->Hold() : std::unique_lock<std::mutex>();
+  }
+
+ private:
+  std::optional<Interrupt> interrupt_;
+  std::optional<ExitOnInterrupt> exit_;
 };
 
 }  // namespace tp::io

@@ -1,7 +1,6 @@
 #include "tools/verify/model.h"
 
 #include <algorithm>
-#include <mutex>
 #include <utility>
 
 #include "fmt/format.h"
@@ -73,17 +72,9 @@ StatusOr<ModelResult> RunModel(Backend& backend, const VerifierOptions& options,
   ModelResult result;
   TP_ASSIGN_OR_RETURN(const hf::ModelConfig config, train::ConfigOf(options.model));
   result.sizes = config.sizes;
-  std::optional<io::Interrupt> interrupt;
-  std::optional<io::ExitOnInterrupt> guard;
-  if (hooks.interrupted) {
-    interrupt.emplace();
-    guard.emplace([&] {
-      result.complete = false;
-      hooks.interrupted(result);
-    });
-  }
+  io::WriteOnInterrupt guard(result, hooks.interrupted);
   const auto keep = [&](ModelLane lane, const std::function<void(ModelResult&)>& set) {
-    const auto lock = guard ? guard->Hold() : std::unique_lock<std::mutex>();
+    const auto lock = guard.Hold();
     set(result);
     if (hooks.lane_done && backend.IsRoot()) hooks.lane_done(result, lane);
   };

@@ -1,7 +1,6 @@
 #include "tools/verify/run.h"
 
 #include <algorithm>
-#include <mutex>
 #include <utility>
 
 #include "fmt/format.h"
@@ -95,20 +94,11 @@ StatusOr<VerifierResult> RunVerifier(Backend& backend, const VerifierOptions& op
   if (!options.expect.empty() && backend.IsRoot()) {
     TP_ASSIGN_OR_RETURN(results, LoadResults(options, tensors));
   }
-  std::optional<io::Interrupt> interrupt;
-  std::optional<io::ExitOnInterrupt> guard;
-  if (hooks.interrupted) {
-    interrupt.emplace();
-    guard.emplace([&] {
-      result.complete = false;
-      hooks.interrupted(result);
-    });
-  }
-  const auto hold = [&] { return guard ? guard->Hold() : std::unique_lock<std::mutex>(); };
+  io::WriteOnInterrupt guard(result, hooks.interrupted);
   for (verify::Lane lane : options.lanes) {
     io::ProgressStage stage(hooks.progress, fmt::format("{} lane", Name(lane)));
     TP_ASSIGN_OR_RETURN(LaneRun run, RunLane(backend, options.engine, tensors.problem, lane));
-    const auto lock = hold();
+    const auto lock = guard.Hold();
     result.lanes.push_back(std::move(run));
     if (hooks.lane_done && backend.IsRoot()) hooks.lane_done(result.lanes.back());
   }
@@ -116,14 +106,14 @@ StatusOr<VerifierResult> RunVerifier(Backend& backend, const VerifierOptions& op
     io::ProgressStage stage(hooks.progress, "invariant lane");
     TP_ASSIGN_OR_RETURN(InvariantResult invariant,
                         RunInvariant(backend, options.engine, tensors.problem));
-    const auto lock = hold();
+    const auto lock = guard.Hold();
     result.invariant = std::move(invariant);
     if (hooks.invariant_done && backend.IsRoot()) hooks.invariant_done(*result.invariant);
   }
   if (options.op_by_op) {
     io::ProgressStage stage(hooks.progress, "op by op");
     TP_ASSIGN_OR_RETURN(OpByOpResult op_by_op, RunOpByOp(backend, options.engine, tensors.problem));
-    const auto lock = hold();
+    const auto lock = guard.Hold();
     result.op_by_op = std::move(op_by_op);
     if (hooks.op_by_op_done && backend.IsRoot()) hooks.op_by_op_done(*result.op_by_op);
   }
@@ -135,7 +125,7 @@ StatusOr<VerifierResult> RunVerifier(Backend& backend, const VerifierOptions& op
       verify::VerifyLinear(tensors.problem, *results, bench::ModelOf(options.engine, mode),
                            bench::VerifyOptionsOf(options.engine, verify::Lane::kBounded)));
   expected.title = fmt::format("the results in {}, {}", options.expect, expected.title);
-  const auto lock = hold();
+  const auto lock = guard.Hold();
   result.expected = std::move(expected);
   return result;
 }
