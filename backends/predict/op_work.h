@@ -22,6 +22,10 @@ struct OpWork {
   bool IsProduct() const { return loops > 0; }
 };
 
+// The part of so many multiprocessors that the launch fills: products by tiles of 128 x 256, all
+// else whole.
+double ProcessorsOf(const OpWork& work, int multiprocessors);
+
 // Of an op that is no collective. Of what is looked up by id only the rows that are asked for
 // count.
 OpWork WorkOf(const Program& program, const Schedule& schedule, const ScheduledOp& op);

@@ -14,6 +14,9 @@ namespace {
 using sim::FlowUse;
 using sim::Picos;
 
+// Of a meeting, beside the 1 of other ops.
+constexpr double kBeforeOthers = 1e6;
+
 // Where each stream of each rank stands; what runs the ops is the caller's.
 template <typename Begin>
 class Streams {
@@ -131,7 +134,7 @@ class Run {
     const ReplayOp& op = world_.ranks[rank][index];
     result_.ranks[rank][index].begin = now_;
     if (op.meeting >= 0) return Come(rank, index, op.meeting);
-    uses_.assign(1, {processors_[rank], 1});
+    uses_.assign(1, {processors_[rank], op.processors});
     if (op.seconds > 0 && op.bytes > 0) {
       uses_.push_back({memories_[rank], MemoryRate(op.bytes, op.seconds)});
     }
@@ -155,7 +158,12 @@ class Run {
         uses_.push_back({shared_[use.shared], use.per_second});
       }
     }
-    network_.Start(now_, {.amount = m.seconds, .limit = 1, .rank = Ranks(), .number = meeting},
+    network_.Start(now_,
+                   {.amount = m.seconds,
+                    .limit = 1,
+                    .share = kBeforeOthers,
+                    .rank = Ranks(),
+                    .number = meeting},
                    uses_);
   }
 

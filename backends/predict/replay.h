@@ -4,7 +4,8 @@
 // A meeting is one collective of one group: it begins when its last member has come, and ends for
 // all at one time. While an op runs it uses its device's processors and memory, a meeting those of
 // all its members and the links that nodes share: where they are wanted for more than there is,
-// all of it slows down alike (sim/flow), so that the cost of overlap emerges.
+// all of it slows down alike (sim/flow), so that the cost of overlap emerges. But a meeting takes
+// what it wants before other ops do: its kernels stay where they are until it has ended.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +19,9 @@ namespace tp::predict {
 struct ReplayOp {
   Stream stream = Stream::kCompute;
   std::vector<int> waits;
-  double seconds = 0;  // alone; of a meeting its own count
-  double bytes = 0;    // of memory that it touches, on this rank
+  double seconds = 0;     // alone; of a meeting its own count
+  double bytes = 0;       // of memory that it touches, on this rank
+  double processors = 1;  // the part of its device's that it fills; of a meeting the world's
   int meeting = -1;
 };
 

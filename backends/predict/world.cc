@@ -215,6 +215,7 @@ class Builder {
         const Cost cost = CostOf(work);
         replay.seconds = cost.seconds * slowness + handover;
         replay.bytes = work.bytes;
+        replay.processors = ProcessorsOf(work, model_.machine().device.multiprocessors);
         Count(cost.source, cost.seconds, cost.spread);
       }
       predicted.step.ops.push_back(record);

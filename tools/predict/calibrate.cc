@@ -69,7 +69,9 @@ Status FindShareOfCollectives(const predict::Fit& fit, const predict::Measuremen
   predict::Measurements steps;
   steps.steps = fitted.steps;
   double least = std::numeric_limits<double>::infinity(), best = 0;
-  for (double part : {0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0}) {
+  constexpr int kSteps = 50;
+  for (int step = 0; step < kSteps; ++step) {
+    const double part = static_cast<double>(step) / kSteps;
     machine.device.collective_processors = part;
     TP_ASSIGN_OR_RETURN(const double error, StepsError(machine, fit, steps));
     if (error >= least) continue;

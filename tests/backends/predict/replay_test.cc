@@ -13,7 +13,11 @@ constexpr Stream kCompute = Stream::kCompute, kTalk = Stream::kCommunication;
 
 ReplayOp Op(Stream stream, std::vector<int> waits, double seconds, double bytes = 0,
             int meeting = -1) {
-  return {stream, std::move(waits), seconds, bytes, meeting};
+  return {.stream = stream,
+          .waits = std::move(waits),
+          .seconds = seconds,
+          .bytes = bytes,
+          .meeting = meeting};
 }
 
 TEST(ReplayTest, AStreamIsOneAfterTheOtherAndWaitsHold) {
@@ -45,17 +49,22 @@ TEST(ReplayTest, AMeetingBeginsWhenTheLastHasCome) {
   EXPECT_EQ(ReplayClosed(world), 5);
 }
 
-// A product of a second, of all processors, beside a meeting that occupies a quarter of them: five
-// quarters are wanted, so both go at 4/5; then what is left of the product has all.
-TEST(ReplayTest, OverlapCostsWhatBothWant) {
+// A product of a second, of all processors, beside a meeting that keeps a quarter of them: the
+// product goes at 3/4; then what is left of it has all. One that fills three quarters is not
+// slowed, and one that fills seven eighths a little.
+TEST(ReplayTest, AMeetingKeepsItsProcessors) {
   ReplayWorld world;
   world.processors_of_meeting = 0.25;
   world.meetings = {{.seconds = 0.4, .members = 1}};
   world.ranks = {{Op(kCompute, {}, 1), Op(kTalk, {}, 0, 0, 0)}};
   const Replayed replayed = Replay(world);
-  EXPECT_EQ(replayed.ranks[0][1].end, 500'000'000'000);
+  EXPECT_EQ(replayed.ranks[0][1].end, 400'000'000'000);
   EXPECT_EQ(replayed.ranks[0][0].end, 1'100'000'000'000);
   EXPECT_EQ(ReplayClosed(world), 1);
+  world.ranks[0][0].processors = 0.75;
+  EXPECT_EQ(Replay(world).end, 1'000'000'000'000);
+  world.ranks[0][0].processors = 0.875;  // 6/7 of its speed
+  EXPECT_EQ(Replay(world).end, 1'057'142'857'143);
 }
 
 TEST(ReplayTest, MemoryAndWhatNodesShareAreSharedToo) {
@@ -69,10 +78,11 @@ TEST(ReplayTest, MemoryAndWhatNodesShareAreSharedToo) {
   EXPECT_EQ(Replay(world).end, 2'000'000'000'000);
   world.shared = {20};
   EXPECT_EQ(Replay(world).end, 1'000'000'000'000);
-  // Beside a copy that wants all of the memory, a meeting that wants half of it.
+  // Beside a copy that wants all of the memory, a meeting that wants half of it, and has it.
   world.ranks = {{Op(kTalk, {}, 0, 50, 0), Op(kCompute, {}, 1, 100)}};
   world.meetings[1].members = 0;
-  EXPECT_EQ(Replay(world).ranks[0][0].end, 1'500'000'000'000);
+  EXPECT_EQ(Replay(world).ranks[0][0].end, 1'000'000'000'000);
+  EXPECT_EQ(Replay(world).ranks[0][1].end, 1'500'000'000'000);
 }
 
 TEST(ReplayTest, WhoWaitsForEverIsAMistake) {
