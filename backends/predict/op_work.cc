@@ -41,14 +41,11 @@ char IdsOf(const Program& program, const ScheduledOp& op) {
   return def.action() == op.action ? def.ids_of : 0;
 }
 
-double Tiles(int64_t size, int64_t tile) { return static_cast<double>((size + tile - 1) / tile); }
-
 }  // namespace
 
 double ProcessorsOf(const OpWork& work, int multiprocessors) {
   if (!work.IsProduct() || work.flops == 0) return 1;
-  const double tiles =
-      static_cast<double>(work.loops) * Tiles(work.product.m, 128) * Tiles(work.product.n, 256);
+  const double tiles = static_cast<double>(work.loops) * LargeTilesOf(work.product);
   return std::min(1.0, tiles / multiprocessors);
 }
 

@@ -15,6 +15,7 @@ namespace {
 struct Tile {
   double m, n;
 };
+constexpr Tile kLargeTile = {128, 256};
 constexpr Tile kWaveTiles[] = {{64, 64}, {128, 64}, {64, 128}, {128, 128}, {128, 256}, {256, 128}};
 constexpr Tile kSplitTiles[] = {{16, 64},  {16, 128},  {64, 16},   {32, 64},   {64, 32},
                                 {64, 64},  {64, 128},  {128, 64},  {128, 128}, {64, 256},
@@ -143,9 +144,11 @@ ProductTrend ProductTrend::Fitted(ProductLaw law, const ProductDevice& device,
   return ProductTrend(law, device, Minimize(error, best, 0.1, 1500));
 }
 
+double LargeTilesOf(const ProductShape& shape) { return TilesOf(shape, kLargeTile); }
+
 std::vector<double> FullnessOf(const ProductShape& shape, double multiprocessors) {
   std::vector<double> features;
-  for (const Tile& tile : {Tile{64, 64}, Tile{128, 128}, Tile{128, 256}}) {
+  for (const Tile& tile : {Tile{64, 64}, Tile{128, 128}, kLargeTile}) {
     const double tiles = TilesOf(shape, tile);
     const double slots = std::ceil(tiles / multiprocessors) * multiprocessors;
     features.push_back(std::min(6.0, std::log2(slots / tiles)));

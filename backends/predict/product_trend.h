@@ -64,6 +64,9 @@ class ProductTrend {
   std::vector<double> tile_per_k_;  // of kSplit: seconds, for each shape of tile
 };
 
+// How many tiles of 128 x 256 its result has.
+double LargeTilesOf(const ProductShape& shape);
+
 // How full the last waves are, and how much of the last tile is padding: log2, for the features of
 // the kriging.
 std::vector<double> FullnessOf(const ProductShape& shape, double multiprocessors);
