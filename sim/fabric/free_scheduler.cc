@@ -1,6 +1,7 @@
 #include <sched.h>
 
 #include <array>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -15,9 +16,11 @@ namespace {
 
 // A hand-off between running threads costs a few hundred ns, a sleep and its wake-up tens of us. So
 // a wait first polls, then offers its core to others, and only then sleeps. It polls briefly: where
-// there are more agents than cores, whoever is waited for may need this one.
+// there are more agents than cores, whoever is waited for may need this one. A core that was offered
+// may be gone for a whole time slice, where another program computes: who sleeps is woken sooner.
 constexpr int kPolls = 8;
 constexpr int kYields = 200;
+constexpr std::chrono::milliseconds kYielding(1);
 
 void PollPause() {
 #if defined(__x86_64__)
@@ -61,9 +64,10 @@ class FreeScheduler final : public Scheduler {
       if (signal.value() >= at_least) return OkStatus();
       PollPause();
     }
+    const auto until = std::chrono::steady_clock::now() + kYielding;
     for (int i = 0; i < kYields; ++i) {
       if (signal.value() >= at_least) return OkStatus();
-      if (aborted()) break;
+      if (aborted() || std::chrono::steady_clock::now() > until) break;
       sched_yield();
     }
     return Sleep(signal, at_least, reason);
