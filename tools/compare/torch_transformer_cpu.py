@@ -11,28 +11,15 @@ ranks. Both begin with the same weights and learn one sequence, so their losses 
 Needs PyTorch 2.5 or newer, and NumPy, from PyPI.
 """
 import argparse, json, os, statistics, subprocess, sys, tempfile, time
+from types import SimpleNamespace
+
+from hf_llama import EPS, weights, write_config, write_weights
 
 LAYERS, HIDDEN, HEADS, KV_HEADS, HEAD, FFN, VOCABULARY = 2, 256, 4, 2, 64, 688, 512
 SEQUENCE, BATCH = 128, 4
-EPS, THETA, RATE, DECAY, CLIP = 1e-5, 10000.0, 1e-3, 0.1, 1.0
-
-
-def weights():
-    """Name and shape of each weight, as Hugging Face stores a Llama."""
-    yield "model.embed_tokens.weight", (VOCABULARY, HIDDEN)
-    for layer in range(LAYERS):
-        at = f"model.layers.{layer}."
-        yield at + "input_layernorm.weight", (HIDDEN,)
-        yield at + "self_attn.q_proj.weight", (HEADS * HEAD, HIDDEN)
-        yield at + "self_attn.k_proj.weight", (KV_HEADS * HEAD, HIDDEN)
-        yield at + "self_attn.v_proj.weight", (KV_HEADS * HEAD, HIDDEN)
-        yield at + "self_attn.o_proj.weight", (HIDDEN, HEADS * HEAD)
-        yield at + "post_attention_layernorm.weight", (HIDDEN,)
-        yield at + "mlp.gate_proj.weight", (FFN, HIDDEN)
-        yield at + "mlp.up_proj.weight", (FFN, HIDDEN)
-        yield at + "mlp.down_proj.weight", (HIDDEN, FFN)
-    yield "model.norm.weight", (HIDDEN,)
-    yield "lm_head.weight", (VOCABULARY, HIDDEN)
+THETA, RATE, DECAY, CLIP = 10000.0, 1e-3, 0.1, 1.0
+SIZES = SimpleNamespace(layers=LAYERS, hidden=HIDDEN, heads=HEADS, groups=KV_HEADS, head=HEAD, ffn=FFN,
+                        vocabulary=VOCABULARY, sequence=SEQUENCE)
 
 
 def initial():
@@ -41,26 +28,13 @@ def initial():
     random = np.random.default_rng(1)
     return {name: np.ones(shape, np.float32) if len(shape) == 1
             else (random.standard_normal(shape) * shape[1] ** -0.5).astype(np.float32)
-            for name, shape in weights()}
+            for name, shape in weights(SIZES)}
 
 
 def write_model(folder):
-    """What Hugging Face's layout has of it: config.json and model.safetensors."""
-    config = dict(architectures=["LlamaForCausalLM"], model_type="llama", hidden_size=HIDDEN,
-                  num_hidden_layers=LAYERS, num_attention_heads=HEADS, num_key_value_heads=KV_HEADS,
-                  head_dim=HEAD, intermediate_size=FFN, vocab_size=VOCABULARY, rms_norm_eps=EPS,
-                  rope_theta=THETA, tie_word_embeddings=False, hidden_act="silu",
-                  max_position_embeddings=SEQUENCE, torch_dtype="float32")
-    with open(os.path.join(folder, "config.json"), "w") as file:
-        json.dump(config, file)
-    header, data = {}, b""
-    for name, array in initial().items():
-        end = len(data) + array.nbytes
-        header[name] = dict(dtype="F32", shape=list(array.shape), data_offsets=[len(data), end])
-        data += array.tobytes()
-    text = json.dumps(header).encode()
-    with open(os.path.join(folder, "model.safetensors"), "wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text + data)
+    arrays = initial()
+    write_config(folder, SIZES, THETA, "float32")
+    write_weights(folder, SIZES, "F32", lambda name: arrays[name].tobytes())
 
 
 def token(place):

@@ -29,7 +29,9 @@ import sys
 import tempfile
 from types import SimpleNamespace
 
-EPS, THETA = 1e-5, 500000.0
+from hf_llama import write_config
+
+THETA = 500000.0
 VARIANTS = ("hand", "all-reduce", "masters", "alone")
 CUTS = {"all-reduce": [],
         "sequence": ["--sequence_parallel"],
@@ -103,14 +105,7 @@ def run_torch(world, rows, variants, tiny):
 
 def run_bench(bench, world, row, flags, tiny):
     with tempfile.TemporaryDirectory() as folder:
-        config = dict(architectures=["LlamaForCausalLM"], model_type="llama", hidden_act="silu",
-                      hidden_size=row.hidden, num_hidden_layers=row.layers, head_dim=row.head,
-                      num_attention_heads=row.heads, num_key_value_heads=row.groups,
-                      intermediate_size=row.ffn, vocab_size=row.vocabulary, rms_norm_eps=EPS,
-                      rope_theta=THETA, max_position_embeddings=row.sequence,
-                      tie_word_embeddings=False, torch_dtype="bfloat16")
-        with open(os.path.join(folder, "config.json"), "w") as file:
-            json.dump(config, file)
+        write_config(folder, row, THETA, "bfloat16")
         result = os.path.join(folder, "result.json")
         part = ["--steps=20", "--warmup=3"]
         if row.kind != "train":

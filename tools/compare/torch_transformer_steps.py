@@ -14,7 +14,9 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-EPS, THETA = 1e-5, 500000.0
+from hf_llama import EPS
+
+THETA = 500000.0
 
 
 class Split:
@@ -232,8 +234,8 @@ def part_step(layers):
     return step
 
 
-def train_step(layers, compiled, masters):
-    """Forward, backward, clipping and AdamW of a whole Llama."""
+def train_step(layers, compiled, masters, decay=0.1, rate=3e-4):
+    """Forward, backward, clipping and AdamW of a whole Llama; other weights and tokens may be copied in."""
     row, split = layers.row, layers.split
     tokens = row.batch * row.sequence
     ids, targets = (torch.randint(row.vocabulary, (tokens,), device=split.device) for _ in range(2))
@@ -244,7 +246,7 @@ def train_step(layers, compiled, masters):
     gains = [last] + [w for block in blocks for w in block if w.ndim == 1]
     parameters = gains + [embedding, head] + [w for block in blocks for w in block if w.ndim == 2]
     owned = [p.detach().float() for p in parameters] if masters else parameters
-    adamw = torch.optim.AdamW(owned, lr=3e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True,
+    adamw = torch.optim.AdamW(owned, lr=rate, betas=(0.9, 0.95), weight_decay=decay, fused=True,
                               **(dict(capturable=True) if split.device.type == "cuda" else {}))
 
     def forward():
@@ -278,6 +280,9 @@ def train_step(layers, compiled, masters):
                 torch._foreach_copy_(parameters, owned)
         return loss
 
+    step.ids, step.targets = ids, targets
+    step.embedding, step.blocks, step.last, step.head = embedding, blocks, last, head
+    step.parameters, step.owned = parameters, owned
     return step
 
 
