@@ -16,8 +16,9 @@ namespace {
 
 // A hand-off between running threads costs a few hundred ns, a sleep and its wake-up tens of us. So
 // a wait first polls, then offers its core to others, and only then sleeps. It polls briefly: where
-// there are more agents than cores, whoever is waited for may need this one. A core that was offered
-// may be gone for a whole time slice, where another program computes: who sleeps is woken sooner.
+// there are more agents than cores, whoever is waited for may need this one. A core that was
+// offered may be gone for a whole time slice, where another program computes: who sleeps is woken
+// sooner.
 constexpr int kPolls = 8;
 constexpr int kYields = 200;
 constexpr std::chrono::milliseconds kYielding(1);
