@@ -235,7 +235,7 @@ def part_step(layers):
 
 
 def train_step(layers, compiled, masters, decay=0.1, rate=3e-4):
-    """Forward, backward, clipping and AdamW of a whole Llama; other weights and tokens may be copied in."""
+    """Forward, backward, clipping and AdamW of a whole Llama; other tokens may be copied in."""
     row, split = layers.row, layers.split
     tokens = row.batch * row.sequence
     ids, targets = (torch.randint(row.vocabulary, (tokens,), device=split.device) for _ in range(2))
@@ -282,7 +282,6 @@ def train_step(layers, compiled, masters, decay=0.1, rate=3e-4):
 
     step.ids, step.targets = ids, targets
     step.embedding, step.blocks, step.last, step.head = embedding, blocks, last, head
-    step.parameters, step.owned = parameters, owned
     return step
 
 
