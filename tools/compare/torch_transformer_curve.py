@@ -161,7 +161,7 @@ def main():
         theirs = run_torch(folder, text, options, sizes)
         ours, times = run_train(folder, text_path, options)
     print(f"{len(text):,} bytes of {len(paths)} files; {options.steps} steps of {sizes.batch} x "
-          f"{sizes.sequence}; train's median step {statistics.median(times[5:]):.1f} ms at tp {options.tp}")
+          f"{sizes.sequence}; train's median step {statistics.median(times[-max(1, len(times) - 5):]):.1f} ms at tp {options.tp}")
     print(f"{'step':>6}{'PyTorch':>10}{'train':>10}{'apart':>10}")
     for step in (s for s in SHOWN if s <= options.steps):
         a, b = theirs[step - 1], ours[step - 1]
