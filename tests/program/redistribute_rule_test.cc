@@ -45,6 +45,17 @@ TEST(RedistributeRule, MakesNoShardPartial) {
   }
 }
 
+TEST(RedistributeRule, MixesNoMaximaWithSums) {
+  Program program;
+  const ValueId v = Input(program, "v", {3, 5}, On(Axis::kTp, Partial(Reduction::kMax)));
+  const auto mixed = AddRedistribute(program, Phase::kForward, "out", v, Axis::kDp, kP);
+  EXPECT_EQ(mixed.status().message(),
+            "redistribute 'out': 'out' is Partial(max) on tp and Partial on dp; redistribute it on "
+            "one of them first");
+  const auto whole = AddRedistribute(program, Phase::kForward, "whole", v, Axis::kTp, kR);
+  EXPECT_TRUE(AddRedistribute(program, Phase::kForward, "out", *whole, Axis::kDp, kP).ok());
+}
+
 TEST(RedistributeRule, ChangesTheInnermostAxisOfADimension) {
   Program program;
   const auto f = Phase::kForward;

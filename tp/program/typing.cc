@@ -221,10 +221,26 @@ Status CheckChange(const Placements& from, const Placements& to) {
                          ", the axes that cut a dimension change their order; gather it first");
 }
 
+// Parts that are to be summed over one axis and compared over another say not in which order.
+Status CheckOneReduction(const Value& value) {
+  std::optional<Placements::Entry> first;
+  for (const Placements::Entry& entry : value.placements.entries()) {
+    if (!IsPartial(entry.placement)) continue;
+    if (!first) first = entry;
+    if (entry.placement == first->placement) continue;
+    return InvalidArgument("'" + value.name + "' is " + ToString(first->placement) + " on " +
+                           std::string(Name(first->axis)) + " and " + ToString(entry.placement) +
+                           " on " + std::string(Name(entry.axis)) +
+                           "; redistribute it on one of them first");
+  }
+  return OkStatus();
+}
+
 // The free choice of an op, a source or a redistribute, must still be a sensible type.
 Status CheckDeclared(const Program& program, const Op& op) {
   const Value& out = program.value(op.outputs[0]);
   TP_RETURN_IF_ERROR(CheckRank("'" + out.name + "'", out.shape));
+  TP_RETURN_IF_ERROR(CheckOneReduction(out));
   for (const auto& [axis, p] : out.placements.entries()) {
     if (IsPartial(p) && out.dtype == DType::kInt32) {
       return InvalidArgument("'" + out.name + "' is int32 and " + ToString(p) + " on " +

@@ -40,13 +40,12 @@ bool HasPartial(const Binding& binding) {
                              [](const auto& entry) { return IsPartial(entry.placement); });
 }
 
-// Of sums and maxima together, the maximum: no op makes such a value.
+// The one that it is partial by, on all axes that it is partial on (CheckTypes).
 Reduction ReductionOf(const Binding& binding) {
-  Reduction reduction = Reduction::kSum;
   for (const auto& [axis, on] : binding.placements.entries()) {
-    if (IsPartial(on) && on.reduction != Reduction::kSum) reduction = on.reduction;
+    if (IsPartial(on)) return on.reduction;
   }
-  return reduction;
+  return Reduction::kSum;
 }
 
 // Elements that are worth starting a thread for.
