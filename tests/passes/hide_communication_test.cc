@@ -7,7 +7,9 @@
 #include <rapidcheck.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstdint>
 #include <map>
 #include <string>
 #include <string_view>
@@ -276,12 +278,12 @@ result kept, kept.2, z.dropped
   EXPECT_EQ(run(program), before);
 }
 
-// Results and parameters after two steps, from elements whose sums are rounded: so one order of
-// terms is told from another.
-std::map<std::string, std::vector<double>> RunTwice(const Program& program, const Mesh& mesh) {
+// The bits, for some are no numbers, of results and parameters after two steps, from elements whose
+// sums are rounded: so one order of terms is told from another.
+std::map<std::string, std::vector<uint64_t>> RunTwice(const Program& program, const Mesh& mesh) {
   const auto backend = cpu::MakeCpuBackend({});
   const auto session = Session::Create(*backend, mesh, program).value();
-  std::map<std::string, std::vector<double>> read;
+  std::map<std::string, std::vector<uint64_t>> read;
   for (const Op& op : program.ops()) {
     if (!op.IsSource()) continue;
     const std::string& name = program.value(op.outputs[0]).name;
@@ -293,7 +295,10 @@ std::map<std::string, std::vector<double>> RunTwice(const Program& program, cons
   for (ValueId id : program.results()) {
     if (!program.ops()[program.DefinitionOf(id)].Is(kInput)) read[program.value(id).name];
   }
-  for (auto& [name, elements] : read) elements = session->Read(name).value().ToDoubles();
+  for (auto& [name, bits] : read) {
+    for (double e : session->Read(name).value().ToDoubles())
+      bits.push_back(std::bit_cast<uint64_t>(e));
+  }
   return read;
 }
 

@@ -2,6 +2,8 @@
 
 #include <glog/logging.h>
 
+#include <algorithm>
+
 namespace tp {
 namespace {
 
@@ -98,6 +100,14 @@ std::vector<std::vector<DualNumber>> EvaluateOp(const OpDef& def, const Attribut
 
 std::vector<std::vector<double>> Evaluate(const Program& program, const Sources& sources) {
   return Evaluation(program, sources).Run();
+}
+
+ValueId AfterStep(const Program& program, ValueId id) {
+  const int update = program.UpdateOf(id);
+  if (update < 0) return id;
+  const Op& op = program.ops()[update];
+  const auto operand = std::find(op.inputs.begin(), op.inputs.end(), id);
+  return op.outputs[operand - op.inputs.begin()];
 }
 
 }  // namespace tp

@@ -22,6 +22,9 @@ using Sources = std::map<std::string, Source>;
 // are empty.
 std::vector<std::vector<double>> Evaluate(const Program& program, const Sources& sources);
 
+// What holds the elements of source `id` after a step: the output that updates it, or itself.
+ValueId AfterStep(const Program& program, ValueId id);
+
 // The outputs of one op by its reference, from its operands as whole tensors of these shapes; or as
 // parts of tensors, of which `parts` says where each letter's begins.
 std::vector<std::vector<double>> EvaluateOp(const OpDef& def, const Attributes& attributes,

@@ -57,10 +57,9 @@ void ExpectComputes(const Program& program, const Program& meant,
     }
     for (const auto& [name, source] : sources) {
       const ValueId id = meant.Find(name).value();
-      const int update = meant.UpdateOf(id);
       const auto actual = interpreter.Read(name);
       RC_ASSERT(actual.status().ToString() == "OK");
-      RC_ASSERT(*actual == truth[update < 0 ? id : meant.ops()[update].outputs[0]]);
+      RC_ASSERT(*actual == truth[AfterStep(meant, id)]);
     }
   }
 }
