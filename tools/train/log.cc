@@ -44,14 +44,17 @@ StatusOr<std::unique_ptr<Log>> Log::Open(const std::string& path, int64_t done) 
 Log::~Log() { close(descriptor_); }
 
 Status Log::AddStep(const StepMetrics& metrics, int64_t tokens) {
-  return Append(Json{
-      {"step", metrics.step},
-      {"loss", metrics.loss},
-      {"gradient_norm", metrics.norm},
-      {"learning_rate", metrics.rate},
-      {"seconds", metrics.seconds},
-      {"tokens",
-       tokens}}.dump());
+  Json line = {{"step", metrics.step},
+               {"loss", metrics.loss},
+               {"gradient_norm", metrics.norm},  // null where it is not finite
+               {"learning_rate", metrics.rate},
+               {"seconds", metrics.seconds},
+               {"tokens", tokens}};
+  if (metrics.loss_scale > 0) {
+    line["loss_scale"] = metrics.loss_scale;
+    line["skipped"] = metrics.skipped;
+  }
+  return Append(line.dump());
 }
 
 Status Log::AddHeldOut(int64_t step, double loss) {

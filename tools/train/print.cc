@@ -28,10 +28,15 @@ std::string RenderHead(const TrainOptions& options, const TransformerConfig& con
 std::string RenderStep(const TrainOptions& options, const StepMetrics& metrics) {
   const auto tokens = static_cast<double>(options.model.batch * options.model.sequence);
   const auto digits = static_cast<int>(std::to_string(options.steps).size());
-  return fmt::format("step {:{}}/{}  loss {:.4f}  norm {:.3f}  lr {:.2e}  {} tokens/s  {}\n",
-                     metrics.step, digits, options.steps, metrics.loss, metrics.norm, metrics.rate,
-                     io::FormatCount(tokens / metrics.seconds),
-                     io::FormatDuration(metrics.seconds * 1e9));
+  std::string line = fmt::format(
+      "step {:{}}/{}  loss {:.4f}  norm {:.3f}  lr {:.2e}  {} tokens/s  {}\n", metrics.step, digits,
+      options.steps, metrics.loss, metrics.norm, metrics.rate,
+      io::FormatCount(tokens / metrics.seconds), io::FormatDuration(metrics.seconds * 1e9));
+  if (metrics.skipped) {
+    line += fmt::format("  skipped: gradients left fp16's range; the loss is scaled by {:g} now\n",
+                        metrics.loss_scale);
+  }
+  return line;
 }
 
 std::string RenderHeldOut(int64_t step, double loss) {

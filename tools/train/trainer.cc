@@ -13,6 +13,7 @@
 #include "tp/io/byte_source.h"
 #include "tp/io/json.h"
 #include "tp/model/initial.h"
+#include "tp/optim/loss_scale.h"
 #include "tp/passes/micro_batches.h"
 #include "tp/schedule/lower.h"
 
@@ -201,14 +202,20 @@ StatusOr<StepMetrics> Trainer::Step() {
   metrics.step = ++done_;
   // The next batch travels while this step runs.
   if (done_ < options_.steps) TP_RETURN_IF_ERROR(FeedStep(done_));
-  TP_ASSIGN_OR_RETURN(const Tensors results, step_->ReadAll({"loss", kSquaresOfGradients}));
+  std::vector<std::string> read = {"loss", kSquaresOfGradients};
+  const bool scaled = step_->program().Find(kLossScaleParameter).ok();
+  if (scaled) read.push_back(kLossScaleParameter);
+  TP_ASSIGN_OR_RETURN(const Tensors results, step_->ReadAll(read));
   metrics.seconds = static_cast<double>(HostClock().NowNs() - begin) / 1e9;
   if (!step_->IsRoot()) return metrics;
   if (!results.replica_defects.empty()) return Internal(results.replica_defects[0]);
   metrics.loss = results.by_name.at("loss").At(0);
   metrics.norm = std::sqrt(results.by_name.at(kSquaresOfGradients).At(0));
   if (!std::isfinite(metrics.loss)) return NotFinite("loss", done_);
-  if (!std::isfinite(metrics.norm)) return NotFinite("norm of the gradients", done_);
+  if (scaled) metrics.loss_scale = results.by_name.at(kLossScaleParameter).At(0);
+  if (std::isfinite(metrics.norm)) return metrics;
+  metrics.skipped = metrics.loss_scale > 1;  // a smaller scale may do
+  if (!metrics.skipped) return NotFinite("norm of the gradients", done_);
   return metrics;
 }
 

@@ -33,6 +33,10 @@ struct StepMetrics {
   double norm = 0;   // of all gradients, before they are scaled down
   double rate = 0;
   double seconds = 0;
+  // Of fp16: what the next step's loss is scaled by, 0 elsewhere; and whether this one's gradients
+  // left the range, so that it changed no parameter.
+  double loss_scale = 0;
+  bool skipped = false;
 };
 
 // What the step's program is made from.
@@ -63,7 +67,8 @@ class Trainer {
   Status Load(const std::string& folder);
 
   int64_t done() const { return done_; }
-  // Errors: FAILED_PRECONDITION where the loss is no number any more.
+  // Errors: FAILED_PRECONDITION where the loss, or the norm of gradients that no scale brings back
+  // into range, is no number any more.
   StatusOr<StepMetrics> Step();
 
   // Nats a token of the held-out text; none where it has no whole sequence.

@@ -1,4 +1,5 @@
-// Which parameters of a program are an optimizer's state, by their names (tp/optim/adamw.h).
+// Which parameters of a program are an optimizer's state, by their names (tp/optim/adamw.h,
+// tp/optim/loss_scale.h).
 #pragma once
 
 #include <string_view>
@@ -9,7 +10,7 @@ inline constexpr std::string_view kMaster = ".master";
 
 inline bool IsState(std::string_view parameter) {
   return parameter.ends_with(".moment") || parameter.ends_with(".square") ||
-         parameter.ends_with(kMaster);
+         parameter.ends_with(kMaster) || parameter.starts_with("loss.scale");
 }
 
 }  // namespace tp::hf

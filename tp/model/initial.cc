@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "tp/core/numbers.h"
+#include "tp/optim/loss_scale.h"
 
 namespace tp {
 namespace {
@@ -28,6 +29,8 @@ std::function<double(int64_t index)> InitialValue(const TransformerConfig& confi
   std::string_view of = name;
   if (of.ends_with(".master")) of.remove_suffix(std::string_view(".master").size());
   if (of.ends_with(".gain")) return EqualNumbers{1};
+  if (of == kLossScaleParameter) return EqualNumbers{kFirstLossScale};
+  if (of == kLossScaleInverse) return EqualNumbers{1 / kFirstLossScale};
   if (!of.ends_with(".weight")) return EqualNumbers{0};
   if (EndsSum(of)) deviation /= std::sqrt(2.0 * static_cast<double>(config.layers));
   const double most = deviation * std::sqrt(3.0);  // of a uniform number

@@ -11,7 +11,9 @@
 #include "tp/layers/loss.h"
 #include "tp/layers/mlp.h"
 #include "tp/layers/projection.h"
+#include "tp/ops/all.h"
 #include "tp/ops/builder.h"
+#include "tp/optim/loss_scale.h"
 #include "tp/passes/micro_batches.h"
 #include "tp/passes/passes.h"
 #include "tp/passes/recompute.h"
@@ -85,13 +87,14 @@ class Transformer {
                    .out = between_},
         mlp_{.kind = config.mlp, .features = config.ffn, .bias = config.bias, .out = between_} {}
 
-  // Appends the forward pass and returns its loss.
-  ValueId Forward(Builder& b) const {
+  // Appends the forward pass and returns its loss, which is scaled where `scale` says by what.
+  ValueId Forward(Builder& b, const std::optional<LossScaling>& scale) const {
     const Placements batch(Replicate(), Shard(0));
     const Shape shape = {options_.batch / options_.micro_batches, options_.sequence};
     const ValueId tokens = b.Input("tokens", shape, DType::kInt32, batch);
     const ValueId targets = b.Input("targets", shape, DType::kInt32, batch);
-    const ValueId weights = b.Input("weights", shape, AccumulatorOf(options_.dtype), batch);
+    ValueId weights = b.Input("weights", shape, AccumulatorOf(options_.dtype), batch);
+    if (scale) weights = b.Op("weights.scaled", kScale, {weights, scale->scale});
     EmbeddingOptions table = {config_.vocabulary, config_.hidden, config_.positions, options_.dtype,
                               between_};
     ValueId starts = kNoValue;
@@ -217,20 +220,32 @@ StatusOr<std::vector<ValueId>> AddGradients(Program& program, ValueId& loss,
   return sums;
 }
 
-std::vector<ValueId> ParametersOf(const Program& program) {
+// Gradients of fp16 would vanish without.
+bool ScalesLoss(const TransformerStepOptions& options) { return options.dtype == DType::kFloat16; }
+
+// But those of the loss scale, which is no model's.
+std::vector<ValueId> ParametersOf(const Program& program,
+                                  const std::optional<LossScaling>& scale = std::nullopt) {
   std::vector<ValueId> parameters;
   for (const Op& op : program.ops()) {
-    if (op.Is(kParameter)) parameters.push_back(op.outputs[0]);
+    const bool is_scale = scale && op.Is(kParameter) && scale->has(op.outputs[0]);
+    if (op.Is(kParameter) && !is_scale) parameters.push_back(op.outputs[0]);
   }
   return parameters;
 }
 
-Status AddUpdates(Program& program, ValueId& loss, const TransformerStepOptions& options,
-                  const Mesh& mesh) {
-  const std::vector<ValueId> parameters = ParametersOf(program);
+Status AddUpdates(Program& program, ValueId& loss, const std::optional<LossScaling>& scale,
+                  const TransformerStepOptions& options, const Mesh& mesh) {
+  const std::vector<ValueId> parameters = ParametersOf(program, scale);
   TP_ASSIGN_OR_RETURN(const std::vector<ValueId> gradients,
                       AddGradients(program, loss, parameters, options, mesh));
-  return AddAdamW(program, parameters, gradients, options.adamw, Decays);
+  if (scale) {
+    program.Rename(loss, "loss.scaled");
+    Builder b(program);
+    loss = b.Op("loss", kMul, {loss, scale->inverse});
+    TP_RETURN_IF_ERROR(b.status());
+  }
+  return AddAdamW(program, parameters, gradients, options.adamw, Decays, scale);
 }
 
 Status Finish(Program& program, ValueId result, const TransformerStepOptions& options,
@@ -260,20 +275,17 @@ Status Hide(Program& program, const TransformerStepOptions& options, const Mesh&
   return Verify(program);
 }
 
-// Numbers in the parameters of a norm.
-int64_t OfNorm(const TransformerConfig& config) {
-  return (config.norm.kind == NormKind::kLayer ? 2 : 1) * config.hidden;
-}
-
 StatusOr<Program> Make(const TransformerConfig& config, const TransformerStepOptions& options,
                        const Mesh& mesh, bool trains) {
   TP_RETURN_IF_ERROR(CheckStep(config, options));
   Program program;
   program.set_sum_order(options.sum_order);
   Builder b(program);
-  ValueId loss = Transformer(config, options, mesh).Forward(b);
+  std::optional<LossScaling> scale;
+  if (trains && ScalesLoss(options)) scale = AddLossScale(b, AccumulatorOf(options.dtype));
+  ValueId loss = Transformer(config, options, mesh).Forward(b, scale);
   TP_RETURN_IF_ERROR(b.status());
-  if (trains) TP_RETURN_IF_ERROR(AddUpdates(program, loss, options, mesh));
+  if (trains) TP_RETURN_IF_ERROR(AddUpdates(program, loss, scale, options, mesh));
   TP_RETURN_IF_ERROR(Finish(program, loss, options, mesh));
   return program;
 }
@@ -299,24 +311,6 @@ Status CheckConfig(const TransformerConfig& config) {
   TP_RETURN_IF_ERROR(Fits("a projection of heads", config.heads * config.head_size, config.hidden));
   TP_RETURN_IF_ERROR(Fits("a feed-forward weight", config.ffn, config.hidden));
   return Fits("the embedding", config.vocabulary, config.hidden);
-}
-
-int64_t NumParameters(const TransformerConfig& config, TransformerPart part) {
-  const int64_t matrices = config.mlp == MlpKind::kSwiglu ? 3 : 2;
-  const int64_t biases = config.hidden + (matrices - 1) * config.ffn;
-  const int64_t mlp = matrices * config.hidden * config.ffn + (config.bias ? biases : 0);
-  if (part == TransformerPart::kMlp) return mlp;
-  const int64_t heads = config.heads * config.head_size, keys = config.kv_heads * config.head_size;
-  const int64_t attention = config.hidden * (2 * heads + 2 * keys) +
-                            (config.qkv_bias ? heads + 2 * keys : 0) +
-                            (config.bias ? config.hidden : 0);
-  return attention + mlp + 2 * OfNorm(config);
-}
-
-int64_t NumParameters(const TransformerConfig& config) {
-  const int64_t tables = (config.tied_embeddings ? 1 : 2) * config.vocabulary + config.positions;
-  return config.layers * NumParameters(config, TransformerPart::kBlock) + OfNorm(config) +
-         tables * config.hidden;
 }
 
 StatusOr<Program> MakeTransformerStep(const TransformerConfig& config,

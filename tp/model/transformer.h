@@ -30,7 +30,8 @@
 //
 // The loss is the sum of each token's weight times its cross-entropy, in nats. The mean over the
 // tokens that count, of the whole batch and of all micro-batches of a step, is that with weights of
-// 1 / (their number), whatever the ranks. A target outside the vocabulary (-1) does not count.
+// 1 / (their number), whatever the ranks. A step in fp16 differentiates a multiple of it
+// (tp/optim/loss_scale.h). A target outside the vocabulary (-1) does not count.
 //
 // Sources: Touvron et al., "LLaMA", 2023; Shoeybi et al., "Megatron-LM", 2019; Korthikanti et al.,
 // "Reducing Activation Recomputation in Large Transformer Models", 2022; Press & Wolf, "Using the

@@ -6,10 +6,12 @@
 //
 // What differs from step to step is a value, in the accumulator's type: the rate; a and b, which
 // make up for moments that begin as zeros, in step t a = 1 / (1 - beta_moment^t) and
-// b = 1 / (1 - beta_square^t); and the factor of gradients, which clips them (clip_factor) or
-// undoes a loss scale. Kingma & Ba, "Adam", 2015; Loshchilov & Hutter, "Decoupled Weight Decay
-// Regularization", 2019; Micikevicius et al., "Mixed Precision Training", 2018, for the master
-// copy.
+// b = 1 / (1 - beta_square^t); and the factor of gradients, which clips them (clip_factor) and
+// undoes a loss scale. A factor of 0 skips the step: nothing changes. Kingma & Ba, "Adam", 2015;
+// Loshchilov & Hutter, "Decoupled Weight Decay Regularization", 2019; Micikevicius et al., "Mixed
+// Precision Training", 2018, for the master copy.
+#include <cmath>
+
 #include "tp/core/elementary.h"
 #include "tp/ops/all.h"
 
@@ -30,7 +32,12 @@ void Update(ReferenceCall<T>& call, size_t first) {
   const double beta_moment = number("beta_moment"), beta_square = number("beta_square");
   const T eps(number("eps")), decay(number("decay"));
   const T rate = in(4)[0], a = in(5)[0], b = in(6)[0], factor = in(7)[0];
+  const bool skips = ValueOf(factor) == 0;
   for (size_t i = 0; i < in(0).size(); ++i) {
+    if (skips) {
+      for (size_t k : {0, 1, 2}) call.out[first + k][i] = in(k)[i];
+      continue;
+    }
     const T w = in(0)[i];
     const T g = factor * in(3)[i];
     const T m = T(beta_moment) * in(1)[i] + T(1 - beta_moment) * g;
@@ -53,7 +60,8 @@ struct AdamwMasterReference {
   template <typename T>
   static void Run(ReferenceCall<T>& call) {
     Update(call, 1);
-    call.out[0] = call.out[1];
+    const bool skips = ValueOf(call.in.back()[0]) == 0;
+    call.out[0] = skips ? call.in[0] : call.out[1];
   }
 };
 
@@ -61,7 +69,9 @@ struct ClipFactorReference {
   template <typename T>
   static void Run(ReferenceCall<T>& call) {
     const T most(call.attributes.Number("max"));
-    call.out[0][0] = most / Greater(Apply(Function::kSqrt, call.in[0][0]), most);
+    const T norm = Apply(Function::kSqrt, call.in[0][0]);
+    const bool finite = std::isfinite(ValueOf(norm));
+    call.out[0][0] = finite ? most / Greater(norm, most) : T(std::nan(""));
   }
 };
 
@@ -97,8 +107,8 @@ constinit const OpDef kAdamwMaster = {
     .reference = ReferenceOf<AdamwMasterReference>()};
 
 // From the sum of the squares of all gradients: min(1, max / its root), by which gradients are
-// multiplied so that their norm is at most max. Pascanu, Mikolov & Bengio, "On the difficulty of
-// training recurrent neural networks", 2013.
+// multiplied so that their norm is at most max; no number where the sum is not finite. Pascanu,
+// Mikolov & Bengio, "On the difficulty of training recurrent neural networks", 2013.
 constinit const OpDef kClipFactor = {
     .name = "clip_factor",
     .letters = " -> ",

@@ -32,6 +32,7 @@
   OP(kLayerNorm)           \
   OP(kLayerNormGrad)       \
   OP(kLogitsGrad)          \
+  OP(kLossScale)           \
   OP(kMatMul)              \
   OP(kMseGrad)             \
   OP(kMseLoss)             \
@@ -47,6 +48,7 @@
   OP(kRmsNormGrad)         \
   OP(kRope)                \
   OP(kRowMax)              \
+  OP(kScale)               \
   OP(kSgdUpdate)           \
   OP(kSilu)                \
   OP(kSiluGrad)            \

@@ -29,9 +29,10 @@ ValueId Whole(Builder& b, const std::string& name, ValueId v) {
 }
 
 // What gradients are multiplied by so that the norm of all of them is at most `max`. Sums that lie
-// alike are added up before they are made whole.
-ValueId ClipFactor(Program& program, Builder& b, const std::vector<ValueId>& gradients,
-                   double max) {
+// alike are added up before they are made whole. With the scale of the loss undone, which is then
+// updated.
+ValueId ClipFactor(Program& program, Builder& b, const std::vector<ValueId>& gradients, double max,
+                   const std::optional<LossScaling>& scale) {
   std::vector<ValueId> sums;  // one of each placement
   for (ValueId gradient : gradients) {
     const std::string name = b.value(gradient).name + ".squares";
@@ -55,8 +56,14 @@ ValueId ClipFactor(Program& program, Builder& b, const std::vector<ValueId>& gra
     const ValueId sum = Whole(b, name, part);
     total = total == kNoValue ? sum : b.Add(name + ".sum", total, sum);
   }
+  if (scale) {
+    const ValueId half = b.Op("gradients.squares.half", kMul, {total, scale->inverse});
+    total = b.Op("gradients.squares.unscaled", kMul, {half, scale->inverse});
+  }
   if (total != kNoValue) program.Rename(total, kSquaresOfGradients);
-  return b.Op("gradients.factor", kClipFactor, {total}, {{"max", max > 0 ? max : kAnyNorm}});
+  const ValueId clip =
+      b.Op("gradients.factor", kClipFactor, {total}, {{"max", max > 0 ? max : kAnyNorm}});
+  return scale ? UpdateLossScale(b, *scale, total, clip) : clip;
 }
 
 void Update(Builder& b, ValueId w, ValueId gradient, const Scalars& scalars,
@@ -86,7 +93,8 @@ void Update(Builder& b, ValueId w, ValueId gradient, const Scalars& scalars,
 
 Status AddAdamW(Program& program, const std::vector<ValueId>& parameters,
                 const std::vector<ValueId>& gradients, const AdamWOptions& options,
-                const std::function<bool(const std::string& parameter)>& decays) {
+                const std::function<bool(const std::string& parameter)>& decays,
+                const std::optional<LossScaling>& scale) {
   CHECK_EQ(parameters.size(), gradients.size());
   if (parameters.empty()) return OkStatus();
   Builder b(program);
@@ -94,7 +102,7 @@ Status AddAdamW(Program& program, const std::vector<ValueId>& parameters,
   const DType wide = AccumulatorOf(program.value(parameters[0]).dtype);
   const Scalars scalars = {b.Input(kRateInput, {}, wide), b.Input(kMomentCorrectionInput, {}, wide),
                            b.Input(kSquareCorrectionInput, {}, wide),
-                           ClipFactor(program, b, gradients, options.max_norm)};
+                           ClipFactor(program, b, gradients, options.max_norm, scale)};
   for (size_t i = 0; i < parameters.size(); ++i) {
     const bool decay = decays(program.value(parameters[i]).name);
     Update(b, parameters[i], gradients[i], scalars, options, decay ? options.decay : 0);

@@ -5,10 +5,12 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "tp/core/status.h"
+#include "tp/optim/loss_scale.h"
 #include "tp/program/program.h"
 
 namespace tp {
@@ -32,17 +34,19 @@ inline constexpr char kRateInput[] = "rate";
 inline constexpr char kMomentCorrectionInput[] = "moment_correction";
 inline constexpr char kSquareCorrectionInput[] = "square_correction";
 
-// A scalar of the step: the sum of the squares of all gradients, before they are scaled down.
+// A scalar of the step: the sum of the squares of all gradients, before they are clipped.
 inline constexpr char kSquaresOfGradients[] = "gradients.squares";
 
 // Appends the inputs above, and for each parameter "w" the parameters "w.moment" and "w.square",
 // which begin as zeros, "w.master", which begins as w does, where w's type is narrower than its
 // accumulator's and the options have masters, and the update by its gradient; before them,
-// "gradients.factor", which clips. A Program has one of these. `decays` says whether a parameter
-// decays. Errors: INVALID_ARGUMENT where a gradient does not lie as its parameter does, a Partial
-// one above all.
+// "gradients.factor", which clips. Gradients of a loss that was scaled by `scale` are scaled down,
+// a step where they are not finite changes nothing, and the scale is updated. A Program has one of
+// these. `decays` says whether a parameter decays. Errors: INVALID_ARGUMENT where a gradient does
+// not lie as its parameter does, a Partial one above all.
 Status AddAdamW(Program& program, const std::vector<ValueId>& parameters,
                 const std::vector<ValueId>& gradients, const AdamWOptions& options,
-                const std::function<bool(const std::string& parameter)>& decays);
+                const std::function<bool(const std::string& parameter)>& decays,
+                const std::optional<LossScaling>& scale = std::nullopt);
 
 }  // namespace tp

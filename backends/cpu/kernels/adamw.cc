@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "backends/cpu/kernels/all.h"
 #include "backends/cpu/kernels/blocks.h"
@@ -23,6 +24,8 @@ class Step {
         a_(Scalar(c, first + 1)),
         b_(Scalar(c, first + 2)),
         factor_(Scalar(c, first + 3)) {}
+
+  bool skips() const { return factor_ == 0; }
 
   // `n` elements of w, m and v in place.
   void Take(int64_t n, Wide* w, Wide* m, Wide* v, const Wide* gradient) const {
@@ -54,6 +57,7 @@ void Update(const KernelCall& c, const std::array<const Tensor*, kTensors>& tens
   using Wide = typename Element<T>::Wide;
   if (c.in[0].empty()) return;
   const Step<Wide> step(c, kTensors);
+  if (step.skips()) return;
   const Lines<kTensors> lines(tensors);
   alignas(64) Wide memory[kTensors][kBlock];
   lines.ForEach([&](const auto& at) {
@@ -94,8 +98,9 @@ void ClipFactor(const KernelCall& c) {
     using Wide = typename Element<T>::Wide;
     const auto most = static_cast<Wide>(c.op.attributes.Number("max"));
     const Wide norm = std::sqrt(Element<T>::Widen(*static_cast<const T*>(c.in[0].data)));
-    // What is no number stays none.
-    *static_cast<T*>(c.out[0].data) = Element<T>::Narrow(most / (norm <= most ? most : norm));
+    const Wide factor = most / std::max(norm, most);
+    constexpr Wide kNone = std::numeric_limits<Wide>::quiet_NaN();
+    *static_cast<T*>(c.out[0].data) = Element<T>::Narrow(std::isfinite(norm) ? factor : kNone);
   });
 }
 

@@ -34,6 +34,7 @@
   KERNEL(kLayerNormGradKernel)       \
   KERNEL(kLayerNormKernel)           \
   KERNEL(kLogitsGradKernel)          \
+  KERNEL(kLossScaleKernel)           \
   KERNEL(kMseGradKernel)             \
   KERNEL(kMseLossGradKernel)         \
   KERNEL(kMseLossKernel)             \
@@ -48,6 +49,7 @@
   KERNEL(kRmsNormKernel)             \
   KERNEL(kRopeKernel)                \
   KERNEL(kRowMaxKernel)              \
+  KERNEL(kScaleKernel)               \
   KERNEL(kSgdKernel)                 \
   KERNEL(kSiluGradKernel)            \
   KERNEL(kSiluKernel)                \

@@ -39,6 +39,8 @@ struct Numbers {
         a(*static_cast<const A*>(fed.a)),
         b(*static_cast<const A*>(fed.b)),
         factor(*static_cast<const A*>(fed.factor)) {}
+
+  __device__ bool skips() const { return factor == A(0); }
 };
 
 // kVector elements at these places, `stride` apart: of the parameter, of type T; of w, which is the
@@ -78,6 +80,7 @@ __global__ void __launch_bounds__(kThreads)
   AwaitEarlierKernels();
   using A = Accumulator<T>;
   const Numbers<A> numbers(fed);
+  if (numbers.skips()) return;
   ForEachVector<kVector>(walk.lines.count, walk.length, [&](int64_t line, int64_t j) {
     int64_t at[5];
     walk.lines.Find(line, at);
@@ -110,6 +113,7 @@ __global__ void __launch_bounds__(kThreads)
   constexpr int kVector = 16 / sizeof(T);
   constexpr int64_t kPacked[5] = {1, 1, 1, 1, 1};
   const Numbers<A> numbers(fed);
+  if (numbers.skips()) return;
   const int mine = updated.pieces.Mine();
   const UpdatedTensor& tensor = updated.tensors[mine];
   rates.decay = static_cast<A>(tensor.decay);
@@ -202,8 +206,10 @@ cudaError_t Adamw(const KernelCall& c, cudaStream_t stream) {
 template <typename T>
 __global__ void ClipFactorKernel(const T* squares, T* factor, Accumulator<T> most) {
   AwaitEarlierKernels();
-  const Accumulator<T> norm = Sqrt(Widen(*squares));
-  *factor = Round<T>(most / (norm <= most ? most : norm));  // what is no number stays none
+  using A = Accumulator<T>;
+  const A norm = Sqrt(Widen(*squares));
+  const A none = static_cast<A>(nan(""));
+  *factor = Round<T>(isfinite(norm) ? most / (norm <= most ? most : norm) : none);
 }
 
 }  // namespace

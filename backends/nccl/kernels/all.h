@@ -33,6 +33,7 @@
   KERNEL(kGeluTanhGradKernel)        \
   KERNEL(kLayerNormKernel)           \
   KERNEL(kLogitsGradKernel)          \
+  KERNEL(kLossScaleKernel)           \
   KERNEL(kLayerNormGradKernel)       \
   KERNEL(kMseGradKernel)             \
   KERNEL(kMseLossGradKernel)         \
@@ -48,6 +49,7 @@
   KERNEL(kRmsNormGradKernel)         \
   KERNEL(kRopeKernel)                \
   KERNEL(kRowMaxKernel)              \
+  KERNEL(kScaleKernel)               \
   KERNEL(kSgdKernel)                 \
   KERNEL(kSiluKernel)                \
   KERNEL(kSiluGradKernel)            \

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
+#include <string>
 
 #include "tests/tools/command.h"
 
@@ -35,6 +37,23 @@ TEST(Log, GoesOnWhereARunGoesOn) {
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 4);
   EXPECT_EQ(KeptLines(text, 3), text);
   EXPECT_TRUE(text.ends_with("{\"step\":3,\"held_out_loss\":0.25}\n"));
+}
+
+TEST(Log, SaysTheLossScaleWhereThereIsOne) {
+  const std::string path = MakeScratchFolder() + "/log";
+  auto log = Log::Open(path, /*done=*/0);
+  ASSERT_TRUE(log.ok()) << log.status().ToString();
+  StepMetrics metrics;
+  metrics.norm = std::numeric_limits<double>::infinity();
+  ASSERT_TRUE((*log)->AddStep(metrics, 7).ok());
+  metrics.loss_scale = 2048;
+  metrics.skipped = true;
+  ASSERT_TRUE((*log)->AddStep(metrics, 7).ok());
+  const std::string text = ReadWholeFile(path);
+  const std::string plain = text.substr(0, text.find('\n'));
+  EXPECT_NE(plain.find("\"gradient_norm\":null"), std::string::npos) << plain;
+  EXPECT_EQ(plain.find("loss_scale"), std::string::npos) << plain;
+  EXPECT_TRUE(text.ends_with("\"loss_scale\":2048.0,\"skipped\":true}\n")) << text;
 }
 
 TEST(Log, GoesOnIntoWhatCanNotBeReadBack) {

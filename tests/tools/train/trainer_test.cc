@@ -4,9 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <fstream>
 #include <map>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -16,6 +18,7 @@
 #include "tests/tools/command.h"
 #include "tp/huggingface/config.h"
 #include "tp/model/initial.h"
+#include "tp/optim/loss_scale.h"
 
 namespace tp::train {
 namespace {
@@ -211,6 +214,50 @@ TEST(TrainerTest, IsWhatPlainLoopsAre) {
     EXPECT_LE(std::abs(one[i] - plain[i]), kApart * apart)
         << i << ": " << one[i] << " " << plain[i];
   }
+}
+
+// Writes a scalar of a checkpoint's optimizer.
+void Patch(const std::string& folder, const std::string& name, float value) {
+  const std::string path = folder + "/optimizer.safetensors";
+  std::string bytes = ReadWholeFile(path);
+  uint64_t length = 0;
+  std::memcpy(&length, bytes.data(), sizeof length);
+  const auto header = nlohmann::json::parse(bytes.substr(sizeof length, length));
+  const auto begin = header.at(name).at("data_offsets").at(0).get<uint64_t>();
+  std::memcpy(bytes.data() + sizeof length + length + begin, &value, sizeof value);
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+TEST(TrainerTest, SkipsStepsInFp16UntilTheScaleFits) {
+  const Text text = SomeText();
+  TrainOptions options = Options(2);
+  options.engine.dtype = DType::kFloat16;
+  options.steps = 40;
+  const auto backend = cpu::MakeCpuBackend({});
+  const Mesh mesh = Mesh::Create(2, 1).value();
+  const hf::ModelConfig config = hf::ConfigOf(Config(), options.model.sequence);
+  const auto trainer = Trainer::Create(*backend, mesh, config, options, text).value();
+  ASSERT_EQ(trainer->Initialize().ToString(), "OK");
+  const StepMetrics first = trainer->Step().value();
+  EXPECT_FALSE(first.skipped);
+  EXPECT_EQ(first.loss_scale, kFirstLossScale);
+
+  const std::string folder = MakeScratchFolder() + "/saved";
+  ASSERT_EQ(trainer->Save(folder).ToString(), "OK");
+  Patch(folder, kLossScaleParameter, 0x1p24F);
+  Patch(folder, kLossScaleInverse, 0x1p-24F);
+  ASSERT_EQ(trainer->Load(folder).ToString(), "OK");
+  double scale = 0x1p24;
+  StepMetrics metrics = trainer->Step().value();
+  EXPECT_TRUE(metrics.skipped);
+  EXPECT_TRUE(std::isfinite(metrics.loss));
+  for (; metrics.skipped && scale > 1; metrics = trainer->Step().value()) {
+    scale /= 2;
+    EXPECT_EQ(metrics.loss_scale, scale);
+  }
+  EXPECT_FALSE(metrics.skipped);
+  EXPECT_TRUE(std::isfinite(metrics.norm));
+  EXPECT_EQ(metrics.loss_scale, scale);
 }
 
 }  // namespace
