@@ -124,7 +124,7 @@ class Drawing {
     for (int i = 0; i < kTrials; ++i) {
       RandomProgram trial = drawn_;
       std::vector<std::string> dims = dims_;
-      const int kind = *rc::gen::inRange(0, limits_.any ? kKinds : kOfTheLinearLayer);
+      const int kind = *rc::gen::inRange(0, kKinds);
       const bool heavy = kind < 5;  // what multiplies values
       if (heavy && heavy_ops_ == limits_.products) continue;
       const Phase phase = DrawPhase();

@@ -22,7 +22,6 @@ struct ProgramLimits {
   int ops = 13;
   int products = 3;               // products and losses
   DType dtype = DType::kFloat32;  // of what is no id and no accumulator
-  bool any = true;  // whether any op of the list may be one, and not a linear layer's alone
   // Whether nothing may round in double, in whatever order sums are taken. Then `==` holds.
   bool exact = true;
 };

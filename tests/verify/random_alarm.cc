@@ -86,7 +86,7 @@ void ExpectNoAlarm(const AlarmSubject& subject, const Mesh& mesh) {
   const DType dtype =
       *rc::gen::elementOf(std::vector<DType>(std::begin(kAllDTypes), std::end(kAllDTypes)));
   const RandomProgram random =
-      DrawProgram({.ops = 40, .products = 8, .dtype = dtype, .any = subject.any, .exact = false});
+      DrawProgram({.ops = 40, .products = 8, .dtype = dtype, .exact = false});
   Program program = random.program;
   Program invariant = program;
   invariant.set_sum_order(SumOrder::kInvariant);

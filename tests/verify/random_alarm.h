@@ -21,7 +21,6 @@ struct AlarmSubject {
   std::function<Arithmetic(DType dtype, SumOrder order)> arithmetic;
   // Parts of what it says of Programs that it has no kernel for: those are drawn again.
   std::vector<std::string> refusals = {};
-  bool any = true;  // whether it is to compute any op of the list, and not a linear layer's alone
 };
 
 // To be called in a RapidCheck property: draws a Program in one of the types and one of the orders

@@ -23,6 +23,7 @@
   KERNEL(kCopyKernel)                \
   KERNEL(kCrossEntropyKernel)        \
   KERNEL(kCrossEntropyGradKernel)    \
+  KERNEL(kDropoutKernel)             \
   KERNEL(kEmbeddingKernel)           \
   KERNEL(kEmbeddingGradKernel)       \
   KERNEL(kExpSumKernel)              \

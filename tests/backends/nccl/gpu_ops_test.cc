@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "tests/backends/nccl/gpu_trial_kernels.h"
-#include "tests/backends/nccl/missing_kernels.h"
 #include "tests/ops/letters.h"
 #include "tests/ops/placements.h"
 #include "tests/ops/trial.h"
@@ -117,13 +116,7 @@ TEST_P(GpuOp, ComputesItsReferenceOnLargeOperands) {
   EXPECT_GT(runs_, 4);
 }
 
-std::vector<const OpDef*> OpsWithKernels() {
-  std::vector<const OpDef*> ops(AllOps().begin(), AllOps().end());
-  std::erase_if(ops, [](const OpDef* def) { return kMissing.contains(def->name); });
-  return ops;
-}
-
-INSTANTIATE_TEST_SUITE_P(Ops, GpuOp, testing::ValuesIn(OpsWithKernels()),
+INSTANTIATE_TEST_SUITE_P(Ops, GpuOp, testing::ValuesIn(AllOps()),
                          [](const auto& param) { return std::string(param.param->name); });
 
 }  // namespace

@@ -53,8 +53,7 @@ TEST(GpuPrograms, RaiseNoAlarm) {
     const int dp = *rc::gen::inRange(1, 3);
     // A loss of tensors that are no matrices.
     const std::vector<std::string> refusals = {"in the invariant order it takes matrices"};
-    verify::ExpectNoAlarm({DrawBackend, ArithmeticOf, refusals, /*any=*/false},
-                          Mesh::Create(tp, dp).value());
+    verify::ExpectNoAlarm({DrawBackend, ArithmeticOf, refusals}, Mesh::Create(tp, dp).value());
   }));
 }
 
