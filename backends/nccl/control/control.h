@@ -8,6 +8,7 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -35,6 +36,11 @@ class FirstFailure {
   Status cause_;
 };
 
+// Who keeps the others waiting, from the steps that each rank has begun, or -1 for one that does
+// not answer: those that do not, or else those that have begun the fewest. Empty where all are
+// alike.
+std::string DescribeLate(const std::vector<int64_t>& begun);
+
 enum class Receivers { kRoot, kEveryone };
 
 class Control {
@@ -48,6 +54,12 @@ class Control {
   // Errors: DEADLINE_EXCEEDED that names who is missing, as far as it is known; Failure().
   virtual StatusOr<std::vector<std::string>> Gather(std::string bytes, Receivers receivers,
                                                     std::chrono::milliseconds deadline) = 0;
+
+  // To be called as this rank begins a step that all ranks take together.
+  virtual void BeginStep() = 0;
+  // DescribeLate of all ranks, as they are now; takes up to 3 s where one does not answer. For the
+  // error of a wait that met its deadline.
+  virtual std::string WhoIsLate() const = 0;
 
   // Tells all ranks that this one failed.
   virtual void Fail(const Status& cause) = 0;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <atomic>
 #include <optional>
 #include <utility>
 
@@ -9,7 +10,7 @@ namespace tp::nccl {
 namespace {
 
 struct Meeting {
-  explicit Meeting(int world) : bytes(world) {}
+  explicit Meeting(int world) : bytes(world), begun(world) {}
 
   FirstFailure failure;
   std::mutex mutex;
@@ -19,6 +20,7 @@ struct Meeting {
   int come = 0;
   int64_t round = 0;
   std::shared_ptr<const std::vector<std::string>> gathered;
+  std::vector<std::atomic<int64_t>> begun;  // steps, by rank
 };
 
 class LocalControl : public Control {
@@ -51,6 +53,11 @@ class LocalControl : public Control {
     lock.unlock();
     if (receivers == Receivers::kRoot && rank_ != 0) return std::vector<std::string>();
     return *gathered;
+  }
+
+  void BeginStep() override { ++meeting_->begun[rank_]; }
+  std::string WhoIsLate() const override {
+    return DescribeLate({meeting_->begun.begin(), meeting_->begun.end()});
   }
 
   void Fail(const Status& cause) override {

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <deque>
 #include <optional>
@@ -48,13 +50,28 @@ Status CauseIn(const Message& message) {
   return Status(code, message.bytes.substr(1));
 }
 
+// Numbers as bytes, and back.
+std::string PackNumbers(const std::vector<int64_t>& numbers) {
+  return {reinterpret_cast<const char*>(numbers.data()), numbers.size() * sizeof(int64_t)};
+}
+std::vector<int64_t> UnpackNumbers(const std::string& bytes) {
+  std::vector<int64_t> numbers(bytes.size() / sizeof(int64_t));
+  std::memcpy(numbers.data(), bytes.data(), numbers.size() * sizeof(int64_t));
+  return numbers;
+}
+
+constexpr std::chrono::milliseconds kAnswerTakes(1000);
+
 // What came over one connection and was not yet taken.
 struct Peer {
   int rank = 0;
   std::unique_ptr<TcpConnection> connection;
   std::thread reader;
-  std::deque<std::string> received;  // guarded by TcpControl::mutex_
-  bool left = false;                 // said goodbye; guarded likewise
+  // Guarded by TcpControl::mutex_.
+  std::deque<std::string> received;
+  bool left = false;             // said goodbye
+  std::vector<int64_t> begun;    // steps, of this rank, or of all that rank 0 knows
+  Clock::time_point answered{};  // when that came
 };
 
 class TcpControl : public Control {
@@ -103,6 +120,9 @@ class TcpControl : public Control {
     return all;
   }
 
+  void BeginStep() override { ++begun_; }
+  std::string WhoIsLate() const override { return DescribeLate(Ask()); }
+
   void Fail(const Status& cause) override { Report(rank_, cause); }
 
   Status Failure() const override { return failure_.ErrorFor(rank_); }
@@ -110,7 +130,7 @@ class TcpControl : public Control {
 
  private:
   // A send that fails is a peer that is gone, and the reader of its connection says so.
-  void SendToPeers(const Message& message) {
+  void SendToPeers(const Message& message) const {
     for (const std::unique_ptr<Peer>& peer : peers_) {
       [[maybe_unused]] const Status status = peer->connection->Send(message);
     }
@@ -152,6 +172,27 @@ class TcpControl : public Control {
     return parts;
   }
 
+  // The steps that each rank has begun, or -1 for those that do not answer. Rank 0 asks everyone,
+  // and the others ask rank 0; who asks has answered, so that many may ask at the same time.
+  std::vector<int64_t> Ask() const {
+    const bool root = rank_ == 0;
+    const auto since = Clock::now() - (root ? kAnswerTakes : Clock::duration(0));
+    SendToPeers({MessageType::kAsk, rank_, PackNumbers({begun_})});
+    const auto has = [&](const std::unique_ptr<Peer>& peer) {
+      return peer->answered >= since && peer->begun.size() == size_t(root ? 1 : world_);
+    };
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, (root ? 1 : 2) * kAnswerTakes,
+                      [&] { return std::ranges::all_of(peers_, has) || !Failure().ok(); });
+    if (!root && has(peers_[0])) return peers_[0]->begun;
+    std::vector<int64_t> begun(world_, root ? -1 : begun_.load());
+    begun[0] = root ? begun_.load() : -1;
+    for (const std::unique_ptr<Peer>& peer : peers_) {
+      if (root && has(peer)) begun[peer->rank] = peer->begun[0];
+    }
+    return begun;
+  }
+
   // Others are told before this process knows, which may end as soon as it does.
   void Report(int rank, const Status& cause) {
     std::lock_guard reporting(report_mutex_);
@@ -164,19 +205,39 @@ class TcpControl : public Control {
     changed_.notify_all();
   }
 
+  // Keeps what came over a connection for those who wait for it.
+  void Keep(Peer& peer, Message message) {
+    std::lock_guard lock(mutex_);
+    switch (message.type) {
+      case MessageType::kGoodbye:
+        peer.left = true;
+        break;
+      case MessageType::kAsk:
+      case MessageType::kHere:
+      case MessageType::kAll:
+        peer.begun = UnpackNumbers(message.bytes);
+        peer.answered = Clock::now();
+        break;
+      default:
+        peer.received.push_back(std::move(message.bytes));
+    }
+    changed_.notify_all();
+  }
+
+  // A send that fails is a peer that is gone: Receive says so next.
   void Read(Peer& peer) {
     while (std::optional<Message> message = peer.connection->Receive()) {
-      if (message->type == MessageType::kFailed) {
+      const MessageType type = message->type;
+      if (type == MessageType::kFailed) {
         Report(message->rank, CauseIn(*message));
         continue;
       }
-      std::lock_guard lock(mutex_);
-      if (message->type == MessageType::kGoodbye) {
-        peer.left = true;
-      } else {
-        peer.received.push_back(std::move(message->bytes));
-      }
-      changed_.notify_all();
+      if (type != MessageType::kAsk || rank_ == 0) Keep(peer, *std::move(message));
+      if (type != MessageType::kAsk) continue;
+      const bool root = rank_ == 0;
+      [[maybe_unused]] const Status sent =
+          peer.connection->Send({root ? MessageType::kAll : MessageType::kHere, rank_,
+                                 PackNumbers(root ? Ask() : std::vector<int64_t>{begun_})});
     }
     bool left = false;
     {
@@ -189,10 +250,11 @@ class TcpControl : public Control {
   const int rank_;
   const int world_;
   std::vector<std::unique_ptr<Peer>> peers_;
+  std::atomic<int64_t> begun_ = 0;  // steps
   FirstFailure failure_;
   std::mutex report_mutex_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
+  mutable std::mutex mutex_;
+  mutable std::condition_variable changed_;
   bool leaving_ = false;  // guarded by mutex_
 };
 

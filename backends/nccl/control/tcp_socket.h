@@ -14,7 +14,18 @@
 
 namespace tp::nccl {
 
-enum class MessageType : uint32_t { kHello, kBytes, kGathered, kFailed, kGoodbye };
+// kAsk has the steps that its sender has begun, and asks for those of others: kHere has those of
+// one, and kAll, from rank 0, those of all.
+enum class MessageType : uint32_t {
+  kHello,
+  kBytes,
+  kGathered,
+  kFailed,
+  kGoodbye,
+  kAsk,
+  kHere,
+  kAll
+};
 
 struct Message {
   MessageType type = MessageType::kHello;

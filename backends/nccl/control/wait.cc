@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <string>
 #include <thread>
 
 namespace tp::nccl {
@@ -23,7 +24,10 @@ Status WaitUntil(const Control& control, std::chrono::milliseconds deadline, std
     TP_RETURN_IF_ERROR(control.Failure());
     const Clock::duration waited = Clock::now() - begin;
     if (waited > deadline) {
-      return DeadlineExceeded(fmt::format("{} did not end in {} ms", what, deadline.count()));
+      const std::string late = control.WhoIsLate();
+      TP_RETURN_IF_ERROR(control.Failure());
+      return DeadlineExceeded(fmt::format("{} did not end in {} ms{}{}", what, deadline.count(),
+                                          late.empty() ? "" : "; ", late));
     }
     if (waited > kEager) std::this_thread::sleep_for(kPause);
   }

@@ -11,7 +11,8 @@
 namespace tp::nccl {
 
 // Asks `done` until it says true: at first without a pause, then every 20 us or so. Errors:
-// `done`'s own; ABORTED as soon as another rank failed; DEADLINE_EXCEEDED, naming `what`.
+// `done`'s own; ABORTED as soon as another rank failed; DEADLINE_EXCEEDED, naming `what`
+// and, as far as it is known, who keeps it waiting (Control::WhoIsLate).
 Status WaitUntil(const Control& control, std::chrono::milliseconds deadline, std::string_view what,
                  const std::function<StatusOr<bool>()>& done);
 

@@ -89,6 +89,7 @@ class NcclExecutor : public Executor {
 
   Status EnqueueStep(StepKind kind) override {
     Status status = rank_.control().Failure();  // another rank's, too
+    rank_.control().BeginStep();
     if (status.ok()) status = EnqueueTimedStep(kind);
     return status.ok() ? status : rank_.Fail(status);
   }

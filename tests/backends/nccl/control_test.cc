@@ -14,6 +14,7 @@
 #include "backends/nccl/control/local_control.h"
 #include "backends/nccl/control/tcp_control.h"
 #include "backends/nccl/control/tcp_socket.h"
+#include "backends/nccl/control/wait.h"
 #include "tests/backends/nccl/free_port.h"
 
 namespace tp::nccl {
@@ -110,6 +111,24 @@ TEST_P(ControlTest, TheDeadlineNamesWhoIsMissing) {
   EXPECT_THAT(status.message(), testing::HasSubstr("rank(s) 1 to come"));
 }
 
+TEST_P(ControlTest, WhoHasBegunFewerStepsIsLate) {
+  std::vector<std::unique_ptr<Control>> controls = GetParam()(4);
+  for (int step = 0; step < 3; ++step) {
+    for (int rank : {0, 1, 2, 3}) {
+      if (step < 2 || rank % 2 == 0) controls[rank]->BeginStep();
+    }
+    std::vector<std::string> said(4);
+    std::vector<std::thread> threads;
+    for (int rank : {0, 1, 2, 3}) {
+      threads.emplace_back([&, rank] { said[rank] = controls[rank]->WhoIsLate(); });
+    }
+    for (std::thread& thread : threads) thread.join();
+    const std::string late =
+        step < 2 ? "" : "ranks 1, 3 have begun 2 steps, where others have begun 3";
+    EXPECT_THAT(said, testing::Each(late));
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Local, ControlTest, testing::Values(&MakeLocalControls));
 INSTANTIATE_TEST_SUITE_P(Tcp, ControlTest, testing::Values(&MakeTcpControls));
 
@@ -149,6 +168,46 @@ TEST(TcpControl, NamesARankThatDied) {
     const Status status = control->Gather("", Receivers::kEveryone, kLong).status();
     EXPECT_EQ(status.code(), StatusCode::kAborted);
     EXPECT_THAT(status.message(), testing::HasSubstr("rank 1 failed first"));
+  }
+}
+
+// Of a process that is stopped the connection stays. Rank `silent` says hello and no more.
+TEST(TcpControl, NamesARankThatDoesNotAnswer) {
+  for (int silent : {1, 0}) {
+    const int port = FreePort();
+    const auto until = std::chrono::steady_clock::now() + kLong;
+    std::unique_ptr<Control> controls[3];
+    std::vector<std::unique_ptr<TcpConnection>> mute;
+    std::vector<std::thread> threads;
+    if (silent == 0) {
+      threads.emplace_back([&] {
+        const auto listener = TcpListener::Listen(port);
+        CHECK(listener.ok()) << listener.status().ToString();
+        for (int i = 0; i < 2; ++i) mute.push_back((*listener)->Accept(until));
+      });
+    }
+    for (int rank : {0, 1, 2}) {
+      if (rank == silent) continue;
+      threads.emplace_back([&, rank] {
+        auto control = ConnectTcpControl({rank, 3, "127.0.0.1", port, kLong});
+        CHECK(control.ok()) << control.status().ToString();
+        controls[rank] = *std::move(control);
+      });
+    }
+    if (silent != 0) {
+      auto connection = TcpConnect("127.0.0.1", port, until);
+      ASSERT_TRUE(connection.ok()) << connection.status().ToString();
+      mute.push_back(*std::move(connection));
+      ASSERT_TRUE(mute[0]->Send({MessageType::kHello, silent, "3"}).ok());
+    }
+    for (std::thread& thread : threads) thread.join();
+    for (int rank : {2, silent == 0 ? 1 : 0}) {
+      const Status status = WaitUntil(*controls[rank], kShort, "it", [] { return false; });
+      EXPECT_EQ(status.ToString(), "DEADLINE_EXCEEDED: it did not end in 200 ms; rank " +
+                                       std::to_string(silent) +
+                                       " does not answer: stopped, or its machine is gone");
+    }
+    for (const auto& connection : mute) connection->Shutdown();
   }
 }
 

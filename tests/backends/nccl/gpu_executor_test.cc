@@ -159,8 +159,10 @@ void CheckThatAStalledRankMeetsTheDeadline(int world) {
       return status;
     });
     EXPECT_EQ(status.code(), StatusCode::kDeadlineExceeded) << status.ToString();
-    EXPECT_THAT(status.message(), testing::MatchesRegex("rank [0-6]: the step did not end in 3000 "
-                                                        "ms.*"));
+    EXPECT_THAT(status.message(),
+                testing::MatchesRegex("rank [0-6]: the step did not end in 3000 ms; rank " +
+                                      std::to_string(last) +
+                                      " has begun 0 steps, where others have begun 1"));
     EXPECT_EQ(seen[last].code(), StatusCode::kAborted) << seen[last].ToString();
     EXPECT_THAT(seen[last].message(), testing::MatchesRegex(".*rank [0-6] failed first.*"));
     EXPECT_LT(Clock::now() - begin, seconds(60));
