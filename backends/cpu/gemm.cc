@@ -107,9 +107,9 @@ bool FitsBlas(const Matrix& m) {
          std::numeric_limits<int>::max();
 }
 
-// c = a b + beta c.
+// c += a b.
 template <typename T>
-void Multiply(const Blas& blas, Matrix a, Matrix b, Matrix c, T beta) {
+void Multiply(const Blas& blas, Matrix a, Matrix b, Matrix c) {
   const T one = 1;
   // c by columns; and a vector, which BLAS has a function of its own for, upright.
   if (c.rows == 1 || (RowMajor(c) && c.columns != 1)) {
@@ -125,7 +125,7 @@ void Multiply(const Blas& blas, Matrix a, Matrix b, Matrix c, T beta) {
     const int step_out = c.rows == 1 ? 1 : static_cast<int>(c.row_stride);
     blas.gemv<T>()(&left.transposed, upright ? &left.rows : &left.columns,
                    upright ? &left.columns : &left.rows, &one, static_cast<const T*>(a.data),
-                   &left.stride, static_cast<const T*>(b.data), &step_in, &beta,
+                   &left.stride, static_cast<const T*>(b.data), &step_in, &one,
                    static_cast<T*>(c.data), &step_out);
     return;
   }
@@ -133,7 +133,7 @@ void Multiply(const Blas& blas, Matrix a, Matrix b, Matrix c, T beta) {
   const Operand out(c);
   blas.gemm<T>()(&left.transposed, &right.transposed, &out.rows, &out.columns, &left.columns, &one,
                  static_cast<const T*>(a.data), &left.stride, static_cast<const T*>(b.data),
-                 &right.stride, &beta, static_cast<T*>(c.data), &out.stride);
+                 &right.stride, &one, static_cast<T*>(c.data), &out.stride);
 }
 
 // c = a b [+ a matrix, or a bias on each row], or c += a b where it holds a part of the sum
@@ -141,18 +141,15 @@ void Multiply(const Blas& blas, Matrix a, Matrix b, Matrix c, T beta) {
 template <typename T>
 void MultiplyMatrices(const Matrix& a, const Matrix& b, const Matrix* added, const Matrix& c,
                       bool add) {
-  if (a.columns == 0) {
-    if (!add) Begin<T>(added, c);
-    return;
-  }
+  // Not by beta = 0: how OpenBLAS writes zeros made a step by rows of 20 x 1000 x 1000 take 1.09 of
+  // its time with kernels for Zen.
+  if (!add) Begin<T>(added, c);
+  if (a.columns == 0) return;
   const Blas* const blas = LoadedBlas();
   if (blas == nullptr || IsSmall(a, c) || !FitsBlas(a) || !FitsBlas(b) || !FitsBlas(c)) {
-    if (!add) Begin<T>(added, c);
     return Accumulate<T>(a, b, c);
   }
-  const bool vector = c.rows == 1 || c.columns == 1;  // gemv may read what it multiplies by zero
-  if (!add && (added != nullptr || vector)) Begin<T>(added, c);
-  Multiply<T>(*blas, a, b, c, add || added != nullptr || vector ? T{1} : T{0});
+  Multiply<T>(*blas, a, b, c);
 }
 
 // A packed matrix of m's shape and order at `memory`.
