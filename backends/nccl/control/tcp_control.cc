@@ -69,9 +69,9 @@ struct Peer {
   std::thread reader;
   // Guarded by TcpControl::mutex_.
   std::deque<std::string> received;
-  bool left = false;             // said goodbye
-  std::vector<int64_t> begun;    // steps, of this rank, or of all that rank 0 knows
-  Clock::time_point answered{};  // when that came
+  bool left = false;           // said goodbye
+  int64_t answered = 0;        // the last question, with
+  std::vector<int64_t> begun;  // steps, of this rank, or from rank 0 of all
 };
 
 class TcpControl : public Control {
@@ -94,10 +94,12 @@ class TcpControl : public Control {
     {
       std::lock_guard lock(mutex_);
       leaving_ = true;
+      changed_.notify_all();
     }
     SendToPeers({MessageType::kGoodbye, rank_, ""});
     for (const std::unique_ptr<Peer>& peer : peers_) peer->connection->Shutdown();
     for (const std::unique_ptr<Peer>& peer : peers_) peer->reader.join();
+    for (std::thread& thread : answering_) thread.join();
   }
 
   int rank() const override { return rank_; }
@@ -173,17 +175,18 @@ class TcpControl : public Control {
   }
 
   // The steps that each rank has begun, or -1 for those that do not answer. Rank 0 asks everyone,
-  // and the others ask rank 0; who asks has answered, so that many may ask at the same time.
+  // and the others ask rank 0. An answer names its question: an old one may still be under way.
   std::vector<int64_t> Ask() const {
     const bool root = rank_ == 0;
-    const auto since = Clock::now() - (root ? kAnswerTakes : Clock::duration(0));
-    SendToPeers({MessageType::kAsk, rank_, PackNumbers({begun_})});
+    const int64_t question = ++questions_;
+    SendToPeers({MessageType::kAsk, rank_, PackNumbers({question})});
     const auto has = [&](const std::unique_ptr<Peer>& peer) {
-      return peer->answered >= since && peer->begun.size() == size_t(root ? 1 : world_);
+      return peer->answered >= question && peer->begun.size() == size_t(root ? 1 : world_);
     };
     std::unique_lock lock(mutex_);
-    changed_.wait_for(lock, (root ? 1 : 2) * kAnswerTakes,
-                      [&] { return std::ranges::all_of(peers_, has) || !Failure().ok(); });
+    changed_.wait_for(lock, (root ? 1 : 2) * kAnswerTakes, [&] {
+      return std::ranges::all_of(peers_, has) || leaving_ || !Failure().ok();
+    });
     if (!root && has(peers_[0])) return peers_[0]->begun;
     std::vector<int64_t> begun(world_, root ? -1 : begun_.load());
     begun[0] = root ? begun_.load() : -1;
@@ -191,6 +194,23 @@ class TcpControl : public Control {
       if (root && has(peer)) begun[peer->rank] = peer->begun[0];
     }
     return begun;
+  }
+
+  // To the rank that asked; rank 0 asks the others first, for which it takes a thread: those who
+  // read must go on.
+  void Answer(Peer& peer, int64_t question) {
+    if (rank_ != 0) {
+      [[maybe_unused]] const Status sent = peer.connection->Send(
+          {MessageType::kHere, rank_, PackNumbers({question, begun_.load()})});
+      return;
+    }
+    std::lock_guard lock(mutex_);
+    answering_.emplace_back([this, &peer, question] {
+      std::vector<int64_t> answer = Ask();
+      answer.insert(answer.begin(), question);
+      [[maybe_unused]] const Status sent =
+          peer.connection->Send({MessageType::kAll, 0, PackNumbers(answer)});
+    });
   }
 
   // Others are told before this process knows, which may end as soon as it does.
@@ -208,18 +228,15 @@ class TcpControl : public Control {
   // Keeps what came over a connection for those who wait for it.
   void Keep(Peer& peer, Message message) {
     std::lock_guard lock(mutex_);
-    switch (message.type) {
-      case MessageType::kGoodbye:
-        peer.left = true;
-        break;
-      case MessageType::kAsk:
-      case MessageType::kHere:
-      case MessageType::kAll:
-        peer.begun = UnpackNumbers(message.bytes);
-        peer.answered = Clock::now();
-        break;
-      default:
-        peer.received.push_back(std::move(message.bytes));
+    if (message.type == MessageType::kGoodbye) {
+      peer.left = true;
+    } else if (message.type == MessageType::kHere || message.type == MessageType::kAll) {
+      const std::vector<int64_t> numbers = UnpackNumbers(message.bytes);
+      if (numbers.empty() || numbers[0] < peer.answered) return;  // questions may change places
+      peer.answered = numbers[0];
+      peer.begun.assign(numbers.begin() + 1, numbers.end());
+    } else {
+      peer.received.push_back(std::move(message.bytes));
     }
     changed_.notify_all();
   }
@@ -227,17 +244,14 @@ class TcpControl : public Control {
   // A send that fails is a peer that is gone: Receive says so next.
   void Read(Peer& peer) {
     while (std::optional<Message> message = peer.connection->Receive()) {
-      const MessageType type = message->type;
-      if (type == MessageType::kFailed) {
+      if (message->type == MessageType::kFailed) {
         Report(message->rank, CauseIn(*message));
-        continue;
+      } else if (message->type == MessageType::kAsk) {
+        const std::vector<int64_t> numbers = UnpackNumbers(message->bytes);
+        if (!numbers.empty()) Answer(peer, numbers[0]);
+      } else {
+        Keep(peer, *std::move(message));
       }
-      if (type != MessageType::kAsk || rank_ == 0) Keep(peer, *std::move(message));
-      if (type != MessageType::kAsk) continue;
-      const bool root = rank_ == 0;
-      [[maybe_unused]] const Status sent =
-          peer.connection->Send({root ? MessageType::kAll : MessageType::kHere, rank_,
-                                 PackNumbers(root ? Ask() : std::vector<int64_t>{begun_})});
     }
     bool left = false;
     {
@@ -251,11 +265,13 @@ class TcpControl : public Control {
   const int world_;
   std::vector<std::unique_ptr<Peer>> peers_;
   std::atomic<int64_t> begun_ = 0;  // steps
+  mutable std::atomic<int64_t> questions_ = 0;
   FirstFailure failure_;
   std::mutex report_mutex_;
   mutable std::mutex mutex_;
   mutable std::condition_variable changed_;
-  bool leaving_ = false;  // guarded by mutex_
+  bool leaving_ = false;                // guarded by mutex_
+  std::vector<std::thread> answering_;  // likewise, but for the end
 };
 
 StatusOr<std::vector<std::unique_ptr<TcpConnection>>> AcceptAll(const TcpControlOptions& options) {

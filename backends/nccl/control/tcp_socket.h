@@ -14,8 +14,7 @@
 
 namespace tp::nccl {
 
-// kAsk has the steps that its sender has begun, and asks for those of others: kHere has those of
-// one, and kAll, from rank 0, those of all.
+// kAsk asks for the steps begun: kHere, to rank 0, has those of one rank, and kAll those of all.
 enum class MessageType : uint32_t {
   kHello,
   kBytes,
