@@ -14,6 +14,7 @@
 namespace tp {
 namespace {
 
+using testing::ContainsRegex;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -160,12 +161,16 @@ TEST(PredictTest, ScoresWhatItWasNotFittedOnAlone) {
       {"products", {{"bf16", 256, 1024, 1024, 12.0}, {"bf16", 640, 1024, 1024, 15.0}}}};
   std::ofstream(folder + "/fit.json") << fitted;
   std::ofstream(folder + "/heldout.json") << held_out;
-  const CommandResult result = Predict("--machine=preset:h100x8 --fit=" + folder +
-                                       "/fit.json --score=" + folder + "/heldout.json");
+  const std::string score =
+      "--machine=preset:h100x8 --fit=" + folder + "/fit.json --score=" + folder + "/heldout.json";
+  const CommandResult result = Predict(score);
   ASSERT_EQ(result.exit_code, 0) << result.err;
   EXPECT_THAT(result.out, HasSubstr("1 points refused: the machine was fitted on them"));
   EXPECT_THAT(result.out, HasSubstr("bf16 product 640 x 1024 x 1024"));
   EXPECT_THAT(result.out, Not(HasSubstr("bf16 product 256 x 1024 x 1024")));
+  EXPECT_THAT(Predict(score + " --verbose").out,
+              ContainsRegex("bf16 products +bf16 product 640 x 1024 x 1024 +[0-9.]+ [^ ]+ +15.0 "
+                            "[^ ]+ +[0-9.]+\n"));
 }
 
 // What the numbers are is for an idle machine to say; here, that all of it is measured, kept apart,

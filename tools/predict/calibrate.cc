@@ -127,7 +127,7 @@ StatusOr<int> Calibrate(const PredictOptions& options, io::Outputs& outputs) {
                     100 * *share));
   }
   TP_ASSIGN_OR_RETURN(const Scored scored, Score(machine, &fit, calibration.held_out));
-  outputs.Print("\n" + RenderScore(scored, calibration.held_out));
+  outputs.Print("\n" + RenderScore(scored, calibration.held_out, /*each=*/false));
   return 0;
 }
 

@@ -67,7 +67,7 @@ bench::HelpText Help() {
          "overlap", "strands", "masters", "mode", "tokens", "in_features", "out_features", "dtype",
          "tp", "dp", "sum_part_bytes"}},
        {"Many of them", {"sweep", "top"}},
-       {"Measurements", {"calibrate", "calibrate_seconds", "backend", "score"}},
+       {"Measurements", {"calibrate", "calibrate_seconds", "backend", "score", "verbose"}},
        {"Files", {"trace_dir", "chakra", "json"}}}};
 }
 
@@ -223,7 +223,7 @@ Job JobOf(const PredictOptions& options) {
     job.flags.insert(flags);
   };
   if (!options.score.empty()) {
-    add("a score", {"score"});
+    add("a score", {"score", "verbose"});
     return job;
   }
   add("", {"algorithm", "dtype"});
@@ -249,7 +249,7 @@ Status RefuseFlagsOfOtherJobs(const PredictOptions& options) {
   const Job job = JobOf(options);
   std::vector<const char*> all = {"reduction",      "lr",       "seed",  "scheduler",
                                   "scheduler_seed", "deadline", "graph", "gemm_search",
-                                  "peers",          "verbose"};
+                                  "peers"};
   for (const bench::HelpTopic& topic : Help().topics) {
     all.insert(all.end(), topic.flags.begin(), topic.flags.end());
   }

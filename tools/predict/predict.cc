@@ -328,7 +328,7 @@ StatusOr<int> Main(int argc, char** argv, io::Outputs& outputs) {
     TP_ASSIGN_OR_RETURN(const predict::Measurements measured, LoadMeasurements(options.score));
     outputs.Print(RenderMachine(*loaded) + "\n");
     TP_ASSIGN_OR_RETURN(const Scored scored, Score(loaded->machine, loaded->fit.get(), measured));
-    outputs.Print(RenderScore(scored, measured));
+    outputs.Print(RenderScore(scored, measured, options.engine.verbose));
     return bench::kHeld;
   }
   return options.sweep ? Planner(options, *loaded, outputs).Run()

@@ -16,7 +16,7 @@ namespace tp::predict_tool {
 namespace {
 
 struct Held {
-  std::string name;
+  ScorePoint point;
   double error = 0;  // |log|
   double log_spread = 0;
 };
@@ -25,16 +25,19 @@ class Rows {
  public:
   void Add(const std::string& what, const std::string& name, double predicted_us,
            double measured_us, double spread) {
-    held_[what].push_back(
-        {name, std::abs(std::log(predicted_us / measured_us)), spread > 0 ? std::log(spread) : 0});
+    held_[what].push_back({{name, predicted_us, measured_us},
+                           std::abs(std::log(predicted_us / measured_us)),
+                           spread > 0 ? std::log(spread) : 0});
   }
 
   std::vector<ScoreRow> Make() {
     std::vector<ScoreRow> rows;
     for (auto& [what, held] : held_) {
+      ScoreRow row = {
+          .what = what, .count = static_cast<int>(held.size()), .worst = "", .points = {}};
+      for (const Held& one : held) row.points.push_back(one.point);
       std::sort(held.begin(), held.end(),
                 [](const Held& a, const Held& b) { return a.error < b.error; });
-      ScoreRow row = {.what = what, .count = static_cast<int>(held.size()), .worst = ""};
       const auto at = [&](double part) {
         const double count = static_cast<double>(held.size());
         const auto nth = static_cast<size_t>(std::ceil(part * count)) - 1;
@@ -53,7 +56,7 @@ class Rows {
       row.p90 = at(0.9);
       row.p99 = at(0.99);
       row.max = at(1);
-      row.worst = held.back().name;
+      row.worst = held.back().point.name;
       if (!spreads.empty()) {
         std::sort(spreads.begin(), spreads.end());
         row.covered = static_cast<double>(covered) / static_cast<double>(spreads.size());
@@ -67,6 +70,22 @@ class Rows {
  private:
   std::map<std::string, std::vector<Held>> held_;
 };
+
+std::string RenderPoints(const Scored& scored) {
+  io::Table table({{"what", io::Align::kLeft},
+                   {"which", io::Align::kLeft},
+                   {"predicted"},
+                   {"measured"},
+                   {"predicted / measured"}});
+  for (const ScoreRow& row : scored.rows) {
+    for (const ScorePoint& point : row.points) {
+      table.AddRow({row.what, point.name, io::FormatDuration(1e3 * point.predicted_us),
+                    io::FormatDuration(1e3 * point.measured_us),
+                    fmt::format("{:.3f}", point.predicted_us / point.measured_us)});
+    }
+  }
+  return table.Render();
+}
 
 StatusOr<predict::Prediction> PredictStep(const predict::CostModel& model,
                                           predict::CollectiveTimer& timer,
@@ -123,7 +142,7 @@ StatusOr<Scored> Score(const sim::Machine& machine, const predict::Fit* fit,
   return scored;
 }
 
-std::string RenderScore(const Scored& scored, const predict::Measurements& measured) {
+std::string RenderScore(const Scored& scored, const predict::Measurements& measured, bool each) {
   io::Table table({{"what", io::Align::kLeft},
                    {"n"},
                    {"geomean"},
@@ -140,7 +159,8 @@ std::string RenderScore(const Scored& scored, const predict::Measurements& measu
                   percent(row.p99), percent(row.max), has_interval ? percent(row.covered) : "-",
                   has_interval ? percent(row.half_width) : "-", row.worst});
   }
-  std::string text = "predicted beside measured, errors as parts of the smaller\n\n";
+  std::string text = each ? RenderPoints(scored) + "\n" : "";
+  text += "predicted beside measured, errors as parts of the smaller\n\n";
   text += table.Render();
   text +=
       fmt::format("\nrepeats of one measurement differ by {} (geomean)\n",

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "backends/predict/fit.h"
 #include "backends/predict/measurements.h"
@@ -9,6 +10,12 @@
 #include "tp/core/status.h"
 
 namespace tp::predict_tool {
+
+struct ScorePoint {
+  std::string name;
+  double predicted_us = 0;
+  double measured_us = 0;
+};
 
 // One kind of thing: products of a type, an action, a kind of collective among so many, steps.
 struct ScoreRow {
@@ -21,6 +28,7 @@ struct ScoreRow {
   std::string worst;      // the name of the one that is max off
   double covered = 0;     // the part that lies within its 90 % interval; of those that have one
   double half_width = 0;  // the median of these intervals; 0: none has one
+  std::vector<ScorePoint> points;  // as they were measured
 };
 
 struct Scored {
@@ -33,7 +41,7 @@ struct Scored {
 StatusOr<Scored> Score(const sim::Machine& machine, const predict::Fit* fit,
                        const predict::Measurements& measured);
 
-// The table, with the repeat floor beside it.
-std::string RenderScore(const Scored& scored, const predict::Measurements& measured);
+// The table, with the repeat floor beside it; and with `each`, before it, every point.
+std::string RenderScore(const Scored& scored, const predict::Measurements& measured, bool each);
 
 }  // namespace tp::predict_tool
