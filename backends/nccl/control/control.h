@@ -57,7 +57,7 @@ class Control {
 
   // To be called as this rank begins a step that all ranks take together.
   virtual void BeginStep() = 0;
-  // DescribeLate of all ranks, as they are now; takes up to 3 s where one does not answer. For the
+  // DescribeLate of all ranks, as they are now; takes up to 4 s where one does not answer. For the
   // error of a wait that met its deadline.
   virtual std::string WhoIsLate() const = 0;
 

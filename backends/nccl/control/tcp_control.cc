@@ -60,7 +60,7 @@ std::vector<int64_t> UnpackNumbers(const std::string& bytes) {
   return numbers;
 }
 
-constexpr std::chrono::milliseconds kAnswerTakes(1000);
+constexpr std::chrono::milliseconds kAnswerTakes(2000);
 
 // What came over one connection and was not yet taken.
 struct Peer {
