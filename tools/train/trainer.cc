@@ -164,6 +164,7 @@ Status Trainer::Load(const std::string& folder) {
   TP_RETURN_IF_ERROR(
       step_->Load(folder, hf::StorageIn(folder, config_, step_->program(), hf::Load::kAll)));
   done_ = done;
+  least_scale_ = false;
   return OkStatus();
 }
 
@@ -212,9 +213,11 @@ StatusOr<StepMetrics> Trainer::Step() {
   metrics.loss = results.by_name.at("loss").At(0);
   metrics.norm = std::sqrt(results.by_name.at(kSquaresOfGradients).At(0));
   if (!std::isfinite(metrics.loss)) return NotFinite("loss", done_);
+  const bool had_least = least_scale_;
   if (scaled) metrics.loss_scale = results.by_name.at(kLossScaleParameter).At(0);
+  least_scale_ = metrics.loss_scale <= 1;
   if (std::isfinite(metrics.norm)) return metrics;
-  metrics.skipped = metrics.loss_scale > 1;  // a smaller scale may do
+  metrics.skipped = scaled && !had_least;  // a smaller scale may do
   if (!metrics.skipped) return NotFinite("norm of the gradients", done_);
   return metrics;
 }

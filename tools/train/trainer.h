@@ -100,6 +100,8 @@ class Trainer {
   std::optional<Writer> writer_;
   int64_t done_ = 0;
   int64_t fed_ = -1;  // the step whose inputs are fed
+  // Whether a step was done that left 1, the least, for the next one to scale the loss by.
+  bool least_scale_ = false;
 };
 
 }  // namespace tp::train

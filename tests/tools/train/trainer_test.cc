@@ -228,36 +228,63 @@ void Patch(const std::string& folder, const std::string& name, float value) {
   std::ofstream(path, std::ios::binary) << bytes;
 }
 
-TEST(TrainerTest, SkipsStepsInFp16UntilTheScaleFits) {
+struct Fp16Run {
   const Text text = SomeText();
+  std::unique_ptr<Backend> backend = cpu::MakeCpuBackend({});
+  Mesh mesh = Mesh::Create(2, 1).value();
+  hf::ModelConfig config;
   TrainOptions options = Options(2);
-  options.engine.dtype = DType::kFloat16;
-  options.steps = 40;
-  const auto backend = cpu::MakeCpuBackend({});
-  const Mesh mesh = Mesh::Create(2, 1).value();
-  const hf::ModelConfig config = hf::ConfigOf(Config(), options.model.sequence);
-  const auto trainer = Trainer::Create(*backend, mesh, config, options, text).value();
-  ASSERT_EQ(trainer->Initialize().ToString(), "OK");
-  const StepMetrics first = trainer->Step().value();
+  std::unique_ptr<Trainer> trainer;
+  std::string folder = MakeScratchFolder() + "/saved";
+
+  Fp16Run() {
+    options.engine.dtype = DType::kFloat16;
+    options.steps = 40;
+    config = hf::ConfigOf(Config(), options.model.sequence);
+    trainer = Trainer::Create(*backend, mesh, config, options, text).value();
+    EXPECT_EQ(trainer->Initialize().ToString(), "OK");
+  }
+
+  // As if training had come to that scale.
+  void Scale(float scale, float inverse) {
+    EXPECT_EQ(trainer->Save(folder).ToString(), "OK");
+    Patch(folder, kLossScaleParameter, scale);
+    Patch(folder, kLossScaleInverse, inverse);
+    EXPECT_EQ(trainer->Load(folder).ToString(), "OK");
+  }
+};
+
+TEST(TrainerTest, SkipsStepsInFp16UntilTheScaleFits) {
+  Fp16Run run;
+  const StepMetrics first = run.trainer->Step().value();
   EXPECT_FALSE(first.skipped);
   EXPECT_EQ(first.loss_scale, kFirstLossScale);
 
-  const std::string folder = MakeScratchFolder() + "/saved";
-  ASSERT_EQ(trainer->Save(folder).ToString(), "OK");
-  Patch(folder, kLossScaleParameter, 0x1p24F);
-  Patch(folder, kLossScaleInverse, 0x1p-24F);
-  ASSERT_EQ(trainer->Load(folder).ToString(), "OK");
+  run.Scale(0x1p24F, 0x1p-24F);
   double scale = 0x1p24;
-  StepMetrics metrics = trainer->Step().value();
+  StepMetrics metrics = run.trainer->Step().value();
   EXPECT_TRUE(metrics.skipped);
   EXPECT_TRUE(std::isfinite(metrics.loss));
-  for (; metrics.skipped && scale > 1; metrics = trainer->Step().value()) {
+  for (; metrics.skipped && scale > 1; metrics = run.trainer->Step().value()) {
     scale /= 2;
     EXPECT_EQ(metrics.loss_scale, scale);
   }
   EXPECT_FALSE(metrics.skipped);
   EXPECT_TRUE(std::isfinite(metrics.norm));
   EXPECT_EQ(metrics.loss_scale, scale);
+}
+
+TEST(TrainerTest, GivesUpInFp16WhereTheLeastScaleWasTried) {
+  Fp16Run run;
+  run.Scale(4, 1e30F);  // the squares of such gradients leave the range at any scale
+  for (double next : {2, 1}) {
+    const StatusOr<StepMetrics> metrics = run.trainer->Step();
+    ASSERT_EQ(metrics.status().ToString(), "OK");
+    EXPECT_TRUE(metrics->skipped);
+    EXPECT_EQ(metrics->loss_scale, next);
+  }
+  const Status gave_up = run.trainer->Step().status();
+  EXPECT_EQ(gave_up.code(), StatusCode::kFailedPrecondition) << gave_up.ToString();
 }
 
 }  // namespace
