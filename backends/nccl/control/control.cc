@@ -36,7 +36,8 @@ std::string DescribeLate(const std::vector<int64_t>& begun) {
   }
   const bool one = late.size() == 1;
   const std::string who = fmt::format("rank{} {}", one ? "" : "s", fmt::join(late, ", "));
-  if (fewest < 0) {
+  if (fewest == kEnded) return fmt::format("{} {} ended", who, one ? "has" : "have");
+  if (fewest == kSilent) {
     return fmt::format("{} {} not answer: stopped, or {} machine is gone", who, one ? "does" : "do",
                        one ? "its" : "their");
   }

@@ -36,9 +36,11 @@ class FirstFailure {
   Status cause_;
 };
 
-// Who keeps the others waiting, from the steps that each rank has begun, or -1 for one that does
-// not answer: those that do not, or else those that have begun the fewest. Empty where all are
-// alike.
+// In the place of a number of steps: a rank that ended in good order, and one that does not answer.
+inline constexpr int64_t kEnded = -2, kSilent = -1;
+
+// Who keeps the others waiting, from the steps that each rank has begun: those that ended, or else
+// those that do not answer, or else those that have begun the fewest. Empty where all are alike.
 std::string DescribeLate(const std::vector<int64_t>& begun);
 
 enum class Receivers { kRoot, kEveryone };

@@ -174,8 +174,8 @@ class TcpControl : public Control {
     return parts;
   }
 
-  // The steps that each rank has begun, or -1 for those that do not answer. Rank 0 asks everyone,
-  // and the others ask rank 0. An answer names its question: an old one may still be under way.
+  // The steps that each rank has begun, kEnded or kSilent. Rank 0 asks everyone, and the others ask
+  // rank 0. An answer names its question: an old one may still be under way.
   std::vector<int64_t> Ask() const {
     const bool root = rank_ == 0;
     const int64_t question = ++questions_;
@@ -184,14 +184,14 @@ class TcpControl : public Control {
       return peer->answered >= question && peer->begun.size() == size_t(root ? 1 : world_);
     };
     std::unique_lock lock(mutex_);
+    const auto known = [&](const std::unique_ptr<Peer>& peer) { return peer->left || has(peer); };
     changed_.wait_for(lock, (root ? 1 : 2) * kAnswerTakes, [&] {
-      return std::ranges::all_of(peers_, has) || leaving_ || !Failure().ok();
+      return std::ranges::all_of(peers_, known) || leaving_ || !Failure().ok();
     });
     if (!root && has(peers_[0])) return peers_[0]->begun;
-    std::vector<int64_t> begun(world_, root ? -1 : begun_.load());
-    begun[0] = root ? begun_.load() : -1;
+    std::vector<int64_t> begun(world_, begun_.load());
     for (const std::unique_ptr<Peer>& peer : peers_) {
-      if (root && has(peer)) begun[peer->rank] = peer->begun[0];
+      begun[peer->rank] = peer->left ? kEnded : has(peer) ? peer->begun[0] : kSilent;
     }
     return begun;
   }

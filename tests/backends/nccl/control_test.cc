@@ -147,6 +147,18 @@ TEST(TcpControl, NamesARankThatLeft) {
   other.join();
 }
 
+TEST(TcpControl, SaysOfALateRankThatItEnded) {
+  for (int ended : {1, 0}) {
+    std::vector<std::unique_ptr<Control>> controls = MakeTcpControls(3);
+    controls[ended].reset();
+    for (int rank : {2, 1 - ended}) {
+      const Status status = WaitUntil(*controls[rank], kShort, "it", [] { return false; });
+      EXPECT_EQ(status.ToString(), "DEADLINE_EXCEEDED: it did not end in 200 ms; rank " +
+                                       std::to_string(ended) + " has ended");
+    }
+  }
+}
+
 // A process that dies says nothing: its connection just closes.
 TEST(TcpControl, NamesARankThatDied) {
   const int port = FreePort();
