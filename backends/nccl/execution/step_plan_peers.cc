@@ -99,17 +99,20 @@ Status StepPlan::MakePeers() {
 //
 // A gather or a turn by copies needs one for the kernel in which its members meet, and that may
 // come late in a graph, too: 45 us where the product behind it has them all (two H200). There it
-// goes first.
+// goes first. Other ops between the two leave multiprocessors free as their blocks end, and wait
+// for nobody.
 Status StepPlan::LetBegin(int collective) {
   if (peers_[collective] == nullptr) return OkStatus();
-  if (!peers_[collective]->MeetsOnMultiprocessors() && !MeetsBeforeCopies(collective)) {
-    return OkStatus();
-  }
+  const bool copies = MeetsBeforeCopies(collective);
+  if (!peers_[collective]->MeetsOnMultiprocessors() && !copies) return OkStatus();
   const auto& ops = schedule_.ops;
   int before = collective - 1, behind = collective + 1;
   while (before >= 0 && ops[before].stream != ops[collective].stream) --before;
   const int end = static_cast<int>(ops.size());
-  while (behind < end && ops[behind].stream != Stream::kCompute) ++behind;
+  while (behind < end &&
+         (ops[behind].stream != Stream::kCompute || (copies && !IsProduct(ops[behind].action)))) {
+    ++behind;
+  }
   if (behind == end) return OkStatus();
   if (before >= 0 && !HasEnded(before, behind)) return OkStatus();
   goes_after_[behind] = collective;
