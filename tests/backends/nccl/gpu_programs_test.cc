@@ -1,5 +1,6 @@
 // Random Programs on GPUs, held op by op: none of their values is called wrong. Worlds of more
 // ranks than there are GPUs share them.
+#include <fmt/format.h>
 #include <glog/logging.h>
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
@@ -7,6 +8,7 @@
 #include <cstdlib>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "backends/nccl/backend.h"
@@ -45,14 +47,22 @@ verify::Arithmetic ArithmeticOf(DType dtype, SumOrder order) {
   return arithmetic;
 }
 
-TEST(GpuPrograms, RaiseNoAlarm) {
+class GpuPrograms : public testing::TestWithParam<std::pair<int, int>> {};
+
+INSTANTIATE_TEST_SUITE_P(Meshes, GpuPrograms,
+                         testing::Values(std::pair(1, 1), std::pair(2, 1), std::pair(3, 1),
+                                         std::pair(1, 2), std::pair(2, 2), std::pair(3, 2)),
+                         [](const auto& mesh) {
+                           return fmt::format("tp{}_dp{}", mesh.param.first, mesh.param.second);
+                         });
+
+TEST_P(GpuPrograms, RaiseNoAlarm) {
   ASSERT_GE(CountGpus(), 1);
-  setenv("RC_PARAMS", "seed=1 max_success=60", /*overwrite=*/0);
+  setenv("RC_PARAMS", "seed=1 max_success=10", /*overwrite=*/0);
   EXPECT_TRUE(rc::check("random Programs raise no alarm", [] {
-    const int tp = *rc::gen::inRange(1, 4);
-    const int dp = *rc::gen::inRange(1, 3);
     // A loss of tensors that are no matrices.
     const std::vector<std::string> refusals = {"in the invariant order it takes matrices"};
+    const auto [tp, dp] = GetParam();
     verify::ExpectNoAlarm({DrawBackend, ArithmeticOf, refusals}, Mesh::Create(tp, dp).value());
   }));
 }

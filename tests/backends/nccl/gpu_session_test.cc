@@ -23,12 +23,8 @@ constexpr int kSteps = 6;
 std::unique_ptr<Session> MustCreate(Backend& backend, int tp, int dp,
                                     const LinearStepOptions& step) {
   const Mesh mesh = *Mesh::Create(tp, dp);
-  auto session = Session::Create(backend, mesh, MustMakeStep(step, mesh));
-  CHECK(session.ok()) << session.status().ToString();
-  return *std::move(session);
+  return Must(Session::Create(backend, mesh, MustMakeStep(step, mesh)));
 }
-
-void Must(const Status& status) { CHECK(status.ok()) << status.ToString(); }
 
 // Another one for each step, and the same for all of them.
 ElementSource Batch(const std::string& name, int step) {
@@ -47,9 +43,7 @@ void WriteWeights(Session& session) {
 std::map<std::string, std::vector<double>> ReadEverything(Session& session) {
   std::map<std::string, std::vector<double>> values;
   for (const char* name : {"y", "loss", "dx", "dw", "db", "w", "b"}) {
-    auto tensor = session.Read(name);
-    CHECK(tensor.ok()) << tensor.status().ToString();
-    values[name] = tensor->ToDoubles();
+    values[name] = Must(session.Read(name)).ToDoubles();
   }
   return values;
 }

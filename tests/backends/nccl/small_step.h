@@ -1,25 +1,34 @@
-// A step small enough for many runs, and what runs it on GPUs. What fails ends the process.
+// A step small enough for many runs, and what runs it on GPUs. What fails ends the test, by an
+// exception, and leaves the others to run.
 #pragma once
-
-#include <glog/logging.h>
 
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <utility>
 
 #include "backends/nccl/backend.h"
 #include "tools/measure/train.h"
 #include "tp/core/random.h"
+#include "tp/core/status.h"
 #include "tp/model/linear_step.h"
 
 namespace tp::nccl {
 
+inline void Must(const Status& status) {
+  if (!status.ok()) throw std::runtime_error(status.ToString());
+}
+
+template <typename T>
+T Must(StatusOr<T> result) {
+  Must(result.status());
+  return *std::move(result);
+}
+
 inline std::unique_ptr<Backend> MustMakeBackend(const Options& options) {
-  auto backend = MakeBackend(options);
-  CHECK(backend.ok()) << backend.status().ToString();
-  return *std::move(backend);
+  return Must(MakeBackend(options));
 }
 
 inline LinearStepOptions Small(LinearMode mode, DType dtype) {
@@ -34,9 +43,7 @@ inline LinearStepOptions Small(LinearMode mode, DType dtype) {
 }
 
 inline Program MustMakeStep(const LinearStepOptions& options, const Mesh& mesh) {
-  auto program = MakeLinearStep(options, mesh);
-  CHECK(program.ok()) << program.status().ToString();
-  return *std::move(program);
+  return Must(MakeLinearStep(options, mesh));
 }
 
 inline std::map<std::string, ElementSource> Sources() {
@@ -61,9 +68,7 @@ inline TrainResult MustTrain(const Options& options, int tp, int dp,
                              const LinearStepOptions& step) {
   const auto backend = MustMakeBackend(options);
   const Mesh mesh = *Mesh::Create(tp, dp);
-  auto result = Train(*backend, mesh, MustMakeStep(step, mesh), Sources(), Short());
-  CHECK(result.ok()) << result.status().ToString();
-  return *std::move(result);
+  return Must(Train(*backend, mesh, MustMakeStep(step, mesh), Sources(), Short()));
 }
 
 }  // namespace tp::nccl
