@@ -8,6 +8,7 @@
 #include <thread>
 #include <utility>
 
+#include "backends/nccl/collectives/peer_kernels.h"
 #include "backends/nccl/control/launch.h"
 #include "backends/nccl/control/local_control.h"
 #include "backends/nccl/control/tcp_control.h"
@@ -92,6 +93,19 @@ StatusOr<int> CountDevices() {
   return count;
 }
 
+// Of the threads' ranks that share GPUs: the kernels of one collective wait for each other, so all
+// of them must have their multiprocessors at the same time.
+Status CheckThatTheyFit(int world, int devices) {
+  int processors = 0;
+  TP_CUDA(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, 0));
+  const int most = processors / kMostPeerBlocks;
+  if (world <= devices * most) return OkStatus();
+  return Unavailable(fmt::format(
+      "tp x dp asks for {} ranks, and of {} GPUs each is shared by no more than {}, since a "
+      "collective takes {} of {} multiprocessors for each rank; ask for fewer",
+      world, devices, most, kMostPeerBlocks, processors));
+}
+
 class NcclBackend : public Backend {
  public:
   NcclBackend(const Options& options, std::optional<LaunchEnvironment> launch)
@@ -158,7 +172,7 @@ class NcclBackend : public Backend {
                       "fewer, or start one process a rank on several machines",
                       world, devices));
     }
-    return OkStatus();
+    return world > devices ? CheckThatTheyFit(world, devices) : OkStatus();
   }
 
   bool IsRoot() const override { return !launch_ || launch_->rank == 0; }
