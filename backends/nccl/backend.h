@@ -51,7 +51,8 @@ struct Options {
   // Let rank r use GPU r modulo their number, where there are fewer GPUs than ranks. For tests of
   // what succeeds: ranks take turns, NCCL refuses to run, nothing can be profiled, and after a
   // failure one may wait for ever for a GPU on which another one's kernel waits for it. So it may
-  // where CUDA loads a kernel that it meets for the first time: CUDA_MODULE_LOADING must be EAGER.
+  // where CUDA loads a kernel when it is first launched, and ranks launch different ones:
+  // CUDA_MODULE_LOADING=EAGER loads all when CUDA starts, which takes seconds and memory.
   // UNAVAILABLE where a GPU is given more ranks than find room at the same time.
   bool share_gpus = false;
   LowerOptions lower{.sum_part_bytes = int64_t{8} << 20};

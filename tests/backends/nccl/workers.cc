@@ -66,7 +66,7 @@ pid_t SpawnWorker(const std::string& test, std::vector<std::string> own, const s
 // Waits for a worker, which writes its stack to its log if it has to be stopped.
 int WaitFor(pid_t pid) {
   int state = 0;
-  for (const auto until = Clock::now() + seconds(60); Clock::now() < until;) {
+  for (const auto until = Clock::now() + seconds(120); Clock::now() < until;) {
     if (waitpid(pid, &state, WNOHANG) == pid) return state;
     std::this_thread::sleep_for(milliseconds(10));
   }
@@ -83,28 +83,40 @@ std::string ReadText(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-}  // namespace
-
-std::vector<Ended> RunWorkers(const std::string& test, int world, const std::string& more) {
-  std::vector<Ended> ended(world);
-  std::vector<std::string> logs(world);
-  std::vector<pid_t> pids(world);
-  const int port = FreePort();  // runs at one time do not meet
-  for (int rank = 0; rank < world; ++rank) {
-    logs[rank] = fmt::format("{}/worker{}_{}.log", testing::TempDir(), rank, getpid());
-    pids[rank] = SpawnWorker(
-        test,
-        {fmt::format("RANK={}", rank), fmt::format("WORLD_SIZE={}", world),
-         fmt::format("LOCAL_RANK={}", rank), "MASTER_ADDR=127.0.0.1",
-         fmt::format("MASTER_PORT={}", port - 1), more},  // one below where they meet (launch.h)
-        logs[rank]);
+// A worker for each environment, all at once.
+std::vector<Ended> RunAll(const std::string& test,
+                          const std::vector<std::vector<std::string>>& environments) {
+  std::vector<std::string> logs;
+  std::vector<pid_t> pids;
+  for (const std::vector<std::string>& own : environments) {
+    logs.push_back(fmt::format("{}/worker{}_{}.log", testing::TempDir(), logs.size(), getpid()));
+    pids.push_back(SpawnWorker(test, own, logs.back()));
   }
-  for (int rank = 0; rank < world; ++rank) {
-    ended[rank].state = WaitFor(pids[rank]);
-    ended[rank].log = ReadText(logs[rank]);
-    std::remove(logs[rank].c_str());
+  std::vector<Ended> ended;
+  for (size_t i = 0; i < pids.size(); ++i) {
+    const int state = WaitFor(pids[i]);
+    ended.push_back({state, ReadText(logs[i])});
+    std::remove(logs[i].c_str());
   }
   return ended;
+}
+
+}  // namespace
+
+Ended RunAlone(const std::string& test, const std::vector<std::string>& own) {
+  return RunAll(test, {own})[0];
+}
+
+std::vector<Ended> RunWorkers(const std::string& test, int world, const std::string& more) {
+  std::vector<std::vector<std::string>> environments;
+  const int port = FreePort();  // runs at one time do not meet
+  for (int rank = 0; rank < world; ++rank) {
+    environments.push_back({fmt::format("RANK={}", rank), fmt::format("WORLD_SIZE={}", world),
+                            fmt::format("LOCAL_RANK={}", rank), "MASTER_ADDR=127.0.0.1",
+                            fmt::format("MASTER_PORT={}", port - 1),
+                            more});  // one below where they meet (launch.h)
+  }
+  return RunAll(test, environments);
 }
 
 void ExpectToHaveSaid(const Ended& worker, const std::string& text) {

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-// Test processes that start themselves once a rank, as a launcher would.
+// Test processes that start themselves again: once a rank, as a launcher would, or once.
 namespace tp::nccl {
 
 struct Ended {
@@ -11,10 +11,13 @@ struct Ended {
   std::string log;  // what it wrote
 };
 
-// Runs the test `test`, which may be disabled, in `world` processes of this binary at once, each
-// with a launcher's variables and `more`, NAME=value, in its environment. They inherit no variable
-// that tells googletest which tests to run or where to write. One that has not ended after a minute
-// is killed, and fails the calling test.
+// Runs the test `test`, which may be disabled, in a process of this binary with `own`, each
+// NAME=value, in its environment. It inherits no variable that tells googletest which tests to run
+// or where to write. If it has not ended after two minutes it is killed, and fails the calling
+// test.
+Ended RunAlone(const std::string& test, const std::vector<std::string>& own);
+
+// The same in `world` processes at once, each with a launcher's variables and `more`.
 std::vector<Ended> RunWorkers(const std::string& test, int world, const std::string& more);
 
 // Expects that `worker` ran its test, which passed, and wrote `text`.
