@@ -250,7 +250,7 @@ TEST(BenchTest, LosesNoFileToTheTextsReader) {
 TEST(BenchTest, CtrlCLeavesWhatWasMeasured) {
   const std::string path = MakeScratchFolder() + "/r.json";
   const std::string endless = fmt::format("{} --nopeak --steps=1000000000 --json={}", kSizes, path);
-  for (const char* signal : {"INT", "TERM"}) {
+  for (const char* signal : {"INT", "TERM", "HUP"}) {
     const CommandResult result = RunCommand(
         fmt::format("timeout --preserve-status -s {} 2 tools/bench/bench", signal), endless);
     EXPECT_EQ(result.exit_code, -1) << result.out << result.err;  // 128 and the signal

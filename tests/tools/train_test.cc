@@ -336,6 +336,10 @@ TEST(TrainTest, NamesTheProofOfItsStep) {
       "--hf=" + folder + "/save/step-4 --tp=3 --batch=4 --sequence=16 " + "--sequence_parallel";
   EXPECT_TRUE(result.out.ends_with("\nnext: verify " + flags + "\n")) << result.out;
   EXPECT_EQ(RunCommand("tools/verify/verify", flags).exit_code, 0);
+
+  const CommandResult events = Train("--save= --logdir=" + folder + "/events");
+  EXPECT_TRUE(events.out.ends_with("\nnext: tensorboard --logdir " + folder + "/events\n"))
+      << events.out;
 }
 
 // A sample begins with bytes beyond ASCII as with others: in this model all are tokens.

@@ -34,7 +34,7 @@ StepFlops FlopsOf(const ModelRun& run, const train::ModelOptions& model, const P
 
 StatusOr<TrainResult> Measure(Backend& backend, const Mesh& mesh, const BenchOptions& options,
                               const train::ModelStep& step, const ModelHooks& hooks,
-                              const std::function<bool()>& stop) {
+                              const std::function<bool()>& stop, ModelRun& run) {
   TrainOptions train;
   train.warmup = options.warmup;
   train.steps = options.steps;
@@ -45,11 +45,18 @@ StatusOr<TrainResult> Measure(Backend& backend, const Mesh& mesh, const BenchOpt
   io::ProgressStage stage(hooks.progress, "training",
                           options.warmup + int64_t{options.steps} * (options.floor ? 2 : 1));
   int64_t done = 0;
-  if (hooks.progress != nullptr) {
-    train.progress = [&](const TrainProgress& at) {
-      hooks.progress->Update(at.products ? "matrix products alone" : "steps", ++done);
-    };
+  std::optional<io::ExitOnInterrupt> before_first;
+  if (hooks.interrupted) {
+    before_first.emplace([&] {
+      run.complete = false;
+      hooks.interrupted(run);
+    });
   }
+  train.progress = [&](const TrainProgress& at) {
+    before_first.reset();
+    if (hooks.progress == nullptr) return;
+    hooks.progress->Update(at.products ? "matrix products alone" : "steps", ++done);
+  };
   return Train(backend, mesh, step.program, step.sources, train);
 }
 
@@ -67,7 +74,7 @@ StatusOr<ModelRun> RunModel(Backend& backend, const BenchOptions& options,
   TP_RETURN_IF_ERROR(backend.Check(mesh.world(), options.dtype));
   std::optional<io::Interrupt> interrupt;
   std::function<bool()> stop;
-  if (hooks.heeds_signals) {
+  if (hooks.interrupted) {
     interrupt.emplace();
     stop = [] { return io::Interrupt::Signal() != 0; };
   }
@@ -84,7 +91,7 @@ StatusOr<ModelRun> RunModel(Backend& backend, const BenchOptions& options,
     io::ProgressStage stage(hooks.progress, "the machine's peak");
     TP_ASSIGN_OR_RETURN(run.peak, MeasurePeak(backend, options, run.flops.products, stop));
   }
-  TP_ASSIGN_OR_RETURN(TrainResult trained, Measure(backend, mesh, options, step, hooks, stop));
+  TP_ASSIGN_OR_RETURN(TrainResult trained, Measure(backend, mesh, options, step, hooks, stop, run));
   if (!backend.IsRoot()) return run;
   run.complete = trained.complete;
   run.losses = trained.losses;

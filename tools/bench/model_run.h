@@ -44,9 +44,10 @@ struct ModelRun {
 // On rank 0's process; each may be empty.
 struct ModelHooks {
   std::function<void(const ModelRun&)> started = nullptr;  // nothing can be refused any more
-  // Whether a signal ends the run after the step at hand, or without one; else it takes no notice
-  // of signals.
-  bool heeds_signals = false;
+  // A signal before the first step has ended: writes what is there, and then the process ends.
+  // Later ones end the run after the step at hand. Where this is empty, it takes no notice of
+  // signals.
+  std::function<void(const ModelRun&)> interrupted = nullptr;
   io::Progress* progress = nullptr;
 };
 

@@ -34,28 +34,36 @@ StatusOr<int> BenchModel(Backend& backend, const BenchOptions& options,
   if (backend.IsRoot()) progress.emplace(io::Progress::Options{.tool = "bench"});
   ModelHooks hooks;
   hooks.progress = progress ? &*progress : nullptr;
-  hooks.heeds_signals = RunsAlone(options, std::getenv);
   hooks.started = [&](const ModelRun& run) {
     facts.machine = ThisMachine();
     facts.warnings = WarningsBefore(options, facts.machine, std::getenv);
     outputs.Print(RenderModelHead(options, model, facts.machine, run) +
                   RenderWarnings(facts.warnings));
   };
+  const auto finish = [&](const ModelRun& run) {
+    facts.others = others.Share();
+    const std::vector<std::string> seen = WarningsAfter(facts.others);
+    facts.warnings.insert(facts.warnings.end(), seen.begin(), seen.end());
+    Written written = {.json = !options.json.empty(), .traces = options.profile && run.step};
+    if (written.json) {
+      written.json = outputs.Account(
+          io::WriteFileAtomically(options.json, ModelToJson(options, model, facts, run)));
+    }
+    if (written.traces) {
+      written.traces = WriteTraces(options, kModelMode, run.step->timelines, outputs);
+    }
+    outputs.Print(RenderModelRun(options, model, run) + RenderNext(options, written) +
+                  RenderWarnings(seen));
+  };
+  if (RunsAlone(options, std::getenv)) {
+    hooks.interrupted = [&](const ModelRun& run) {
+      finish(run);
+      SayErrors("bench", outputs);
+    };
+  }
   TP_ASSIGN_OR_RETURN(const ModelRun run, RunModel(backend, options, model, hooks));
   if (!backend.IsRoot()) return kHeld;
-  facts.others = others.Share();
-  const std::vector<std::string> seen = WarningsAfter(facts.others);
-  facts.warnings.insert(facts.warnings.end(), seen.begin(), seen.end());
-  Written written = {.json = !options.json.empty(), .traces = options.profile && run.step};
-  if (written.json) {
-    written.json = outputs.Account(
-        io::WriteFileAtomically(options.json, ModelToJson(options, model, facts, run)));
-  }
-  if (written.traces) {
-    written.traces = WriteTraces(options, kModelMode, run.step->timelines, outputs);
-  }
-  outputs.Print(RenderModelRun(options, model, run) + RenderNext(options, written) +
-                RenderWarnings(seen));
+  finish(run);
   if (!run.complete) return io::Interrupt::ExitStatus();
   return run.ok() ? kHeld : kFailed;
 }

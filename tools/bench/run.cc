@@ -120,10 +120,19 @@ int BlocksOf(const BenchOptions& options) {
   return options.modes.size() > 1 ? std::min(options.steps, kMostBlocks) : 1;
 }
 
+// Where a signal comes while this lives, the hooks write what `result` has, and the process ends.
+std::optional<io::ExitOnInterrupt> ExitWith(BenchResult& result, const RunHooks& hooks) {
+  if (!hooks.interrupted) return std::nullopt;
+  return std::optional<io::ExitOnInterrupt>(std::in_place, [&] {
+    result.complete = false;
+    hooks.interrupted(result);
+  });
+}
+
 StatusOr<std::vector<TrainResult>> TrainModes(Backend& backend, const Mesh& mesh,
                                               const BenchOptions& options, const TrainingData& data,
                                               const std::vector<Program>& programs,
-                                              const RunHooks& hooks) {
+                                              const RunHooks& hooks, BenchResult& result) {
   TrainOptions train;
   train.warmup = options.warmup;
   train.steps = options.steps;
@@ -137,11 +146,12 @@ StatusOr<std::vector<TrainResult>> TrainModes(Backend& backend, const Mesh& mesh
   io::ProgressStage stage(hooks.progress, "training",
                           of_mode * static_cast<int64_t>(programs.size()));
   int64_t done = 0;
-  if (hooks.progress != nullptr) {
-    train.progress = [&](const TrainProgress& at) {
-      hooks.progress->Update(LabelOf(options, at), ++done);
-    };
-  }
+  // Large tensors take minutes to write, and before the first step there is nothing to lose.
+  auto before_first = ExitWith(result, hooks);
+  train.progress = [&](const TrainProgress& at) {
+    before_first.reset();
+    if (hooks.progress != nullptr) hooks.progress->Update(LabelOf(options, at), ++done);
+  };
   return TrainInTurns(backend, mesh, programs, data.sources, train);
 }
 
@@ -162,17 +172,10 @@ StatusOr<ModeResult> MakeModeResult(const BenchOptions& options, const Mesh& mes
   return result;
 }
 
-// Runs `work`; where a signal comes meanwhile, the hooks write what `result` has, and the process
-// ends. `work` must not touch `result`.
+// Runs `work`, which must not touch `result`, under ExitWith.
 template <typename Work>
 auto Interruptibly(const RunHooks& hooks, BenchResult& result, const Work& work) {
-  std::optional<io::ExitOnInterrupt> guard;
-  if (hooks.interrupted) {
-    guard.emplace([&] {
-      result.complete = false;
-      hooks.interrupted(result);
-    });
-  }
+  const auto guard = ExitWith(result, hooks);
   return work();
 }
 
@@ -239,7 +242,7 @@ StatusOr<BenchResult> Run(Backend& backend, const BenchOptions& options, const T
     TP_ASSIGN_OR_RETURN(result.peak, MeasurePeak(backend, options, FlopsPerStep(options), stop));
   }
   TP_ASSIGN_OR_RETURN(std::vector<TrainResult> trained,
-                      TrainModes(backend, mesh, options, data, programs, hooks));
+                      TrainModes(backend, mesh, options, data, programs, hooks, result));
   if (options.speedup) {
     io::ProgressStage stage(hooks.progress, "tp 1: steps");
     TP_ASSIGN_OR_RETURN(result.tp1, TimeWithTp1(backend, options, data, stop));
@@ -356,9 +359,10 @@ void FillDefaults(const Backend& backend, BenchOptions& options) {
 StatusOr<BenchResult> RunBench(Backend& backend, const BenchOptions& options,
                                const RunHooks& hooks) {
   TP_RETURN_IF_ERROR(CheckRun(backend, options));
+  TP_ASSIGN_OR_RETURN(const TrainingData data, MakeData(options));
+  // Until here there is nothing to tell, and a signal ends the process as it always does.
   std::optional<io::Interrupt> interrupt;
   if (hooks.interrupted) interrupt.emplace();
-  TP_ASSIGN_OR_RETURN(const TrainingData data, MakeData(options));
   return Run(backend, options, data, hooks);
 }
 

@@ -53,9 +53,9 @@ struct RunHooks {
   std::function<void(const BenchResult&)> started = nullptr;
   // A mode is measured and verified.
   std::function<void(const BenchResult&, const ModeResult&)> mode_done = nullptr;
-  // Ctrl-C while a result was verified: writes what is there, and then the process ends. Where this
-  // is empty, the run takes no notice of signals. Ctrl-C before ends it after the step at hand, or
-  // without one.
+  // Ctrl-C before the first step has ended, or while a result is verified: writes what is there,
+  // and then the process ends. Ctrl-C in between ends training after the step at hand. Where this
+  // is empty, the run takes no notice of signals.
   std::function<void(const BenchResult&)> interrupted = nullptr;
   io::Progress* progress = nullptr;
 };

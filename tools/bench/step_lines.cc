@@ -90,7 +90,7 @@ std::string RenderMemoryLine(const MeasuredStep& step) {
 }
 
 std::string RenderLossLine(const std::vector<double>& losses) {
-  return Line("loss", fmt::format("{:.6f} to {:.6f} in {} steps", losses.front(), losses.back(),
+  return Line("loss", fmt::format("{:.6g} to {:.6g} in {} steps", losses.front(), losses.back(),
                                   losses.size()));
 }
 

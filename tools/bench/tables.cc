@@ -39,7 +39,7 @@ std::string RenderLosses(const std::vector<double>& losses) {
       if (i == kShown / 2) text += " ...";
       continue;
     }
-    text += fmt::format(" {:.6f}", losses[i]);
+    text += fmt::format(" {:.6g}", losses[i]);
   }
   return "  " + io::Wrap(text, 15, 2) + "\n";
 }

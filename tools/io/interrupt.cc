@@ -15,7 +15,7 @@
 namespace tp::io {
 namespace {
 
-constexpr int kSignals[] = {SIGINT, SIGTERM};
+constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP};
 
 // One request may come as several signals: `timeout` sends one to its child and one to the group.
 constexpr int64_t kOneRequestNs = 300'000'000;

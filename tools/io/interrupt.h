@@ -1,4 +1,5 @@
-// Ctrl-C and SIGTERM as a request: what was measured so far is written before the program ends.
+// Ctrl-C, SIGTERM and the end of a terminal (SIGHUP) as a request: what was measured so far is
+// written before the program ends.
 //
 // While an Interrupt lives, the first signal is noted and the program goes on; another one, unless
 // it comes within a third of a second, ends it at once, as it would without. A signal that the

@@ -165,7 +165,7 @@ std::string RenderWhy(bool fits, const std::vector<Config>& configs,
                          first <= second ? "less" : "more", what);
     };
     text += fmt::format(
-        "{} beside {}: {}, {}\n", NameOf(configs[0]), NameOf(configs[1]),
+        "{} beside {}:\n  {}, {}\n", NameOf(configs[0]), NameOf(configs[1]),
         beside(whole[0].compute_seconds, whole[1].compute_seconds, "of computing"),
         beside(whole[0].exposed_seconds, whole[1].exposed_seconds, "of exposed communication"));
   }

@@ -51,6 +51,8 @@ def _summarise(planned: list[points.Point], runs: _Runs, file: RecordFile, name:
         print(f"  failed{times}: {key}: {error}")
     for line in table.render(planned, records):
         print(line)
+    if any(record["tool"] in record for record in records):  # has a result
+        print(f"\nnext: report {name}")
     return failed == 0 and len(records) == len(wanted)
 
 

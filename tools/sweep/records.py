@@ -81,6 +81,8 @@ def _parse(path: str, data: bytes) -> list[Record]:
     for number, line in enumerate(data.splitlines(), start=1):
         try:
             record = json.loads(line)
+            if not isinstance(record, dict):
+                raise ValueError("it is no object")
             if record["schema"] != SCHEMA:
                 raise UserError(f"{path}:{number}: schema {record['schema']}, not {SCHEMA}")
             if not isinstance(record["key"], str) or type(record["repeat"]) is not int:

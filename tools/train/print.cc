@@ -44,9 +44,14 @@ std::string RenderHeldOut(int64_t step, double loss) {
 }
 
 std::string RenderNext(const TrainOptions& options, const std::string& checkpoint) {
-  ModelOptions model = options.model;
-  model.hf = checkpoint;
-  return "next: verify " + FlagsOfStep(model, options.engine) + "\n";
+  std::string text;
+  if (!checkpoint.empty()) {
+    ModelOptions model = options.model;
+    model.hf = checkpoint;
+    text += "next: verify " + FlagsOfStep(model, options.engine) + "\n";
+  }
+  if (!options.logdir.empty()) text += "next: tensorboard --logdir " + options.logdir + "\n";
+  return text;
 }
 
 std::string RenderPlan(const TrainOptions& options, const TransformerConfig& config,

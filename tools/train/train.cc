@@ -95,9 +95,10 @@ class Run {
     TP_RETURN_IF_ERROR(Save());
     if (io::Interrupt::Signal() != 0) return OkStatus();
     if (options_.sample > 0) TP_RETURN_IF_ERROR(Sample());
-    if (root_ && !options_.save.empty()) {
-      Print("\n" + RenderNext(options_, CheckpointAt(options_.save, trainer_.done())));
-    }
+    const bool saved = !options_.save.empty();
+    const std::string next =
+        RenderNext(options_, saved ? CheckpointAt(options_.save, trainer_.done()) : "");
+    if (root_ && !next.empty()) Print("\n" + next);
     return OkStatus();
   }
 
@@ -263,9 +264,9 @@ StatusOr<int> Main(int argc, char** argv, io::Outputs& outputs) {
                       PromptOf(options, text, config.sizes.vocabulary));
   TP_ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer,
                       Trainer::Create(*backend, mesh, config, options, text));
-  const io::Interrupt interrupt;
   Run run(options, text, prompt, *trainer, outputs);
   TP_RETURN_IF_ERROR(run.Begin(from, backend->IsRoot()));
+  const io::Interrupt interrupt;  // until here there is nothing to lose
   if (backend->IsRoot()) {
     outputs.Print(RenderHead(options, config.sizes, text) +
                   bench::RenderWarnings(bench::WarningsOfLaunch(options.engine, std::getenv)));

@@ -5,6 +5,7 @@
 //   Open MPI   OMPI_COMM_WORLD_RANK  OMPI_COMM_WORLD_SIZE  OMPI_COMM_WORLD_LOCAL_RANK
 //   Slurm      SLURM_PROCID          SLURM_STEP_NUM_TASKS  SLURM_LOCALID
 //                                    (or SLURM_NTASKS)
+//   MPICH      PMI_RANK              PMI_SIZE              MPI_LOCALRANKID
 //
 // The processes meet at MASTER_ADDR, port MASTER_PORT + 1 (MASTER_PORT itself is torchrun's own).
 // MASTER_PORT is 29500 where it is not set; MASTER_ADDR is this machine where all are on it.
@@ -19,7 +20,7 @@
 namespace tp::nccl {
 
 struct LaunchEnvironment {
-  std::string launcher;  // "torchrun", "Open MPI", "Slurm"
+  std::string launcher;  // "torchrun", "Open MPI", "Slurm", "MPICH"
   int rank = 0;
   int world = 1;
   int local_rank = 0;

@@ -71,6 +71,17 @@ TEST(Launch, SlurmTakesTheStepsTasksBeforeTheJobs) {
   EXPECT_EQ((**read).rank, 3);
 }
 
+TEST(Launch, MpichOnOneMachineNeedsNoAddress) {
+  const auto read = Read(
+      {{"PMI_RANK", "1"}, {"PMI_SIZE", "2"}, {"MPI_LOCALRANKID", "1"}, {"MPI_LOCALNRANKS", "2"}});
+  ASSERT_TRUE(read.ok() && *read) << read.status().ToString();
+  EXPECT_EQ((**read).launcher, "MPICH");
+  EXPECT_EQ((**read).rank, 1);
+  EXPECT_EQ((**read).world, 2);
+  EXPECT_EQ((**read).local_rank, 1);
+  EXPECT_EQ((**read).host, "127.0.0.1");
+}
+
 TEST(Launch, SeveralMachinesNeedAnAddress) {
   EXPECT_THAT(ErrorOf({{"OMPI_COMM_WORLD_RANK", "1"},
                        {"OMPI_COMM_WORLD_SIZE", "4"},

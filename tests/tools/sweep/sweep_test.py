@@ -102,6 +102,7 @@ class SweepTest(unittest.TestCase):
         status, out, err = self.sweep(*self.POINTS)
         self.assertEqual((status, err), (0, ""))
         self.assertIn("40 of 40 runs done (37 of them before), 0 failed", out)
+        self.assertTrue(out.endswith(f"\nnext: report {self.output}\n"), out)
         self.check_complete()
         self.assertEqual(len(self.started()), self.RUNS + 4)
 
