@@ -53,7 +53,7 @@ struct Options {
   // failure one may wait for ever for a GPU on which another one's kernel waits for it. So it may
   // where CUDA loads a kernel when it is first launched, and ranks launch different ones:
   // CUDA_MODULE_LOADING=EAGER loads all when CUDA starts, which takes seconds and memory.
-  // UNAVAILABLE where a GPU is given more ranks than find room at the same time.
+  // UNAVAILABLE where one process gives a GPU more ranks than find room at the same time.
   bool share_gpus = false;
   LowerOptions lower{.sum_part_bytes = int64_t{8} << 20};
 };

@@ -123,7 +123,8 @@ def _several(found: list[Contest]) -> str:
         parts.append(f"in {same} of {len(found)} cases the modes are not distinguishable")
     untold = sum(1 for contest in found if contest.ratio is None)
     if untold:
-        parts.append(f"in {untold} of {len(found)} cases {_NEEDED} repeats or more would tell which mode wins")
+        parts.append(f"in {untold} of {len(found)} cases {_NEEDED} repeats or more would tell "
+                     "which mode wins")
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]} {_where([contest.row for contest in found])}."
 

@@ -23,9 +23,8 @@ std::string RenderStep(const TrainOptions& options, const StepMetrics& metrics);
 // One line: "held-out loss 1.9034 nats a token after step 250".
 std::string RenderHeldOut(int64_t step, double loss);
 
-// Lines: how to prove the step that trained this checkpoint, where there is one, and to look at
-// what
-// --logdir has.
+// Lines: how to prove the step that trained this checkpoint, where there is one, and how to look at
+// what --logdir has.
 std::string RenderNext(const TrainOptions& options, const std::string& checkpoint);
 
 // What a rank's buffers take, of the ranks that need the least and the most. `schedules` are those
