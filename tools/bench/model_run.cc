@@ -45,13 +45,7 @@ StatusOr<TrainResult> Measure(Backend& backend, const Mesh& mesh, const BenchOpt
   io::ProgressStage stage(hooks.progress, "training",
                           options.warmup + int64_t{options.steps} * (options.floor ? 2 : 1));
   int64_t done = 0;
-  std::optional<io::ExitOnInterrupt> before_first;
-  if (hooks.interrupted) {
-    before_first.emplace([&] {
-      run.complete = false;
-      hooks.interrupted(run);
-    });
-  }
+  auto before_first = io::ExitWith(run, hooks.interrupted);
   train.progress = [&](const TrainProgress& at) {
     before_first.reset();
     if (hooks.progress == nullptr) return;

@@ -120,15 +120,6 @@ int BlocksOf(const BenchOptions& options) {
   return options.modes.size() > 1 ? std::min(options.steps, kMostBlocks) : 1;
 }
 
-// Where a signal comes while this lives, the hooks write what `result` has, and the process ends.
-std::optional<io::ExitOnInterrupt> ExitWith(BenchResult& result, const RunHooks& hooks) {
-  if (!hooks.interrupted) return std::nullopt;
-  return std::optional<io::ExitOnInterrupt>(std::in_place, [&] {
-    result.complete = false;
-    hooks.interrupted(result);
-  });
-}
-
 StatusOr<std::vector<TrainResult>> TrainModes(Backend& backend, const Mesh& mesh,
                                               const BenchOptions& options, const TrainingData& data,
                                               const std::vector<Program>& programs,
@@ -147,7 +138,7 @@ StatusOr<std::vector<TrainResult>> TrainModes(Backend& backend, const Mesh& mesh
                           of_mode * static_cast<int64_t>(programs.size()));
   int64_t done = 0;
   // Large tensors take minutes to write, and before the first step there is nothing to lose.
-  auto before_first = ExitWith(result, hooks);
+  auto before_first = io::ExitWith(result, hooks.interrupted);
   train.progress = [&](const TrainProgress& at) {
     before_first.reset();
     if (hooks.progress != nullptr) hooks.progress->Update(LabelOf(options, at), ++done);
@@ -172,10 +163,10 @@ StatusOr<ModeResult> MakeModeResult(const BenchOptions& options, const Mesh& mes
   return result;
 }
 
-// Runs `work`, which must not touch `result`, under ExitWith.
+// Runs `work`, which must not touch `result`, under io::ExitWith.
 template <typename Work>
 auto Interruptibly(const RunHooks& hooks, BenchResult& result, const Work& work) {
-  const auto guard = ExitWith(result, hooks);
+  const auto guard = io::ExitWith(result, hooks.interrupted);
   return work();
 }
 

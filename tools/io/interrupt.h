@@ -7,9 +7,11 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <utility>
 
 namespace tp::io {
 
@@ -47,28 +49,34 @@ class ExitOnInterrupt {
   std::thread thread_;
 };
 
-// For a result that grows part by part, each put in under Hold: a signal has `write` called with
-// what is there, marked incomplete, and the process ends. Without a `write` signals do what they
-// always do.
+// Where there is a `write`: an ExitOnInterrupt that calls it with `result`, marked incomplete. Both
+// must outlive it.
+template <typename Result>
+std::optional<ExitOnInterrupt> ExitWith(Result& result,
+                                        const std::function<void(const Result&)>& write) {
+  if (!write) return std::nullopt;
+  return std::optional<ExitOnInterrupt>(std::in_place, [&result, &write] {
+    result.complete = false;
+    write(result);
+  });
+}
+
+// For a result that grows part by part, each put in under Hold: an Interrupt and an ExitWith of it.
+// Without a `write` signals do what they always do.
 class WriteOnInterrupt {
  public:
   // Both must outlive this.
   template <typename Result>
-  WriteOnInterrupt(Result& result, const std::function<void(const Result&)>& write) {
-    if (!write) return;
-    interrupt_.emplace();
-    exit_.emplace([&result, &write] {
-      result.complete = false;
-      write(result);
-    });
-  }
+  WriteOnInterrupt(Result& result, const std::function<void(const Result&)>& write)
+      : interrupt_(write ? std::make_unique<Interrupt>() : nullptr),
+        exit_(ExitWith(result, write)) {}
 
   std::unique_lock<std::mutex> Hold() {
     return exit_ ? exit_->Hold() : std::unique_lock<std::mutex>();
   }
 
  private:
-  std::optional<Interrupt> interrupt_;
+  std::unique_ptr<Interrupt> interrupt_;
   std::optional<ExitOnInterrupt> exit_;
 };
 
