@@ -59,6 +59,10 @@ class Backend {
   // How schedules are to be made for this backend's ranks.
   virtual LowerOptions HowToLower() const { return {}; }
 
+  // An all_gather of which a member sends so many bytes, or more, takes no processors from what
+  // runs beside it, for it goes by copy engines, as turns do; 0: each does.
+  virtual int64_t CopiedBytes() const { return 0; }
+
   // Errors: what this backend or machine can't do, before anything is allocated.
   virtual Status Check(int world, DType dtype) const = 0;
 

@@ -139,6 +139,20 @@ PeerAlgorithm ChoosePeerAlgorithm(const CollectiveCall& call, int members, Peers
   return ChooseByMeasurement(call, members);
 }
 
+int64_t LeastCopied(Peers peers) {
+  switch (peers) {
+    case Peers::kBulk:
+      return 1;
+    case Peers::kAuto:
+      return kMostWritten + 1;
+    case Peers::kDirect:
+    case Peers::kMedium:
+    case Peers::kNever:
+      break;
+  }
+  return 0;
+}
+
 int64_t PeerCollective::ScratchBytes(const CollectiveCall& call, int members,
                                      PeerAlgorithm algorithm) {
   const bool lines = algorithm == PeerAlgorithm::kDirect || algorithm == PeerAlgorithm::kTwoSteps;

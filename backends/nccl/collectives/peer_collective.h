@@ -45,6 +45,9 @@ bool HasForm(CollectiveKind kind, PeerAlgorithm algorithm);
 // two or four of them, were fastest with.
 PeerAlgorithm ChoosePeerAlgorithm(const CollectiveCall& call, int members, Peers peers);
 
+// From how many bytes of a member on an all_gather is one of copies; 0: none is.
+int64_t LeastCopied(Peers peers);
+
 // A member's memory, at the addresses by which this one reaches it.
 struct PeerMember {
   char* send = nullptr;

@@ -8,6 +8,7 @@
 #include <thread>
 #include <utility>
 
+#include "backends/nccl/collectives/peer_collective.h"
 #include "backends/nccl/collectives/peer_kernels.h"
 #include "backends/nccl/control/launch.h"
 #include "backends/nccl/control/local_control.h"
@@ -142,6 +143,8 @@ class NcclBackend : public Backend {
   }
 
   LowerOptions HowToLower() const override { return options_.lower; }
+
+  int64_t CopiedBytes() const override { return LeastCopied(options_.peers); }
 
   int DefaultTp(int dp) const override {
     const StatusOr<int> devices = CountDevices();
