@@ -30,9 +30,8 @@ std::string_view Name(CostSource source) {
 
 Cost CostModel::Of(const OpWork& work) const {
   if (fit_ != nullptr) {
-    const auto fitted = work.IsProduct()
-                            ? fit_->Product(work.dtype, work.product)
-                            : fit_->Op(std::string(Name(work.action)), work.dtype, work.bytes);
+    const auto fitted = work.IsProduct() ? fit_->Product(work.dtype, work.product)
+                                         : fit_->Op(ActionOf(work), work.dtype, work.bytes);
     if (fitted) {
       Cost cost = CostOf(*fitted);
       if (work.IsProduct()) cost.seconds *= static_cast<double>(work.loops);
@@ -43,6 +42,10 @@ Cost CostModel::Of(const OpWork& work) const {
   const double compute = work.flops / device.FlopsOf(work.dtype);
   const double memory = work.bytes / (device.memory_bytes_per_second * device.reached_memory);
   return {.seconds = device.launch_us * 1e-6 + std::max(compute, memory)};
+}
+
+double CostModel::StepSpread() const {
+  return fit_ == nullptr ? 0 : fit_->measurements().step_spread;
 }
 
 std::optional<Cost> CostModel::OfCollective(CollectiveKind kind, int members, double bytes) const {

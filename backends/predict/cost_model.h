@@ -38,6 +38,9 @@ class CostModel {
   // kind and number of members was measured.
   std::optional<Cost> OfCollective(CollectiveKind kind, int members, double bytes) const;
 
+  // How far off whole steps are whose ops were timed (Measurements::step_spread); 0: nobody knows.
+  double StepSpread() const;
+
   const sim::Machine& machine() const { return machine_; }
 
  private:

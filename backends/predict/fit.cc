@@ -98,6 +98,16 @@ Fit::Fit(Measurements measurements, const sim::Machine& machine)
   }
 }
 
+void Fit::Take(const Measurements& timed) {
+  timed_spread_ = std::max(timed_spread_, 1 + timed.repeat_floor);
+  for (const MeasuredProduct& product : timed.products) {
+    timed_products_[{product.dtype, product.shape}] = product.us * 1e-6;
+  }
+  for (const MeasuredOp& op : timed.ops) {
+    timed_ops_[{op.action, op.dtype, op.bytes}] = op.us * 1e-6;
+  }
+}
+
 std::map<DType, std::vector<double>> Fit::ProductParameters() const {
   std::map<DType, std::vector<double>> all;
   for (const auto& [dtype, fit] : products_) all[dtype] = fit->parameters();
@@ -105,6 +115,8 @@ std::map<DType, std::vector<double>> Fit::ProductParameters() const {
 }
 
 std::optional<Estimated> Fit::Product(DType dtype, const ProductShape& shape) const {
+  const auto timed = timed_products_.find({dtype, shape});
+  if (timed != timed_products_.end()) return Estimated{timed->second, timed_spread_, true};
   const auto found = measured_products_.find({dtype, shape});
   if (found != measured_products_.end()) {
     return Estimated{found->second, 1 + measurements_.repeat_floor, true};
@@ -116,6 +128,8 @@ std::optional<Estimated> Fit::Product(DType dtype, const ProductShape& shape) co
 }
 
 std::optional<Estimated> Fit::Op(const std::string& action, DType dtype, double bytes) const {
+  const auto timed = timed_ops_.find({action, dtype, bytes});
+  if (timed != timed_ops_.end()) return Estimated{timed->second, timed_spread_, true};
   const auto found = ops_.find({action, dtype});
   if (found == ops_.end()) return std::nullopt;
   return Estimated{found->second.Of(bytes), found->second.Spread(), found->second.Has(bytes)};

@@ -4,6 +4,9 @@
 // bytes. Collectives: between the measured sizes of the same kind and number of members; where only
 // two members were measured, by what those took: a member more is a hop more for small arrays, and
 // for large ones the bytes that each then sends and copies.
+//
+// Products and ops that were timed for what is to be predicted come before all that: they are
+// taken as they are, and nothing is fitted on them.
 #pragma once
 
 #include <map>
@@ -11,6 +14,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -46,6 +50,8 @@ struct Estimated {
 class Fit {
  public:
   Fit(Measurements measurements, const sim::Machine& machine);
+  // From now on these come before what was fitted.
+  void Take(const Measurements& timed);
 
   std::optional<Estimated> Product(DType dtype, const ProductShape& shape) const;
   std::optional<Estimated> Op(const std::string& action, DType dtype, double bytes) const;
@@ -64,6 +70,9 @@ class Fit {
   std::map<std::pair<DType, ProductShape>, double> measured_products_;
   std::map<std::pair<std::string, DType>, Curve> ops_;
   std::map<std::pair<CollectiveKind, int>, Curve> collectives_;
+  std::map<std::pair<DType, ProductShape>, double> timed_products_;
+  std::map<std::tuple<std::string, DType, double>, double> timed_ops_;
+  double timed_spread_ = 1;  // of all that was timed
   std::set<std::string> names_;
 };
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -37,15 +38,22 @@ class Entry {
   double Number(size_t i) const { return json_[texts_ + i].get<double>(); }
   int64_t Size(size_t i) const { return static_cast<int64_t>(Number(i)); }
   std::optional<DType> Type(size_t i) const { return ParseDType(Text(i)); }
-  // "bf16", or "bf16 nt".
+  // "bf16", "bf16 nt", or "bf16 ntt".
   std::optional<MeasuredProduct> Product() const {
     const std::string text = Text(0);
     const size_t space = text.find(' ');
     const std::optional<DType> dtype = ParseDType(text.substr(0, space));
     const std::string turned = space == std::string::npos ? "nn" : text.substr(space + 1);
     const auto known = [](char c) { return c == 'n' || c == 't'; };
-    if (!dtype || turned.size() != 2 || !known(turned[0]) || !known(turned[1])) return std::nullopt;
-    const ProductShape shape = {Size(0), Size(1), Size(2), turned[0] == 't', turned[1] == 't'};
+    if (!dtype || turned.size() < 2 || turned.size() > 3 || !std::ranges::all_of(turned, known)) {
+      return std::nullopt;
+    }
+    const ProductShape shape = {.m = Size(0),
+                                .n = Size(1),
+                                .k = Size(2),
+                                .a_turned = turned[0] == 't',
+                                .b_turned = turned[1] == 't',
+                                .c_turned = turned.size() == 3 && turned[2] == 't'};
     if (shape.m < 1 || shape.n < 1 || shape.k < 1) return std::nullopt;
     return MeasuredProduct{*dtype, shape, Number(3)};
   }
@@ -73,6 +81,17 @@ Status ReadList(const Json& json, const char* key, size_t texts, size_t numbers,
   return OkStatus();
 }
 
+// Something near 1, or absent.
+Status ReadPart(const Json& json, const char* key, double least, const std::string& name,
+                double& value) {
+  if (!json.contains(key)) return OkStatus();
+  if (json[key].is_number()) value = json[key].get<double>();
+  constexpr double kMost = 1000;
+  if (json[key].is_number() && value >= least && value <= kMost) return OkStatus();
+  return InvalidArgument(fmt::format("{}.fit.{}: {} must be a number from {} to {}", name, key,
+                                     json[key].dump().substr(0, 80), least, kMost));
+}
+
 Status ReadParameters(const Json& json, const std::string& name, Measurements& read) {
   if (!json.contains("product_parameters")) return OkStatus();
   const Json& all = json["product_parameters"];
@@ -89,10 +108,11 @@ Status ReadParameters(const Json& json, const std::string& name, Measurements& r
   return OkStatus();
 }
 
-// " nt", or nothing where both operands are as they come.
+// " nt", " ntt", or nothing where all is as it comes.
 std::string Turned(const ProductShape& shape) {
-  if (!shape.a_turned && !shape.b_turned) return "";
-  return fmt::format(" {}{}", shape.a_turned ? 't' : 'n', shape.b_turned ? 't' : 'n');
+  if (!shape.a_turned && !shape.b_turned && !shape.c_turned) return "";
+  return fmt::format(" {}{}{}", shape.a_turned ? 't' : 'n', shape.b_turned ? 't' : 'n',
+                     shape.c_turned ? "t" : "");
 }
 
 Json ToObject(const Measurements& m) {
@@ -118,6 +138,7 @@ Json ToObject(const Measurements& m) {
   json["ops"] = ops;
   json["collectives"] = collectives;
   json["steps"] = steps;
+  if (m.step_spread > 0) json["step_spread"] = m.step_spread;
   json["product_parameters"] = parameters;
   return json;
 }
@@ -159,9 +180,8 @@ StatusOr<Measurements> ParseMeasurements(std::string_view text, const std::strin
   for (auto [key, value] : {std::pair("when", &read.when), std::pair("where", &read.where)}) {
     if (json.contains(key) && json[key].is_string()) *value = json[key].get<std::string>();
   }
-  if (json.contains("repeat_floor") && json["repeat_floor"].is_number()) {
-    read.repeat_floor = json["repeat_floor"].get<double>();
-  }
+  TP_RETURN_IF_ERROR(ReadPart(json, "repeat_floor", 0, name, read.repeat_floor));
+  TP_RETURN_IF_ERROR(ReadPart(json, "step_spread", 1, name, read.step_spread));
   TP_RETURN_IF_ERROR(ReadList(json, "products", 1, 4, name, [&](const Entry& e) {
     const std::optional<MeasuredProduct> product = e.Product();
     if (product) read.products.push_back(*product);

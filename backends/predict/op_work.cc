@@ -43,6 +43,10 @@ char IdsOf(const Program& program, const ScheduledOp& op) {
 
 }  // namespace
 
+std::string ActionOf(const OpWork& work) {
+  return std::string(Name(work.action)) + (work.turned ? " turned" : "");
+}
+
 double ProcessorsOf(const OpWork& work, int multiprocessors) {
   if (!work.IsProduct() || work.flops == 0) return 1;
   const double tiles = static_cast<double>(work.loops) * LargeTilesOf(work.product);
@@ -64,13 +68,15 @@ OpWork WorkOf(const Program& program, const Schedule& schedule, const ScheduledO
                .n = b.dims[b.rank() - 1].size,
                .k = a.dims[a.rank() - 1].size,
                .a_turned = IsTurned(a),
-               .b_turned = IsTurned(b)};
+               .b_turned = IsTurned(b),
+               .c_turned = IsTurned(op.writes[0])};
     work.loops = 1;
     for (int d = 0; d + 2 < a.rank(); ++d) work.loops *= std::max<int64_t>(1, a.dims[d].size);
     work.flops = 2.0 * static_cast<double>(work.loops) * static_cast<double>(product.m) *
                  static_cast<double>(product.n) * static_cast<double>(product.k);
     return work;
   }
+  work.turned = !op.reads.empty() && op.reads[0].rank() >= 2 && IsTurned(op.reads[0]);
   const char ids_of = IdsOf(program, op);
   double points = 1;
   for (const LetterPart& part : op.letters) {

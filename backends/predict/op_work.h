@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "backends/predict/product_trend.h"
 #include "tp/core/dtype.h"
@@ -16,11 +17,15 @@ struct OpWork {
   DType dtype = DType::kFloat32;  // of its first operand that is no list of ids
   int64_t loops = 0;              // how many matrix products of `product`; 0: it is no product
   ProductShape product;
-  double flops = 0;  // twice the points of its letters for each operand but one
-  double bytes = 0;  // that it reads and writes, each element of each view once
+  bool turned = false;  // it is none, and the columns of its first operand are packed
+  double flops = 0;     // twice the points of its letters for each operand but one
+  double bytes = 0;     // that it reads and writes, each element of each view once
 
   bool IsProduct() const { return loops > 0; }
 };
+
+// "sum_rows", or "sum_rows turned": what of one name and type takes as long as its bytes say.
+std::string ActionOf(const OpWork& work);
 
 // The part of so many multiprocessors that the launch fills: products by tiles of 128 x 256, all
 // else whole.

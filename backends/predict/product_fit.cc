@@ -12,12 +12,12 @@ namespace {
 constexpr ProductLaw kLaws[] = {ProductLaw::kWaves, ProductLaw::kSplit};
 
 // The sizes, and of the one law five of fullness, of the other its own time; and of both whether
-// operands are turned, where some are.
-size_t FeatureCountOf(ProductLaw law, bool turned) {
-  return (law == ProductLaw::kWaves ? 8 : 4) + (turned ? 2 : 0);
+// operands are turned, and what comes out, where some are.
+size_t FeatureCountOf(ProductLaw law, size_t turned) {
+  return (law == ProductLaw::kWaves ? 8 : 4) + turned;
 }
 
-size_t ParameterCountOf(ProductLaw law, bool turned) {
+size_t ParameterCountOf(ProductLaw law, size_t turned) {
   return ProductTrend::CountOf(law) + Kriging::CountOf(FeatureCountOf(law, turned));
 }
 
@@ -30,7 +30,8 @@ ProductFit::ProductFit(std::vector<ProductPoint> points, const sim::DeviceSpec& 
                element_bytes}) {
   CHECK_GE(points_.size(), 8u);
   for (const ProductPoint& point : points_) {
-    turned_ = turned_ || point.shape.a_turned || point.shape.b_turned;
+    if (point.shape.a_turned || point.shape.b_turned) turned_ = std::max<size_t>(turned_, 2);
+    if (point.shape.c_turned) turned_ = 3;
   }
   size_t count = 0;
   for (ProductLaw law : kLaws) count += ParameterCountOf(law, turned_);
@@ -87,7 +88,9 @@ std::vector<double> ProductFit::FeaturesOf(ProductLaw law, const ProductTrend& t
     const std::vector<double> fullness = FullnessOf(shape, device_.multiprocessors);
     features.insert(features.end(), fullness.begin(), fullness.end());
   }
-  if (turned_) features.insert(features.end(), {1.0 * shape.a_turned, 1.0 * shape.b_turned});
+  for (bool turned : {shape.a_turned, shape.b_turned, shape.c_turned}) {
+    if (features.size() < FeatureCountOf(law, turned_)) features.push_back(turned);
+  }
   return features;
 }
 

@@ -44,7 +44,7 @@ class ProductFit {
 
   const std::vector<ProductPoint> points_;
   const ProductDevice device_;
-  bool turned_ = false;  // of some points, an operand
+  size_t turned_ = 0;  // features that say what is turned, where something is
   std::vector<Part> parts_;
   double widen_ = 1;
 };

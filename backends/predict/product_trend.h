@@ -13,13 +13,15 @@
 
 namespace tp::predict {
 
-// a (m x k) times b (k x n), both row-major unless they are turned: then their columns are packed.
+// a (m x k) times b (k x n) into c, all row-major unless they are turned: then their columns are
+// packed.
 struct ProductShape {
   int64_t m = 0;
   int64_t n = 0;
   int64_t k = 0;
   bool a_turned = false;
   bool b_turned = false;
+  bool c_turned = false;
 
   auto operator<=>(const ProductShape&) const = default;
 };

@@ -149,7 +149,7 @@ class Run {
     if (m.seconds > 0) {
       for (const Member& member : come_[meeting]) {
         const double bytes = world_.ranks[member.rank][member.op].bytes;
-        if (world_.processors_of_meeting > 0) {
+        if (world_.processors_of_meeting > 0 && !m.copied) {
           uses_.push_back({processors_[member.rank], world_.processors_of_meeting});
         }
         if (bytes > 0) uses_.push_back({memories_[member.rank], MemoryRate(bytes, m.seconds)});

@@ -34,6 +34,7 @@ struct Meeting {
   double seconds = 0;
   int members = 0;  // ranks of the replay that come
   std::vector<SharedUse> uses = {};
+  bool copied = false;  // by copy engines: it occupies no processors
 };
 
 struct ReplayWorld {

@@ -205,10 +205,12 @@ class Builder {
         const int axis = mesh_.PlaceOf(op.axis);
         const int group = group_of_.at({axis, rank});
         const CollectiveCost& cost = timer_.Of(op.call, groups_[group].ranks);
+        const auto members = static_cast<int>(groups_[group].ranks.size());
+        const double sent = cost.bytes_sent / members;
         replay.meeting = MeetingOf(group, calls[axis]++, cost, handover);
-        const auto members = static_cast<double>(groups_[group].ranks.size());
-        record.bytes_sent = static_cast<int64_t>(cost.bytes_sent / members);
-        replay.bytes = 2 * cost.bytes_sent / members;  // sent, and received
+        world_.meetings[replay.meeting].copied = IsCopied(op.call, members, sent);
+        record.bytes_sent = static_cast<int64_t>(sent);
+        replay.bytes = 2 * sent;  // and received
         Count(cost.source, cost.seconds, cost.spread);
       } else {
         work = WorkOf(program_, schedule, op);
@@ -228,6 +230,12 @@ class Builder {
     predicted.memory_bytes = ArenaOf(schedule).bytes;
     predicted.schedule = schedule;
     ranks_.push_back(std::move(predicted));
+  }
+
+  bool IsCopied(const CollectiveCall& call, int members, double sent) const {
+    const double least = model_.machine().device.copied_bytes;
+    if (least == 0) return false;
+    return TurnOf(call, members) != 0 || (call.kind == CollectiveKind::kAllGather && sent >= least);
   }
 
   // What it costs that the op waits for one of the other stream.
@@ -286,11 +294,12 @@ class Builder {
   }
 
   Cost CostOf(const OpWork& work) {
-    const auto key =
-        std::tuple(work.action, work.dtype, work.loops, work.product, work.flops, work.bytes);
-    const auto found = costs_.find(key);
-    if (found != costs_.end()) return found->second;
-    return costs_[key] = model_.Of(work);
+    const auto key = std::tuple(work.action, work.turned, work.dtype, work.loops, work.product,
+                                work.flops, work.bytes);
+    const auto [found, is_new] = costs_.try_emplace(key);
+    if (is_new) found->second.cost = model_.Of(work);
+    found->second.seconds += found->second.cost.seconds;
+    return found->second.cost;
   }
 
   void Count(CostSource source, double seconds, double spread) {
@@ -298,9 +307,16 @@ class Builder {
     if (spread > 0) log_spread_ += seconds * std::log(spread);
     counted_ += seconds;
   }
-  // As if all ops erred alike, which they do not: an upper bound of what they make of the step.
-  double Spread(double) const {
-    return unknown_ || counted_ == 0 ? 0 : std::exp(log_spread_ / counted_);
+
+  double Spread(double seconds) const {
+    if (unknown_ || counted_ == 0) return 0;
+    if (model_.StepSpread() == 0) return std::exp(log_spread_ / counted_);
+    double squares = std::pow(std::log(model_.StepSpread()), 2);
+    for (const auto& [key, used] : costs_) {  // all launches of one work err alike
+      const double share = used.seconds / static_cast<double>(ranks_.size()) / seconds;
+      squares += std::pow(share * std::log(used.cost.spread), 2);
+    }
+    return std::exp(std::sqrt(squares));
   }
 
   static void AddShares(const PredictedRank& rank, const std::vector<OpTimes>& times,
@@ -342,7 +358,11 @@ class Builder {
   std::map<int, size_t> lowered_;  // by kind, its schedule
   std::vector<Schedule> schedules_;
   std::map<std::pair<int, int>, int> meetings_;  // by group's colour and number
-  std::map<std::tuple<Action, DType, int64_t, ProductShape, double, double>, Cost> costs_;
+  struct Used {
+    Cost cost;
+    double seconds = 0;  // of all launches
+  };
+  std::map<std::tuple<Action, bool, DType, int64_t, ProductShape, double, double>, Used> costs_;
   std::vector<double> closed_seconds_;
   std::vector<PredictedRank> ranks_;
   ReplayWorld world_, closed_;

@@ -42,7 +42,10 @@ struct PredictedRank {
 struct Prediction {
   double seconds = 0;         // of a step, to the end of its last op
   double closed_seconds = 0;  // without contention, collectives by formula
-  double spread = 0;  // nine times in ten within seconds / spread and * spread; 0: nobody knows
+  // Nine times in ten within seconds / spread and * spread; 0: nobody knows. Where it is known how
+  // far off steps are whose ops were timed: as far, and by what the costs of ops other than
+  // collectives may err, each for itself. Elsewhere as if all ops erred alike, which is too much.
+  double spread = 0;
   std::vector<PredictedRank> ranks;
   std::vector<int> stand_in;  // by rank of the mesh, which of `ranks` stands for it
   int64_t memory_bytes = 0;   // of the fullest rank

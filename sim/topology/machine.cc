@@ -110,8 +110,10 @@ Status ReadDevice(Reader reader, DeviceSpec& device) {
   reader.Number("reached_flops", device.reached_flops, false, Least::kAboveZero);
   reader.Number("reached_memory", device.reached_memory, false, Least::kAboveZero);
   reader.Number("launch_us", device.launch_us, false, Least::kZero, 1e9);
+  reader.Number("gap_us", device.gap_us, false, Least::kZero, 1e9);
   reader.Number("handover_us", device.handover_us, false, Least::kZero, 1e9);
   reader.Number("collective_processors", device.collective_processors, false, Least::kZero, 1);
+  reader.Number("copied_bytes", device.copied_bytes, false, Least::kZero, 1e15);
   Reader flops = reader.Object("flops", true);
   for (DType dtype : kAllDTypes) {
     const std::string key(Name(dtype));
@@ -205,8 +207,10 @@ std::string ToJson(const Machine& machine) {
                  {"reached_flops", device.reached_flops},
                  {"reached_memory", device.reached_memory},
                  {"launch_us", device.launch_us},
+                 {"gap_us", device.gap_us},
                  {"handover_us", device.handover_us},
-                 {"collective_processors", device.collective_processors}}}};
+                 {"collective_processors", device.collective_processors},
+                 {"copied_bytes", device.copied_bytes}}}};
   if (machine.devices_per_node > 1) {
     json["within"] = {{"kind", kKinds[static_cast<int>(machine.within.kind)]},
                       {"bytes_per_second", machine.within.bytes_per_second},

@@ -9,7 +9,8 @@
 //    "device": {"name": "H100 SXM", "memory_bytes": 80e9, "memory_bytes_per_second": 3.35e12,
 //               "multiprocessors": 132, "flops": {"bf16": 989e12, "fp32": 67e12},
 //               "reached_flops": 0.7, "reached_memory": 0.85, "launch_us": 2.5,
-//               "handover_us": 1, "collective_processors": 0.12},
+//               "gap_us": 1, "handover_us": 1, "collective_processors": 0.12,
+//               "copied_bytes": 6291457},
 //    "within": {"kind": "switch", "bytes_per_second": 370e9, "latency_us": 1.5,
 //              "adds": true},
 //    "between": {"per": "device", "bytes_per_second": 48e9, "latency_us": 5}}
@@ -38,8 +39,12 @@ struct DeviceSpec {
   double reached_flops = 1;       // the part of these that large products reach
   double reached_memory = 1;
   double launch_us = 0;              // that each op takes beside its work
+  double gap_us = 0;                 // from the end of an op's kernels to the next op's
   double handover_us = 0;            // that an op takes more where it waits for the other stream
   double collective_processors = 0;  // the part of its multiprocessors that a collective occupies
+  // An all_gather of which a member sends so many bytes, or more, goes by copy engines, as each
+  // turn of an all_to_all does, and occupies no multiprocessors; 0: none does.
+  double copied_bytes = 0;
 
   // That products reach, of the type or else of fp32; above 0.
   double FlopsOf(DType dtype) const;

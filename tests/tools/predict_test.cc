@@ -6,8 +6,11 @@
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
+#include <vector>
 
 #include "tests/tools/command.h"
 
@@ -29,6 +32,16 @@ double StepMs(const std::string& out) {
   const double value = std::atof(out.substr(begin).c_str());
   const std::string unit = out.substr(0, end).substr(out.rfind(' ', end - 1) + 1);
   return unit == "s" ? value * 1e3 : unit == "ms" ? value : value / 1e3;
+}
+
+// The cells of the last line that begins so.
+std::vector<std::string> CellsOf(const std::string& out, const std::string& begin) {
+  const size_t at = out.rfind("\n" + begin);
+  std::istringstream words(at == std::string::npos ? "" : out.substr(at + 1));
+  std::string line;
+  std::getline(words, line);
+  std::istringstream cells(line);
+  return {std::istream_iterator<std::string>(cells), {}};
 }
 
 TEST(PredictTest, SaysThatItPredictsAndThatNothingBacksThePreset) {
@@ -181,6 +194,7 @@ TEST(PredictTest, CalibratesThisCpu) {
       Predict("--calibrate=" + file + " --backend=sim --tp=2 --calibrate_seconds=0");
   ASSERT_EQ(calibrated.exit_code, 0) << calibrated.err;
   EXPECT_THAT(calibrated.out, HasSubstr("whole steps"));
+  EXPECT_THAT(calibrated.out, HasSubstr("the same steps, their ops timed"));
   EXPECT_THAT(calibrated.out, Not(HasSubstr("refused")));
   const nlohmann::json machine = nlohmann::json::parse(ReadWholeFile(file));
   const nlohmann::json held_out = nlohmann::json::parse(ReadWholeFile(file + ".heldout.json"));
@@ -192,8 +206,32 @@ TEST(PredictTest, CalibratesThisCpu) {
   EXPECT_EQ(held_out.at("steps").size(), 24u);
   const CommandResult again = Predict("--machine=" + file + " --score=" + file);
   EXPECT_THAT(again.out, HasSubstr("points refused: the machine was fitted on them"));
+  const CommandResult timed = Predict("--machine=" + file + " --score=" + file +
+                                      ".heldout.json --ops=" + file + ".ops.json");
+  EXPECT_THAT(timed.out, HasSubstr("ops timed on "));
+  EXPECT_GT(CellsOf(timed.out, "whole steps").size(), 8u);
+  EXPECT_EQ(CellsOf(timed.out, "whole steps"), CellsOf(calibrated.out, "whole steps"));
   const CommandResult step = Predict("--machine=" + file + " --mode=row --tp=2 --tokens=64");
   EXPECT_THAT(step.out, HasSubstr("90 %:"));
+}
+
+// On a machine of which nothing was measured, ops that were timed here: each of a rank of two, but
+// collectives; and the same again from the file.
+TEST(PredictTest, TimesTheOpsOfAStep) {
+  const std::string file = MakeScratchFolder() + "/ops.json";
+  for (const char* step :
+       {"--mode=row --tokens=64 --in_features=96 --out_features=80", "--model=llama-tiny"}) {
+    const std::string asked = std::string("--machine=preset:h100x8 --dtype=fp32 --tp=2 ") + step;
+    const CommandResult timed =
+        Predict(asked + " --time_ops=" + file + " --backend=sim --calibrate_seconds=0");
+    ASSERT_EQ(timed.exit_code, 0) << timed.err;
+    EXPECT_THAT(timed.out, HasSubstr("ops timed on "));
+    EXPECT_EQ(Predict(asked + " --ops=" + file).out, timed.out);
+    EXPECT_NE(Predict(asked).out, timed.out);
+  }
+  const nlohmann::json ops = nlohmann::json::parse(ReadWholeFile(file));
+  EXPECT_GT(ops.at("products").size(), 3u);
+  EXPECT_GT(ops.at("ops").size(), 3u);
 }
 
 TEST(PredictTest, BadInputIsOneLineThatSaysWhat) {
@@ -223,6 +261,12 @@ TEST(PredictTest, BadInputIsOneLineThatSaysWhat) {
   EXPECT_THAT(error("--model=llama3-8b --sweep=tp:1 --json=/nowhere/x.json"),
               HasSubstr("/nowhere"));
   EXPECT_THAT(error("--score=/nowhere.json"), HasSubstr("/nowhere.json"));
+  EXPECT_THAT(error("--ops=/nowhere.json"), HasSubstr("/nowhere.json"));
+  EXPECT_THAT(error("--time_ops=/nowhere/f.json"), HasSubstr("/nowhere"));
+  EXPECT_THAT(error("--time_ops=/tmp/f.json --ops=/tmp/g.json"), HasSubstr("give one of both"));
+  EXPECT_THAT(error("--time_ops=/tmp/f.json --mode=row --tp=2 --backend=sim --tokens=2000000 "
+                    "--in_features=200000 --out_features=200000"),
+              HasSubstr("the ops of this step need about"));
 }
 
 // A flag that would change nothing is no flag of what is asked for.
@@ -243,6 +287,8 @@ TEST(PredictTest, RefusesWhatWouldChangeNothing) {
         std::pair("--model=llama3-8b --sweep=tp:1..2 --tp=4", "--tp: a sweep, which tries tp"),
         std::pair("--model=llama3-8b --sweep=tp:1..2 --trace_dir=/tmp/x", "--trace_dir holds one"),
         std::pair("--model=llama3-8b --sweep=tp:1..2,tp:4", "one range of each"),
+        std::pair("--model=llama3-8b --sweep=tp:1..2 --ops=/tmp/x", "--ops: a sweep, which tries"),
+        std::pair("--mode=row --deadline=3", "--deadline: the linear step"),
         std::pair("--tp=2 --trace_dir=/tmp/x", "--trace_dir holds one step"),
         std::pair("--mode=row --tp=2 --straggler=1:2,1:3", "each device once"),
         std::pair("--mode=row --tp=4 --link=1-2:0.5,2-1:0.5", "each pair of devices once"),

@@ -3,10 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <limits>
+#include <cmath>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "backends/predict/fit.h"
 #include "sim/topology/machine.h"
@@ -37,8 +40,10 @@ sim::Machine MachineOf(const Calibration& calibration, const Backend& backend, D
     flops = std::max(flops, done / (p.us * 1e-6));
     launch = std::min(launch, p.us);
   }
-  for (const predict::MeasuredOp& op : calibration.fitted.ops) {
-    if (calibration.copied_per_second == 0) memory = std::max(memory, op.bytes / (op.us * 1e-6));
+  if (calibration.copied_per_second == 0) {
+    for (const predict::MeasuredOp& op : calibration.FittedOps(calibration.gap_us).ops) {
+      memory = std::max(memory, op.bytes / (op.us * 1e-6));
+    }
   }
   for (const predict::MeasuredCollective& c : calibration.fitted.collectives) {
     wire = std::max(wire, c.bytes * BusBandwidthFactor(c.kind, c.members) / (c.us * 1e-6));
@@ -46,6 +51,7 @@ sim::Machine MachineOf(const Calibration& calibration, const Backend& backend, D
   machine.device.flops[dtype] = flops;
   machine.device.memory_bytes_per_second = std::max(1.0, memory);
   machine.device.launch_us = launch;
+  machine.device.copied_bytes = static_cast<double>(backend.CopiedBytes());
   machine.device.handover_us = calibration.handover_us;
   machine.sum_part_bytes = backend.HowToLower().sum_part_bytes;
   machine.devices_per_node = world;
@@ -55,32 +61,88 @@ sim::Machine MachineOf(const Calibration& calibration, const Backend& backend, D
   return machine;
 }
 
-// How far off whole steps are.
-StatusOr<double> StepsError(const sim::Machine& machine, const predict::Fit& fit,
-                            const predict::Measurements& steps) {
-  TP_ASSIGN_OR_RETURN(const Scored scored, Score(machine, &fit, steps));
-  return scored.rows.empty() ? 0 : scored.rows[0].geomean;
-}
-
-// What a collective takes of the processors that others want meanwhile can't be timed alone: it is
-// what brings the fitted steps, which are none of those held out, nearest to what they took.
-Status FindShareOfCollectives(const predict::Fit& fit, const predict::Measurements& fitted,
-                              sim::Machine& machine) {
-  predict::Measurements steps;
-  steps.steps = fitted.steps;
-  double least = std::numeric_limits<double>::infinity(), best = 0;
-  constexpr int kSteps = 50;
-  for (int step = 0; step < kSteps; ++step) {
-    const double part = static_cast<double>(step) / kSteps;
-    machine.device.collective_processors = part;
-    TP_ASSIGN_OR_RETURN(const double error, StepsError(machine, fit, steps));
-    if (error >= least) continue;
-    least = error;
-    best = part;
+// Two things can't be timed alone: what a collective takes of the processors that others want
+// meanwhile, and what lies between an op's end and the next one's beginning in a step whose streams
+// wait for each other. They are what brings the fitted steps, which are none of those held out,
+// nearest to what they took, with their ops timed: of a coarse grid, then of a fine one around its
+// best point.
+class FittedSteps {
+ public:
+  FittedSteps(const Calibration& calibration, sim::Machine& machine)
+      : calibration_(calibration), machine_(machine) {
+    steps_.steps = calibration.fitted.steps;
+    collectives_.collectives = calibration.fitted.collectives;
   }
-  machine.device.collective_processors = best;
-  return OkStatus();
-}
+
+  Status Find() {
+    const double most_gap = 3 + 3 * calibration_.gap_us;
+    const double gap_step = most_gap / 12, part_step = 1.0 / 13;
+    for (double gap = 0; gap <= most_gap; gap += gap_step) {
+      TP_RETURN_IF_ERROR(Try(gap, 0, 1, part_step));
+    }
+    const Tried around = *Best({});
+    for (int i = -4; i <= 4; ++i) {
+      TP_RETURN_IF_ERROR(Try(around.gap_us + i * gap_step / 4, around.part - part_step,
+                             around.part + part_step, part_step / 4));
+    }
+    Set(*Best({}));
+    return OkStatus();
+  }
+
+  // Measurements::step_spread: of each step what the others would have found is asked.
+  double Spread() const {
+    std::vector<double> off;
+    for (size_t step = 0; step < steps_.steps.size(); ++step) {
+      off.push_back(Best(step)->errors[step]);
+    }
+    std::ranges::sort(off);
+    const double rank = std::ceil(0.9 * (static_cast<double>(off.size()) + 1));
+    return std::exp(off[std::min(off.size(), static_cast<size_t>(rank)) - 1]);
+  }
+
+ private:
+  struct Tried {
+    double gap_us = 0;
+    double part = 0;
+    std::vector<double> errors;  // by step, of the logarithm
+  };
+
+  void Set(const Tried& tried) {
+    machine_.device.gap_us = tried.gap_us;
+    machine_.device.collective_processors = tried.part;
+  }
+
+  // With parts from `first` to below `last`.
+  Status Try(double gap, double first, double last, double step) {
+    if (gap < 0) return OkStatus();
+    predict::Fit fit(collectives_, machine_);
+    fit.Take(calibration_.FittedStepOps(gap));
+    for (double part = first; part < last; part += step) {
+      if (part < 0 || part >= 1) continue;
+      Tried tried = {gap, part, {}};
+      Set(tried);
+      TP_ASSIGN_OR_RETURN(const Scored scored, Score(machine_, &fit, steps_));
+      for (const ScorePoint& point : scored.rows.at(0).points) {
+        tried.errors.push_back(std::abs(std::log(point.predicted_us / point.measured_us)));
+      }
+      tried_.push_back(std::move(tried));
+    }
+    return OkStatus();
+  }
+
+  // With the least mean error, of all steps but one.
+  std::vector<Tried>::const_iterator Best(std::optional<size_t> but) const {
+    return std::ranges::min_element(tried_, {}, [&](const Tried& tried) {
+      const double all = std::accumulate(tried.errors.begin(), tried.errors.end(), 0.0);
+      return but ? all - tried.errors[*but] : all;
+    });
+  }
+
+  const Calibration& calibration_;
+  sim::Machine& machine_;
+  predict::Measurements steps_, collectives_;
+  std::vector<Tried> tried_;
+};
 
 }  // namespace
 
@@ -91,9 +153,11 @@ StatusOr<int> Calibrate(const PredictOptions& options, io::Outputs& outputs) {
   const int world = engine.tp * engine.dp;
   TP_RETURN_IF_ERROR(backend->Check(world, engine.dtype));
   const std::string held_out_path = options.calibrate + kHeldOutEnding;
+  const std::string ops_path = options.calibrate + kOpsEnding;
   if (backend->IsRoot()) {
-    TP_RETURN_IF_ERROR(io::CheckWritable(options.calibrate));
-    TP_RETURN_IF_ERROR(io::CheckWritable(held_out_path));
+    for (const std::string& path : {options.calibrate, held_out_path, ops_path}) {
+      TP_RETURN_IF_ERROR(io::CheckWritable(path));
+    }
   }
   const bench::OtherProcesses others;
   Calibration calibration(*backend, options, world);
@@ -101,18 +165,23 @@ StatusOr<int> Calibrate(const PredictOptions& options, io::Outputs& outputs) {
   if (!backend->IsRoot()) return 0;
   const bench::Machine host = bench::ThisMachine();
   sim::Machine machine = MachineOf(calibration, *backend, engine.dtype, world);
-  for (predict::Measurements* m : {&calibration.fitted, &calibration.held_out}) {
+  FittedSteps steps(calibration, machine);
+  TP_RETURN_IF_ERROR(steps.Find());
+  calibration.KeepOps(machine.device.gap_us);
+  for (predict::Measurements* m :
+       {&calibration.fitted, &calibration.held_out, &calibration.step_ops}) {
     m->when = host.date;
     m->where = fmt::format("{}, {}, {} ranks", host.name, machine.device.name, world);
     m->repeat_floor = calibration.floor();
   }
   predict::Measurements& fitted = calibration.fitted;
-  const predict::Fit fit(fitted, machine);
-  TP_RETURN_IF_ERROR(FindShareOfCollectives(fit, fitted, machine));
+  fitted.step_spread = steps.Spread();
+  predict::Fit fit(fitted, machine);
   fitted.product_parameters = fit.ProductParameters();
   outputs.Account(
       io::WriteFileAtomically(options.calibrate, predict::WithFit(sim::ToJson(machine), fitted)));
   outputs.Account(io::WriteFileAtomically(held_out_path, predict::ToJson(calibration.held_out)));
+  outputs.Account(io::WriteFileAtomically(ops_path, predict::ToJson(calibration.step_ops)));
   outputs.Print(fmt::format(
       "fitted on {} products, {} other ops, {} collectives; held out {}, {}, {} and {} steps; "
       "{} rounds\n",
@@ -128,6 +197,13 @@ StatusOr<int> Calibrate(const PredictOptions& options, io::Outputs& outputs) {
   }
   TP_ASSIGN_OR_RETURN(const Scored scored, Score(machine, &fit, calibration.held_out));
   outputs.Print("\n" + RenderScore(scored, calibration.held_out, /*each=*/false));
+  fit.Take(calibration.step_ops);
+  predict::Measurements held_out_steps;
+  held_out_steps.steps = calibration.held_out.steps;
+  held_out_steps.repeat_floor = calibration.held_out.repeat_floor;
+  TP_ASSIGN_OR_RETURN(const Scored timed, Score(machine, &fit, held_out_steps));
+  outputs.Print("\nthe same steps, their ops timed\n\n" +
+                RenderScore(timed, held_out_steps, /*each=*/false));
   return 0;
 }
 

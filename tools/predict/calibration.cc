@@ -1,13 +1,8 @@
 #include "tools/predict/calibration.h"
 
-#include <glog/logging.h>
-
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <map>
 #include <string>
-#include <tuple>
 #include <utility>
 
 #include "tp/core/clock.h"
@@ -20,13 +15,34 @@ namespace {
 
 CalibrationPlan PlanOf(const Backend& backend) {
   if (backend.name() == "sim") return {};
-  return {.products = 330,
+  return {.products = 200,
           .multiple = 8,  // 16 bytes of bf16, without which cuBLASLt has slow kernels alone
           .most_size = 16384,
           .most_bytes = int64_t{256} << 20,
           .fit_sizes = {768, 1280, 1792, 2560, 3584, 5120, 7168},
-          .step_sizes = {1024, 1536, 2048, 3072, 4096, 6144, 8192}};
+          .step_sizes = {1024, 1536, 2048, 3072, 4096, 6144, 8192},
+          .linear_programs = 48,
+          .least_features = 384,
+          .most_features = 8192};
 }
+
+// At random, alike in their logarithms; half of them whole numbers of tiles.
+class Sizes {
+ public:
+  Sizes(uint64_t seed, int64_t multiple) : random_(seed, 0), multiple_(multiple) {}
+  int64_t Next(int64_t least, int64_t most) {
+    const double part = (random_.Uniform(drawn_++) + 1) / 2;
+    const double times = static_cast<double>(most) / static_cast<double>(least);
+    const auto any = static_cast<int64_t>(static_cast<double>(least) * std::pow(times, part));
+    const int64_t multiple = random_.Uniform(drawn_++) < 0 ? multiple_ : 64;
+    return std::max<int64_t>(8, any / multiple * multiple);
+  }
+
+ private:
+  const RandomTensor random_;
+  const int64_t multiple_;
+  uint64_t drawn_ = 0;
+};
 
 double SecondsSince(int64_t begin_ns) {
   return static_cast<double>(HostClock().NowNs() - begin_ns) * 1e-9;
@@ -61,26 +77,6 @@ StatusOr<Program> TransformerOf(DType dtype, int64_t features, const Mesh& mesh)
 
 }  // namespace
 
-std::vector<double> ShareTimes(const Schedule& schedule, const std::vector<predict::OpWork>& works,
-                               const std::vector<double>& us, double gap_us) {
-  std::vector<double> shares(us.size());
-  std::array<std::vector<size_t>, kMostStreams> without;  // time, on their streams
-  for (size_t op = 0; op < us.size(); ++op) {
-    if (schedule.ops[op].action == Action::kCollective) continue;
-    std::vector<size_t>& together = without[static_cast<int>(schedule.ops[op].stream)];
-    if (works[op].IsProduct()) together.clear();  // it does nobody else's work
-    together.push_back(op);
-    if (us[op] <= 0) continue;
-    double bytes = 0;
-    for (size_t member : together) bytes += works[member].bytes;
-    for (size_t member : together) {
-      if (bytes > 0) shares[member] = (us[op] + gap_us) * works[member].bytes / bytes;
-    }
-    together.clear();
-  }
-  return shares;
-}
-
 Calibration::Calibration(Backend& backend, const PredictOptions& options, int world)
     : backend_(backend), options_(options), plan_(PlanOf(backend)), world_(world) {}
 
@@ -92,13 +88,11 @@ Status Calibration::Measure() {
   double round = 0;
   do {
     const int64_t before = HostClock().NowNs();
-    for (List* list : {&products_, &alone_, &collectives_, &handovers_, &fitted_steps_.list,
-                       &held_out_steps_.list}) {
-      const int64_t began = HostClock().NowNs();
-      TP_RETURN_IF_ERROR(
-          TimeCases(backend_, world_, list->cases, list == &alone_, list->times, &device));
-      VLOG(1) << list->cases.size() << " cases took " << SecondsSince(began) << " s";
-    }
+    TP_RETURN_IF_ERROR(TimeCases(
+        backend_, world_,
+        {&products_, &collectives_, &handovers_, &fitted_steps_.list, &held_out_steps_.list,
+         &program_ops_.list(), &fitted_ops_.list(), &held_out_ops_.list()},
+        &device));
     round = SecondsSince(before);
     ++rounds;
   } while (SecondsSince(begin) + round < options_.calibrate_seconds);
@@ -125,19 +119,11 @@ Status Calibration::PlanAll() {
   return PlanSteps();
 }
 
-// Sizes at random, alike in their logarithms, and some that are whole numbers of tiles; operands
-// that lie as those of a linear layer's products do.
+// Operands lie as those of a linear layer's products do.
 void Calibration::PlanProducts() {
-  const RandomTensor random(7, 0);
-  uint64_t drawn = 0;
-  const auto size = [&] {
-    const double part = (random.Uniform(drawn++) + 1) / 2;
-    const auto most = static_cast<double>(plan_.most_size);
-    const auto any = static_cast<int64_t>(8 * std::pow(most / 8, part));
-    const int64_t multiple = random.Uniform(drawn++) < 0 ? plan_.multiple : 64;
-    return std::max<int64_t>(8, any / multiple * multiple);
-  };
+  Sizes sizes(7, plan_.multiple);
   for (int i = 0; i < plan_.products; ++i) {
+    const auto size = [&] { return sizes.Next(8, plan_.most_size); };
     const int64_t m = size(), n = size(), k = size();
     shapes_.push_back({m, n, k, /*a_turned=*/i % 3 == 2, /*b_turned=*/i % 3 == 1});
     products_.cases.push_back(ProductCase(options_.engine.dtype, shapes_.back(), world_));
@@ -163,38 +149,40 @@ void Calibration::PlanCollectives() {
   }
 }
 
-// Of what runs in steps beside collectives, as their ops' own times. Each rank has such a program
-// for itself: what an op takes beside a collective is the replay's to say. The linear steps are one
-// rank's part of a sharded one.
+// Of what runs in steps beside collectives: a rank's part of linear steps, and blocks of
+// transformers for the ops of all kinds.
 Status Calibration::PlanPrograms() {
-  TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(1, 1));
+  const LowerOptions lower = backend_.HowToLower();
+  TP_ASSIGN_OR_RETURN(const Mesh one, Mesh::Create(1, 1));
   for (int64_t features : plan_.fit_sizes) {
-    const int64_t part = std::max<int64_t>(8, features / world_ / 8 * 8);
-    for (const auto& [in, out] : {std::pair(part, features), std::pair(features, part)}) {
-      LinearStepOptions linear = LinearOf(options_.engine.dtype, "row", in, out);
-      linear.tokens = features / 2 + 8;
-      TP_ASSIGN_OR_RETURN(programs_.emplace_back(), MakeLinearStep(linear, mesh));
-    }
-    TP_ASSIGN_OR_RETURN(programs_.emplace_back(),
-                        TransformerOf(options_.engine.dtype, features, mesh));
+    TP_ASSIGN_OR_RETURN(Program block, TransformerOf(options_.engine.dtype, features, one));
+    TP_RETURN_IF_ERROR(program_ops_.Add(std::move(block), one, world_, lower));
   }
-  for (const Program& program : programs_) {
-    TP_ASSIGN_OR_RETURN(TimedCase timed, ProgramCase(program, mesh, world_, backend_.HowToLower()));
-    alone_.cases.push_back(std::move(timed));
+  TP_ASSIGN_OR_RETURN(const Mesh tensor, Mesh::Create(world_, 1));
+  Sizes sizes(11, plan_.multiple * world_);  // so that those of shards are multiples, too
+  for (int i = 0; i < plan_.linear_programs; ++i) {
+    const auto size = [&] { return sizes.Next(plan_.least_features, plan_.most_features); };
+    const int64_t out = size(), in = size();
+    LinearStepOptions linear =
+        LinearOf(options_.engine.dtype, i % 2 == 0 ? "row" : "column", in, out);
+    linear.tokens = size();
+    TP_ASSIGN_OR_RETURN(Program program, MakeLinearStep(linear, tensor));
+    TP_RETURN_IF_ERROR(program_ops_.Add(std::move(program), tensor, world_, lower));
   }
   return OkStatus();
 }
 
-Status Calibration::AddStep(Steps& steps, const char* mode, int64_t in, int64_t out,
-                            const Mesh& mesh) {
+Status Calibration::AddStep(Steps& steps, ProgramOps& ops, const char* mode, int64_t in,
+                            int64_t out, const Mesh& mesh) {
   LinearStepOptions linear = LinearOf(options_.engine.dtype, mode, in, out);
   linear.tokens *= mesh.Size(Axis::kDp);
-  TP_ASSIGN_OR_RETURN(const Program program, MakeLinearStep(linear, mesh));
-  TP_ASSIGN_OR_RETURN(TimedCase timed, ProgramCase(program, mesh, world_, backend_.HowToLower()));
+  const LowerOptions lower = backend_.HowToLower();
+  TP_ASSIGN_OR_RETURN(Program program, MakeLinearStep(linear, mesh));
+  TP_ASSIGN_OR_RETURN(TimedCase timed, ProgramCase(program, mesh, world_, lower));
   steps.list.cases.push_back(std::move(timed));
   steps.named.push_back(
       {mode, linear.dtype, linear.tokens, in, out, mesh.Size(Axis::kTp), mesh.Size(Axis::kDp), 0});
-  return OkStatus();
+  return ops.Add(std::move(program), mesh, world_, lower);
 }
 
 Status Calibration::PlanSteps() {
@@ -202,14 +190,14 @@ Status Calibration::PlanSteps() {
   TP_ASSIGN_OR_RETURN(const Mesh data, Mesh::Create(1, world_));
   for (int64_t size : plan_.fit_sizes) {
     for (const char* mode : {"row", "column"}) {
-      TP_RETURN_IF_ERROR(AddStep(fitted_steps_, mode, size, size, tensor));
+      TP_RETURN_IF_ERROR(AddStep(fitted_steps_, fitted_ops_, mode, size, size, tensor));
     }
-    TP_RETURN_IF_ERROR(AddStep(fitted_steps_, "row", size, size, data));
+    TP_RETURN_IF_ERROR(AddStep(fitted_steps_, fitted_ops_, "row", size, size, data));
   }
   for (const char* mode : {"row", "column"}) {
     for (int64_t in : plan_.step_sizes) {
       for (int64_t out : {in, 2 * in}) {
-        TP_RETURN_IF_ERROR(AddStep(held_out_steps_, mode, in, out, tensor));
+        TP_RETURN_IF_ERROR(AddStep(held_out_steps_, held_out_ops_, mode, in, out, tensor));
       }
     }
   }
@@ -217,8 +205,7 @@ Status Calibration::PlanSteps() {
 }
 
 void Calibration::KeepAll() {
-  FindGap();
-  KeepOps();
+  gap_us = program_ops_.GapUs();
   for (size_t i = 0; i < shapes_.size(); ++i) {
     const CaseTimes& times = products_.times[i];
     Keep(&predict::Measurements::products, {options_.engine.dtype, shapes_[i], times.median()},
@@ -235,60 +222,25 @@ void Calibration::KeepAll() {
   }
 }
 
-// What a step of one rank takes beside its ops, which run one after the other, for each op that
-// takes time. Of the smaller half of the programs: of the others little errors are larger than it.
-void Calibration::FindGap() {
-  std::vector<double> gaps;
-  for (size_t i = 0; i < programs_.size(); ++i) {
-    const CaseTimes& times = alone_.times[i];
-    double sum = 0, count = 0;
-    for (size_t op = 0; op < times.ops_us.size(); ++op) {
-      const double us = times.op_median(op);
-      sum += us;
-      count += us > 0;
-    }
-    VLOG(1) << "a step of " << count << " ops takes " << times.median() << " us, they " << sum;
-    const bool small = 2 * i < programs_.size() + 1;
-    if (small && count > 0) gaps.push_back((times.median() - sum) / count);
-  }
-  gap_us = std::max(0.0, Median(gaps));
+predict::Measurements Calibration::FittedStepOps(double gap) const {
+  return fitted_ops_.Measured(gap);
 }
 
-// An op of one size takes what it does in the middle of all programs that have it: its operands are
-// in caches as these leave them.
-void Calibration::KeepOps() {
-  std::map<std::tuple<std::string, DType, double>, std::vector<double>> ops;
-  std::map<predict::ProductShape, std::vector<double>> products;
-  for (size_t i = 0; i < programs_.size(); ++i) {
-    const Schedule& schedule = alone_.cases[i].schedules[0];
-    std::vector<predict::OpWork> works(schedule.ops.size());
-    std::vector<double> times(schedule.ops.size());
-    for (size_t op = 0; op < schedule.ops.size(); ++op) {
-      if (schedule.ops[op].action == Action::kCollective) continue;
-      works[op] = predict::WorkOf(programs_[i], schedule, schedule.ops[op]);
-      times[op] = alone_.times[i].op_median(op);
-    }
-    const std::vector<double> us = ShareTimes(schedule, works, times, gap_us);
-    for (size_t op = 0; op < us.size(); ++op) {
-      const predict::OpWork& work = works[op];
-      VLOG(2) << "program " << i << ": " << schedule.ops[op].name << ", "
-              << Name(schedule.ops[op].action) << " of " << work.bytes << " bytes: " << times[op]
-              << " us, " << us[op] << " as shared";
-      if (us[op] <= 0) continue;
-      if (work.IsProduct()) {
-        products[work.product].push_back(us[op] / static_cast<double>(work.loops));
-      } else {
-        ops[{std::string(Name(work.action)), work.dtype, work.bytes}].push_back(us[op]);
-      }
-    }
+predict::Measurements Calibration::FittedOps(double gap) const {
+  ProgramOps all = fitted_ops_;
+  all.Append(program_ops_);
+  return all.Measured(gap);
+}
+
+void Calibration::KeepOps(double gap) {
+  const predict::Measurements measured = FittedOps(gap);
+  for (const predict::MeasuredOp& op : measured.ops) {
+    Keep(&predict::Measurements::ops, op, nullptr);
   }
-  for (const auto& [key, us] : ops) {
-    const auto& [action, dtype, bytes] = key;
-    Keep(&predict::Measurements::ops, {action, dtype, bytes, Median(us)}, nullptr);
+  for (const predict::MeasuredProduct& product : measured.products) {
+    Keep(&predict::Measurements::products, product, nullptr);
   }
-  for (const auto& [shape, us] : products) {
-    Keep(&predict::Measurements::products, {options_.engine.dtype, shape, Median(us)}, nullptr);
-  }
+  step_ops = held_out_ops_.Measured(gap);
 }
 
 void Calibration::KeepCollectives() {

@@ -3,18 +3,18 @@
 //
 // In rounds of everything, so that what drifts over minutes is in all of it alike. One in four of
 // the products, ops and collectives, by the hash of its name, is held out; whole steps of a linear
-// layer are of some sizes for fitting, and of others to be held out.
+// layer are of some sizes for fitting, and of others to be held out. Of those held out the ops are
+// timed too, each alone, so that a score can tell errors of the ops from errors of the replay.
 #pragma once
 
 #include <vector>
 
 #include "backends/predict/measurements.h"
-#include "backends/predict/op_work.h"
 #include "tools/predict/measured_cases.h"
 #include "tools/predict/options.h"
+#include "tools/predict/program_ops.h"
 #include "tp/core/mesh.h"
 #include "tp/core/status.h"
-#include "tp/program/program.h"
 #include "tp/runtime/backend.h"
 
 namespace tp::predict_tool {
@@ -29,6 +29,9 @@ struct CalibrationPlan {
   // Of the steps whose ops are fitted on, and of those that are held out.
   std::vector<int64_t> fit_sizes = {64, 128, 192, 320, 448, 640, 896};
   std::vector<int64_t> step_sizes = {96, 160, 256, 400, 512, 768};
+  // Of the ops of how many linear steps more, of sizes at random between these, the fit is made.
+  int linear_programs = 20;
+  int64_t least_features = 64, most_features = 1024;
 };
 
 class Calibration {
@@ -39,22 +42,25 @@ class Calibration {
   // where the backend is the root. Errors: the backend's.
   Status Measure();
 
+  // Without ops of programs, until these are kept.
   predict::Measurements fitted, held_out;
+  predict::Measurements step_ops;  // of the steps held out
+  // The ops of programs, each with so much behind its kernels: those that are fitted on or held
+  // out by their names; of them those of the steps that are fitted on.
+  predict::Measurements FittedOps(double gap) const;
+  predict::Measurements FittedStepOps(double gap) const;
+  void KeepOps(double gap);
   DeviceInfo device;
   int rounds = 0;
   double handover_us = 0;        // that an op takes more where it waits for the other stream
-  double gap_us = 0;             // from an op's end to the next one's beginning
+  double gap_us = 0;             // from an op's end to the next one's, on one stream
   double copied_per_second = 0;  // bytes read and written, of the largest array; 0: none
   double floor() const;          // geomean of what repeats differ by, as a part
 
  private:
-  struct List {
-    std::vector<TimedCase> cases;
-    std::vector<CaseTimes> times;
-  };
   struct Steps {
-    List list;
-    std::vector<predict::MeasuredStep> named;
+    CaseList list;
+    std::vector<predict::MeasuredStep> named;  // by case
   };
 
   Status PlanAll();
@@ -62,10 +68,9 @@ class Calibration {
   void PlanCollectives();
   Status PlanPrograms();
   Status PlanSteps();
-  Status AddStep(Steps& steps, const char* mode, int64_t in, int64_t out, const Mesh& mesh);
+  Status AddStep(Steps& steps, ProgramOps& ops, const char* mode, int64_t in, int64_t out,
+                 const Mesh& mesh);
   void KeepAll();
-  void FindGap();
-  void KeepOps();
   void KeepCollectives();
 
   template <typename T>
@@ -76,19 +81,13 @@ class Calibration {
   const CalibrationPlan plan_;
   const int world_;
   // Of collectives and handovers two cases for each, of which the difference counts.
-  List products_, alone_, collectives_, handovers_;
-  std::vector<predict::ProductShape> shapes_;       // of products_
-  std::vector<Program> programs_;                   // of alone_, the smallest first
-  std::vector<predict::MeasuredCollective> kinds_;  // of collectives_
+  CaseList products_, collectives_, handovers_;
+  std::vector<predict::ProductShape> shapes_;           // of products_
+  std::vector<predict::MeasuredCollective> kinds_;      // of collectives_
+  ProgramOps program_ops_, fitted_ops_, held_out_ops_;  // the latter two of steps
   Steps fitted_steps_, held_out_steps_;
   double floors_ = 0;
   int cases_ = 0;
 };
-
-// What each op of a program takes of its stream's time: its own time and a gap of `gap_us`. An op
-// of no time was done by a later one of its stream, the next that has some: these share by their
-// bytes. `us` is by op, as `works`; of collectives nothing is said.
-std::vector<double> ShareTimes(const Schedule& schedule, const std::vector<predict::OpWork>& works,
-                               const std::vector<double>& us, double gap_us);
 
 }  // namespace tp::predict_tool

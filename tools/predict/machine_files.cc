@@ -20,6 +20,14 @@ StatusOr<std::string> ReadText(const std::string& path) {
 
 }  // namespace
 
+bool LoadedMachine::fitted() const { return fit != nullptr && !fit->names().empty(); }
+
+void LoadedMachine::Take(const predict::Measurements& timed) {
+  if (fit == nullptr) fit = std::make_unique<predict::Fit>(predict::Measurements(), machine);
+  fit->Take(timed);
+  timed_on = timed.where.empty() ? "an unnamed place" : timed.where;
+}
+
 StatusOr<predict::Measurements> LoadMeasurements(const std::string& path) {
   TP_ASSIGN_OR_RETURN(const std::string text, ReadText(path));
   return predict::ParseMeasurements(text, path);

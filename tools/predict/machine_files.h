@@ -15,6 +15,11 @@ namespace tp::predict_tool {
 struct LoadedMachine {
   sim::Machine machine;
   std::unique_ptr<predict::Fit> fit;  // null where nothing was measured
+  std::string timed_on;               // where ops were timed that predictions take; "": nowhere
+
+  // Whether there is more than such ops.
+  bool fitted() const;
+  void Take(const predict::Measurements& timed);
 };
 
 // Errors: INVALID_ARGUMENT and NOT_FOUND that name the file or the preset; a straggler or link of a

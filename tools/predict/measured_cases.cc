@@ -1,5 +1,7 @@
 #include "tools/predict/measured_cases.h"
 
+#include <glog/logging.h>
+
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -264,17 +266,23 @@ void Add(const TimedCase& timed, const std::vector<std::string>& blobs, bool ops
 
 }  // namespace
 
-Status TimeCases(Backend& backend, int world, const std::vector<TimedCase>& cases, bool ops,
-                 std::vector<CaseTimes>& times, DeviceInfo* device) {
+Status TimeCases(Backend& backend, int world, const std::vector<CaseList*>& lists,
+                 DeviceInfo* device) {
   return backend.Run(world, [&](RankContext& context) -> Status {
-    for (size_t i = 0; i < cases.size(); ++i) {
-      RankRun run(context, cases[i].schedules[context.rank()]);
-      TP_ASSIGN_OR_RETURN(std::string blob, run.Run(ops, device));
-      TP_ASSIGN_OR_RETURN(const std::vector<std::string> blobs,
-                          context.GatherToRoot(std::move(blob)));
+    for (CaseList* list : lists) {
+      const int64_t begin = context.clock().NowNs();
+      for (size_t i = 0; i < list->cases.size(); ++i) {
+        RankRun run(context, list->cases[i].schedules[context.rank()]);
+        TP_ASSIGN_OR_RETURN(std::string blob, run.Run(list->ops, device));
+        TP_ASSIGN_OR_RETURN(const std::vector<std::string> blobs,
+                            context.GatherToRoot(std::move(blob)));
+        if (context.rank() != 0) continue;
+        list->times.resize(list->cases.size());
+        Add(list->cases[i], blobs, list->ops, list->times[i]);
+      }
       if (context.rank() != 0) continue;
-      times.resize(cases.size());
-      Add(cases[i], blobs, ops, times[i]);
+      VLOG(1) << list->cases.size() << " cases took "
+              << static_cast<double>(context.clock().NowNs() - begin) * 1e-9 << " s";
     }
     return OkStatus();
   });

@@ -45,11 +45,19 @@ struct CaseTimes {
   double Floor() const;  // mean of |log(time / median)|; all are above 0
 };
 
-// One round: times each case in turn and adds to its `times`, which are made where there are none.
-// A time is that of steps that follow each other without a break, for a millisecond or more: what
-// begins and ends them is no part of a step. Nothing is added where another process has rank 0.
-// Errors: the backend's.
-Status TimeCases(Backend& backend, int world, const std::vector<TimedCase>& cases, bool ops,
-                 std::vector<CaseTimes>& times, DeviceInfo* device);
+// Cases, and what they took.
+struct CaseList {
+  std::vector<TimedCase> cases;
+  bool ops = false;  // whether each op is timed, too
+  std::vector<CaseTimes> times = {};
+};
+
+// One round: times each case in turn and adds to its list's `times`, which are made where there are
+// none. A time is that of steps that follow each other without a break, for a millisecond or more:
+// what begins and ends them is no part of a step. What the backend searches for, as the fastest
+// algorithm of a product, it finds once for all lists. Nothing is added where another process has
+// rank 0. Errors: the backend's.
+Status TimeCases(Backend& backend, int world, const std::vector<CaseList*>& lists,
+                 DeviceInfo* device);
 
 }  // namespace tp::predict_tool

@@ -45,6 +45,10 @@ DEFINE_string(chakra, "",
 DEFINE_string(calibrate, "", "measure this machine, by --backend, and write its file");
 DEFINE_int32(calibrate_seconds, 180,
              "measure in as many rounds as fit into this time; one round is always made");
+DEFINE_string(time_ops, "",
+              "time the ops of what is predicted or scored on one device of --backend, without "
+              "collectives, predict from these times, and write them to this file");
+DEFINE_string(ops, "", "predict from the times of ops in this file, which --time_ops wrote");
 DEFINE_string(score, "", "hold the machine's predictions against the measurements in this file");
 
 namespace tp::predict_tool {
@@ -60,14 +64,16 @@ bench::HelpText Help() {
       "  predict --machine=preset:h100x8-ib400 --model=llama3-70b --sweep=tp:1..8,dp:1..128 "
       "--json=F\n"
       "  predict --calibrate=my.machine --backend=sim\n"
-      "  predict --machine=my.machine --score=heldout.json\n",
+      "  predict --machine=my.machine --score=heldout.json\n"
+      "  predict --machine=preset:h100x8 --model=llama3-8b --tp=8 --time_ops=F --backend=nccl\n",
       {{"The machine", {"machine", "fit", "straggler", "link", "algorithm"}},
        {"The step",
         {"model", "part", "batch", "sequence", "sequence_parallel", "recompute", "micro_batches",
          "overlap", "strands", "masters", "mode", "tokens", "in_features", "out_features", "dtype",
          "tp", "dp", "sum_part_bytes"}},
        {"Many of them", {"sweep", "top"}},
-       {"Measurements", {"calibrate", "calibrate_seconds", "backend", "score", "verbose"}},
+       {"Measurements",
+        {"calibrate", "calibrate_seconds", "backend", "score", "time_ops", "ops", "verbose"}},
        {"Files", {"trace_dir", "chakra", "json"}}}};
 }
 
@@ -183,6 +189,9 @@ Status CheckSizes(const PredictOptions& options) {
     return BadValue("strands", std::to_string(FLAGS_strands),
                     fmt::format("at most --micro_batches, {}", FLAGS_micro_batches).c_str());
   }
+  if (!options.time_ops.empty() && !options.ops.empty()) {
+    return InvalidArgument("--ops: --time_ops times the ops anew; give one of both");
+  }
   if (FLAGS_calibrate_seconds < 0) {
     return BadValue("calibrate_seconds", std::to_string(FLAGS_calibrate_seconds), "at least 0");
   }
@@ -218,6 +227,11 @@ Job JobOf(const PredictOptions& options) {
          "scheduler_seed", "deadline", "graph", "gemm_search", "peers", "sum_part_bytes"}};
   }
   Job job = {"", {"machine", "fit", "straggler", "link"}};
+  if (!options.sweep) job.flags.insert({"time_ops", "ops"});
+  if (!options.time_ops.empty()) {
+    job.flags.insert({"backend", "calibrate_seconds", "scheduler", "scheduler_seed", "deadline",
+                      "graph", "gemm_search"});
+  }
   const auto add = [&job](const char* what, std::initializer_list<std::string_view> flags) {
     job.what = what;
     job.flags.insert(flags);
@@ -294,6 +308,8 @@ StatusOr<PredictOptions> ParseCommandLine(int argc, char** argv) {
   options.chakra = io::ResolvePath(FLAGS_chakra);
   options.calibrate = io::ResolvePath(FLAGS_calibrate);
   options.calibrate_seconds = FLAGS_calibrate_seconds;
+  options.time_ops = io::ResolvePath(FLAGS_time_ops);
+  options.ops = io::ResolvePath(FLAGS_ops);
   options.score = io::ResolvePath(FLAGS_score);
   TP_RETURN_IF_ERROR(ParseStragglers(options));
   TP_RETURN_IF_ERROR(ParseLinks(options));

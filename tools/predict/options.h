@@ -36,6 +36,8 @@ struct PredictOptions {
   std::string chakra;     // what the names of Chakra traces begin with
   std::string calibrate;  // files to write, or to read
   double calibrate_seconds = 120;
+  std::string time_ops;  // a file of ops to write, and to take; "": none are timed
+  std::string ops;       // such a file, to take
   std::string score;
 };
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -24,6 +25,7 @@
 #include "tools/predict/plan.h"
 #include "tools/predict/plan_json.h"
 #include "tools/predict/score.h"
+#include "tools/predict/time_ops.h"
 #include "tp/core/clock.h"
 #include "tp/core/mesh.h"
 #include "tp/io/atomic_file.h"
@@ -43,11 +45,14 @@ std::string RenderMachine(const LoadedMachine& loaded) {
   std::string text = fmt::format("machine {}: {} {} of {} {}; predicted", machine.name,
                                  machine.nodes, machine.nodes == 1 ? "node" : "nodes",
                                  machine.devices_per_node, machine.device.name);
-  if (loaded.fit != nullptr) {
+  if (loaded.fitted()) {
     const predict::Measurements& fitted = loaded.fit->measurements();
     text += fmt::format(", fitted on {} products, {} other ops, {} collectives of {}",
                         fitted.products.size(), fitted.ops.size(), fitted.collectives.size(),
                         fitted.where.empty() ? "an unnamed place" : fitted.where);
+  }
+  if (!loaded.timed_on.empty()) {
+    text += fmt::format(", ops timed on {}", loaded.timed_on);
   }
   if (!machine.unvalidated.empty()) {
     text += fmt::format(", unvalidated ({})", machine.unvalidated);
@@ -300,16 +305,19 @@ class Planner {
 
 // Before anything is written.
 Status CheckFiles(const PredictOptions& options) {
-  std::vector<io::NamedFile> inputs = {{"--fit", options.fit}, {"--score", options.score}};
+  std::vector<io::NamedFile> inputs = {
+      {"--fit", options.fit}, {"--score", options.score}, {"--ops", options.ops}};
   if (!options.machine.starts_with("preset:")) {
     inputs.push_back({"--machine", io::ResolvePath(options.machine)});
   }
-  std::vector<io::NamedFile> outputs = {{"--json", options.engine.json}};
+  std::vector<io::NamedFile> outputs = {{"--json", options.engine.json},
+                                        {"--time_ops", options.time_ops}};
   const auto add = [&outputs](const char* flag, const std::string& path, const auto& ending) {
     if (!path.empty()) outputs.push_back({flag, path + ending});
   };
   add("--calibrate", options.calibrate, "");
   add("--calibrate", options.calibrate, kHeldOutEnding);
+  add("--calibrate", options.calibrate, kOpsEnding);
   add("--chakra", options.chakra, ".groups.json");
   const int64_t world = int64_t{std::max(1, options.engine.tp)} * options.engine.dp;
   for (int64_t rank = 0; rank < std::min<int64_t>(world, Mesh::kMaxWorld); ++rank) {
@@ -319,13 +327,34 @@ Status CheckFiles(const PredictOptions& options) {
   return io::CheckDistinct(outputs, inputs);
 }
 
+// Times ops, or reads what was timed, and has predictions take them.
+Status TakeOps(const PredictOptions& options, const std::optional<predict::Measurements>& scored,
+               LoadedMachine& loaded, io::Outputs& outputs) {
+  if (!options.ops.empty()) {
+    TP_ASSIGN_OR_RETURN(const predict::Measurements timed, LoadMeasurements(options.ops));
+    loaded.Take(timed);
+  }
+  if (options.time_ops.empty()) return OkStatus();
+  TP_RETURN_IF_ERROR(io::CheckWritable(options.time_ops));
+  TP_ASSIGN_OR_RETURN(const predict::Measurements timed,
+                      TimeOps(options, loaded.machine, scored ? &*scored : nullptr));
+  outputs.Account(io::WriteFileAtomically(options.time_ops, predict::ToJson(timed)));
+  loaded.Take(timed);
+  return OkStatus();
+}
+
 StatusOr<int> Main(int argc, char** argv, io::Outputs& outputs) {
   TP_ASSIGN_OR_RETURN(const PredictOptions options, ParseCommandLine(argc, argv));
   TP_RETURN_IF_ERROR(CheckFiles(options));
   if (!options.calibrate.empty()) return Calibrate(options, outputs);
   TP_ASSIGN_OR_RETURN(const std::unique_ptr<LoadedMachine> loaded, LoadMachine(options));
+  std::optional<predict::Measurements> scored;
   if (!options.score.empty()) {
-    TP_ASSIGN_OR_RETURN(const predict::Measurements measured, LoadMeasurements(options.score));
+    TP_ASSIGN_OR_RETURN(scored, LoadMeasurements(options.score));
+  }
+  TP_RETURN_IF_ERROR(TakeOps(options, scored, *loaded, outputs));
+  if (scored) {
+    const predict::Measurements& measured = *scored;
     outputs.Print(RenderMachine(*loaded) + "\n");
     TP_ASSIGN_OR_RETURN(const Scored scored, Score(loaded->machine, loaded->fit.get(), measured));
     outputs.Print(RenderScore(scored, measured, options.engine.verbose));

@@ -91,19 +91,23 @@ StatusOr<predict::Prediction> PredictStep(const predict::CostModel& model,
                                           predict::CollectiveTimer& timer,
                                           const predict::MeasuredStep& step) {
   TP_ASSIGN_OR_RETURN(const Mesh mesh, Mesh::Create(step.tp, step.dp));
-  LinearStepOptions options;
-  options.mode = step.mode == "row" ? LinearMode::kRow : LinearMode::kColumn;
-  options.tokens = step.tokens;
-  options.in_features = step.in_features;
-  options.out_features = step.out_features;
-  options.dtype = step.dtype;
-  TP_ASSIGN_OR_RETURN(const Program program, MakeLinearStep(options, mesh));
+  TP_ASSIGN_OR_RETURN(const Program program, MakeStep(step, mesh));
   predict::WorldOptions world;
   world.lower.sum_part_bytes = model.machine().sum_part_bytes;
   return predict::Predict(program, mesh, model, timer, world);
 }
 
 }  // namespace
+
+StatusOr<Program> MakeStep(const predict::MeasuredStep& step, const Mesh& mesh) {
+  LinearStepOptions options;
+  options.mode = step.mode == "row" ? LinearMode::kRow : LinearMode::kColumn;
+  options.tokens = step.tokens;
+  options.in_features = step.in_features;
+  options.out_features = step.out_features;
+  options.dtype = step.dtype;
+  return MakeLinearStep(options, mesh);
+}
 
 StatusOr<Scored> Score(const sim::Machine& machine, const predict::Fit* fit,
                        const predict::Measurements& measured) {

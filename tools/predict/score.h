@@ -7,7 +7,9 @@
 #include "backends/predict/fit.h"
 #include "backends/predict/measurements.h"
 #include "sim/topology/machine.h"
+#include "tp/core/mesh.h"
 #include "tp/core/status.h"
+#include "tp/program/program.h"
 
 namespace tp::predict_tool {
 
@@ -36,6 +38,8 @@ struct Scored {
   int refused = 0;      // because the machine was fitted on them
   int unpredicted = 0;  // because nothing like it was measured
 };
+
+StatusOr<Program> MakeStep(const predict::MeasuredStep& step, const Mesh& mesh);
 
 // Errors: a step that can't be built.
 StatusOr<Scored> Score(const sim::Machine& machine, const predict::Fit* fit,

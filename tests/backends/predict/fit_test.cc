@@ -256,12 +256,35 @@ TEST(FitTest, MoreMembersThanWereMeasured) {
   EXPECT_FALSE(fit.Collective(CollectiveKind::kBroadcast, 4, 1e3));
 }
 
+// What was timed for the prediction is taken as it is, and is nothing that was fitted on.
+TEST(FitTest, TimedOpsComeFirst) {
+  Measurements measured, timed;
+  measured.ops = {{"add", DType::kFloat32, 1000, 10}, {"add", DType::kFloat32, 4000, 40}};
+  timed.ops = {{"add", DType::kFloat32, 2000, 7}, {"add", DType::kFloat32, 4000, 8}};
+  timed.products = {{DType::kBFloat16, {1, 2, 3, true}, 5}};
+  timed.repeat_floor = 0.5;
+  Fit fit(measured, SomeMachine());
+  EXPECT_FALSE(fit.Product(DType::kBFloat16, {1, 2, 3, true}));
+  fit.Take(timed);
+  EXPECT_EQ(fit.Product(DType::kBFloat16, {1, 2, 3, true})->seconds, 5 * 1e-6);
+  EXPECT_EQ(fit.Product(DType::kBFloat16, {1, 2, 3, true})->spread, 1.5);
+  EXPECT_FALSE(fit.Product(DType::kBFloat16, {1, 2, 3}));
+  EXPECT_EQ(fit.Op("add", DType::kFloat32, 2000)->seconds, 7 * 1e-6);
+  EXPECT_TRUE(fit.Op("add", DType::kFloat32, 2000)->measured);
+  EXPECT_EQ(fit.Op("add", DType::kFloat32, 4000)->seconds, 8 * 1e-6);
+  EXPECT_EQ(fit.Op("add", DType::kFloat32, 1000)->seconds, 10 * 1e-6);
+  EXPECT_FALSE(fit.Op("add", DType::kBFloat16, 2000));
+  EXPECT_FALSE(fit.names().contains(NameOf(timed.ops[0])));
+}
+
 TEST(MeasurementsTest, AFileIsWrittenAndReadBack) {
   Measurements m;
   m.when = "2026-01-01T00:00:00Z";
   m.where = "here";
   m.repeat_floor = 0.01;
-  m.products = {{DType::kBFloat16, {1, 2, 3}, 4.5}, {DType::kBFloat16, {1, 2, 3, false, true}, 5}};
+  m.products = {{DType::kBFloat16, {1, 2, 3}, 4.5},
+                {DType::kBFloat16, {1, 2, 3, false, true}, 5},
+                {DType::kBFloat16, {1, 2, 3, false, false, true}, 6}};
   m.ops = {{"add", DType::kFloat32, 1e6, 3}};
   m.collectives = {{CollectiveKind::kAllGather, 4, 1e6, 30}};
   m.steps = {{"row", DType::kFloat32, 20, 1000, 500, 2, 1, 700}};

@@ -67,6 +67,14 @@ TEST(ReplayTest, AMeetingKeepsItsProcessors) {
   EXPECT_EQ(Replay(world).end, 1'057'142'857'143);
 }
 
+TEST(ReplayTest, ACopiedMeetingKeepsNone) {
+  ReplayWorld world;
+  world.processors_of_meeting = 0.25;
+  world.meetings = {{.seconds = 0.4, .members = 1, .copied = true}};
+  world.ranks = {{Op(kCompute, {}, 1), Op(kTalk, {}, 0, 0, 0)}};
+  EXPECT_EQ(Replay(world).end, 1'000'000'000'000);
+}
+
 TEST(ReplayTest, MemoryAndWhatNodesShareAreSharedToo) {
   ReplayWorld world;
   world.memory_bytes_per_second = 100;

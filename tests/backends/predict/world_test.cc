@@ -8,6 +8,9 @@
 #include <set>
 #include <string>
 
+#include "backends/predict/fit.h"
+#include "backends/predict/measurements.h"
+#include "backends/predict/op_work.h"
 #include "tests/core/sanitized.h"
 #include "tp/model/linear_step.h"
 #include "tp/model/presets.h"
@@ -131,6 +134,75 @@ TEST(WorldTest, WhatIf) {
   sim::Machine slow_link = machine;
   slow_link.slow_pairs.push_back({0, 1, 0.1});
   EXPECT_GT(PredictOn(slow_link, program, four).value().seconds, split);
+}
+
+// By rows Y is gathered, 2 MiB of each of four, beside the loss; so what the gather occupies no
+// more is the loss's.
+TEST(WorldTest, CopiedGathersOccupyNothing) {
+  const Mesh mesh = Mesh::Create(4, 1).value();
+  LinearStepOptions options;
+  options.tokens = options.in_features = options.out_features = 1024;
+  options.mode = LinearMode::kRow;
+  const Program program = MakeLinearStep(options, mesh).value();
+  sim::Machine machine = SmallMachine(4, 1);
+  machine.device.collective_processors = 0.9;
+  const double occupied = PredictOn(machine, program, mesh).value().seconds;
+  constexpr double kSent = 3 * 1024 * 1024;  // a megabyte to each of three
+  machine.device.copied_bytes = kSent + 1;
+  EXPECT_EQ(PredictOn(machine, program, mesh).value().seconds, occupied);
+  machine.device.copied_bytes = kSent;
+  EXPECT_LT(PredictOn(machine, program, mesh).value().seconds, occupied);
+}
+
+// Whose ops were timed, it is as far off as the fitted steps are; and further where they may err.
+TEST(WorldTest, TheIntervalIsThatOfFittedSteps) {
+  const Mesh mesh = Mesh::Create(1, 1).value();
+  const Program program = MakeLinearStep({}, mesh).value();
+  const sim::Machine machine = SmallMachine(1, 1);
+  Measurements timed, steps;
+  const Prediction preset = PredictOn(machine, program, mesh).value();
+  for (const OpWork& work : preset.ranks[0].works) {
+    if (work.IsProduct()) {
+      timed.products.push_back({work.dtype, work.product, 10});
+    } else {
+      timed.ops.push_back({ActionOf(work), work.dtype, work.bytes, 10});
+    }
+  }
+  const auto spread = [&](double step_spread, double repeat_floor) {
+    steps.step_spread = step_spread;
+    timed.repeat_floor = repeat_floor;
+    Fit fit(steps, machine);
+    fit.Take(timed);
+    const CostModel model(machine, &fit);
+    CollectiveTimer timer(model, sim::Algorithm::kAuto);
+    return Predict(program, mesh, model, timer).value().spread;
+  };
+  EXPECT_EQ(preset.spread, 0);
+  EXPECT_DOUBLE_EQ(spread(1.0625, 0), 1.0625);
+  EXPECT_GT(spread(1.0625, 0.25), 1.0625);
+  EXPECT_LT(spread(1.0625, 0.25), 1.25 * 1.0625);
+  EXPECT_DOUBLE_EQ(spread(0, 0.25), 1.25);  // nobody knows how far off steps are
+}
+
+// By rows y lies so that its gather packs nothing: along its columns, where two ranks have it. What
+// is timed of such ops says nothing of others.
+TEST(WorldTest, WorkSaysWhatIsTurned) {
+  LinearStepOptions options;
+  options.mode = LinearMode::kRow;
+  for (int tp : {1, 2}) {
+    const Mesh mesh = Mesh::Create(tp, 1).value();
+    const Program program = MakeLinearStep(options, mesh).value();
+    const Prediction prediction = PredictOn(SmallMachine(2, 1), program, mesh).value();
+    const PredictedRank& rank = prediction.ranks[0];
+    for (size_t i = 0; i < rank.works.size(); ++i) {
+      const ScheduledOp& op = rank.schedule.ops[i];
+      if (op.action == Action::kSumRows) {
+        EXPECT_EQ(ActionOf(rank.works[i]), tp == 1 ? "sum_rows" : "sum_rows turned");
+      } else if (op.action == Action::kGemm && op.name.starts_with("y")) {
+        EXPECT_EQ(rank.works[i].product.c_turned, tp == 2);
+      }
+    }
+  }
 }
 
 TEST(WorldTest, RefusesMoreRanksThanDevices) {

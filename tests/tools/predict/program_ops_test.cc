@@ -1,7 +1,9 @@
-#include "tools/predict/calibration.h"
+#include "tools/predict/program_ops.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <tuple>
 
 namespace tp::predict_tool {
 namespace {
@@ -60,6 +62,31 @@ TEST(ShareTimesTest, StreamsAndCollectivesAreApart) {
 TEST(ShareTimesTest, WhatNobodyDidTakesNothing) {
   EXPECT_THAT(Shares({{.bytes = 10}, {.us = 3}}, 1), ElementsAre(4, 0));
   EXPECT_THAT(Shares({{.us = 3}, {.bytes = 10}}, 1), ElementsAre(0, 0));
+}
+
+// What collectives kept apart is on one stream, in order.
+TEST(WithoutCollectivesTest, LeavesTheOtherOpsOnOneStream) {
+  Schedule schedule;
+  for (const auto& [action, stream, name] :
+       {std::tuple(Action::kGemm, Stream::kCompute, "y"),
+        std::tuple(Action::kCollective, Stream::kCommunication, "y"),
+        std::tuple(Action::kCopy, Stream::kCommunication, "z")}) {
+    ScheduledOp op;
+    op.action = action;
+    op.stream = stream;
+    op.name = name;
+    if (!schedule.ops.empty()) op.waits = {0};
+    schedule.ops.push_back(op);
+  }
+  const Schedule alone = WithoutCollectives(schedule);
+  ASSERT_EQ(alone.ops.size(), 2u);
+  EXPECT_EQ(alone.ops[0].name, "y");
+  EXPECT_EQ(alone.ops[1].name, "z");
+  for (const ScheduledOp& op : alone.ops) {
+    EXPECT_NE(op.action, Action::kCollective);
+    EXPECT_EQ(op.stream, Stream::kCompute);
+    EXPECT_TRUE(op.waits.empty());
+  }
 }
 
 }  // namespace
