@@ -340,20 +340,6 @@ TEST(PeerAlgorithms, LargeTurnsAreCopies) {
   }
 }
 
-// What a backend says of itself is what it does.
-TEST(PeerAlgorithms, GathersFromSoManyBytesAreCopies) {
-  for (Peers peers : {Peers::kAuto, Peers::kDirect, Peers::kMedium, Peers::kBulk}) {
-    const int64_t half = LeastCopied(peers) / 2;  // in elements of two bytes
-    for (int64_t count : {int64_t{1}, half, half + 1}) {
-      if (count == 0) continue;
-      CollectiveCall gather{CollectiveKind::kAllGather, DType::kBFloat16, Reduction::kSum, 0, {}};
-      gather.counts.assign(2, count);
-      const bool copied = LeastCopied(peers) > 0 && 2 * count >= LeastCopied(peers);
-      EXPECT_EQ(ChoosePeerAlgorithm(gather, 2, peers) == PeerAlgorithm::kCopies, copied) << count;
-    }
-  }
-}
-
 // What waits for a member that never comes ends when it is told to.
 TEST(GpuPeers, StopEndsWhatWaits) {
   for (PeerAlgorithm algorithm : kAllPeerAlgorithms) {
