@@ -47,6 +47,9 @@ struct Options {
   bool graph = true;        // capture the step once and replay it; otherwise launch op by op
   bool tf32 = false;        // let fp32 matrix products round their inputs to tf32
   bool gemm_search = true;  // measure cuBLASLt's candidates; otherwise take its first
+  // Products in the invariant order of sums, in bf16 and fp16: by tensor cores, or, slower by far,
+  // with the bits of the CPU backend.
+  bool tensor_cores = true;
   Peers peers = Peers::kAuto;
   // Let rank r use GPU r modulo their number, where there are fewer GPUs than ranks. For tests of
   // what succeeds: ranks take turns, NCCL refuses to run, nothing can be profiled, and after a

@@ -42,6 +42,9 @@ DEFINE_uint64(scheduler_seed, 0, "which order the seeded scheduler takes");
 DEFINE_bool(graph, true, "run the step as one CUDA graph, rather than launch it op by op");
 DEFINE_bool(gemm_search, true,
             "choose the algorithm of each product by measuring; without, take cuBLASLt's first");
+DEFINE_bool(tensor_cores, true,
+            "with --reduction=invariant, multiply bf16 and fp16 on tensor cores; without, each "
+            "result has the bits that --backend=sim gives it, and takes many times as long");
 DEFINE_string(
     peers, "auto",
     "which collectives run over the GPUs' access to one another's memory: auto (all that "
@@ -270,6 +273,7 @@ Status ReadEngineFlags(BenchOptions& options) {
   options.learning_rate = FLAGS_lr;
   options.graph = FLAGS_graph;
   options.gemm_search = FLAGS_gemm_search;
+  options.tensor_cores = FLAGS_tensor_cores;
   options.sum_part_bytes = ParseBytes(FLAGS_sum_part_bytes).value_or(-1);
   options.verbose = FLAGS_verbose;
   options.seed = FLAGS_seed;

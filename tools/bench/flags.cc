@@ -47,7 +47,7 @@ HelpText Help() {
       {"Training", {"steps", "warmup", "floor", "peak", "speedup", "lr", "seed"}},
       {"Overlap", {"sum_part_bytes"}},
       {"Simulated communication", {"algorithm", "scheduler", "scheduler_seed"}},
-      {"GPUs", {"graph", "gemm_search", "peers"}},
+      {"GPUs", {"graph", "gemm_search", "tensor_cores", "peers"}},
       {"Files and checks", {"load", "dump", "json", "verify", "verbose"}},
       {"Profiling", {"profile", "trace_dir"}},
   };

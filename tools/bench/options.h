@@ -40,8 +40,9 @@ struct BenchOptions {
   SumOrder sum_order = SumOrder::kFast;  // --reduction
   bool seeded = false;                   // the simulator's scheduler
   uint64_t scheduler_seed = 0;
-  bool graph = true;        // nccl: the step as one CUDA graph
-  bool gemm_search = true;  // nccl: measure the candidates for each product
+  bool graph = true;         // nccl: the step as one CUDA graph
+  bool gemm_search = true;   // nccl: measure the candidates for each product
+  bool tensor_cores = true;  // nccl: of 16-bit products in the invariant order, too
   nccl::Peers peers = nccl::Peers::kAuto;
   int64_t sum_part_bytes = -1;  // LowerOptions::sum_part_bytes; -1: the backend's own
   std::chrono::milliseconds deadline{30000};

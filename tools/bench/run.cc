@@ -293,7 +293,7 @@ verify::NumericModel ModelOf(const BenchOptions& options, LinearMode mode) {
   verify::NumericModel model =
       verify::MakeModel(options.dtype, VerifyModeOf(mode), options.tp, options.dp);
   const bool matrix_units =
-      options.backend == "nccl" && options.sum_order == SumOrder::kFast &&
+      options.backend == "nccl" && (options.sum_order == SumOrder::kFast || options.tensor_cores) &&
       (options.tf32 || (options.dtype != DType::kFloat64 && options.dtype != DType::kFloat32));
   if (matrix_units) {
     model.accumulator_roundoff = verify::kTensorCoreRoundoff;
@@ -329,6 +329,7 @@ StatusOr<std::unique_ptr<Backend>> MakeBackend(const BenchOptions& options) {
     nccl_options.deadline = options.deadline;
     nccl_options.graph = options.graph;
     nccl_options.gemm_search = options.gemm_search;
+    nccl_options.tensor_cores = options.tensor_cores;
     nccl_options.tf32 = options.tf32;
     nccl_options.peers = options.peers;
     if (options.sum_part_bytes >= 0) nccl_options.lower.sum_part_bytes = options.sum_part_bytes;

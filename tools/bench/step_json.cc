@@ -90,6 +90,7 @@ nlohmann::ordered_json EngineToJson(const BenchOptions& options) {
           {"scheduler_seed", options.scheduler_seed},
           {"graph", options.graph},
           {"gemm_search", options.gemm_search},
+          {"tensor_cores", options.tensor_cores},
           {"peers", nccl::Name(options.peers)},
           {"sum_part_bytes", options.sum_part_bytes}};
 }

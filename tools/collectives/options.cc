@@ -55,7 +55,7 @@ bench::HelpText Help() {
 
 // Flags of tools that train, which would do nothing here.
 Status RefuseTrainingFlags() {
-  for (const char* name : {"mode", "lr", "seed", "reduction", "gemm_search"}) {
+  for (const char* name : {"mode", "lr", "seed", "reduction", "gemm_search", "tensor_cores"}) {
     if (gflags::GetCommandLineFlagInfoOrDie(name).is_default) continue;
     return InvalidArgument(
         fmt::format("--{}: collectives, which trains nothing, has no such flag", name));

@@ -263,7 +263,7 @@ Status RefuseFlagsOfOtherJobs(const PredictOptions& options) {
   const Job job = JobOf(options);
   std::vector<const char*> all = {"reduction",      "lr",       "seed",  "scheduler",
                                   "scheduler_seed", "deadline", "graph", "gemm_search",
-                                  "peers"};
+                                  "tensor_cores",   "peers"};
   for (const bench::HelpTopic& topic : Help().topics) {
     all.insert(all.end(), topic.flags.begin(), topic.flags.end());
   }

@@ -23,6 +23,7 @@ _USUAL = {
     "scheduler": "free",
     "graph": True,
     "gemm_search": True,
+    "tensor_cores": True,
     "peers": "auto",
     "sum_part_bytes": -1,
 }

@@ -37,7 +37,7 @@ bench::HelpText Help() {
       {"What is verified", {"lanes", "json", "verbose"}},
       {"How our engine runs",
        {"backend", "deadline", "seed", "algorithm", "scheduler", "scheduler_seed", "sum_part_bytes",
-        "graph", "gemm_search", "peers"}}};
+        "graph", "gemm_search", "tensor_cores", "peers"}}};
   std::vector<bench::HelpTopic> model = train::ModelTopics();
   model.push_back(train::PartTopic());
   topics.insert(topics.begin() + 1, model.begin(), model.end());

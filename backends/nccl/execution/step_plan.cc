@@ -213,8 +213,10 @@ StatusOr<StepPlan::Launch> StepPlan::MakeLaunch(int index) {
 }
 
 KernelCall StepPlan::CallOf(const ScheduledOp& op) const {
-  return MakeCall(
+  KernelCall call = MakeCall(
       schedule_, op, [this](const View& view) { return AddressOf(view); }, scratch_);
+  call.tensor_cores = rank_.options().tensor_cores;
+  return call;
 }
 
 std::vector<KernelCall> StepPlan::CallsOf(const LaunchGroup& group) const {

@@ -1,8 +1,7 @@
-#include <type_traits>
-#include <utility>
 #include <vector>
 
 #include "backends/nccl/kernels/all.h"
+#include "backends/nccl/kernels/blocked.cuh"
 #include "backends/nccl/kernels/blocked.h"
 #include "backends/nccl/kernels/element.cuh"
 #include "backends/nccl/kernels/sum_node.cuh"
@@ -12,25 +11,6 @@ namespace {
 
 __device__ inline float MultiplyAdd(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 __device__ inline double MultiplyAdd(double a, double b, double c) { return __fma_rn(a, b, c); }
-
-// A matrix a node.
-struct Outputs {
-  explicit Outputs(std::span<const DeviceMatrix> c) : like(c[0]) {
-    for (size_t i = 0; i < c.size(); ++i) data[i] = c[i].data;
-  }
-  DeviceMatrix like;
-  void* data[kSumBlocks] = {};
-};
-
-template <typename C, typename W>
-__device__ inline void StoreSum(const Outputs& c, int node, int64_t row, int64_t column, W sum) {
-  C& to = static_cast<C*>(c.data[node])[row * c.like.row_stride + column * c.like.column_stride];
-  if constexpr (std::is_same_v<C, W>) {
-    to = sum;
-  } else {
-    to = Round<C>(sum);
-  }
-}
 
 // A tile of c is kSide * kPerThread elements wide and high; its terms come kTerms at a time.
 constexpr int kSide = 16;
@@ -225,18 +205,13 @@ cudaError_t DispatchBoth(DType dtype, DType c_dtype, const F& f) {
   });
 }
 
-int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-// Fewer large tiles than this leave much of a large GPU idle.
-constexpr int64_t kFewTiles = 132;
-
 template <typename T, typename C, int kPerThread>
-cudaError_t LaunchGemm(const DeviceMatrix& a, const DeviceMatrix& b, const Outputs& c,
-                       const SumWalk& walk, cudaStream_t stream) {
+cudaError_t LaunchGemm(const TurnedProduct& p, const SumWalk& walk, cudaStream_t stream) {
   constexpr int64_t kTile = kSide * kPerThread;
-  const int64_t across = CeilDivide(c.like.columns, kTile);
-  const dim3 blocks(static_cast<unsigned>(CeilDivide(c.like.rows, kTile) * across), walk.num_nodes);
-  BlockedGemmKernel<T, C, kPerThread><<<blocks, kThreads, 0, stream>>>(a, b, c, across, walk);
+  const DeviceMatrix& c = p.c.like;
+  const int64_t across = CeilDivide(c.columns, kTile);
+  const dim3 blocks(static_cast<unsigned>(CeilDivide(c.rows, kTile) * across), walk.num_nodes);
+  BlockedGemmKernel<T, C, kPerThread><<<blocks, kThreads, 0, stream>>>(p.a, p.b, p.c, across, walk);
   return cudaGetLastError();
 }
 
@@ -245,22 +220,15 @@ cudaError_t LaunchGemm(const DeviceMatrix& a, const DeviceMatrix& b, const Outpu
 cudaError_t BlockedGemm(const DeviceMatrix& a, const DeviceMatrix& b, const BlockedSum& sum,
                         std::span<const DeviceMatrix> c, cudaStream_t stream) {
   if (c[0].empty()) return cudaSuccess;
-  // Threads run along c's columns. A product of two numbers is the same in either order.
-  DeviceMatrix left = a, right = b.Transposed();
-  Outputs outputs(c);
-  if (RunsDownRows(c[0])) {
-    std::swap(left, right);
-    outputs.like = outputs.like.Transposed();
-  }
+  const TurnedProduct p(a, b, c);
   const SumWalk walk = WalkBlocks(sum);
   constexpr int64_t kLarge = 4 * kSide;
   const int64_t tiles = CeilDivide(c[0].rows, kLarge) * CeilDivide(c[0].columns, kLarge);
   return DispatchBoth(a.dtype, c[0].dtype, [&](auto element, auto stored) {
     using T = decltype(element);
     using C = decltype(stored);
-    return tiles * walk.num_nodes < kFewTiles
-               ? LaunchGemm<T, C, 2>(left, right, outputs, walk, stream)
-               : LaunchGemm<T, C, 4>(left, right, outputs, walk, stream);
+    return tiles * walk.num_nodes < kFewTiles ? LaunchGemm<T, C, 2>(p, walk, stream)
+                                              : LaunchGemm<T, C, 4>(p, walk, stream);
   });
 }
 
@@ -298,12 +266,14 @@ std::vector<DeviceMatrix> MatricesOf(const std::vector<DeviceView>& views) {
 
 }  // namespace
 
-const Kernel kBlockedGemmKernel = {Action::kBlockedGemm,
-                                   [](const KernelCall& c, cudaStream_t stream) {
-                                     return BlockedGemm(c.in[0].matrix(), c.in[1].matrix(),
-                                                        c.op.sum, MatricesOf(c.out), stream);
-                                   },
-                                   nullptr, OfMatrices::kEverywhere};
+const Kernel kBlockedGemmKernel = {
+    Action::kBlockedGemm,
+    [](const KernelCall& c, cudaStream_t stream) {
+      const auto product =
+          c.tensor_cores && TensorCoresTake(c.in[0].dtype) ? BlockedGemmOnTensorCores : BlockedGemm;
+      return product(c.in[0].matrix(), c.in[1].matrix(), c.op.sum, MatricesOf(c.out), stream);
+    },
+    nullptr, OfMatrices::kEverywhere};
 const Kernel kBlockedSumRowsKernel = {Action::kBlockedSumRows,
                                       [](const KernelCall& c, cudaStream_t stream) {
                                         return BlockedSumRows(c.in[0].matrix(), c.op.sum,

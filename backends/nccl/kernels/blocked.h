@@ -4,8 +4,10 @@
 // the matrices, how they are stored, or which GPU it is. Sums are in AccumulatorOf(dtype), one
 // fused multiply-add a term, first to last within a block, blocks along the tree, rounded once at
 // the store: the bits of backends/cpu/blocked_gemm.h on a processor that has such an instruction.
-// Every operation names its rounding, and so the compiler has no say in it. No tensor cores: in
-// which order those add up is not known.
+// Every operation names its rounding, and so the compiler has no say in it.
+//
+// In which order tensor cores add up is not known, and so products of theirs have other bits than
+// the CPU's, and may have others on another kind of GPU; on one kind they depend on as little.
 //
 // Each call enqueues one kernel on `stream` and returns the launch's error. Any strides; outputs
 // overlap nothing else. Matrices without elements are fine, and a sum without terms is zero.
@@ -26,6 +28,12 @@ namespace tp::nccl {
 // accumulator's type.
 cudaError_t BlockedGemm(const DeviceMatrix& a, const DeviceMatrix& b, const BlockedSum& sum,
                         std::span<const DeviceMatrix> c, cudaStream_t stream);
+
+// The same on tensor cores, which take bf16 and fp16.
+constexpr bool TensorCoresTake(DType dtype) { return SizeOf(dtype) == 2; }
+cudaError_t BlockedGemmOnTensorCores(const DeviceMatrix& a, const DeviceMatrix& b,
+                                     const BlockedSum& sum, std::span<const DeviceMatrix> c,
+                                     cudaStream_t stream);
 
 // out[i] (1 x columns) = the share of sum.nodes[i] in the sum of g's rows; `out` as `c` above.
 cudaError_t BlockedSumRows(const DeviceMatrix& g, const BlockedSum& sum,

@@ -17,6 +17,7 @@ namespace tp::nccl {
 struct KernelCall {
   const ScheduledOp& op;
   SumOrder order = SumOrder::kFast;  // of losses
+  bool tensor_cores = true;  // for products in the invariant order, where they take the type
   std::vector<DeviceView> in = {};
   std::vector<DeviceView> out = {};
   Scratch scratch = {};

@@ -28,9 +28,17 @@ __device__ inline uint32_t SharedAddress(const void* at) {
 }
 
 // 16 bytes on their way from global to shared memory; zeros where not `there`.
-__device__ inline void CopyChunk(void* to, const void* from, bool there) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(SharedAddress(to)), "l"(from),
+__device__ inline void CopyChunkTo(uint32_t to, const void* from, bool there) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
                "r"(there ? 16 : 0)
+               : "memory");
+}
+__device__ inline void CopyChunk(void* to, const void* from, bool there) {
+  CopyChunkTo(SharedAddress(to), from, there);
+}
+__device__ inline void StoreChunk(uint32_t to, uint4 chunk) {
+  asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(chunk.x), "r"(chunk.y),
+               "r"(chunk.z), "r"(chunk.w)
                : "memory");
 }
 __device__ inline void EndGroup() { asm volatile("cp.async.commit_group;" ::: "memory"); }
@@ -40,17 +48,23 @@ __device__ inline void AwaitGroups() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
 
-__device__ inline void LoadMatrices(const void* at, Fragment& f) {
+__device__ inline void LoadMatricesFrom(uint32_t at, Fragment& f) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(f[0]), "=r"(f[1]), "=r"(f[2]), "=r"(f[3])
-               : "r"(SharedAddress(at))
+               : "r"(at)
                : "memory");
 }
-__device__ inline void LoadTurnedMatrices(const void* at, Fragment& f) {
+__device__ inline void LoadTurnedMatricesFrom(uint32_t at, Fragment& f) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(f[0]), "=r"(f[1]), "=r"(f[2]), "=r"(f[3])
-               : "r"(SharedAddress(at))
+               : "r"(at)
                : "memory");
+}
+__device__ inline void LoadMatrices(const void* at, Fragment& f) {
+  LoadMatricesFrom(SharedAddress(at), f);
+}
+__device__ inline void LoadTurnedMatrices(const void* at, Fragment& f) {
+  LoadTurnedMatricesFrom(SharedAddress(at), f);
 }
 
 // Lines [line, line + 16) and columns [16 step, 16 step + 16) of a tile, as the left operand.

@@ -41,6 +41,7 @@ SumWalk WalkBlocks(const BlockedSum& sum) {
   const ShardGeometry blocks(sum.terms, kSumBlocks);
   const int64_t first = blocks.Offset(sum.nodes.front().begin);
   SumWalk walk;
+  walk.first = sum.each * first;
   for (BlockRange node : sum.nodes) {
     AddNode(
         node,

@@ -21,6 +21,7 @@ struct SumWalk {
     int merges = 0;  // how many of the sums that wait are then added to it; the newest first
   };
 
+  int64_t first = 0;  // the index in the whole sum of term 0
   int num_nodes = 0;
   int first_leaf[kSumBlocks + 1] = {};  // of each node; the last: how many leaves there are
   Leaf leaves[kSumBlocks] = {};

@@ -95,6 +95,16 @@ class DeviceTensor {
     return values;
   }
 
+  // The same without the margin, row by row.
+  std::vector<double> DownloadRows() const {
+    const std::vector<double> image = Download();
+    std::vector<double> values;
+    for (int64_t i = 0; i < matrix_.rows; ++i) {
+      for (int64_t j = 0; j < matrix_.columns; ++j) values.push_back(image[Index(i, j)]);
+    }
+    return values;
+  }
+
   // Expects that (i, j) holds f(i, j), rounded once, and that the margin is as it was.
   template <typename F>
   void ExpectExactly(const F& f, const std::string& what) const {

@@ -1,8 +1,11 @@
 // The kernels of the invariant sum order against plain loops in that order, to the bit: on odd
 // shapes, in every layout and type, for any range of blocks. The margins must stay as they were.
+// Those of tensor cores, whose order is not known, so on numbers that never round, and on others
+// against themselves, where the same terms lie elsewhere.
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 #include <memory>
 #include <string>
 #include <tuple>
@@ -62,6 +65,7 @@ class NodeTensors {
     }
   }
   const std::vector<DeviceMatrix>& matrices() const { return matrices_; }
+  std::vector<double> DownloadRows(size_t node) const { return tensors_[node]->DownloadRows(); }
 
   // expected[i] holds node i, row by row.
   void ExpectBits(const std::vector<std::vector<double>>& expected, const std::string& what) const {
@@ -114,19 +118,27 @@ struct Product {
   }
 };
 
+using Multiply = decltype(BlockedGemm);
+
 // In each of `layouts` for each matrix; c in both types that it may have.
-void ExpectProduct(const Product& p, const std::vector<std::tuple<Layout, Layout, Layout>>& all) {
+void ExpectProduct(const Product& p, const std::vector<std::tuple<Layout, Layout, Layout>>& all,
+                   Multiply* multiply = BlockedGemm) {
   const Terms terms(p.terms, p.range);
   std::vector<std::vector<double>> expected;
   for (const auto& [a_layout, b_layout, c_layout] : all) {
     DeviceTensor a(p.dtype, p.rows, terms.count, a_layout);
     DeviceTensor b(p.dtype, terms.count, p.columns, b_layout);
-    a.FillReals(1);
-    b.FillReals(2);
+    if (multiply == BlockedGemm) {
+      a.FillReals(1);
+      b.FillReals(2);
+    } else {
+      a.FillIntegers(8, 1);
+      b.FillIntegers(8, 2);
+    }
     if (expected.empty()) expected = Products(a, b, terms);  // in any layout the same numbers
     for (DType c_dtype : {p.dtype, AccumulatorOf(p.dtype)}) {
       const NodeTensors c(terms, c_dtype, p.rows, p.columns, c_layout);
-      ASSERT_EQ(BlockedGemm(a.matrix(), b.matrix(), terms.sum, c.matrices(), nullptr), cudaSuccess);
+      ASSERT_EQ(multiply(a.matrix(), b.matrix(), terms.sum, c.matrices(), nullptr), cudaSuccess);
       c.ExpectBits(expected, p.ToString() + " layouts " +
                                  std::to_string(static_cast<int>(a_layout)) + " " +
                                  std::to_string(static_cast<int>(b_layout)) + " " +
@@ -259,6 +271,105 @@ TEST_P(GpuBlocked, SumBlocks) {
     }
   }
 }
+
+using GpuBlockedOnTensorCores = GpuBlocked;
+
+TEST_P(GpuBlockedOnTensorCores, TakeEachTermOnce) {
+  const DType dtype = GetParam();
+  ExpectProduct({dtype, 37, 71, 101, {0, 24}}, EveryLayout(), BlockedGemmOnTensorCores);
+  ExpectProduct({dtype, 72, 136, 400, {12, 24}}, EveryLayout(), BlockedGemmOnTensorCores);
+  ExpectProduct({dtype, 264, 1416, 64, {3, 21}},
+                {{Layout::kAcross, Layout::kAcross, Layout::kAcross},
+                 {Layout::kAcross, Layout::kDown, Layout::kAcrossShifted},
+                 {Layout::kDown, Layout::kAcross, Layout::kDown},
+                 {Layout::kDownPadded, Layout::kDown, Layout::kAcrossPadded},
+                 {Layout::kScattered, Layout::kScattered, Layout::kScattered}},
+                BlockedGemmOnTensorCores);
+  for (BlockRange range : kRanges) {
+    for (int64_t terms : {0, 1, 20, 53, 1000}) {
+      ExpectProduct({dtype, 40, 72, terms, range},
+                    {{Layout::kAcross, Layout::kAcross, Layout::kAcross},
+                     {Layout::kAcross, Layout::kDown, Layout::kAcross},
+                     {Layout::kDown, Layout::kDown, Layout::kDown}},
+                    BlockedGemmOnTensorCores);
+    }
+  }
+}
+
+// Rows [row, row + rows) and columns [column, column + columns).
+DeviceMatrix PartOf(DeviceMatrix m, int64_t row, int64_t rows, int64_t column, int64_t columns) {
+  m.data = static_cast<char*>(m.data) +
+           (row * m.row_stride + column * m.column_stride) * SizeOf(m.dtype);
+  m.rows = rows;
+  m.columns = columns;
+  return m;
+}
+
+// The nodes of `range`, row by row, of rows from `row` on and columns from `column` on.
+std::map<std::pair<int, int>, std::vector<double>> NodesOf(const DeviceTensor& a,
+                                                           const DeviceTensor& b, BlockRange range,
+                                                           int64_t row, int64_t column,
+                                                           Layout layout) {
+  const DeviceMatrix all_a = a.matrix(), all_b = b.matrix();
+  const Terms terms(all_a.columns, range);
+  const int64_t rows = all_a.rows - row, columns = all_b.columns - column;
+  const NodeTensors c(terms, DType::kFloat32, rows, columns, layout);
+  EXPECT_EQ(BlockedGemmOnTensorCores(PartOf(all_a, row, rows, terms.first, terms.count),
+                                     PartOf(all_b, terms.first, terms.count, column, columns),
+                                     terms.sum, c.matrices(), nullptr),
+            cudaSuccess);
+  std::map<std::pair<int, int>, std::vector<double>> nodes;
+  for (size_t i = 0; i < terms.sum.nodes.size(); ++i) {
+    const BlockRange node = terms.sum.nodes[i];
+    nodes[{node.begin, node.end}] = c.DownloadRows(i);
+  }
+  return nodes;
+}
+
+// Cut over any number of ranks, stored in any way, as part of any matrix.
+TEST_P(GpuBlockedOnTensorCores, GiveTheBitsOfTheTermsAlone) {
+  for (const auto& [rows, columns, num_terms] :
+       {std::tuple(88, 136, 400), std::tuple(37, 71, 1001), std::tuple(1544, 1416, 768)}) {
+    for (const auto& [of_a, of_b] :
+         {std::pair(Layout::kAcross, Layout::kAcross), std::pair(Layout::kDown, Layout::kDown)}) {
+      DeviceTensor a(GetParam(), rows, num_terms, of_a), b(GetParam(), num_terms, columns, of_b);
+      a.FillReals(1);
+      b.FillReals(2);
+      DeviceTensor first_a(GetParam(), rows, num_terms, Layout::kAcross);
+      DeviceTensor first_b(GetParam(), num_terms, columns, Layout::kAcross);
+      first_a.FillReals(1);
+      first_b.FillReals(2);
+      const std::vector<double> whole =
+          NodesOf(first_a, first_b, BlockRange(), 0, 0, Layout::kAcross).begin()->second;
+      for (int parts : {1, 2, 3, 4, 8, 24}) {
+        const int64_t row = parts % 3 * 5, column = parts % 2 * 8;
+        std::map<std::pair<int, int>, std::vector<double>> nodes;
+        for (int part = 0; part < parts; ++part) {
+          nodes.merge(NodesOf(a, b, BlocksOfShard(part, parts), row, column,
+                              parts % 4 == 0 ? Layout::kDown : Layout::kAcross));
+        }
+        int64_t wrong = 0, i = 0;
+        for (int64_t r = row; r < rows; ++r) {
+          for (int64_t c = column; c < columns; ++c, ++i) {
+            const auto sum = [&](const auto& self, BlockRange node) -> float {
+              const auto at = nodes.find({node.begin, node.end});
+              if (at != nodes.end()) return static_cast<float>(at->second[i]);
+              return self(self, {node.begin, node.Middle()}) +
+                     self(self, {node.Middle(), node.end});
+            };
+            if (sum(sum, BlockRange()) != static_cast<float>(whole[r * columns + c])) ++wrong;
+          }
+        }
+        EXPECT_EQ(wrong, 0) << "of " << i << ", in " << parts << " parts of " << num_terms
+                            << " terms";
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(SixteenBits, GpuBlockedOnTensorCores,
+                         testing::Values(DType::kBFloat16, DType::kFloat16),
+                         [](const auto& info) { return std::string(Name(info.param)); });
 
 INSTANTIATE_TEST_SUITE_P(AllDTypes, GpuBlocked, testing::ValuesIn(kAllDTypes),
                          [](const auto& info) { return std::string(Name(info.param)); });

@@ -38,11 +38,9 @@ std::unique_ptr<Backend> DrawBackend(SumOrder order) {
   return *std::move(backend);
 }
 
-verify::Arithmetic ArithmeticOf(DType dtype, SumOrder order) {
+verify::Arithmetic ArithmeticOf(DType dtype, SumOrder) {
   verify::Arithmetic arithmetic{.functions = ErrorsOfFunctions()};
-  const bool matrix_units =
-      order == SumOrder::kFast && (dtype == DType::kBFloat16 || dtype == DType::kFloat16);
-  if (matrix_units) {
+  if (dtype == DType::kBFloat16 || dtype == DType::kFloat16) {
     arithmetic.product_roundoff = verify::kTensorCoreRoundoff;
     arithmetic.probabilistic = false;
   }
