@@ -6,22 +6,18 @@
 #include <fmt/format.h>
 #include <glog/logging.h>
 
-#include <algorithm>
-#include <cmath>
 #include <cstdio>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "backends/nccl/kernels/all.h"
 #include "backends/nccl/kernels/fused_call.h"
+#include "tests/benchmarks/gpu_timing.h"
 
 namespace tp::nccl {
 namespace {
 
 constexpr int kRepeats = 5, kRounds = 4;
-
-#define TP_CHECK_CUDA(call) CHECK_EQ(call, cudaSuccess) << #call
 
 struct Shape {
   int64_t batch, sequence, heads, groups, size;
@@ -32,32 +28,21 @@ constexpr Shape kShapes[] = {{1, 4096, 16, 4, 128},
                              {4, 2048, 8, 4, 128},
                              {8, 1024, 6, 6, 64}};
 
-// Device memory that is zero, or looks like data.
-class Memory {
- public:
-  explicit Memory(int64_t bytes) { TP_CHECK_CUDA(cudaMalloc(&data_, std::max<int64_t>(bytes, 1))); }
-  ~Memory() { cudaFree(data_); }
-  Memory(const Memory&) = delete;
-  Memory& operator=(const Memory&) = delete;
-  void* data() const { return data_; }
-
- private:
-  void* data_ = nullptr;
-};
-
 class Attention {
  public:
   explicit Attention(const Shape& shape) {
     const auto [b, s, h, g, d] = shape;
     op_.attributes.Set("scale", 0.125);
     op_.letters = {LetterPart{.letter = 'q', .length = s, .whole = s}};
-    const DeviceView q = Make({b, s, g, h / g, d}), k = Make({b, s, g, d}), v = Make({b, s, g, d});
-    const DeviceView o = Make({b, s, g, h / g, d});
-    const DeviceView lse = Make({b, s, g, h / g}, DType::kFloat32);
+    const std::vector<int64_t> of_queries{b, s, g, h / g, d}, of_keys{b, s, g, d};
+    const auto make = [&](const std::vector<int64_t>& sizes) { return tensors_.Make(sizes); };
+    const DeviceView q = make(of_queries), k = make(of_keys), v = make(of_keys);
+    const DeviceView o = make(of_queries);
+    const DeviceView lse = tensors_.Make({b, s, g, h / g}, DType::kFloat32);
     forward_.in = {q, k, v};
     forward_.out = {o, lse};
-    backward_.in = {q, k, v, o, lse, Make({b, s, g, h / g, d})};
-    backward_.out = {Make({b, s, g, h / g, d}), Make({b, s, g, d}), Make({b, s, g, d})};
+    backward_.in = {q, k, v, o, lse, make(of_queries)};
+    backward_.out = {make(of_queries), make(of_keys), make(of_keys)};
   }
 
   // Milliseconds; none where cuDNN is asked for and does not take it.
@@ -65,57 +50,17 @@ class Attention {
     KernelCall call = backward ? backward_ : forward_;
     call.order = fused ? SumOrder::kFast : SumOrder::kInvariant;
     if (fused && !FusedCall(call, false).taken()) return 0;
-    const ScratchSize size = kernel.scratch(call);
-    const Memory scratch(size.partial_bytes), counters(size.counters * 4 + 4);
-    TP_CHECK_CUDA(cudaMemset(counters.data(), 0, size.counters * 4 + 4));
-    call.scratch = {scratch.data(), static_cast<unsigned*>(counters.data())};
-    cudaStream_t stream = nullptr;
-    TP_CHECK_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
-    TP_CHECK_CUDA(kernel.enqueue(call, stream));
-    TP_CHECK_CUDA(cudaStreamSynchronize(stream));
-    TP_CHECK_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-    for (int i = 0; i < kRepeats; ++i) TP_CHECK_CUDA(kernel.enqueue(call, stream));
-    cudaGraph_t graph = nullptr;
-    cudaGraphExec_t executable = nullptr;
-    TP_CHECK_CUDA(cudaStreamEndCapture(stream, &graph));
-    TP_CHECK_CUDA(cudaGraphInstantiate(&executable, graph, 0));
-    cudaEvent_t begin = nullptr, end = nullptr;
-    TP_CHECK_CUDA(cudaEventCreate(&begin));
-    TP_CHECK_CUDA(cudaEventCreate(&end));
-    float best = HUGE_VALF;
-    for (int round = 0; round < kRounds; ++round) {
-      TP_CHECK_CUDA(cudaEventRecord(begin, stream));
-      TP_CHECK_CUDA(cudaGraphLaunch(executable, stream));
-      TP_CHECK_CUDA(cudaEventRecord(end, stream));
-      TP_CHECK_CUDA(cudaStreamSynchronize(stream));
-      float elapsed = 0;
-      TP_CHECK_CUDA(cudaEventElapsedTime(&elapsed, begin, end));
-      best = std::min(best, elapsed / kRepeats);
-    }
-    cudaGraphExecDestroy(executable);
-    cudaGraphDestroy(graph);
-    cudaEventDestroy(begin);
-    cudaEventDestroy(end);
-    cudaStreamDestroy(stream);
-    return best;
+    const ScratchMemory scratch(kernel.scratch(call));
+    call.scratch = scratch.get();
+    return BestMsInGraph(kRepeats, kRounds,
+                         [&](int, cudaStream_t stream) { return kernel.enqueue(call, stream); });
   }
 
   int64_t ScratchBytes() const { return kAttentionGradKernel.scratch(backward_).partial_bytes; }
 
  private:
-  DeviceView Make(const std::vector<int64_t>& sizes, DType dtype = DType::kBFloat16) {
-    DeviceView view{nullptr, dtype};
-    int64_t stride = 1;
-    for (int64_t size : sizes) stride *= size;
-    memory_.push_back(std::make_unique<Memory>(stride * SizeOf(dtype)));
-    view.data = memory_.back()->data();
-    TP_CHECK_CUDA(FillNoise(view.data, dtype, stride, nullptr));
-    for (int64_t size : sizes) view.dims.push_back({size, stride /= size});
-    return view;
-  }
-
   ScheduledOp op_;
-  std::vector<std::unique_ptr<Memory>> memory_;
+  Tensors tensors_;
   KernelCall forward_{.op = op_}, backward_{.op = op_};
 };
 
