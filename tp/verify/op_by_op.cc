@@ -4,9 +4,13 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <future>
 #include <map>
+#include <mutex>
 #include <numeric>
+#include <thread>
 
 #include "tp/core/random.h"
 #include "tp/core/roundoff.h"
@@ -161,6 +165,36 @@ void AddNotes(const OpByOpOptions& options, OpReport& judged) {
   }
 }
 
+// Of an op whose elements are made of more points only one value is checked at a time: what one
+// element is made of is in memory at once.
+constexpr double kManyPoints = 0x1p22;
+
+// Checks so many of the report's values, one by one on each of as many threads as there are cores.
+void CheckAll(const LocalReference& reference, const OpByOpOptions& options,
+              const std::vector<size_t>& values, OpByOpReport& report) {
+  std::atomic<size_t> next = 0;
+  std::mutex large, said;
+  int64_t done = std::ssize(report.values) - std::ssize(values);
+  const auto work = [&] {
+    for (size_t i = next++; i < values.size(); i = next++) {
+      OpReport& value = report.values[values[i]];
+      std::unique_lock<std::mutex> alone(large, std::defer_lock);
+      if (reference.PointsOf(value.value) > kManyPoints) alone.lock();
+      ValueCheck(reference, options, value).Run();
+      AddNotes(options, value);
+      const std::lock_guard<std::mutex> lock(said);
+      ++done;
+      if (options.progress) options.progress(done);
+    }
+  };
+  const size_t threads =
+      std::min(values.size(), size_t{std::max(1u, std::thread::hardware_concurrency())});
+  std::vector<std::future<void>> others;
+  for (size_t t = 1; t < threads; ++t) others.push_back(std::async(std::launch::async, work));
+  work();
+  for (std::future<void>& other : others) other.get();
+}
+
 // The ops whose values the exact lane can't decide, and how many values of each.
 std::string RenderOpsThatMayRound(const OpByOpReport& report) {
   std::map<std::string, int64_t> values;
@@ -232,9 +266,9 @@ StatusOr<OpByOpReport> VerifyOpByOp(const Program& program, const Mesh& mesh,
   const LocalReference reference(program, mesh, observed, options.arithmetic);
   OpByOpReport report;
   report.lane = options.lane;
+  std::vector<size_t> checked;
   for (size_t i = 0; i < program.ops().size(); ++i) {
     for (ValueId id : program.ops()[i].outputs) {
-      if (options.progress) options.progress(std::ssize(report.values));
       OpReport& value = report.values.emplace_back();
       value.op = static_cast<int>(i);
       value.value = id;
@@ -246,10 +280,10 @@ StatusOr<OpByOpReport> VerifyOpByOp(const Program& program, const Mesh& mesh,
       value.observed = reference.IsObserved(id);
       value.replica_defects = observed.replica_defects[id];
       if (!value.observed || program.ops()[i].IsSource()) continue;
-      ValueCheck(reference, options, value).Run();
-      AddNotes(options, value);
+      checked.push_back(report.values.size() - 1);
     }
   }
+  CheckAll(reference, options, checked, report);
   return report;
 }
 

@@ -35,7 +35,7 @@ struct OpByOpOptions {
   // checked on a sample: both sides of every border between shards, and a random draw.
   double max_points = 0x1p20;
   uint64_t seed = 0;
-  // Called with how many of the program's values are done; may be null.
+  // Called with how many of the program's values are done, by one thread at a time; may be null.
   std::function<void(int64_t done)> progress = nullptr;
 };
 
@@ -85,7 +85,7 @@ struct OpByOpReport {
 
 // `program` as it was observed (observe.h); passes may have been over it. A difference is a report
 // whose outcome is kFail, not an error. Errors: a program that does not verify, an observation that
-// is not of it.
+// is not of it. Takes as many threads as there are cores; the report does not depend on how many.
 StatusOr<OpByOpReport> VerifyOpByOp(const Program& program, const Mesh& mesh,
                                     const ObservedValues& observed, const OpByOpOptions& options);
 
