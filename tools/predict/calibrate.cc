@@ -15,6 +15,7 @@
 #include "sim/topology/machine.h"
 #include "tools/bench/machine.h"
 #include "tools/bench/run.h"
+#include "tools/io/progress.h"
 #include "tools/predict/calibration.h"
 #include "tools/predict/score.h"
 #include "tp/core/collective.h"
@@ -160,7 +161,9 @@ StatusOr<int> Calibrate(const PredictOptions& options, io::Outputs& outputs) {
     }
   }
   const bench::OtherProcesses others;
-  Calibration calibration(*backend, options, world);
+  std::optional<io::Progress> progress;
+  if (backend->IsRoot()) progress.emplace(io::Progress::Options{.tool = "predict"});
+  Calibration calibration(*backend, options, world, progress ? &*progress : nullptr);
   TP_RETURN_IF_ERROR(calibration.Measure());
   if (!backend->IsRoot()) return 0;
   const bench::Machine host = bench::ThisMachine();

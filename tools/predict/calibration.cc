@@ -77,8 +77,13 @@ StatusOr<Program> TransformerOf(DType dtype, int64_t features, const Mesh& mesh)
 
 }  // namespace
 
-Calibration::Calibration(Backend& backend, const PredictOptions& options, int world)
-    : backend_(backend), options_(options), plan_(PlanOf(backend)), world_(world) {}
+Calibration::Calibration(Backend& backend, const PredictOptions& options, int world,
+                         io::Progress* progress)
+    : backend_(backend),
+      options_(options),
+      plan_(PlanOf(backend)),
+      world_(world),
+      progress_(progress) {}
 
 double Calibration::floor() const { return std::expm1(floors_ / std::max(1, cases_)); }
 
@@ -92,7 +97,7 @@ Status Calibration::Measure() {
         backend_, world_,
         {&products_, &collectives_, &handovers_, &fitted_steps_.list, &held_out_steps_.list,
          &program_ops_.list(), &fitted_ops_.list(), &held_out_ops_.list()},
-        &device));
+        &device, progress_));
     round = SecondsSince(before);
     ++rounds;
   } while (SecondsSince(begin) + round < options_.calibrate_seconds);

@@ -36,7 +36,8 @@ struct CalibrationPlan {
 
 class Calibration {
  public:
-  Calibration(Backend& backend, const PredictOptions& options, int world);
+  // `progress`, of the root alone, may be null.
+  Calibration(Backend& backend, const PredictOptions& options, int world, io::Progress* progress);
 
   // For about options.calibrate_seconds, and one round at least. What follows is there afterwards,
   // where the backend is the root. Errors: the backend's.
@@ -59,7 +60,7 @@ class Calibration {
 
  private:
   struct Steps {
-    CaseList list;
+    CaseList list{"steps"};
     std::vector<predict::MeasuredStep> named;  // by case
   };
 
@@ -80,8 +81,9 @@ class Calibration {
   const PredictOptions& options_;
   const CalibrationPlan plan_;
   const int world_;
+  io::Progress* const progress_;
   // Of collectives and handovers two cases for each, of which the difference counts.
-  CaseList products_, collectives_, handovers_;
+  CaseList products_{"products"}, collectives_{"collectives"}, handovers_{"hand-overs"};
   std::vector<predict::ProductShape> shapes_;           // of products_
   std::vector<predict::MeasuredCollective> kinds_;      // of collectives_
   ProgramOps program_ops_, fitted_ops_, held_out_ops_;  // the latter two of steps

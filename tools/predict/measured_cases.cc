@@ -267,11 +267,15 @@ void Add(const TimedCase& timed, const std::vector<std::string>& blobs, bool ops
 }  // namespace
 
 Status TimeCases(Backend& backend, int world, const std::vector<CaseList*>& lists,
-                 DeviceInfo* device) {
+                 DeviceInfo* device, io::Progress* progress) {
+  int64_t all = 0, done = 0;
+  for (const CaseList* list : lists) all += std::ssize(list->cases);
+  const io::ProgressStage stage(progress, "cases", all);
   return backend.Run(world, [&](RankContext& context) -> Status {
     for (CaseList* list : lists) {
       const int64_t begin = context.clock().NowNs();
       for (size_t i = 0; i < list->cases.size(); ++i) {
+        if (context.rank() == 0 && progress != nullptr) progress->Update(list->name, done++);
         RankRun run(context, list->cases[i].schedules[context.rank()]);
         TP_ASSIGN_OR_RETURN(std::string blob, run.Run(list->ops, device));
         TP_ASSIGN_OR_RETURN(const std::vector<std::string> blobs,

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "backends/predict/measurements.h"
+#include "tools/io/progress.h"
 #include "tp/core/mesh.h"
 #include "tp/core/status.h"
 #include "tp/program/program.h"
@@ -47,7 +48,8 @@ struct CaseTimes {
 
 // Cases, and what they took.
 struct CaseList {
-  std::vector<TimedCase> cases;
+  std::string name;  // of what is timed, in a word or two
+  std::vector<TimedCase> cases = {};
   bool ops = false;  // whether each op is timed, too
   std::vector<CaseTimes> times = {};
 };
@@ -56,8 +58,8 @@ struct CaseList {
 // none. A time is that of steps that follow each other without a break, for a millisecond or more:
 // what begins and ends them is no part of a step. What the backend searches for, as the fastest
 // algorithm of a product, it finds once for all lists. Nothing is added where another process has
-// rank 0. Errors: the backend's.
+// rank 0. `progress`, of the root alone, may be null. Errors: the backend's.
 Status TimeCases(Backend& backend, int world, const std::vector<CaseList*>& lists,
-                 DeviceInfo* device);
+                 DeviceInfo* device, io::Progress* progress);
 
 }  // namespace tp::predict_tool

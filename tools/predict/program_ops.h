@@ -43,7 +43,7 @@ class ProgramOps {
 
  private:
   std::vector<Program> programs_;
-  CaseList list_ = {.cases = {}, .ops = true};
+  CaseList list_ = {.name = "programs", .ops = true};
 };
 
 // Its ops but collectives, all on one stream.

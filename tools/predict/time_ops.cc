@@ -7,6 +7,7 @@
 #include "tools/bench/machine.h"
 #include "tools/bench/run.h"
 #include "tools/io/memory.h"
+#include "tools/io/progress.h"
 #include "tools/predict/plan.h"
 #include "tools/predict/program_ops.h"
 #include "tools/predict/score.h"
@@ -60,10 +61,11 @@ StatusOr<predict::Measurements> TimeOps(const PredictOptions& options, const sim
       "take fewer tokens (--tokens, --batch, --sequence), or a larger --tp"));
   DeviceInfo device;
   const int64_t begin = HostClock().NowNs();
+  io::Progress progress({.tool = "predict"});
   int rounds = 0;
   double seconds = 0;
   do {
-    TP_RETURN_IF_ERROR(TimeCases(*backend, kWorld, {&ops.list()}, &device));
+    TP_RETURN_IF_ERROR(TimeCases(*backend, kWorld, {&ops.list()}, &device, &progress));
     seconds = static_cast<double>(HostClock().NowNs() - begin) * 1e-9;
     ++rounds;
   } while (seconds + seconds / rounds < options.calibrate_seconds);
