@@ -8,6 +8,7 @@ from tools.report.cases import Group
 from tools.report.load import Case, Data
 from tools.report.tables import write
 
+_SHARED = (("size", ""), ("dtype", ""), ("tp", "tp "), ("dp", "dp "))  # what cases differ in
 _NEEDED = rounds_needed(1)  # repeats, for their ratios to have a bounded interval
 
 
@@ -131,14 +132,17 @@ def _several(found: list[Contest]) -> str:
 
 def _no_contest(groups: list[Group]) -> str:
     fastest = min(groups, key=lambda group: group.median)
+    models = all(group.case.model for group in groups)  # which have no modes
     if len(groups) == 1:
-        mode = fastest.case.mode.capitalize()
-        return f"{mode} mode takes {write(fastest.median)} ms a step {_where(groups)}."
+        what = "A step takes" if models else f"{fastest.case.mode.capitalize()} mode takes"
+        return f"{what} {write(fastest.median)} ms{'' if models else ' a step'} {_where(groups)}."
     slowest = max(groups, key=lambda group: group.median)
-    return (
-        f"A step takes {write(fastest.median)} to {write(slowest.median)} ms {_where(groups)}. "
-        "No step that is split over tp was run in both modes."
-    )
+    said = f"A step takes {write(fastest.median)} to {write(slowest.median)} ms {_where(groups)}."
+    if not models:
+        return f"{said} No step that is split over tp was run in both modes."
+    differs = [f"{prefix}{getattr(fastest.case, name)}" for name, prefix in _SHARED
+               if len({getattr(group.case, name) for group in groups}) > 1]
+    return f"{said} The fastest is {', '.join(differs)}." if differs else said
 
 
 def _collectives(data: Data) -> list[str]:
@@ -157,7 +161,7 @@ def _collectives(data: Data) -> list[str]:
 def _where(groups: list[Group]) -> str:
     """What all of them share, and the machines."""
     shared = []
-    for name, prefix in (("size", ""), ("dtype", ""), ("tp", "tp "), ("dp", "dp ")):
+    for name, prefix in _SHARED:
         values = {getattr(group.case, name) for group in groups}
         if len(values) == 1:
             shared.append(f"{prefix}{values.pop()}")

@@ -16,6 +16,7 @@ MODES = ("row", "column")
 BACKENDS = ("sim", "nccl")
 DTYPES = ("fp64", "fp32", "bf16", "fp16", "tf32")
 ALGORITHMS = ("auto", "ring", "tree", "halving_doubling", "direct")
+PARTS = ("block", "mlp")
 COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "broadcast", "all_to_all")
 
 _DESCRIPTION = """\
@@ -47,6 +48,18 @@ def _one_of(*names: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def _truth(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise _bad(text, "true or false")
+    return text == "true"
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[\w.-]+", text):
+        raise _bad(text, "a name, such as llama-tiny")
+    return text
 
 
 def _at_least(least: int) -> Callable[[str], int]:
@@ -103,25 +116,53 @@ def flag_name(flag: str) -> str:
     return flag.lstrip("-").partition("=")[0]
 
 
-def _add_points(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("points (every combination of what is listed)")
+# Of a transformer's step, as bench has them; what is not given is bench's own choice.
+_OF_MODELS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "part": (_one_of(*PARTS), "one layer's block or mlp alone (the whole step)"),
+    "batch": (_at_least(1), "sequences a step (16)"),
+    "sequence": (_at_least(1), "tokens of each (128)"),
+    "micro_batches": (_at_least(1), "that a step's batch is cut into (1)"),
+    "sequence_parallel": (_truth, "true, false (false)"),
+    "recompute": (_truth, "true, false (false)"),
+    "overlap": (_truth, "true, false (false)"),
+    "strands": (_at_least(1), "micro-batches that are under way at a time (1)"),
+}
+OF_MODELS = tuple(_OF_MODELS)
+
+
+def _add_lists(parser: argparse.ArgumentParser, title: str) -> Callable[..., None]:
+    group = parser.add_argument_group(title)
 
     def lists(name: str, convert: Callable[[str], Any], default: Any, text: str) -> None:
         group.add_argument(name, type=_list_of(convert), default=default, metavar="A,B", help=text)
 
+    return lists
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    lists = _add_lists(parser, "transformers, as points beside or instead of layers")
+    lists("--model", _name, (), "their sizes, by bench's names: llama-tiny, llama3-8b, ...")
+    for name, (convert, text) in _OF_MODELS.items():
+        lists(f"--{name}", convert, None, text)
+
+
+def _add_points(parser: argparse.ArgumentParser) -> None:
+    lists = _add_lists(parser, "points (every combination of what is listed)")
+
     lists("--preset", _one_of(*PRESETS), None,
-          ", ".join(PRESETS) + " (seed, unless there are shapes or collectives)")
+          ", ".join(PRESETS) + " (seed, unless there are shapes, models or collectives)")
     lists("--shape", _shape, (), "of a linear layer, TOKENSxINxOUT")
     lists("--tokens", _at_least(1), None, "of a preset's layers (2048; the seed's: 20)")
     lists("--backend", _one_of(*BACKENDS), ("sim",), "sim, nccl (sim)")
     lists("--mode", _one_of(*MODES), MODES, "row, column (both)")
-    lists("--tp", _at_least(1), (2,), "ranks over which a layer is split (2)")
+    lists("--tp", _at_least(1), (2,), "ranks over which layers are split (2)")
     lists("--dp", _at_least(1), (1,), "ranks over which the batch is split (1)")
     lists("--dtype", _one_of(*DTYPES), None, ", ".join(DTYPES) + " (fp32, or the preset's)")
     lists("--algorithm", _one_of(*ALGORITHMS), ("auto",),
           "of the simulator's all_reduce: " + ", ".join(ALGORITHMS) + " (auto)")
     lists("--collective", _one_of(*COLLECTIVES), None,
           "times collectives alone: " + ", ".join(COLLECTIVES))
+    group = parser.add_argument_group("sizes of collectives")
     for name, convert, default, text in (
             ("--min_bytes", _bytes, 1 << 10, "of collectives (1K)"),
             ("--max_bytes", _bytes, 64 << 20, "of collectives (64M)"),
@@ -151,6 +192,7 @@ def _make_parser() -> Parser:
     parser.add_argument("--config", default="", metavar="FILE.yaml",
                         help="take what is not given here from this file")
     _add_points(parser)
+    _add_models(parser)
     _add_runs(parser)
     return parser
 
@@ -212,4 +254,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     if options.max_bytes < options.min_bytes:
         raise UserError(f"--max_bytes={options.max_bytes}: it must be at least "
                          f"--min_bytes={options.min_bytes}")
+    for name in OF_MODELS:
+        if getattr(options, name) is not None and not options.model:
+            raise UserError(f"--{name}: transformers have it; name one with --model")
     return options

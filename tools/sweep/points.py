@@ -10,10 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from tools.common.program import UserError
-from tools.sweep.options import COLLECTIVES, flag_name
+from tools.sweep.options import COLLECTIVES, OF_MODELS, flag_name
 from tools.sweep.presets import PRESETS, Preset
 
 _Layer = tuple[str, int, int, int]  # a name ("" for none), tokens, in_features, out_features
+
+
+def spelled(value: Any) -> str:
+    """As on a command line."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,8 @@ class Point:
 
     @property
     def arguments(self) -> list[str]:
-        return [f"--{name}={value}" for name, value in self.point.items()] + list(self.flags)
+        return [f"--{name}={spelled(value)}" for name, value in self.point.items()] + list(
+            self.flags)
 
     @property
     def key(self) -> str:
@@ -49,6 +55,15 @@ def _linear(options: argparse.Namespace, layers: list[_Layer],
         shape = dict(zip(("tokens", "in_features", "out_features"), sizes))
         point = {"mode": mode, **engine, **shape, "dtype": dtype}
         yield Point("bench", point, options.bench_flags, (name,) if name else ())
+
+
+def _transformers(options: argparse.Namespace, dtypes: tuple[str, ...]) -> Iterator[Point]:
+    given = {name: getattr(options, name) for name in OF_MODELS
+             if getattr(options, name) is not None}
+    for model, engine, dtype, values in itertools.product(
+            options.model, list(_engines(options)), dtypes, itertools.product(*given.values())):
+        yield Point("bench", {"model": model, **engine, "dtype": dtype, **dict(zip(given, values))},
+                    options.bench_flags)
 
 
 def _collective(options: argparse.Namespace, dtypes: tuple[str, ...]) -> Iterator[Point]:
@@ -90,9 +105,10 @@ def plan(options: argparse.Namespace) -> list[Point]:
     UserError."""
     presets = options.preset
     if presets is None:
-        presets = () if options.shape or options.collective else ("seed",)
+        presets = () if options.shape or options.model or options.collective else ("seed",)
     dtypes = options.dtype or ("fp32",)
     points = list(_linear(options, [("", *shape) for shape in options.shape], dtypes))
+    points += _transformers(options, dtypes)
     if options.collective and "collectives" not in presets:
         points += _collective(options, dtypes)
     for name in presets:

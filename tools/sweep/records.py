@@ -9,8 +9,11 @@ Schema, version 1. A reader ignores names that it does not know and refuses anot
   repeat      0, 1, ...: which run of that point; (key, repeat) is unique in a file
   tool        "bench" or "collectives"
   point       object, what was asked for. Of both tools: backend ("sim", "nccl"), tp, dp, dtype,
-              algorithm. Of bench: mode ("row", "column"), tokens, in_features, out_features. Of
-              collectives: collective ("all_reduce", ...), min_bytes, max_bytes, factor
+              algorithm. Of bench, a linear layer's: mode ("row", "column"), tokens, in_features,
+              out_features; a transformer's: model, and of part ("block", "mlp"), batch, sequence,
+              micro_batches, sequence_parallel (true, false), recompute, overlap and strands what
+              was asked for. Of collectives: collective ("all_reduce", ...), min_bytes, max_bytes,
+              factor
   layers      texts: the presets' names for the point, such as ["llama3-8b.gate", "llama3-8b.up"]
   flags       texts: what else was passed on to the tool, such as ["--steps=50"]; part of the key
   command     texts: the program and its arguments, ready to run again

@@ -107,6 +107,9 @@ def _differs(point: Point, result: dict[str, Any]) -> str | None:
     config = result.get("config")
     if not isinstance(config, dict):
         return None
+    model = config.get("model")
+    if isinstance(model, dict):
+        config = {**config, **model, "model": model.get("name")}
     for name, asked in point.point.items():
         several = config.get(f"{name}s")  # of modes and collectives the tools take a list
         ran = several if isinstance(several, list) else [config.get(name, asked)]

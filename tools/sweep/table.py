@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-from tools.sweep.points import Point
+from tools.sweep.points import Point, spelled
 from tools.sweep.records import Record
 
 _MOST_ROWS = 24
@@ -20,15 +20,22 @@ def render(points: list[Point], records: list[Record]) -> list[str]:
     for record in records:
         by_key.setdefault(record["key"], []).append(record)
     lines: list[str] = []
-    for tool, head, measured in (("bench", ["runs", "step ms", "min", "max"], _steps),
-                                 ("collectives", ["runs", "bytes", "time us", "busbw GB/s"],
-                                  _largest)):
+    for kind, head, measured in (
+            ("layer", ["runs", "step ms", "min", "max"], _steps),
+            ("model", ["runs", "step ms", "min", "max", "tokens/s"], _steps_and_tokens),
+            ("collectives", ["runs", "bytes", "time us", "busbw GB/s"], _largest)):
         known = [(point, measured(by_key.get(point.key, []))) for point in points
-                 if point.tool == tool]
+                 if _kind(point) == kind]
         rows = [(point, cells) for point, cells in known if cells]
         if rows:
             lines += ["", *_table(head, rows)]
     return lines
+
+
+def _kind(point: Point) -> str:
+    if point.tool == "collectives":
+        return "collectives"
+    return "model" if "model" in point.point else "layer"
 
 
 def _results(records: list[Record], tool: str) -> Iterator[list[dict[str, Any]]]:
@@ -51,6 +58,17 @@ def _steps(records: list[Record]) -> list[str]:
     return [str(len(medians)), *(f"{ms:.4g}" for ms in times)]
 
 
+def _steps_and_tokens(records: list[Record]) -> list[str]:
+    """The same, and the median over the runs of the tokens a second."""
+    cells = _steps(records)
+    try:
+        rates = [float(results[0]["tokens_per_second"])
+                 for results in _results(records, "bench")]
+    except (KeyError, TypeError, ValueError):
+        rates = []
+    return cells and [*cells, f"{statistics.median(rates):.0f}" if rates else "-"]
+
+
 def _largest(records: list[Record]) -> list[str]:
     """Of the largest size, medians over the runs."""
     try:
@@ -70,10 +88,10 @@ def _table(head: list[str], rows: list[tuple[Point, list[str]]]) -> list[str]:
     """Columns for what the points differ in; a line above for what they share."""
     names = list(rows[0][0].point)
     differs = [name for name in names if len({str(point.point[name]) for point, _ in rows}) > 1]
-    shared = ", ".join(f"{_NAMES.get(name, name)} {rows[0][0].point[name]}"
+    shared = ", ".join(f"{_NAMES.get(name, name)} {spelled(rows[0][0].point[name])}"
                        for name in names if name not in differs)
     cells = [[_NAMES.get(name, name) for name in differs] + head]
-    cells += [[str(point.point[name]) for name in differs] + measured
+    cells += [[spelled(point.point[name]) for name in differs] + measured
               for point, measured in rows[:_MOST_ROWS]]
     widths = [max(map(len, column)) for column in zip(*cells)]
     texts = [not all(cell.replace(".", "").isdigit() for cell in column[1:])

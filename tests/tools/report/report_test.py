@@ -90,6 +90,7 @@ class ReportTest(ReportCase):
         self.assertIn(case.size, (self.folder / "report.html").read_text())
         rows = self.numbers(path)
         self.assertEqual({row["model"] for row in rows}, {case.size})
+        self.assertRegex(run_report(path, "--format=markdown").stdout, "A step takes [0-9.]+ ms at llama-tiny ")
         rates = [row for row in rows if row["unit"] == "tokens/s"]
         self.assertEqual(len(rates), 1)
         median = wrote["results"][0]["step_ms"]["median"]

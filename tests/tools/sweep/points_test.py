@@ -60,6 +60,20 @@ class PlanTest(unittest.TestCase):
         self.assertEqual([point.tool for point in found].count("collectives"), 5)
         self.assertEqual([point.tool for point in found].count("bench"), 2)
 
+    def test_transformers_have_what_is_given_of_theirs(self) -> None:
+        found = points("--model=llama-tiny,smollm2-135m", "--tp=1,2", "--dtype=bf16", "--batch=4",
+                       "--sequence_parallel=false,true", "--part=block")
+        self.assertEqual(len(found), 2 * 2 * 2)
+        self.assertIn("bench --model=llama-tiny --backend=sim --tp=2 --dp=1 --algorithm=auto "
+                      "--dtype=bf16 --part=block --batch=4 --sequence_parallel=true",
+                      {point.key for point in found})
+        both = points("--model=llama-tiny", "--shape=8x8x8", "--mode=row")
+        self.assertEqual(["model" in point.point for point in both], [False, True])
+        with self.assertRaisesRegex(UserError, "--overlap: transformers have it; name one with"):
+            points("--overlap=true")
+        with self.assertRaisesRegex(UserError, "--batch=8: the sweep itself sets --batch"):
+            points("--model=llama-tiny", "--batch=4", "--bench_flags=--batch=8")
+
     def test_flags_are_part_of_the_key(self) -> None:
         plain, steps = points()[0], points("--bench_flags=--steps=50 --verify=off")[0]
         self.assertEqual(steps.key, plain.key + " --steps=50 --verify=off")

@@ -212,7 +212,10 @@ class SweepTest(unittest.TestCase):
         for config, said in (
                 ('"tp": 4', "bench ran --tp=4 where --tp=2 was asked for"),
                 ('"modes": ["row", "column"]', "ran --mode=row,column where --mode=row was asked"),
-                ('"tp": 2, "modes": ["row"]', None)):
+                ('"tp": 2, "modes": ["row"]', None),
+                ('"model": {"name": "gpt2", "batch": 4}', "ran --model=gpt2 where --model=a was"),
+                ('"model": {"name": "a", "overlap": false}', "ran --overlap=False where --overlap="),
+                ('"model": {"name": "a", "overlap": true}', None)):
             with open(program, "w", encoding="utf-8") as file:
                 file.write("#!/bin/bash\n"
                            "for flag; do [[ $flag == --json=* ]] && json=${flag#*=}; done\n"
@@ -220,7 +223,8 @@ class SweepTest(unittest.TestCase):
             os.chmod(program, 0o755)
             if os.path.exists(self.output):
                 os.remove(self.output)
-            status, _, _ = self.sweep("--mode=row", f"--bench={program}")
+            what = ["--model=a", "--overlap=true"] if "model" in config else ["--mode=row"]
+            status, _, _ = self.sweep(*what, f"--bench={program}")
             record, = read(self.output)
             self.assertEqual((status, "bench" in record), (1, False) if said else (0, True))
             self.assertIn(said or "", record.get("error", ""))
@@ -248,11 +252,14 @@ class SweepTest(unittest.TestCase):
         output = os.path.join(self.folder, "real.jsonl")
         finished = subprocess.run(
             [SWEEP, "--preset=seed", "--collective=all_reduce", "--max_bytes=4096",
+             "--model=llama-tiny", "--batch=2", "--sequence=8", "--sequence_parallel=true",
              "--bench_flags=--steps=1", "--collectives_flags=--steps=1", f"--output={output}"],
             capture_output=True, text=True, check=False)
         self.assertEqual((finished.returncode, finished.stderr), (0, ""), finished.stdout)
         tools = collections.Counter(record["tool"] for record in read(output))
-        self.assertEqual(tools, {"bench": 2, "collectives": 1})
+        self.assertEqual(tools, {"bench": 3, "collectives": 1})
+        self.assertIn("batch 2, sequence 8,\n  sequence_parallel true (measured)\n", finished.stdout)
+        self.assertRegex(finished.stdout, r"  runs  step ms +min +max  tokens/s\n")
         for record in read(output):
             self.assertTrue(record[record["tool"]]["ok"])
             self.assertTrue(record[record["tool"]]["results"])
