@@ -170,6 +170,30 @@ class Terms {
   const uint32_t low_, high_;
 };
 
+// What a warp has of node `node`, from c's `row` and `column` on.
+template <typename T, int kDown, int kAcross>
+__device__ inline void StoreSums(const Outputs& c, int node, int64_t row, int64_t column,
+                                 const float (&sums)[kDown][kAcross][4]) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int i = 0; i < kDown; ++i) {
+#pragma unroll
+    for (int j = 0; j < kAcross; ++j) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const int64_t at_row = row + i * 16 + lane / 4 + e / 2 * 8;
+        const int64_t at_column = column + j * 8 + lane % 4 * 2 + e % 2;
+        if (at_row >= c.like.rows || at_column >= c.like.columns) continue;
+        if (c.like.dtype == DType::kFloat32) {
+          StoreSum<float>(c, node, at_row, at_column, sums[i][j][e]);
+        } else {
+          StoreSum<T>(c, node, at_row, at_column, sums[i][j][e]);
+        }
+      }
+    }
+  }
+}
+
 // a [m, k] times the transpose of b [n, k]. Grid: (tiles, nodes).
 template <typename T, int kTile, Lie kLieA, Lie kLieB>
 __global__ void __launch_bounds__(kThreads, 1)
@@ -245,23 +269,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     }
   });
   AwaitGroups<0>();
-#pragma unroll
-  for (int i = 0; i < kDown; ++i) {
-#pragma unroll
-    for (int j = 0; j < kAcross; ++j) {
-#pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        const int64_t at_row = row + down + i * 16 + lane / 4 + e / 2 * 8;
-        const int64_t at_column = column + across + j * 8 + lane % 4 * 2 + e % 2;
-        if (at_row >= c.like.rows || at_column >= c.like.columns) continue;
-        if (c.like.dtype == DType::kFloat32) {
-          StoreSum<float>(c, node, at_row, at_column, sums[i][j][e]);
-        } else {
-          StoreSum<T>(c, node, at_row, at_column, sums[i][j][e]);
-        }
-      }
-    }
-  }
+  StoreSums<T>(c, node, row + down, column + across, sums);
 }
 
 Lie LieOf(const DeviceMatrix& m, int64_t first) {
