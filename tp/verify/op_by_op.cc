@@ -167,7 +167,7 @@ void AddNotes(const OpByOpOptions& options, OpReport& judged) {
 
 // Of an op whose elements are made of more points only one value is checked at a time: what one
 // element is made of is in memory at once.
-constexpr double kManyPoints = 0x1p22;
+constexpr double kManyPoints = 0x1p18;
 
 // Checks so many of the report's values, one by one on each of as many threads as there are cores.
 void CheckAll(const LocalReference& reference, const OpByOpOptions& options,
