@@ -12,25 +12,11 @@
 #include "backends/nccl/kernels/all.h"
 #include "backends/nccl/kernels/cudnn_library.h"
 #include "backends/nccl/kernels/fused_call.h"
+#include "tests/backends/nccl/device_memory.h"
 #include "tp/core/random.h"
 
 namespace tp::nccl {
 namespace {
-
-class Memory {
- public:
-  explicit Memory(int64_t bytes) {
-    EXPECT_EQ(cudaMalloc(&data_, bytes + 1), cudaSuccess);
-    EXPECT_EQ(cudaMemset(data_, 0, bytes + 1), cudaSuccess);
-  }
-  ~Memory() { cudaFree(data_); }
-  Memory(const Memory&) = delete;
-  Memory& operator=(const Memory&) = delete;
-  void* data() const { return data_; }
-
- private:
-  void* data_ = nullptr;
-};
 
 struct Sizes {
   int64_t batch, sequence, groups, per_group, size;

@@ -14,26 +14,11 @@
 
 #include "backends/nccl/kernels/all.h"
 #include "backends/nccl/kernels/grouped.h"
+#include "tests/backends/nccl/device_memory.h"
 #include "tp/core/random.h"
 
 namespace tp::nccl {
 namespace {
-
-class Memory {
- public:
-  explicit Memory(int64_t bytes) {
-    EXPECT_EQ(cudaMalloc(&data_, bytes + 1), cudaSuccess);
-    EXPECT_EQ(cudaMemset(data_, 0, bytes + 1), cudaSuccess);
-    EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
-  }
-  ~Memory() { cudaFree(data_); }
-  Memory(const Memory&) = delete;
-  Memory& operator=(const Memory&) = delete;
-  void* data() const { return data_; }
-
- private:
-  void* data_ = nullptr;
-};
 
 // Tensors in memory of their own, with random numbers in [0, 1).
 class Tensors {
