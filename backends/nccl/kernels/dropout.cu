@@ -15,8 +15,9 @@ struct Dropping {
   double factor;
 };
 
-// Lanes: x, out and the places in the whole tensor, which have strides and no memory.
-template <typename T, int kVector>
+// Lanes: x, out and the places in the whole tensor, which have strides and no memory. Vectors may
+// be known to be whole blocks of random words.
+template <typename T, int kVector, bool kInBlocks>
 __global__ void __launch_bounds__(kThreads)
     DropoutKernel(const __grid_constant__ Walk<3> walk, Dropping dropping) {
   AwaitEarlierKernels();
@@ -31,15 +32,15 @@ __global__ void __launch_bounds__(kThreads)
                            walk.strides[0], x);
     uint64_t block = ~uint64_t{0};  // that `words` are of: neighbours share it
     PhiloxWords words;
+    const auto first = dropping.first + static_cast<uint64_t>(at[2] + j * walk.strides[2]);
 #pragma unroll
     for (int k = 0; k < kVector; ++k) {
-      const uint64_t place =
-          dropping.first + static_cast<uint64_t>(at[2] + (j + k) * walk.strides[2]);
-      if (place / kPhiloxWords != block) {
+      const uint64_t place = first + (kInBlocks ? k : static_cast<uint64_t>(k * walk.strides[2]));
+      if (kInBlocks ? k % kPhiloxWords == 0 : place / kPhiloxWords != block) {
         block = place / kPhiloxWords;
         words = PhiloxBlock(seed, dropping.stream, block);
       }
-      const unsigned word = place % kPhiloxWords;
+      const unsigned word = (kInBlocks ? k : place) % kPhiloxWords;
       const uint32_t bits = word < 2 ? (word == 0 ? words[0] : words[1])  // no array in memory
                                      : (word == 2 ? words[2] : words[3]);
       x[k] = bits >= dropping.threshold ? x[k] * factor : A(0);
@@ -75,8 +76,14 @@ cudaError_t Dropout(const KernelCall& c, cudaStream_t stream) {
     using T = decltype(type);
     constexpr int kVector = 16 / sizeof(T);
     const int64_t vectors = walk.even ? walk.size() / kVector : walk.size();
-    return LaunchKernel(walk.even ? DropoutKernel<T, kVector> : DropoutKernel<T, 1>,
-                        BlocksFor(vectors, kMostWalkBlocks), kThreads, stream, walk, dropping);
+    auto kernel = walk.even ? DropoutKernel<T, kVector, false> : DropoutKernel<T, 1, false>;
+    if constexpr (kVector % kPhiloxWords == 0) {
+      const bool in_blocks =
+          walk.even && walk.strides[2] == 1 && dropping.first % kPhiloxWords == 0;
+      if (in_blocks) kernel = DropoutKernel<T, kVector, true>;
+    }
+    return LaunchKernel(kernel, BlocksFor(vectors, kMostWalkBlocks), kThreads, stream, walk,
+                        dropping);
   });
 }
 
