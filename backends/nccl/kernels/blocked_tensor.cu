@@ -285,9 +285,6 @@ template <typename T, int kTile, Lie kLieA, Lie kLieB>
 cudaError_t Launch(const TurnedProduct& p, const SumWalk& walk, cudaStream_t stream) {
   constexpr auto kKernel = TensorGemmKernel<T, kTile, kLieA, kLieB>;
   constexpr int kBytes = 2 * kStages * kTile * kStageTerms * static_cast<int>(sizeof(T));
-  const cudaError_t error =
-      cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
-  if (error != cudaSuccess) return error;
   const int64_t across = CeilDivide(p.c.like.columns, kTile);
   const dim3 blocks(static_cast<unsigned>(CeilDivide(p.c.like.rows, kTile) * across),
                     walk.num_nodes);

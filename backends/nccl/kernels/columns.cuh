@@ -22,9 +22,6 @@ inline Chunks CutIntoChunks(int64_t rows) {
   return chunks;
 }
 
-// Bytes of dynamic shared memory that a kernel has without asking for more.
-inline constexpr int64_t kMostPlainShared = 48 << 10;
-
 inline ScratchSize ChunkScratch(const Chunks& chunks, int64_t columns, DType dtype) {
   return {std::max<int64_t>(1, chunks.count * columns) * SizeOf(AccumulatorOf(dtype)), 1};
 }

@@ -8,6 +8,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <cstdint>
 #include <type_traits>
 
 namespace tp::nccl {
@@ -26,11 +27,20 @@ inline bool CanLaunchEarly() {
          major >= 9;
 }
 
-// `shared_bytes` is dynamic shared memory; above 48 KiB the kernel must have been allowed it.
+// Bytes of dynamic shared memory that a kernel has without asking for more: of 48 KiB, 8 are left
+// for what it declares.
+inline constexpr int64_t kMostPlainShared = 40 << 10;
+
+// `shared_bytes` is dynamic shared memory.
 template <typename... Parameters>
 cudaError_t LaunchKernelWith(size_t shared_bytes, void (*kernel)(Parameters...), dim3 blocks,
                              dim3 threads, cudaStream_t stream,
                              std::type_identity_t<Parameters>... arguments) {
+  if (shared_bytes > kMostPlainShared) {
+    const cudaError_t error = cudaFuncSetAttribute(
+        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
+    if (error != cudaSuccess) return error;
+  }
   cudaLaunchAttribute early;
   early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   early.val.programmaticStreamSerializationAllowed = 1;

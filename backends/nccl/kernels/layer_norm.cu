@@ -2,13 +2,15 @@
 #include "backends/nccl/kernels/columns.cuh"
 #include "backends/nccl/kernels/functions.cuh"
 #include "backends/nccl/kernels/rows.cuh"
+#include "backends/nccl/kernels/staged_lines.cuh"
 
 namespace tp::nccl {
 namespace {
 
-// Lanes: x, the mean, r, y.
-template <typename T, int kVector, int kPerRow>
-__global__ void __launch_bounds__(kThreads)
+// Lanes: x, the mean, r, y. Of lines of kHeld vectors a thread at most, a thread holds its own;
+// others are read again.
+template <typename T, int kVector, int kPerRow, int kHeld>
+__global__ void __launch_bounds__(kThreads, HeldBlocks(kHeld))
     LayerNormKernel(const __grid_constant__ Rows<4> rows, SharedLine gain, SharedLine bias,
                     double eps) {
   AwaitEarlierKernels();
@@ -17,16 +19,35 @@ __global__ void __launch_bounds__(kThreads)
     int64_t at[4];
     rows.places.Find(row, at);
     const T* x = static_cast<const T*>(rows.data[0]) + at[0];
+    Pack<T, kVector> held[kHeld] = {};
+    const auto load = [&](int64_t j) {
+      return LoadPack<T, kVector>(x + Along<kVector>(j, rows.strides[0]));
+    };
+    constexpr int64_t kAllHeld = int64_t{kHeld} * kPerRow * kVector;
+    const auto for_each = [&](const auto& body) {  // body(j, the pack from there on)
+#pragma unroll
+      for (int h = 0; h < kHeld; ++h) {
+        const int64_t j = (thread + h * kPerRow) * kVector;
+        KeepPacked(held[h]);
+        if (j < rows.length) body(j, held[h]);
+      }
+      for (int64_t j = kAllHeld + thread * kVector; j < rows.length; j += kPerRow * kVector) {
+        body(j, load(j));
+      }
+    };
     const auto sum = [&](const auto& term) {
       A total = 0;
-      for (int64_t j = thread * kVector; j < rows.length; j += kPerRow * kVector) {
-        A part[kVector];
-        LoadVector<T, kVector>(x + j * rows.strides[0], rows.strides[0], part);
+      for_each([&](int64_t, const Pack<T, kVector>& part) {
 #pragma unroll
-        for (int k = 0; k < kVector; ++k) total += term(part[k]);
-      }
+        for (int k = 0; k < kVector; ++k) total += term(Widen(part.at[k]));
+      });
       return OverRow<kPerRow>(total, Plus{});
     };
+#pragma unroll
+    for (int h = 0; h < kHeld; ++h) {
+      const int64_t j = (thread + h * kPerRow) * kVector;
+      if (j < rows.length) held[h] = load(j);
+    }
     const A n = static_cast<A>(rows.length);
     const A mean = sum([](A of_x) { return of_x; }) / n;
     const A variance = sum([&](A of_x) { return (of_x - mean) * (of_x - mean); }) / n;
@@ -36,15 +57,16 @@ __global__ void __launch_bounds__(kThreads)
       static_cast<A*>(rows.data[2])[at[2]] = r;
     }
     T* y = static_cast<T*>(rows.data[3]) + at[3];
-    for (int64_t j = thread * kVector; j < rows.length; j += kPerRow * kVector) {
-      A part[kVector], by[kVector], plus[kVector];
-      LoadVector<T, kVector>(x + j * rows.strides[0], rows.strides[0], part);
+    for_each([&](int64_t j, const Pack<T, kVector>& part) {
+      A out[kVector], by[kVector], plus[kVector];
       gain.Load<T, kVector>(j, by);
       bias.Load<T, kVector>(j, plus);
 #pragma unroll
-      for (int k = 0; k < kVector; ++k) part[k] = (part[k] - mean) * r * by[k] + plus[k];
-      StoreVector<T, kVector>(y + j * rows.strides[3], part);
-    }
+      for (int k = 0; k < kVector; ++k) {
+        out[k] = (Widen(part.at[k]) - mean) * r * by[k] + plus[k];
+      }
+      StoreVector<T, kVector>(y + Along<kVector>(j, rows.strides[3]), out);
+    });
   });
 }
 
@@ -115,25 +137,114 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+// The same of lines of which a thread has kHeld vectors at most.
+template <typename T, int kHeld>
+__global__ void __launch_bounds__(kThreads, StagedBlocks(kHeld))
+    StagedLayerNormGradKernel(const __grid_constant__ Rows<5> rows, SharedLine gain,
+                              int64_t rows_per_chunk, Accumulator<T>* partials) {
+  AwaitEarlierKernels();
+  extern __shared__ __align__(16) unsigned char memory[];
+  using A = Accumulator<T>;
+  using Lines = StagedLines<T, 2, kHeld>;
+  constexpr int kVector = Lines::kVector, kX = 0, kDy = 1;
+  const int64_t n = rows.length, vectors = n / kVector;
+  const int64_t begin = blockIdx.x * rows_per_chunk;
+  const int64_t end = min(begin + rows_per_chunk, rows.places.count);
+  Lines lines(memory, vectors);
+  Pack<T, kVector> by[kHeld] = {};
+  A gain_sums[kHeld][kVector] = {}, bias_sums[kHeld][kVector] = {};
+  const auto fetch = [&](int64_t row) {
+    if (row < end) {
+      int64_t at[5];
+      rows.places.Find(row, at);
+      lines.Fetch(kX, static_cast<const T*>(rows.data[0]) + at[0]);
+      lines.Fetch(kDy, static_cast<const T*>(rows.data[3]) + at[3]);
+    }
+    lines.Next();
+  };
+  A next_shift = 0, next_r = 0;
+  const auto load_numbers = [&](int64_t row) {
+    if (row >= end) return;
+    int64_t at[5];
+    rows.places.Find(row, at);
+    next_shift = static_cast<const A*>(rows.data[1])[at[1]];
+    next_r = static_cast<const A*>(rows.data[2])[at[2]];
+  };
+#pragma unroll
+  for (int i = 0; i < Lines::kRows; ++i) fetch(begin + i);
+  ForEachHeld<kHeld>(vectors, [&](int h, int64_t v) {
+    by[h] = LoadPacked<T, kVector>(static_cast<const T*>(gain.data) + v * kVector);
+  });
+  load_numbers(begin);
+  for (int64_t row = begin; row < end; ++row) {
+    int64_t at[5];
+    rows.places.Find(row, at);
+    const A shift = next_shift, r = next_r;
+    load_numbers(row + 1);
+    // body(k, (x - m) r, dy, gain dy) for each element of vector h.
+    const auto for_each = [&](int h, const auto& body) {
+      const Pack<T, kVector> x = lines.Get(kX, h), dy = lines.Get(kDy, h);
+#pragma unroll
+      for (int k = 0; k < kVector; ++k) {
+        const A of_dy = Widen(dy.at[k]);
+        body(k, (Widen(x.at[k]) - shift) * r, of_dy, of_dy * Widen(by[h].at[k]));
+      }
+    };
+    A means[2] = {0, 0};  // of gain dy, and of its product with x
+    lines.Await();
+    ForEachHeld<kHeld>(vectors, [&](int h, int64_t) {
+      for_each(h, [&](int k, A of_x, A of_dy, A slope) {
+        gain_sums[h][k] += of_dy * of_x;
+        bias_sums[h][k] += of_dy;
+        means[0] += slope;
+        means[1] += slope * of_x;
+      });
+    });
+    OverRow<kThreads>(means, Plus{});
+    const A mean = means[0] / static_cast<A>(n), along = means[1] / static_cast<A>(n);
+    ForEachHeld<kHeld>(vectors, [&](int h, int64_t v) {
+      A dx[kVector];
+      for_each(h, [&](int k, A of_x, A, A slope) { dx[k] = r * (slope - mean - of_x * along); });
+      StoreVector<T, kVector>(static_cast<T*>(rows.data[4]) + at[4] + v * kVector, dx);
+    });
+    fetch(row + Lines::kRows);
+  }
+  A* const partial = partials + blockIdx.x * 2 * n;
+  ForEachHeld<kHeld>(vectors, [&](int h, int64_t v) {
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) {
+      partial[k * vectors + v] = gain_sums[h][k];
+      partial[n + k * vectors + v] = bias_sums[h][k];
+    }
+  });
+}
+
 Rows<5> GradRows(const KernelCall& c) {
   return MakeRows<5>({RowView{c.in[0]}, {c.in[2], false}, {c.in[3], false}, {c.in[4]}, {c.out[0]}});
 }
 
+// Of lines that a thread can't hold its part of, or that don't go 16 bytes at a time.
 template <typename T, int kVector>
-cudaError_t LaunchGrad(const KernelCall& c, const Rows<5>& rows, cudaStream_t stream) {
+cudaError_t LaunchPlainGrad(const KernelCall& c, const Rows<5>& rows, cudaStream_t stream) {
   using A = Accumulator<T>;
-  const int64_t n = rows.length, bytes = 2 * n * static_cast<int64_t>(sizeof(A));
+  const int64_t bytes = 2 * rows.length * static_cast<int64_t>(sizeof(A));
   const bool shared = bytes <= kMostPlainShared;
   const Chunks chunks = CutIntoChunks(rows.count());
-  auto* partials = static_cast<A*>(c.scratch.partials);
-  cudaError_t error =
-      LaunchKernelWith(shared ? static_cast<size_t>(bytes) : 0, LayerNormGradKernel<T, kVector>,
-                       static_cast<unsigned>(chunks.count), kThreads, stream, rows,
-                       SharedLine::Of(c.in[1]), chunks.rows, partials, shared);
-  for (int i = 0; i < 2 && error == cudaSuccess; ++i) {
-    error = SumChunks<T>(partials + i * n, chunks.count, 2 * n, n, kVector, c.out[1 + i], stream);
-  }
-  return error;
+  return LaunchKernelWith(shared ? static_cast<size_t>(bytes) : 0, LayerNormGradKernel<T, kVector>,
+                          static_cast<unsigned>(chunks.count), kThreads, stream, rows,
+                          SharedLine::Of(c.in[1]), chunks.rows, static_cast<A*>(c.scratch.partials),
+                          shared);
+}
+
+template <typename T>
+cudaError_t LaunchStagedGrad(const KernelCall& c, const Rows<5>& rows, cudaStream_t stream) {
+  const Chunks chunks = CutIntoChunks(rows.count());
+  return DispatchHeld<T>(rows.length, [&](auto held) {
+    return LaunchKernelWith(
+        StagedLines<T, 2, held.value>::kBytes, StagedLayerNormGradKernel<T, held.value>,
+        static_cast<unsigned>(chunks.count), kThreads, stream, rows, SharedLine::Of(c.in[1]),
+        chunks.rows, static_cast<Accumulator<T>*>(c.scratch.partials));
+  });
 }
 
 cudaError_t LayerNorm(const KernelCall& c, cudaStream_t stream) {
@@ -141,21 +252,32 @@ cudaError_t LayerNorm(const KernelCall& c, cudaStream_t stream) {
   rows.even = rows.even && SharedLine::IsEven(c.in[1]) && SharedLine::IsEven(c.in[2]);
   return Dispatch(c.in[0].dtype, [&](auto type) {
     using T = decltype(type);
-    return DispatchRows<T>(rows, [&](auto per_row, auto vector, unsigned blocks) {
-      return LaunchKernel(LayerNormKernel<T, vector.value, per_row.value>, blocks, kThreads, stream,
-                          rows, SharedLine::Of(c.in[1]), SharedLine::Of(c.in[2]),
-                          c.op.attributes.Number("eps"));
-    });
+    return DispatchHeldRows<T, 16>(
+        rows, [&](auto vector, auto per_row, auto held, unsigned blocks) {
+          return LaunchKernel(LayerNormKernel<T, vector.value, per_row.value, held.value>, blocks,
+                              kThreads, stream, rows, SharedLine::Of(c.in[1]),
+                              SharedLine::Of(c.in[2]), c.op.attributes.Number("eps"));
+        });
   });
 }
 
 cudaError_t LayerNormGrad(const KernelCall& c, cudaStream_t stream) {
   const Rows<5> rows = GradRows(c);
-  if (rows.length == 0) return cudaSuccess;
+  const int64_t n = rows.length;
+  if (n == 0) return cudaSuccess;
   return Dispatch(c.in[0].dtype, [&](auto type) {
     using T = decltype(type);
-    return rows.even && SharedLine::IsEven(c.in[1]) ? LaunchGrad<T, 16 / sizeof(T)>(c, rows, stream)
-                                                    : LaunchGrad<T, 1>(c, rows, stream);
+    const int vector = rows.even && SharedLine::IsEven(c.in[1]) ? 16 / sizeof(T) : 1;
+    cudaError_t error = vector == 1 ? LaunchPlainGrad<T, 1>(c, rows, stream)
+                        : n <= kMostHeld * kThreads * vector
+                            ? LaunchStagedGrad<T>(c, rows, stream)
+                            : LaunchPlainGrad<T, 16 / sizeof(T)>(c, rows, stream);
+    const auto* partials = static_cast<const Accumulator<T>*>(c.scratch.partials);
+    const int64_t chunks = CutIntoChunks(rows.count()).count;
+    for (int i = 0; i < 2 && error == cudaSuccess; ++i) {
+      error = SumChunks<T>(partials + i * n, chunks, 2 * n, n, vector, c.out[1 + i], stream);
+    }
+    return error;
   });
 }
 

@@ -1,8 +1,8 @@
 // Products of small matrices on tensor cores, of operands in shared memory.
 //
 // Tiles are lines of kD elements of 16 bits, in chunks of 16 bytes; chunk c of line i is at place
-// c ^ (i % 8), so that eight lines' chunks lie in different banks. Source: mma.m16n8k16, ldmatrix
-// and cp.async in the PTX ISA, which says which lane has which elements.
+// c ^ (i % 8), so that eight lines' chunks lie in different banks. Source: mma.m16n8k16 and
+// ldmatrix in the PTX ISA, which says which lane has which elements.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "backends/nccl/kernels/async_copy.cuh"
 #include "backends/nccl/kernels/element.cuh"
 
 namespace tp::nccl {
@@ -23,29 +24,10 @@ __device__ inline T* ChunkAt(T* tile, int line, int chunk) {
   return tile + line * kD + (chunk ^ (line & 7)) * 8;
 }
 
-__device__ inline uint32_t SharedAddress(const void* at) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(at));
-}
-
-// 16 bytes on their way from global to shared memory; zeros where not `there`.
-__device__ inline void CopyChunkTo(uint32_t to, const void* from, bool there) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
-               "r"(there ? 16 : 0)
-               : "memory");
-}
-__device__ inline void CopyChunk(void* to, const void* from, bool there) {
-  CopyChunkTo(SharedAddress(to), from, there);
-}
 __device__ inline void StoreChunk(uint32_t to, uint4 chunk) {
   asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(chunk.x), "r"(chunk.y),
                "r"(chunk.z), "r"(chunk.w)
                : "memory");
-}
-__device__ inline void EndGroup() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-// Until all groups but the last `kPending` have come.
-template <int kPending>
-__device__ inline void AwaitGroups() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
 
 __device__ inline void LoadMatricesFrom(uint32_t at, Fragment& f) {

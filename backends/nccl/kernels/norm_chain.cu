@@ -87,7 +87,7 @@ cudaError_t NormGrad(const Calls& calls, cudaStream_t stream) {
       chain.added = AddedTo(calls, norm.out[0].data);
       chain.total = calls.add_out;
     }
-    return LaunchHeldGrad<T>(norm, rows, chain, stream);
+    return LaunchStagedGrad<T>(norm, rows, chain, stream);
   });
   return error != cudaSuccess ? error : SumGains<T, 16 / sizeof(T)>(norm, rows, stream);
 }

@@ -6,7 +6,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 
 #include "backends/nccl/kernels/sum_node.cuh"
 #include "backends/nccl/kernels/walk.cuh"
@@ -46,34 +45,6 @@ struct Chain {
   __device__ bool Has(int block) const { return block <= kBlocks / 2 || block < blocks; }
 };
 
-// Has the compiler keep a pack in the four registers that it fills. It would widen its elements as
-// soon as they are there, to as many registers as there are elements.
-template <typename T, int kVector>
-__device__ inline void KeepPacked(Pack<T, kVector>& pack) {
-  static_assert(sizeof(pack) == 16);
-  uint32_t words[4];
-  memcpy(words, &pack, 16);
-  asm("" : "+r"(words[0]), "+r"(words[1]), "+r"(words[2]), "+r"(words[3]));
-  memcpy(&pack, words, 16);
-}
-template <typename T, int kVector>
-__device__ inline Pack<T, kVector> LoadPacked(const T* at) {
-  auto pack = LoadPack<T, kVector>(at);
-  KeepPacked(pack);
-  return pack;
-}
-
-template <typename T, int kVector>
-__device__ inline Pack<T, kVector> RoundPack(const Accumulator<T> (&values)[kVector]) {
-  Pack<T, kVector> pack;
-#pragma unroll
-  for (int k = 0; k < kVector; ++k) pack.at[k] = Round<T>(values[k]);
-  return pack;
-}
-template <typename T, int kVector>
-__device__ inline void StorePack(void* data, int64_t at, const Pack<T, kVector>& pack) {
-  *reinterpret_cast<Pack<T, kVector>*>(static_cast<T*>(data) + at) = pack;
-}
 // No product before it becomes a part of the addition.
 template <typename T, int kVector>
 __device__ inline Pack<T, kVector> AddPacks(const Pack<T, kVector>& a, const Pack<T, kVector>& b) {
@@ -132,53 +103,53 @@ __device__ inline void TakeTotal(const Chain<kBlocks>& chain, int64_t place, int
   }
 }
 
-// A thread's vectors of a line of dy, while they are on their way: those of each block, unless that
-// would take too many registers; then they are added up where they are fetched.
-template <typename T, int kVector, int kHeld, typename Around>
-class GradientLine {
- public:
-  using P = Pack<T, kVector>;
-
-  // `alone` is where the line of dy begins, for a gradient by itself.
-  __device__ void Fetch(const Around& around, const T* alone, int64_t place, int64_t vectors) {
-#pragma unroll
-    for (int h = 0; h < kHeld; ++h) {
-      const int64_t v = threadIdx.x + h * kThreads;
-      if (v >= vectors) continue;
-      if constexpr (!Around::kIsChain) {
-        parts_[h][0] = LoadPack<T, kVector>(alone + v * kVector);
-      } else if constexpr (kKept < Around::kMostBlocks) {
-        parts_[h][0] = SumOfBlocks<T, kVector>(around, place + v * kVector);
-        KeepPacked(parts_[h][0]);
-      } else {
-        const T* const first = static_cast<const T*>(around.data) + place + v * kVector;
-#pragma unroll
-        for (int b = 0; b < kKept; ++b) {
-          if (around.Has(b)) {
-            parts_[h][b] = LoadPacked<T, kVector>(first + b * around.stride);
-          }
-        }
-      }
-    }
-  }
-  // Vector number h, which is stored, too, if anybody reads it.
-  __device__ P Take(const Around& around, int64_t place, int h, int64_t vectors) const {
-    if constexpr (!Around::kIsChain) {
-      return parts_[h][0];
-    } else {
-      P dy = parts_[h][0];
-      if constexpr (kKept == Around::kMostBlocks) dy = AddUp(around, parts_[h]);
-      const int64_t v = threadIdx.x + h * kThreads;
-      if (around.sum != nullptr && v < vectors) StorePack(around.sum, place + v * kVector, dy);
-      return dy;
-    }
-  }
-
- private:
-  static constexpr int kMostKept = 4;
-  static constexpr int kKept = Around::kMostBlocks * kHeld <= kMostKept ? Around::kMostBlocks : 1;
-
-  P parts_[kHeld][kKept] = {};
+// What a gradient stages of a row: x, dy or the blocks that it is the sum of, and `added`.
+template <typename Around>
+struct GradientLines {
+  static constexpr int kX = 0, kDy = 1, kAdded = 1 + Around::kMostBlocks;
+  static constexpr int kCount = Around::kIsChain ? kAdded + 1 : kAdded;
 };
+
+// `dy` is the line of a gradient by itself.
+template <typename T, typename Around, typename Lines>
+__device__ inline void FetchGradient(const Around& around, const T* dy, int64_t place,
+                                     Lines& lines) {
+  using Number = GradientLines<Around>;
+  if constexpr (Around::kIsChain) {
+    const T* const first = static_cast<const T*>(around.data) + place;
+#pragma unroll
+    for (int b = 0; b < Around::kMostBlocks; ++b) {
+      if (around.Has(b)) lines.Fetch(Number::kDy + b, first + b * around.stride);
+    }
+    if (around.added != nullptr) {
+      lines.Fetch(Number::kAdded, static_cast<const T*>(around.added) + place);
+    }
+  } else {
+    lines.Fetch(Number::kDy, dy);
+  }
+}
+
+// Vector number h of dy. Of several blocks it is added up, and takes the first one's place; it is
+// stored, too, if anybody reads it.
+template <typename T, typename Around, typename Lines>
+__device__ inline auto TakeGradient(const Around& around, int64_t place, int h, Lines& lines) {
+  using Number = GradientLines<Around>;
+  auto dy = lines.Get(Number::kDy, h);
+  if constexpr (Around::kIsChain) {
+    constexpr int kVector = Lines::kVector;
+    if constexpr (Around::kMostBlocks > 1) {
+      Pack<T, kVector> parts[Around::kMostBlocks] = {dy};
+#pragma unroll
+      for (int b = 1; b < Around::kMostBlocks; ++b) {
+        if (around.Has(b)) parts[b] = lines.Get(Number::kDy + b, h);
+      }
+      dy = AddUp(around, parts);
+      lines.Put(Number::kDy, h, dy);
+    }
+    const int64_t v = threadIdx.x + h * kThreads;
+    if (around.sum != nullptr) StorePack(around.sum, place + v * kVector, dy);
+  }
+  return dy;
+}
 
 }  // namespace tp::nccl

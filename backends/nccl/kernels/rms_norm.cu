@@ -91,7 +91,7 @@ cudaError_t RmsNormGrad(const KernelCall& c, cudaStream_t stream) {
     };
     if (!rows.even) return sum(LaunchPlainGrad<T, 1>(c, rows, stream), Constant<1>{});
     return sum(rows.length <= kMostHeld * kThreads * kVector
-                   ? LaunchHeldGrad<T>(c, rows, Alone{}, stream)
+                   ? LaunchStagedGrad<T>(c, rows, Alone{}, stream)
                    : LaunchPlainGrad<T, kVector>(c, rows, stream),
                Constant<kVector>{});
   });

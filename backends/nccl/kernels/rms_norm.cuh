@@ -9,22 +9,16 @@
 #include "backends/nccl/kernels/kernel.h"
 #include "backends/nccl/kernels/norm_chain.cuh"
 #include "backends/nccl/kernels/rows.cuh"
+#include "backends/nccl/kernels/staged_lines.cuh"
 
 namespace tp::nccl {
 
-// Blocks that a multiprocessor shall have at a time; 0: as many as the compiler thinks best. A
-// chain's registers let it have no fewer than a norm by itself has; of one that reads more at once,
-// fewer do as well.
+// Of a chain that reads more at once, fewer do as well.
 template <typename Around>
 constexpr int NormBlocks(int held) {
-  const int alone = held == 2 ? 4 : held == 4 ? 3 : 2;
-  if (!Around::kIsChain) return 0;
-  return Around::kMostBlocks > 2 ? (alone + 1) / 2 : alone;
-}
-// A large GPU has three chunks of a gradient for each multiprocessor (CutIntoChunks).
-template <typename Around>
-constexpr int GradBlocks(int held) {
-  return !Around::kIsChain ? 0 : held == 1 ? 3 : held == 2 ? 2 : 1;
+  if (!Around::kIsChain) return HeldBlocks(held);
+  const int blocks = held == 2 ? 4 : HeldBlocks(held) - 1;
+  return Around::kMostBlocks > 2 ? (blocks + 1) / 2 : blocks;
 }
 
 // Lanes: x, r, y. Of lines of kHeld vectors a thread at most, a thread holds its own; others are
@@ -42,7 +36,9 @@ __global__ void __launch_bounds__(kThreads, NormBlocks<Around>(kHeld))
     T* y = static_cast<T*>(rows.data[2]) + at[2];
     Pack<T, kVector> held[kHeld] = {};
     A squares = 0;
-    const auto load = [&](int64_t j) { return LoadPack<T, kVector>(x + j * rows.strides[0]); };
+    const auto load = [&](int64_t j) {
+      return LoadPack<T, kVector>(x + Along<kVector>(j, rows.strides[0]));
+    };
     if constexpr (Around::kIsChain) {
       TakeTotal<T, kVector, kPerRow>(around, at[0], thread, rows.length, held);
     } else {
@@ -50,6 +46,7 @@ __global__ void __launch_bounds__(kThreads, NormBlocks<Around>(kHeld))
       for (int h = 0; h < kHeld; ++h) {
         const int64_t j = (thread + h * kPerRow) * kVector;
         if (j < rows.length) held[h] = load(j);
+        KeepPacked(held[h]);
       }
     }
     const auto add_squares = [&](const Pack<T, kVector>& part) {
@@ -68,16 +65,17 @@ __global__ void __launch_bounds__(kThreads, NormBlocks<Around>(kHeld))
     const A r = Rsqrt(squares / static_cast<A>(rows.length) + static_cast<A>(eps));
     if (thread == 0) static_cast<A*>(rows.data[1])[at[1]] = r;
     const auto store = [&](int64_t j, const Pack<T, kVector>& part) {
-      const auto by = LoadPack<T, kVector>(static_cast<const T*>(gain.data) + j * gain.stride);
+      const auto by =
+          LoadPack<T, kVector>(static_cast<const T*>(gain.data) + Along<kVector>(j, gain.stride));
       A out[kVector];
 #pragma unroll
       for (int k = 0; k < kVector; ++k) out[k] = Widen(part.at[k]) * r * Widen(by.at[k]);
-      StoreVector<T, kVector>(y + j * rows.strides[2], out);
+      StoreVector<T, kVector>(y + Along<kVector>(j, rows.strides[2]), out);
     };
 #pragma unroll
     for (int h = 0; h < kHeld; ++h) {
       const int64_t j = (thread + h * kPerRow) * kVector;
-      if constexpr (Around::kIsChain) KeepPacked(held[h]);
+      KeepPacked(held[h]);
       if (j < rows.length) store(j, held[h]);
     }
     for (int64_t j = kAllHeld + thread * kVector; j < read_again; j += kPerRow * kVector) {
@@ -86,84 +84,86 @@ __global__ void __launch_bounds__(kThreads, NormBlocks<Around>(kHeld))
   });
 }
 
-// The same for lines of which a thread has kHeld vectors at most: it holds them,
-// and its sums, while the next line is on its way. A chain's dx is not stored where it has no data.
-template <typename T, int kVector, int kHeld, typename Around>
-__global__ void __launch_bounds__(kThreads, GradBlocks<Around>(kHeld))
-    HeldRmsNormGradKernel(const __grid_constant__ Rows<4> rows, SharedLine gain,
-                          int64_t rows_per_chunk, Accumulator<T>* partials, Around around) {
+// The gradient of lines of which a thread has kHeld vectors at most; it keeps their columns' sums.
+// A chain's dx is not stored where it has no data.
+template <typename T, int kHeld, typename Around>
+__global__ void __launch_bounds__(kThreads, StagedBlocks(kHeld))
+    StagedRmsNormGradKernel(const __grid_constant__ Rows<4> rows, SharedLine gain,
+                            int64_t rows_per_chunk, Accumulator<T>* partials, Around around) {
   AwaitEarlierKernels();
+  extern __shared__ __align__(16) unsigned char memory[];
   using A = Accumulator<T>;
+  using Number = GradientLines<Around>;
+  using Lines = StagedLines<T, Number::kCount, kHeld>;
+  constexpr int kVector = Lines::kVector;
   using P = Pack<T, kVector>;
   const int64_t n = rows.length, vectors = n / kVector;
   const int64_t begin = blockIdx.x * rows_per_chunk;
   const int64_t end = min(begin + rows_per_chunk, rows.places.count);
-  P x[kHeld] = {}, by[kHeld] = {};
-  GradientLine<T, kVector, kHeld, Around> dy;
+  Lines lines(memory, vectors);
+  P by[kHeld] = {};
   A sums[kHeld][kVector] = {};
-  int64_t at[4];
-  const auto fetch = [&](const T* from, P(&to)[kHeld]) {
-#pragma unroll
-    for (int h = 0; h < kHeld; ++h) {
-      const int64_t v = threadIdx.x + h * kThreads;
-      if (v < vectors) to[h] = LoadPack<T, kVector>(from + v * kVector);
-      if constexpr (Around::kIsChain) KeepPacked(to[h]);
+  const auto fetch = [&](int64_t row) {
+    if (row < end) {
+      int64_t at[4];
+      rows.places.Find(row, at);
+      lines.Fetch(Number::kX, static_cast<const T*>(rows.data[0]) + at[0]);
+      FetchGradient<T>(around, static_cast<const T*>(rows.data[2]) + at[2], at[0], lines);
     }
+    lines.Next();
   };
-  const auto fetch_row = [&](int64_t row, A& r) {
-    rows.places.Find(row, at);
-    fetch(static_cast<const T*>(rows.data[0]) + at[0], x);
-    dy.Fetch(around, static_cast<const T*>(rows.data[2]) + at[2], at[0], vectors);
-    r = static_cast<const A*>(rows.data[1])[at[1]];
+  const auto load_r = [&](int64_t row) {
+    int64_t at[4];
+    rows.places.Find(min(row, end - 1), at);
+    return static_cast<const A*>(rows.data[1])[at[1]];
   };
-  fetch(static_cast<const T*>(gain.data), by);
-  A next_r = 0;
-  if (begin < end) fetch_row(begin, next_r);
+#pragma unroll
+  for (int i = 0; i < Lines::kRows; ++i) fetch(begin + i);
+  ForEachHeld<kHeld>(vectors, [&](int h, int64_t v) {
+    by[h] = LoadPacked<T, kVector>(static_cast<const T*>(gain.data) + v * kVector);
+  });
+  A next_r = begin < end ? load_r(begin) : A(0);
   for (int64_t row = begin; row < end; ++row) {
-    A of_x[kHeld][kVector], slope[kHeld][kVector];
+    int64_t at[4];
+    rows.places.Find(row, at);
     const A r = next_r;
-    const int64_t place = at[0];
-    T* const dx = static_cast<T*>(rows.data[3]) + at[3];
-    P added[kHeld];
-    if constexpr (Around::kIsChain) {
-      if (around.added != nullptr) fetch(static_cast<const T*>(around.added) + place, added);
-    }
+    next_r = load_r(row + 1);
     A sum = 0;
-#pragma unroll
-    for (int h = 0; h < kHeld; ++h) {
-      const P dy_part = dy.Take(around, place, h, vectors);
+    lines.Await();
+    ForEachHeld<kHeld>(vectors, [&](int h, int64_t) {
+      const P x = lines.Get(Number::kX, h), dy = TakeGradient<T>(around, at[0], h, lines);
 #pragma unroll
       for (int k = 0; k < kVector; ++k) {
-        of_x[h][k] = Widen(x[h].at[k]);
-        const A of_dy = Widen(dy_part.at[k]);
-        sums[h][k] = Fma(of_dy, Mul(of_x[h][k], r), sums[h][k]);
-        slope[h][k] = Mul(of_dy, Widen(by[h].at[k]));
-        sum = Fma(slope[h][k], of_x[h][k], sum);
+        const A of_x = Widen(x.at[k]), of_dy = Widen(dy.at[k]);
+        sums[h][k] = Fma(of_dy, Mul(of_x, r), sums[h][k]);
+        sum = Fma(Mul(of_dy, Widen(by[h].at[k])), of_x, sum);
       }
-    }
-    if (row + 1 < end) fetch_row(row + 1, next_r);
+    });
     sum = OverRow<kThreads>(sum, Plus{});
     const A along = sum / static_cast<A>(n) * (r * r);
+    ForEachHeld<kHeld>(vectors, [&](int h, int64_t v) {
+      const P x = lines.Get(Number::kX, h), dy = lines.Get(Number::kDy, h);
+      A dx[kVector];
 #pragma unroll
-    for (int h = 0; h < kHeld; ++h) {
-      const int64_t v = threadIdx.x + h * kThreads;
-#pragma unroll
-      for (int k = 0; k < kVector; ++k) slope[h][k] = Mul(r, Fma(-of_x[h][k], along, slope[h][k]));
-      if (v >= vectors) continue;
-      const P out = RoundPack<T, kVector>(slope[h]);
-      if (!Around::kIsChain || rows.data[3] != nullptr) StorePack(dx, v * kVector, out);
-      if constexpr (Around::kIsChain) {
-        if (around.added == nullptr) continue;
-        StorePack(around.total, place + v * kVector, AddPacks(added[h], out));
+      for (int k = 0; k < kVector; ++k) {
+        const A slope = Mul(Widen(dy.at[k]), Widen(by[h].at[k]));
+        dx[k] = Mul(r, Fma(-Widen(x.at[k]), along, slope));
       }
-    }
+      const P out = RoundPack<T, kVector>(dx);
+      if (!Around::kIsChain || rows.data[3] != nullptr) {
+        StorePack(rows.data[3], at[3] + v * kVector, out);
+      }
+      if constexpr (Around::kIsChain) {
+        if (around.added == nullptr) return;
+        StorePack(around.total, at[0] + v * kVector, AddPacks(lines.Get(Number::kAdded, h), out));
+      }
+    });
+    fetch(row + Lines::kRows);
   }
+  ForEachHeld<kHeld>(vectors, [&](int h, int64_t v) {
 #pragma unroll
-  for (int h = 0; h < kHeld; ++h) {
-    const int64_t v = threadIdx.x + h * kThreads;
-    if (v >= vectors) continue;
     for (int k = 0; k < kVector; ++k) partials[blockIdx.x * n + k * vectors + v] = sums[h][k];
-  }
+  });
 }
 
 inline Rows<3> NormRows(const KernelCall& c) {
@@ -181,49 +181,30 @@ inline Rows<4> GradRows(const KernelCall& c) {
 template <typename T, typename Around>
 cudaError_t LaunchNorm(const KernelCall& c, const Rows<3>& rows, const Around& around,
                        cudaStream_t stream) {
-  if (rows.count() == 0) return cudaSuccess;
-  const auto launch = [&](auto vector, auto per_row, auto held) {
-    constexpr int kRows = kThreads / decltype(per_row)::value;
-    const auto blocks = static_cast<unsigned>(
-        std::min<int64_t>((rows.count() + kRows - 1) / kRows, int64_t{1} << 30));
-    return LaunchKernel(RmsNormKernel<T, decltype(vector)::value, decltype(per_row)::value,
-                                      decltype(held)::value, Around>,
-                        blocks, kThreads, stream, rows, SharedLine::Of(c.in[1]),
-                        c.op.attributes.Number("eps"), around);
-  };
-  constexpr int kVector = 16 / sizeof(T);
-  if constexpr (!Around::kIsChain) {
-    if (!rows.even) return launch(Constant<1>{}, Constant<kThreads>{}, Constant<4>{});
-  }
-  if (rows.length <= 2 * kWarp * kVector) {
-    return launch(Constant<kVector>{}, Constant<kWarp>{}, Constant<2>{});
-  }
-  if (rows.length <= 8 * kWarp * kVector) {
-    return launch(Constant<kVector>{}, Constant<kWarp>{}, Constant<8>{});
-  }
-  return launch(Constant<kVector>{}, Constant<kThreads>{}, Constant<4>{});
+  return DispatchHeldRows<T, 8>(rows, [&](auto vector, auto per_row, auto held, unsigned blocks) {
+    if constexpr (Around::kIsChain && vector.value == 1) {
+      return cudaErrorInvalidValue;
+    } else {
+      return LaunchKernel(RmsNormKernel<T, vector.value, per_row.value, held.value, Around>, blocks,
+                          kThreads, stream, rows, SharedLine::Of(c.in[1]),
+                          c.op.attributes.Number("eps"), around);
+    }
+  });
 }
-
-// Vectors of a line that a thread can hold at most.
-inline constexpr int64_t kMostHeld = 4;
 
 // Enqueues the gradient of call `c`, but for the sums over chunks. The rows, which are given, are
 // even, and have kMostHeld vectors a thread at most.
 template <typename T, typename Around>
-cudaError_t LaunchHeldGrad(const KernelCall& c, const Rows<4>& rows, const Around& around,
-                           cudaStream_t stream) {
-  constexpr int kVector = 16 / sizeof(T);
+cudaError_t LaunchStagedGrad(const KernelCall& c, const Rows<4>& rows, const Around& around,
+                             cudaStream_t stream) {
   const Chunks chunks = CutIntoChunks(rows.count());
-  const auto launch = [&](auto most) {
-    return LaunchKernel(HeldRmsNormGradKernel<T, kVector, most.value, Around>,
-                        static_cast<unsigned>(chunks.count), kThreads, stream, rows,
-                        SharedLine::Of(c.in[1]), chunks.rows,
-                        static_cast<Accumulator<T>*>(c.scratch.partials), around);
-  };
-  const int64_t held = (rows.length / kVector + kThreads - 1) / kThreads;
-  if (held <= 1) return launch(Constant<1>{});
-  if (held <= 2) return launch(Constant<2>{});
-  return launch(Constant<kMostHeld>{});
+  return DispatchHeld<T>(rows.length, [&](auto held) {
+    using Lines = StagedLines<T, GradientLines<Around>::kCount, held.value>;
+    return LaunchKernelWith(Lines::kBytes, StagedRmsNormGradKernel<T, held.value, Around>,
+                            static_cast<unsigned>(chunks.count), kThreads, stream, rows,
+                            SharedLine::Of(c.in[1]), chunks.rows,
+                            static_cast<Accumulator<T>*>(c.scratch.partials), around);
+  });
 }
 
 // And those: dgain, of what the kernel before it left in the scratch memory.

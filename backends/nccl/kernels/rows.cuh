@@ -44,6 +44,12 @@ Rows<kLanes> MakeRows(const std::array<RowView, kLanes>& views) {
   return rows;
 }
 
+// Where element j of a line is: of more than one at a time, lines are even.
+template <int kVector>
+__device__ inline int64_t Along(int64_t j, int64_t stride) {
+  return kVector > 1 ? j : j * stride;
+}
+
 // A line that all rows share.
 struct SharedLine {
   const void* data;
@@ -56,7 +62,10 @@ struct SharedLine {
   }
   template <typename T, int kVector>
   __device__ void Load(int64_t j, Accumulator<T>* values) const {
-    LoadVector<T, kVector>(static_cast<const T*>(data) + j * stride, stride, values);
+    const T* const at = static_cast<const T*>(data) + Along<kVector>(j, stride);
+    const auto pack = LoadPack<T, kVector>(at);
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) values[k] = Widen(pack.at[k]);
   }
 };
 
@@ -86,29 +95,49 @@ struct Greater {
   }
 };
 
-// What all threads of a row have, joined in a fixed tree; valid in each of them.
-template <int kPerRow, typename A, typename Join>
-__device__ inline A OverRow(A value, const Join& join) {
+// What all threads of a row have, each number joined with those of its kind in a fixed tree; valid
+// in each of them.
+template <int kPerRow, int kCount, typename A, typename Join>
+__device__ inline void OverRow(A (&values)[kCount], const Join& join) {
 #pragma unroll
   for (int offset = kWarp / 2; offset > 0; offset /= 2) {
-    value = join(value, __shfl_xor_sync(0xffffffffu, value, offset));
+#pragma unroll
+    for (A& value : values) value = join(value, __shfl_xor_sync(0xffffffffu, value, offset));
   }
   if constexpr (kPerRow > kWarp) {
-    __shared__ A of_warp[kPerRow / kWarp];
+    constexpr int kWarps = kPerRow / kWarp;
+    __shared__ A of_warp[kWarps][kCount];
     __syncthreads();  // what was there before has been read
-    if (threadIdx.x % kWarp == 0) of_warp[threadIdx.x / kWarp] = value;
-    __syncthreads();
-    value = of_warp[0];
+    if (threadIdx.x % kWarp == 0) {
 #pragma unroll
-    for (int i = 1; i < kPerRow / kWarp; ++i) value = join(value, of_warp[i]);
+      for (int i = 0; i < kCount; ++i) of_warp[threadIdx.x / kWarp][i] = values[i];
+    }
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      values[i] = of_warp[0][i];
+#pragma unroll
+      for (int w = 1; w < kWarps; ++w) values[i] = join(values[i], of_warp[w][i]);
+    }
   }
-  return value;
+}
+template <int kPerRow, typename A, typename Join>
+__device__ inline A OverRow(A value, const Join& join) {
+  A values[1] = {value};
+  OverRow<kPerRow>(values, join);
+  return values[0];
 }
 
 template <int kValue>
 struct Constant {
   static constexpr int value = kValue;
 };
+
+template <int kPerRow>
+unsigned RowBlocks(int64_t rows) {
+  constexpr int kRows = kThreads / kPerRow;
+  return static_cast<unsigned>(std::min<int64_t>((rows + kRows - 1) / kRows, int64_t{1} << 30));
+}
 
 // Calls launch(threads a row, elements a vector, blocks), the first two as Constants.
 template <typename T, int kLanes, typename Launch>
@@ -117,13 +146,40 @@ cudaError_t DispatchRows(const Rows<kLanes>& rows, const Launch& launch) {
   constexpr int64_t kLongLine = 1024;
   if (rows.count() == 0) return cudaSuccess;
   const auto of_vector = [&](auto per_row) {
-    constexpr int kRows = kThreads / decltype(per_row)::value;
-    const auto blocks = static_cast<unsigned>(
-        std::min<int64_t>((rows.count() + kRows - 1) / kRows, int64_t{1} << 30));
+    const unsigned blocks = RowBlocks<per_row.value>(rows.count());
     return rows.even ? launch(per_row, Constant<kVector>{}, blocks)
                      : launch(per_row, Constant<1>{}, blocks);
   };
   return rows.length > kLongLine ? of_vector(Constant<kThreads>{}) : of_vector(Constant<kWarp>{});
+}
+
+// Blocks that a multiprocessor shall have at a time where a thread holds so many vectors: enough
+// bytes are then under way.
+constexpr int HeldBlocks(int held) { return held <= 4 ? 4 : held <= 8 ? 3 : 2; }
+
+// Calls launch(elements a vector, threads a row, vectors that a thread holds, blocks), the first
+// three as Constants. Lines that are longer than those vectors are read again. A line is a warp's
+// where each of its threads has kOfWarp vectors, 8 or 16, at most.
+template <typename T, int kOfWarp, int kLanes, typename Launch>
+cudaError_t DispatchHeldRows(const Rows<kLanes>& rows, const Launch& launch) {
+  if (rows.count() == 0) return cudaSuccess;
+  const auto with = [&](auto vector, auto per_row, auto held) {
+    return launch(vector, per_row, held, RowBlocks<per_row.value>(rows.count()));
+  };
+  constexpr int kVector = 16 / sizeof(T);
+  if (!rows.even) return with(Constant<1>{}, Constant<kThreads>{}, Constant<4>{});
+  const int64_t vectors = rows.length / kVector;
+  if (vectors <= 2 * kWarp) return with(Constant<kVector>{}, Constant<kWarp>{}, Constant<2>{});
+  if (vectors <= 8 * kWarp) return with(Constant<kVector>{}, Constant<kWarp>{}, Constant<8>{});
+  if constexpr (kOfWarp > 8) {
+    if (vectors <= kOfWarp * kWarp) {
+      return with(Constant<kVector>{}, Constant<kWarp>{}, Constant<kOfWarp>{});
+    }
+  }
+  if (vectors <= 2 * kThreads) {
+    return with(Constant<kVector>{}, Constant<kThreads>{}, Constant<2>{});
+  }
+  return with(Constant<kVector>{}, Constant<kThreads>{}, Constant<4>{});
 }
 
 // The sum of what `blocks` blocks have, this one being number `block` of them, in a fixed order, to

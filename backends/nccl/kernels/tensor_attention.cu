@@ -325,9 +325,6 @@ template <typename... Parameters>
 cudaError_t LaunchBlocks(void (*kernel)(Parameters...), int64_t bytes, int64_t blocks,
                          cudaStream_t stream, std::type_identity_t<Parameters>... arguments) {
   if (blocks == 0) return cudaSuccess;
-  const cudaError_t error = cudaFuncSetAttribute(
-      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
-  if (error != cudaSuccess) return error;
   return LaunchKernelWith(static_cast<size_t>(bytes), kernel, static_cast<unsigned>(blocks),
                           kBlockThreads, stream, arguments...);
 }
