@@ -162,7 +162,8 @@ int64_t PeerCollective::ScratchBytes(const CollectiveCall& call, int members,
 }
 
 PeerCollective::PeerCollective(CollectiveCall call, PeerAlgorithm algorithm, int me,
-                               const std::vector<PeerMember>& members, const unsigned* stop)
+                               const std::vector<PeerMember>& members, const unsigned* stop,
+                               bool shares_gpus)
     : call_(std::move(call)), algorithm_(algorithm), members_(members) {
   const int count = static_cast<int>(members.size());
   CHECK(count >= 2 && count <= kMostPeers) << count;
@@ -173,6 +174,7 @@ PeerCollective::PeerCollective(CollectiveCall call, PeerAlgorithm algorithm, int
     meeting.states[i] = reinterpret_cast<PeerState*>(members[i].scratch);
   }
   turn_ = TurnOf(call_, count);
+  if (shares_gpus) exchange_.most_blocks = kMostPeerBlocks;
   switch (algorithm) {
     case PeerAlgorithm::kDirect:
     case PeerAlgorithm::kTwoSteps:

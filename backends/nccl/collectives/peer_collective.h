@@ -60,9 +60,11 @@ class PeerCollective {
   static int64_t ScratchBytes(const CollectiveCall& call, int members, PeerAlgorithm algorithm);
 
   // 2 to kMostPeers members. `call` has elements, and its kind a form of `algorithm`. `stop` is
-  // read by the device: once it is not 0, kernels end without a result.
+  // read by the device: once it is not 0, kernels end without a result. Where ranks share GPUs no
+  // kernel takes more than kMostPeerBlocks multiprocessors: what a rank waits for may be another
+  // one's product on the same GPU, whose blocks may need multiprocessors of their own.
   PeerCollective(CollectiveCall call, PeerAlgorithm algorithm, int me,
-                 const std::vector<PeerMember>& members, const unsigned* stop);
+                 const std::vector<PeerMember>& members, const unsigned* stop, bool shares_gpus);
 
   PeerAlgorithm algorithm() const { return algorithm_; }
   // Whether it takes multiprocessors and waits there for the others to come, before it does

@@ -22,6 +22,7 @@
 namespace tp::nccl {
 
 inline constexpr int kMostPeers = 8;
+// Blocks in which members meet; and those of lines, where other ranks need room on the same GPU.
 inline constexpr int kMostPeerBlocks = 32;
 
 // How far a member has come; zero at first. It lies in its own memory and is written by the others.
@@ -57,6 +58,7 @@ struct Exchange {
   Meeting meeting;
   char* inboxes[kMostPeers] = {};  // by member
   int64_t lines = 0;
+  int most_blocks = 128;  // on all members the same: each block awaits its like
   const char* send = nullptr;
   char* receive = nullptr;
   Transfer to[kMostPeers];    // from this member

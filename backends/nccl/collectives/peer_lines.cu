@@ -6,8 +6,6 @@
 namespace tp::nccl {
 namespace {
 
-constexpr int kMostExchangeBlocks = 128;
-
 template <typename T>
 using LineOf = Pack<T, kLineData / sizeof(T)>;
 
@@ -229,7 +227,7 @@ __global__ void __launch_bounds__(kThreads) TwoStepKernel(const __grid_constant_
 }  // namespace
 
 cudaError_t EnqueueExchange(const Exchange& exchange, DType dtype, cudaStream_t stream) {
-  const unsigned blocks = BlocksFor(exchange.lines, kMostExchangeBlocks);
+  const unsigned blocks = BlocksFor(exchange.lines, exchange.most_blocks);
   return Dispatch(dtype, [&](auto type) {
     using T = decltype(type);
     return ForMembers(exchange.meeting.members, [&](auto most) {

@@ -95,7 +95,8 @@ StatusOr<int> CountDevices() {
 }
 
 // Of the threads' ranks that share GPUs: the kernels of one collective wait for each other, so all
-// of them must have their multiprocessors at the same time.
+// of them must have their multiprocessors at the same time, and leave some to the products that
+// they wait for.
 Status CheckThatTheyFit(int world, int devices) {
   int processors = 0;
   TP_CUDA(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, 0));

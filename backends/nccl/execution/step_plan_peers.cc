@@ -87,7 +87,7 @@ Status StepPlan::MakePeers() {
         ChoosePeerAlgorithm(op.call, MemberCount(op), rank_.options().peers);
     peers_[collectives_[i]] = std::make_unique<PeerCollective>(
         op.call, algorithm, MemberOf(op.group, rank_.control().rank()),
-        MembersOf(static_cast<int>(i)), rank_.stop());
+        MembersOf(static_cast<int>(i)), rank_.stop(), rank_.shares_gpus());
   }
   return OkStatus();
 }

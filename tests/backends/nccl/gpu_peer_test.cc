@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <memory>
 #include <numeric>
+#include <set>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -210,9 +211,11 @@ void Check(const Case& c, PeerAlgorithm algorithm, const std::vector<int>& devic
     members.push_back(std::make_unique<Member>(c, m, devices[m], scratch, in_place));
     memory.push_back(members.back()->memory());
   }
+  const bool shares_gpus = std::set<int>(devices.begin(), devices.end()).size() < devices.size();
   std::vector<PeerCollective> collectives;
   for (int m = 0; m < c.members; ++m) {
-    collectives.emplace_back(c.call, algorithm, m, memory, static_cast<unsigned*>(stop));
+    collectives.emplace_back(c.call, algorithm, m, memory, static_cast<unsigned*>(stop),
+                             shares_gpus);
   }
   for (int step = 0; step < kSteps; ++step) {
     for (auto& member : members) member->Fill(step);
@@ -352,7 +355,7 @@ TEST(GpuPeers, StopEndsWhatWaits) {
       const int64_t scratch = PeerCollective::ScratchBytes(c.call, 2, algorithm);
       Member here(c, 0, 0, scratch, false), absent(c, 1, 0, scratch, false);
       const PeerCollective collective(c.call, algorithm, 0, {here.memory(), absent.memory()},
-                                      static_cast<unsigned*>(stop));
+                                      static_cast<unsigned*>(stop), /*shares_gpus=*/true);
       here.Enqueue(collective);
       *static_cast<volatile unsigned*>(stop) = 1;
       EXPECT_EQ(here.Result().size(), 1000u);  // it came to an end
