@@ -63,9 +63,7 @@ struct SharedLine {
   template <typename T, int kVector>
   __device__ void Load(int64_t j, Accumulator<T>* values) const {
     const T* const at = static_cast<const T*>(data) + Along<kVector>(j, stride);
-    const auto pack = LoadPack<T, kVector>(at);
-#pragma unroll
-    for (int k = 0; k < kVector; ++k) values[k] = Widen(pack.at[k]);
+    LoadVector<T, kVector>(at, 1, values);
   }
 };
 

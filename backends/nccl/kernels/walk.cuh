@@ -148,7 +148,7 @@ __device__ inline Pack<T, kVector> LoadPacked(const T* at) {
 }
 
 template <typename T, int kVector>
-__device__ inline Pack<T, kVector> RoundPack(const Accumulator<T> (&values)[kVector]) {
+__device__ inline Pack<T, kVector> RoundPack(const Accumulator<T>* values) {
   Pack<T, kVector> pack;
 #pragma unroll
   for (int k = 0; k < kVector; ++k) pack.at[k] = Round<T>(values[k]);
@@ -172,10 +172,7 @@ __device__ inline void LoadVector(const T* at, int64_t stride, Accumulator<T>* v
 }
 template <typename T, int kVector>
 __device__ inline void StoreVector(T* at, const Accumulator<T>* values) {
-  Pack<T, kVector> pack;
-#pragma unroll
-  for (int k = 0; k < kVector; ++k) pack.at[k] = Round<T>(values[k]);
-  *reinterpret_cast<Pack<T, kVector>*>(at) = pack;
+  StorePack(at, 0, RoundPack<T, kVector>(values));
 }
 
 // kVector numbers of a type that is wider than the one which 16 bytes hold as many of.
