@@ -69,22 +69,35 @@ class Table {
   }
 
  private:
-  // On a stream, and in a graph as all else is; shares are of the faster.
+  // Of whole buffers, on a stream, and in a graph as all else is: shares are of the faster. Then of
+  // as many bytes as the norms below read, to see what any kernel of their size takes.
   void MeasureCopies() {
     constexpr int64_t kBytes = int64_t{1} << 30;
     const Memory from(kBytes), to(kBytes);
     TP_CHECK_CUDA(cudaMemset(from.data(), 1, kBytes));
-    const auto copy = [&](int, cudaStream_t stream) {
-      return cudaMemcpyAsync(to.data(), from.data(), kBytes, cudaMemcpyDeviceToDevice, stream);
+    const auto in_graph = [&](int64_t bytes) {
+      return BestMsInGraph(kCalls, kRounds, [&, bytes](int i, cudaStream_t stream) {
+        const int64_t at = i * bytes % kBytes;
+        return cudaMemcpyAsync(static_cast<char*>(to.data()) + at,
+                               static_cast<char*>(from.data()) + at, bytes,
+                               cudaMemcpyDeviceToDevice, stream);
+      });
     };
-    const double in_graph = BestMsInGraph(kCalls, kRounds, copy);
     const auto copy_all = [&](cudaStream_t stream) {
-      for (int i = 0; i < kCalls; ++i) TP_CHECK_CUDA(copy(i, stream));
+      for (int i = 0; i < kCalls; ++i) {
+        TP_CHECK_CUDA(
+            cudaMemcpyAsync(to.data(), from.data(), kBytes, cudaMemcpyDeviceToDevice, stream));
+      }
     };
+    const double whole = in_graph(kBytes);
     const double on_stream = BestMs(kRounds, nullptr, copy_all) / kCalls;
-    copied_per_ms_ = static_cast<double>(2 * kBytes) / std::min(in_graph, on_stream);
-    Print("cudaMemcpyAsync, in a graph", {kBytes}, 2 * kBytes, in_graph, true);
+    copied_per_ms_ = static_cast<double>(2 * kBytes) / std::min(whole, on_stream);
     Print("cudaMemcpyAsync, on a stream", {kBytes}, 2 * kBytes, on_stream, true);
+    Print("cudaMemcpyAsync, in a graph", {kBytes}, 2 * kBytes, whole, true);
+    for (int64_t n : {2048, 4096}) {
+      const int64_t bytes = kRows * n * 2;
+      Print("cudaMemcpyAsync, in a graph", {kRows, n}, 2 * bytes, in_graph(bytes), true);
+    }
   }
 
   void Print(std::string_view name, const Sizes& shape, int64_t bytes, double ms,
