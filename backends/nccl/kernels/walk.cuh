@@ -31,23 +31,24 @@ struct Places {
     count *= size;
   }
 
-  // Where place number `place` is in each view. 32-bit division where it suffices.
+  // Where place number `place` is in each view. 32-bit division where it suffices. Most often there
+  // is one dimension: the loop is not unrolled, and goes round no time.
   __device__ void Find(int64_t place, int64_t (&at)[kLanes]) const {
 #pragma unroll
     for (int l = 0; l < kLanes; ++l) at[l] = 0;
     const bool small = count < (int64_t{1} << 31);
-    for (int d = dims - 1; d >= 0; --d) {
-      int64_t index = place;
-      if (d > 0) {
-        const int64_t rest = small ? static_cast<int64_t>(static_cast<uint32_t>(place) /
-                                                          static_cast<uint32_t>(sizes[d]))
-                                   : place / sizes[d];
-        index = place - rest * sizes[d];
-        place = rest;
-      }
+#pragma unroll 1
+    for (int d = dims - 1; d > 0; --d) {
+      const int64_t rest =
+          small
+              ? static_cast<int64_t>(static_cast<uint32_t>(place) / static_cast<uint32_t>(sizes[d]))
+              : place / sizes[d];
 #pragma unroll
-      for (int l = 0; l < kLanes; ++l) at[l] += index * strides[d][l];
+      for (int l = 0; l < kLanes; ++l) at[l] += (place - rest * sizes[d]) * strides[d][l];
+      place = rest;
     }
+#pragma unroll
+    for (int l = 0; l < kLanes; ++l) at[l] += place * strides[0][l];
   }
 };
 
