@@ -79,11 +79,10 @@ __device__ inline Pack<T, kCount> CombineMembers(int members, Reduction reductio
 #pragma unroll
   for (int m = 0; m < kMost; ++m) {
     if (m >= members) continue;
-    const Pack<T, kCount> values = of_member(m);
+    const auto values = Widen(of_member(m));
 #pragma unroll
     for (int k = 0; k < kCount; ++k) {
-      const Accumulator<T> value = Widen(values.at[k]);
-      sum[k] = m == 0 ? value : Combine(sum[k], value, reduction);
+      sum[k] = m == 0 ? values.at[k] : Combine(sum[k], values.at[k], reduction);
     }
   }
   Pack<T, kCount> rounded;

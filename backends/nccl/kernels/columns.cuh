@@ -1,6 +1,8 @@
 // Sums over rows in chunks: each block leaves its chunk's sums, and a second kernel adds them up.
 #pragma once
 
+#include <array>
+
 #include "backends/nccl/kernels/device_view.h"
 #include "backends/nccl/kernels/kernels.h"
 #include "backends/nccl/kernels/launch_kernel.cuh"
@@ -26,23 +28,32 @@ inline ScratchSize ChunkScratch(const Chunks& chunks, int64_t columns, DType dty
   return {std::max<int64_t>(1, chunks.count * columns) * SizeOf(AccumulatorOf(dtype)), 1};
 }
 
+// Where sums of columns go.
+template <typename T, int kOuts>
+struct ColumnSums {
+  T* data[kOuts];
+  int64_t strides[kOuts];
+};
+
 // out[column] = the sum of partials[chunk][place of the column], in order: a warp a group of
-// chunks, a lane a column. A chunk's partials are `stride` apart; column `vector v + k` is at
-// k (columns / vector) + v.
-template <typename T>
-__global__ void __launch_bounds__(kThreads)
-    SumChunksKernel(const Accumulator<T>* partials, int64_t chunks, int64_t stride, int64_t columns,
-                    int vector, T* out, int64_t out_stride) {
+// chunks, a lane a column. A chunk's partials are those of each out, one behind the other; column
+// `vector v + k` of an out is at k (columns / vector) + v.
+inline constexpr int kSumThreads = 512;
+template <typename T, int kOuts>
+__global__ void __launch_bounds__(kSumThreads)
+    SumChunksKernel(const Accumulator<T>* partials, int64_t chunks, int64_t columns, int vector,
+                    const __grid_constant__ ColumnSums<T, kOuts> sums) {
   AwaitEarlierKernels();
   using A = Accumulator<T>;
-  constexpr int kGroups = kThreads / kWarp;
+  constexpr int kGroups = kSumThreads / kWarp;
   __shared__ A of_group[kGroups][kWarp + 1];
   const int lane = threadIdx.x % kWarp, group = threadIdx.x / kWarp;
   const int64_t place = static_cast<int64_t>(blockIdx.x) * kWarp + lane;
+  const A* const mine = partials + blockIdx.y * columns + place;
   A sum = 0;
   if (place < columns) {
-#pragma unroll 4
-    for (int64_t i = group; i < chunks; i += kGroups) sum += partials[i * stride + place];
+#pragma unroll 8
+    for (int64_t i = group; i < chunks; i += kGroups) sum += mine[i * kOuts * columns];
   }
   of_group[group][lane] = sum;
   __syncthreads();
@@ -50,15 +61,21 @@ __global__ void __launch_bounds__(kThreads)
   sum = 0;
   for (int i = 0; i < kGroups; ++i) sum += of_group[i][lane];
   const int64_t vectors = columns / vector;
-  out[(place % vectors * vector + place / vectors) * out_stride] = Round<T>(sum);
+  const int64_t column = place % vectors * vector + place / vectors;
+  sums.data[blockIdx.y][column * sums.strides[blockIdx.y]] = Round<T>(sum);
 }
 
-template <typename T>
-cudaError_t SumChunks(const Accumulator<T>* partials, int64_t chunks, int64_t stride,
-                      int64_t columns, int vector, const DeviceView& out, cudaStream_t stream) {
-  const auto blocks = static_cast<unsigned>((columns + kWarp - 1) / kWarp);
-  return LaunchKernel(SumChunksKernel<T>, blocks, kThreads, stream, partials, chunks, stride,
-                      columns, vector, static_cast<T*>(out.data), out.Last().stride);
+template <typename T, int kOuts>
+cudaError_t SumChunks(const void* partials, int64_t chunks, int64_t columns, int vector,
+                      const std::array<DeviceView, kOuts>& outs, cudaStream_t stream) {
+  const dim3 blocks(static_cast<unsigned>((columns + kWarp - 1) / kWarp), kOuts);
+  ColumnSums<T, kOuts> sums;
+  for (int i = 0; i < kOuts; ++i) {
+    sums.data[i] = static_cast<T*>(outs[i].data);
+    sums.strides[i] = outs[i].Last().stride;
+  }
+  return LaunchKernel(SumChunksKernel<T, kOuts>, blocks, kSumThreads, stream,
+                      static_cast<const Accumulator<T>*>(partials), chunks, columns, vector, sums);
 }
 
 }  // namespace tp::nccl

@@ -17,7 +17,7 @@ __global__ void __launch_bounds__(kThreads) RowMaxKernel(const __grid_constant__
     A greatest = -INFINITY;
     for (int64_t j = thread * kVector; j < rows.length; j += kPerRow * kVector) {
       A part[kVector];
-      LoadVector<T, kVector>(x + j * rows.strides[0], rows.strides[0], part);
+      LoadFromLine<T, kVector>(x, j, rows.strides[0], part);
 #pragma unroll
       for (int k = 0; k < kVector; ++k) greatest = Greater{}(greatest, part[k]);
     }
@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(kThreads) ExpSumKernel(const __grid_constant__
     A sum = 0;
     for (int64_t j = thread * kVector; j < rows.length; j += kPerRow * kVector) {
       A part[kVector];
-      LoadVector<T, kVector>(x + j * rows.strides[0], rows.strides[0], part);
+      LoadFromLine<T, kVector>(x, j, rows.strides[0], part);
 #pragma unroll
       for (int k = 0; k < kVector; ++k) sum += Exp(part[k] - shift);
     }
@@ -62,10 +62,10 @@ __global__ void __launch_bounds__(kThreads) ExpSumGradKernel(const __grid_consta
     T* dx = static_cast<T*>(rows.data[3]) + at[3];
     for (int64_t j = thread * kVector; j < rows.length; j += kPerRow * kVector) {
       A part[kVector];
-      LoadVector<T, kVector>(x + j * rows.strides[0], rows.strides[0], part);
+      LoadFromLine<T, kVector>(x, j, rows.strides[0], part);
 #pragma unroll
       for (int k = 0; k < kVector; ++k) part[k] = Exp(part[k] - shift) * factor;
-      StoreVector<T, kVector>(dx + j * rows.strides[3], part);
+      StoreVector<T, kVector>(dx + Along<kVector>(j, rows.strides[3]), part);
     }
   });
 }
@@ -103,7 +103,7 @@ __global__ void __launch_bounds__(kThreads)
       A part[kVector];
 #pragma unroll
       for (int k = 0; k < kVector; ++k) part[k] = j + k == index ? gradient : A(0);
-      StoreVector<T, kVector>(dx + j * rows.strides[2], part);
+      StoreVector<T, kVector>(dx + Along<kVector>(j, rows.strides[2]), part);
     }
   });
 }
@@ -125,12 +125,12 @@ __global__ void __launch_bounds__(kThreads)
     T* dx = static_cast<T*>(rows.data[5]) + at[5];
     for (int64_t j = thread * kVector; j < rows.length; j += kPerRow * kVector) {
       A part[kVector];
-      LoadVector<T, kVector>(x + j * rows.strides[0], rows.strides[0], part);
+      LoadFromLine<T, kVector>(x, j, rows.strides[0], part);
 #pragma unroll
       for (int k = 0; k < kVector; ++k) {
         part[k] = Exp(part[k] - shift) * factor + (j + k == target ? of_target : A(0));
       }
-      StoreVector<T, kVector>(dx + j * rows.strides[5], part);
+      StoreVector<T, kVector>(dx + Along<kVector>(j, rows.strides[5]), part);
     }
   });
 }

@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <initializer_list>
+#include <type_traits>
 
 #include "backends/nccl/kernels/matrix.h"
 
@@ -51,11 +53,102 @@ __device__ inline __half Round<__half>(float x) {
   return __float2half_rn(x);
 }
 
-// Moved in one access.
+// Moved in one access. Packs are loaded, stored, widened and rounded by words of 32 bits wherever
+// they have any: elements of 16 bits the compiler would move about one by one, and here and there
+// store one by one.
 template <typename T, int kVector>
 struct alignas(sizeof(T) * kVector) Pack {
   T at[kVector];
 };
+
+// The words of a pack of 16 bytes, in the four registers that it fills.
+template <typename T, int kVector>
+__device__ inline uint4 WordsOf(const Pack<T, kVector>& pack) {
+  static_assert(sizeof(pack) == 16);
+  uint4 words;
+  memcpy(&words, &pack, 16);
+  asm("" : "+r"(words.x), "+r"(words.y), "+r"(words.z), "+r"(words.w));
+  return words;
+}
+
+// Has the compiler keep a pack of 16 bytes in four registers. It would widen its elements as soon
+// as they are there, to as many registers as there are elements.
+template <typename T, int kVector>
+__device__ inline void KeepPacked(Pack<T, kVector>& pack) {
+  if constexpr (sizeof(pack) == 16) {
+    const uint4 words = WordsOf(pack);
+    memcpy(&pack, &words, 16);
+  }
+}
+
+// kVector packed elements in one access, which need not have come before what does not use them;
+// zeros where they are not `there`.
+template <typename T, int kVector>
+__device__ inline Pack<T, kVector> LoadPack(const T* at, bool there = true) {
+  Pack<T, kVector> pack = {};
+  if constexpr (sizeof(pack) == 16) {
+    uint4 words = {};
+    if (there) words = *reinterpret_cast<const uint4*>(at);
+    memcpy(&pack, &words, 16);
+  } else {
+    if (there) pack = *reinterpret_cast<const Pack<T, kVector>*>(at);
+  }
+  return pack;
+}
+// Written out, since the compiler makes four stores of it here and there.
+template <typename T, int kVector>
+__device__ inline void StorePack(void* data, int64_t at, const Pack<T, kVector>& pack) {
+  T* const to = static_cast<T*>(data) + at;
+  if constexpr (sizeof(pack) == 16) {
+    const uint4 words = WordsOf(pack);
+    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)),
+                 "r"(words.x), "r"(words.y), "r"(words.z), "r"(words.w)
+                 : "memory");
+  } else {
+    *reinterpret_cast<Pack<T, kVector>*>(to) = pack;
+  }
+}
+
+// A bf16 is the upper half of the fp32 that it is.
+template <typename T, int kVector>
+__device__ inline Pack<Accumulator<T>, kVector> Widen(const Pack<T, kVector>& pack) {
+  Pack<Accumulator<T>, kVector> wide;
+  if constexpr (std::is_same_v<T, __nv_bfloat16> && kVector % 2 == 0) {
+    uint32_t words[kVector / 2];
+    memcpy(words, &pack, sizeof(pack));
+#pragma unroll
+    for (int w = 0; w < kVector / 2; ++w) {
+      wide.at[2 * w] = __uint_as_float(words[w] << 16);
+      wide.at[2 * w + 1] = __uint_as_float(words[w] & 0xffff0000u);
+    }
+  } else {
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) wide.at[k] = Widen(pack.at[k]);
+  }
+  return wide;
+}
+
+template <typename T, int kVector>
+__device__ inline Pack<T, kVector> RoundPack(const Accumulator<T>* values) {
+  Pack<T, kVector> pack;
+  if constexpr (sizeof(T) == 2 && kVector % 2 == 0) {
+    using Pair = std::conditional_t<std::is_same_v<T, __half>, __half2, __nv_bfloat162>;
+    Pair pairs[kVector / 2];
+#pragma unroll
+    for (int w = 0; w < kVector / 2; ++w) {
+      if constexpr (std::is_same_v<T, __half>) {
+        pairs[w] = __floats2half2_rn(values[2 * w], values[2 * w + 1]);
+      } else {
+        pairs[w] = __floats2bfloat162_rn(values[2 * w], values[2 * w + 1]);
+      }
+    }
+    memcpy(&pack, pairs, sizeof(pack));
+  } else {
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) pack.at[k] = Round<T>(values[k]);
+  }
+  return pack;
+}
 
 // Calls f with a value of dtype's C++ type.
 template <typename F>
@@ -140,9 +233,9 @@ __device__ inline void LoadLane(const Lane& lane, int64_t outer, int64_t inner,
                                 Accumulator<T>* values) {
   const T* at = static_cast<const T*>(lane.data) + outer * lane.outer_stride;
   if (kVector > 1 && lane.inner_stride == 1) {
-    const auto pack = *reinterpret_cast<const Pack<T, kVector>*>(at + inner);
+    const auto wide = Widen(LoadPack<T, kVector>(at + inner));
 #pragma unroll
-    for (int k = 0; k < kVector; ++k) values[k] = Widen(pack.at[k]);
+    for (int k = 0; k < kVector; ++k) values[k] = wide.at[k];
   } else {
 #pragma unroll
     for (int k = 0; k < kVector; ++k) values[k] = Widen(at[(inner + k) * lane.inner_stride]);
@@ -153,10 +246,7 @@ template <typename T, int kVector>
 __device__ inline void StoreLane(const Lane& lane, int64_t outer, int64_t inner,
                                  const Accumulator<T>* values) {
   T* at = static_cast<T*>(lane.data) + outer * lane.outer_stride + inner * lane.inner_stride;
-  Pack<T, kVector> pack;
-#pragma unroll
-  for (int k = 0; k < kVector; ++k) pack.at[k] = Round<T>(values[k]);
-  *reinterpret_cast<Pack<T, kVector>*>(at) = pack;
+  StorePack(at, 0, RoundPack<T, kVector>(values));
 }
 
 // Calls body(outer, inner) for this thread's vectors. 32-bit division where it suffices.

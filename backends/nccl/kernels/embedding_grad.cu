@@ -175,8 +175,9 @@ __global__ void __launch_bounds__(kColumnThreads)
 #pragma unroll
         for (int k = 0; k < kVector; ++k) sum[k] = 0;
       }
+      const auto of_row = Widen(ahead[a]);
 #pragma unroll
-      for (int k = 0; k < kVector; ++k) sum[k] += Widen(ahead[a].at[k]);
+      for (int k = 0; k < kVector; ++k) sum[k] += of_row.at[k];
     }
   }
   store(end);

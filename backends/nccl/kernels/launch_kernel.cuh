@@ -31,6 +31,15 @@ inline bool CanLaunchEarly() {
 // for what it declares.
 inline constexpr int64_t kMostPlainShared = 40 << 10;
 
+// And with asking, on the current GPU.
+inline int MostShared() {
+  int device = 0, most = 0;
+  const bool known =
+      cudaGetDevice(&device) == cudaSuccess &&
+      cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) == cudaSuccess;
+  return known ? most : static_cast<int>(kMostPlainShared);
+}
+
 // `shared_bytes` is dynamic shared memory.
 template <typename... Parameters>
 cudaError_t LaunchKernelWith(size_t shared_bytes, void (*kernel)(Parameters...), dim3 blocks,

@@ -18,36 +18,35 @@ __global__ void __launch_bounds__(kThreads, HeldBlocks(kHeld))
   ForEachRow<kPerRow>(rows.places.count, [&](int64_t row, int thread) {
     int64_t at[4];
     rows.places.Find(row, at);
-    const T* x = static_cast<const T*>(rows.data[0]) + at[0];
-    Pack<T, kVector> held[kHeld] = {};
-    const auto load = [&](int64_t j) {
-      return LoadPack<T, kVector>(x + Along<kVector>(j, rows.strides[0]));
+    const T* const x = static_cast<const T*>(rows.data[0]) + at[0];
+    T* const y = static_cast<T*>(rows.data[3]) + at[3];
+    const int64_t mine = VectorsOf<kVector, kPerRow>(thread, rows.length);
+    const auto place = [&](int64_t h) { return (thread + h * kPerRow) * kVector; };
+    const auto load = [&](int64_t h) {
+      return LoadPack<T, kVector>(x + Along<kVector>(place(h), rows.strides[0]), h < mine);
     };
-    constexpr int64_t kAllHeld = int64_t{kHeld} * kPerRow * kVector;
-    const auto for_each = [&](const auto& body) {  // body(j, the pack from there on)
+    Pack<T, kVector> held[kHeld];
+#pragma unroll
+    for (int h = 0; h < kHeld; ++h) held[h] = load(h);
+    const auto for_each = [&](const auto& body) {  // body(h, vector h of this thread's)
 #pragma unroll
       for (int h = 0; h < kHeld; ++h) {
-        const int64_t j = (thread + h * kPerRow) * kVector;
         KeepPacked(held[h]);
-        if (j < rows.length) body(j, held[h]);
+        body(h, held[h]);
       }
-      for (int64_t j = kAllHeld + thread * kVector; j < rows.length; j += kPerRow * kVector) {
-        body(j, load(j));
-      }
+      for (int64_t h = kHeld; h < mine; ++h) body(h, load(h));
     };
     const auto sum = [&](const auto& term) {
       A total = 0;
-      for_each([&](int64_t, const Pack<T, kVector>& part) {
+      for_each([&](int64_t h, const Pack<T, kVector>& part) {
+        const auto of_x = Widen(part);
+        A of_part = 0;
 #pragma unroll
-        for (int k = 0; k < kVector; ++k) total += term(Widen(part.at[k]));
+        for (int k = 0; k < kVector; ++k) of_part += term(of_x.at[k]);
+        if (h < mine) total += of_part;
       });
       return OverRow<kPerRow>(total, Plus{});
     };
-#pragma unroll
-    for (int h = 0; h < kHeld; ++h) {
-      const int64_t j = (thread + h * kPerRow) * kVector;
-      if (j < rows.length) held[h] = load(j);
-    }
     const A n = static_cast<A>(rows.length);
     const A mean = sum([](A of_x) { return of_x; }) / n;
     const A variance = sum([&](A of_x) { return (of_x - mean) * (of_x - mean); }) / n;
@@ -56,16 +55,18 @@ __global__ void __launch_bounds__(kThreads, HeldBlocks(kHeld))
       static_cast<A*>(rows.data[1])[at[1]] = mean;
       static_cast<A*>(rows.data[2])[at[2]] = r;
     }
-    T* y = static_cast<T*>(rows.data[3]) + at[3];
-    for_each([&](int64_t j, const Pack<T, kVector>& part) {
-      A out[kVector], by[kVector], plus[kVector];
-      gain.Load<T, kVector>(j, by);
-      bias.Load<T, kVector>(j, plus);
+    // As in rms_norm.cuh, what a store needs is loaded before the one ahead of it.
+    const auto load_gain = [&](int64_t h) { return gain.Load<T, kVector>(place(h), h < mine); };
+    const auto load_bias = [&](int64_t h) { return bias.Load<T, kVector>(place(h), h < mine); };
+    Pack<T, kVector> next_gain = load_gain(0), next_bias = load_bias(0);
+    for_each([&](int64_t h, const Pack<T, kVector>& part) {
+      const auto by = Widen(next_gain), plus = Widen(next_bias), of_x = Widen(part);
+      next_gain = load_gain(h + 1);
+      next_bias = load_bias(h + 1);
+      A out[kVector];
 #pragma unroll
-      for (int k = 0; k < kVector; ++k) {
-        out[k] = (Widen(part.at[k]) - mean) * r * by[k] + plus[k];
-      }
-      StoreVector<T, kVector>(y + Along<kVector>(j, rows.strides[3]), out);
+      for (int k = 0; k < kVector; ++k) out[k] = (of_x.at[k] - mean) * r * by.at[k] + plus.at[k];
+      if (h < mine) StoreVector<T, kVector>(y + Along<kVector>(place(h), rows.strides[3]), out);
     });
   });
 }
@@ -98,13 +99,13 @@ __global__ void __launch_bounds__(kThreads)
     // of_x becomes (x - m) r, and of_gain gain dy.
     const auto load = [&](int64_t v, A* of_x, A* of_dy, A* of_gain) {
       const int64_t j = v * kVector;
-      LoadVector<T, kVector>(x + j * rows.strides[0], rows.strides[0], of_x);
-      LoadVector<T, kVector>(dy + j * rows.strides[3], rows.strides[3], of_dy);
-      gain.Load<T, kVector>(j, of_gain);
+      LoadFromLine<T, kVector>(x, j, rows.strides[0], of_x);
+      LoadFromLine<T, kVector>(dy, j, rows.strides[3], of_dy);
+      const auto by = Widen(gain.Load<T, kVector>(j));
 #pragma unroll
       for (int k = 0; k < kVector; ++k) {
         of_x[k] = (of_x[k] - shift) * r;
-        of_gain[k] *= of_dy[k];
+        of_gain[k] = by.at[k] * of_dy[k];
       }
     };
     A mean = 0, along = 0;
@@ -128,7 +129,7 @@ __global__ void __launch_bounds__(kThreads)
         sums[n + k * vectors + v] += of_dy[k];
         of_gain[k] = r * (of_gain[k] - mean - of_x[k] * along);
       }
-      StoreVector<T, kVector>(dx + v * kVector * rows.strides[4], of_gain);
+      StoreVector<T, kVector>(dx + Along<kVector>(v * kVector, rows.strides[4]), of_gain);
     }
   }
   if (!sums_are_shared) return;
@@ -151,7 +152,7 @@ __global__ void __launch_bounds__(kThreads, StagedBlocks(kHeld))
   const int64_t begin = blockIdx.x * rows_per_chunk;
   const int64_t end = min(begin + rows_per_chunk, rows.places.count);
   Lines lines(memory, vectors);
-  Pack<T, kVector> by[kHeld] = {};
+  Pack<T, kVector> by[kHeld];
   A gain_sums[kHeld][kVector] = {}, bias_sums[kHeld][kVector] = {};
   const auto fetch = [&](int64_t row) {
     if (row < end) {
@@ -172,9 +173,7 @@ __global__ void __launch_bounds__(kThreads, StagedBlocks(kHeld))
   };
 #pragma unroll
   for (int i = 0; i < Lines::kRows; ++i) fetch(begin + i);
-  ForEachHeld<kHeld>(vectors, [&](int h, int64_t v) {
-    by[h] = LoadPacked<T, kVector>(static_cast<const T*>(gain.data) + v * kVector);
-  });
+  LoadHeld(gain, vectors, by);
   load_numbers(begin);
   for (int64_t row = begin; row < end; ++row) {
     int64_t at[5];
@@ -183,11 +182,11 @@ __global__ void __launch_bounds__(kThreads, StagedBlocks(kHeld))
     load_numbers(row + 1);
     // body(k, (x - m) r, dy, gain dy) for each element of vector h.
     const auto for_each = [&](int h, const auto& body) {
-      const Pack<T, kVector> x = lines.Get(kX, h), dy = lines.Get(kDy, h);
+      if (kHeld > 1) KeepPacked(by[h]);  // widened ahead, it would leave too few registers
+      const auto x = Widen(lines.Get(kX, h)), dy = Widen(lines.Get(kDy, h)), of_gain = Widen(by[h]);
 #pragma unroll
       for (int k = 0; k < kVector; ++k) {
-        const A of_dy = Widen(dy.at[k]);
-        body(k, (Widen(x.at[k]) - shift) * r, of_dy, of_dy * Widen(by[h].at[k]));
+        body(k, (x.at[k] - shift) * r, dy.at[k], dy.at[k] * of_gain.at[k]);
       }
     };
     A means[2] = {0, 0};  // of gain dy, and of its product with x
@@ -241,7 +240,7 @@ cudaError_t LaunchStagedGrad(const KernelCall& c, const Rows<5>& rows, cudaStrea
   const Chunks chunks = CutIntoChunks(rows.count());
   return DispatchHeld<T>(rows.length, [&](auto held) {
     return LaunchKernelWith(
-        StagedLines<T, 2, held.value>::kBytes, StagedLayerNormGradKernel<T, held.value>,
+        StagedLines<T, 2, held.value>::Bytes(), StagedLayerNormGradKernel<T, held.value>,
         static_cast<unsigned>(chunks.count), kThreads, stream, rows, SharedLine::Of(c.in[1]),
         chunks.rows, static_cast<Accumulator<T>*>(c.scratch.partials));
   });
@@ -252,12 +251,11 @@ cudaError_t LayerNorm(const KernelCall& c, cudaStream_t stream) {
   rows.even = rows.even && SharedLine::IsEven(c.in[1]) && SharedLine::IsEven(c.in[2]);
   return Dispatch(c.in[0].dtype, [&](auto type) {
     using T = decltype(type);
-    return DispatchHeldRows<T, 16>(
-        rows, [&](auto vector, auto per_row, auto held, unsigned blocks) {
-          return LaunchKernel(LayerNormKernel<T, vector.value, per_row.value, held.value>, blocks,
-                              kThreads, stream, rows, SharedLine::Of(c.in[1]),
-                              SharedLine::Of(c.in[2]), c.op.attributes.Number("eps"));
-        });
+    return DispatchHeldRows<T>(rows, [&](auto vector, auto per_row, auto held, unsigned blocks) {
+      return LaunchKernel(LayerNormKernel<T, vector.value, per_row.value, held.value>, blocks,
+                          kThreads, stream, rows, SharedLine::Of(c.in[1]), SharedLine::Of(c.in[2]),
+                          c.op.attributes.Number("eps"));
+    });
   });
 }
 
@@ -268,16 +266,13 @@ cudaError_t LayerNormGrad(const KernelCall& c, cudaStream_t stream) {
   return Dispatch(c.in[0].dtype, [&](auto type) {
     using T = decltype(type);
     const int vector = rows.even && SharedLine::IsEven(c.in[1]) ? 16 / sizeof(T) : 1;
-    cudaError_t error = vector == 1 ? LaunchPlainGrad<T, 1>(c, rows, stream)
-                        : n <= kMostHeld * kThreads * vector
-                            ? LaunchStagedGrad<T>(c, rows, stream)
-                            : LaunchPlainGrad<T, 16 / sizeof(T)>(c, rows, stream);
-    const auto* partials = static_cast<const Accumulator<T>*>(c.scratch.partials);
-    const int64_t chunks = CutIntoChunks(rows.count()).count;
-    for (int i = 0; i < 2 && error == cudaSuccess; ++i) {
-      error = SumChunks<T>(partials + i * n, chunks, 2 * n, n, vector, c.out[1 + i], stream);
-    }
-    return error;
+    const cudaError_t error = vector == 1 ? LaunchPlainGrad<T, 1>(c, rows, stream)
+                              : n <= kMostHeld * kThreads * vector
+                                  ? LaunchStagedGrad<T>(c, rows, stream)
+                                  : LaunchPlainGrad<T, 16 / sizeof(T)>(c, rows, stream);
+    if (error != cudaSuccess) return error;
+    return SumChunks<T, 2>(c.scratch.partials, CutIntoChunks(rows.count()).count, n, vector,
+                           {c.out[1], c.out[2]}, stream);
   });
 }
 

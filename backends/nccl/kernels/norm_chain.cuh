@@ -48,9 +48,10 @@ struct Chain {
 // No product before it becomes a part of the addition.
 template <typename T, int kVector>
 __device__ inline Pack<T, kVector> AddPacks(const Pack<T, kVector>& a, const Pack<T, kVector>& b) {
+  const auto of_a = Widen(a), of_b = Widen(b);
   Accumulator<T> sums[kVector];
 #pragma unroll
-  for (int k = 0; k < kVector; ++k) sums[k] = Add(Widen(a.at[k]), Widen(b.at[k]));
+  for (int k = 0; k < kVector; ++k) sums[k] = Add(of_a.at[k], of_b.at[k]);
   return RoundPack<T, kVector>(sums);
 }
 
@@ -63,43 +64,46 @@ __device__ inline Pack<T, kVector> AddUp(const Chain<kBlocks>& chain,
 #pragma unroll
   for (int b = 0; b < kBlocks; ++b) {
     if (!chain.Has(b)) continue;
+    const auto part = Widen(parts[b]);
 #pragma unroll
-    for (int k = 0; k < kVector; ++k) sums[k] = Add(sums[k], Widen(parts[b].at[k]));
+    for (int k = 0; k < kVector; ++k) sums[k] = Add(sums[k], part.at[k]);
   }
   return RoundPack<T, kVector>(sums);
 }
 template <typename T, int kVector, int kBlocks>
-__device__ inline Pack<T, kVector> SumOfBlocks(const Chain<kBlocks>& chain, int64_t at) {
+__device__ inline Pack<T, kVector> SumOfBlocks(const Chain<kBlocks>& chain, int64_t at,
+                                               bool there) {
   Pack<T, kVector> parts[kBlocks];
   const T* const first = static_cast<const T*>(chain.data) + at;
 #pragma unroll
   for (int b = 0; b < kBlocks; ++b) {
-    if (chain.Has(b)) parts[b] = LoadPacked<T, kVector>(first + b * chain.stride);
+    parts[b] = LoadPack<T, kVector>(first + b * chain.stride, there && chain.Has(b));
+    KeepPacked(parts[b]);
   }
   return AddUp(chain, parts);
 }
 
-// A thread's vectors of the line at `place` of total, which are then stored, too.
+// The `mine` vectors that a thread has of the line at `place` of total, which are then stored, too;
+// zeros behind them.
 template <typename T, int kVector, int kPerRow, int kBlocks, int kHeld>
 __device__ inline void TakeTotal(const Chain<kBlocks>& chain, int64_t place, int thread,
-                                 int64_t length, Pack<T, kVector> (&total)[kHeld]) {
+                                 int64_t mine, Pack<T, kVector> (&total)[kHeld]) {
   Pack<T, kVector> added[kHeld];
 #pragma unroll
   for (int h = 0; h < kHeld; ++h) {
     const int64_t j = (thread + h * kPerRow) * kVector;
-    if (j >= length) continue;
-    total[h] = SumOfBlocks<T, kVector>(chain, place + j);
+    total[h] = SumOfBlocks<T, kVector>(chain, place + j, h < mine);
     KeepPacked(total[h]);
-    added[h] = LoadPacked<T, kVector>(static_cast<const T*>(chain.added) + place + j);
+    added[h] = LoadPack<T, kVector>(static_cast<const T*>(chain.added) + place + j, h < mine);
+    KeepPacked(added[h]);
   }
 #pragma unroll
   for (int h = 0; h < kHeld; ++h) {
     const int64_t j = (thread + h * kPerRow) * kVector;
-    if (j >= length) continue;
-    if (chain.sum != nullptr) StorePack(chain.sum, place + j, total[h]);
+    if (h < mine && chain.sum != nullptr) StorePack(chain.sum, place + j, total[h]);
     total[h] = AddPacks(added[h], total[h]);
     KeepPacked(total[h]);
-    if (chain.total != nullptr) StorePack(chain.total, place + j, total[h]);
+    if (h < mine && chain.total != nullptr) StorePack(chain.total, place + j, total[h]);
   }
 }
 

@@ -31,9 +31,11 @@ __global__ void __launch_bounds__(kThreads)
     const A r = static_cast<const A*>(rows.data[1])[at[1]];
     const auto load = [&](int64_t v, A* of_x, A* of_dy, A* of_gain) {
       const int64_t j = v * kVector;
-      LoadVector<T, kVector>(x + j * rows.strides[0], rows.strides[0], of_x);
-      LoadVector<T, kVector>(dy + j * rows.strides[2], rows.strides[2], of_dy);
-      gain.Load<T, kVector>(j, of_gain);
+      LoadFromLine<T, kVector>(x, j, rows.strides[0], of_x);
+      LoadFromLine<T, kVector>(dy, j, rows.strides[2], of_dy);
+      const auto by = Widen(gain.Load<T, kVector>(j));
+#pragma unroll
+      for (int k = 0; k < kVector; ++k) of_gain[k] = by.at[k];
     };
     A sum = 0;
     for (int64_t v = threadIdx.x; v < vectors; v += kThreads) {
@@ -52,7 +54,7 @@ __global__ void __launch_bounds__(kThreads)
         sums[k * vectors + v] += of_dy[k] * (of_x[k] * r);
         of_dy[k] = r * (of_dy[k] * of_gain[k] - of_x[k] * along);
       }
-      StoreVector<T, kVector>(dx + v * kVector * rows.strides[3], of_dy);
+      StoreVector<T, kVector>(dx + Along<kVector>(v * kVector, rows.strides[3]), of_dy);
     }
   }
   if (!sums_are_shared) return;

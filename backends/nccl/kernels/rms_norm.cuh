@@ -32,55 +32,56 @@ __global__ void __launch_bounds__(kThreads, NormBlocks<Around>(kHeld))
   ForEachRow<kPerRow>(rows.places.count, [&](int64_t row, int thread) {
     int64_t at[3];
     rows.places.Find(row, at);
-    const T* x = static_cast<const T*>(rows.data[0]) + at[0];
-    T* y = static_cast<T*>(rows.data[2]) + at[2];
-    Pack<T, kVector> held[kHeld] = {};
-    A squares = 0;
-    const auto load = [&](int64_t j) {
-      return LoadPack<T, kVector>(x + Along<kVector>(j, rows.strides[0]));
+    const T* const x = static_cast<const T*>(rows.data[0]) + at[0];
+    T* const y = static_cast<T*>(rows.data[2]) + at[2];
+    const int64_t mine = VectorsOf<kVector, kPerRow>(thread, rows.length);
+    const int64_t more = Around::kIsChain ? 0 : mine;  // not all of which it may hold
+    const auto place = [&](int64_t h) { return (thread + h * kPerRow) * kVector; };
+    const auto load = [&](int64_t h) {
+      return LoadPack<T, kVector>(x + Along<kVector>(place(h), rows.strides[0]), h < mine);
     };
+    Pack<T, kVector> held[kHeld] = {};
     if constexpr (Around::kIsChain) {
-      TakeTotal<T, kVector, kPerRow>(around, at[0], thread, rows.length, held);
+      TakeTotal<T, kVector, kPerRow>(around, at[0], thread, mine, held);
     } else {
 #pragma unroll
       for (int h = 0; h < kHeld; ++h) {
-        const int64_t j = (thread + h * kPerRow) * kVector;
-        if (j < rows.length) held[h] = load(j);
+        held[h] = load(h);
         KeepPacked(held[h]);
       }
     }
+    A squares = 0;
     const auto add_squares = [&](const Pack<T, kVector>& part) {
+      const auto of_x = Widen(part);
 #pragma unroll
-      for (int k = 0; k < kVector; ++k)
-        squares = Fma(Widen(part.at[k]), Widen(part.at[k]), squares);
+      for (int k = 0; k < kVector; ++k) squares = Fma(of_x.at[k], of_x.at[k], squares);
     };
 #pragma unroll
     for (int h = 0; h < kHeld; ++h) add_squares(held[h]);
-    constexpr int64_t kAllHeld = int64_t{kHeld} * kPerRow * kVector;
-    const int64_t read_again = Around::kIsChain ? 0 : rows.length;  // what lies before this
-    for (int64_t j = kAllHeld + thread * kVector; j < read_again; j += kPerRow * kVector) {
-      add_squares(load(j));
-    }
+    for (int64_t h = kHeld; h < more; ++h) add_squares(load(h));
     squares = OverRow<kPerRow>(squares, Plus{});
     const A r = Rsqrt(squares / static_cast<A>(rows.length) + static_cast<A>(eps));
     if (thread == 0) static_cast<A*>(rows.data[1])[at[1]] = r;
-    const auto store = [&](int64_t j, const Pack<T, kVector>& part) {
-      const auto by =
-          LoadPack<T, kVector>(static_cast<const T*>(gain.data) + Along<kVector>(j, gain.stride));
+    const auto load_gain = [&](int64_t h) { return gain.Load<T, kVector>(place(h), h < mine); };
+    const auto store = [&](int64_t h, const Pack<T, kVector>& part,
+                           const Pack<T, kVector>& of_gain) {
+      const auto of_x = Widen(part), by = Widen(of_gain);
       A out[kVector];
 #pragma unroll
-      for (int k = 0; k < kVector; ++k) out[k] = Widen(part.at[k]) * r * Widen(by.at[k]);
-      StoreVector<T, kVector>(y + Along<kVector>(j, rows.strides[2]), out);
+      for (int k = 0; k < kVector; ++k) out[k] = of_x.at[k] * r * by.at[k];
+      if (h < mine) {
+        StoreVector<T, kVector>(y + Along<kVector>(place(h), rows.strides[2]), out);
+      }
     };
+    Pack<T, kVector> by = load_gain(0);
 #pragma unroll
     for (int h = 0; h < kHeld; ++h) {
-      const int64_t j = (thread + h * kPerRow) * kVector;
       KeepPacked(held[h]);
-      if (j < rows.length) store(j, held[h]);
+      const auto next = load_gain(h + 1);  // on its way before the store, which it can't overtake
+      store(h, held[h], by);
+      by = next;
     }
-    for (int64_t j = kAllHeld + thread * kVector; j < read_again; j += kPerRow * kVector) {
-      store(j, load(j));
-    }
+    for (int64_t h = kHeld; h < more; ++h) store(h, load(h), load_gain(h));
   });
 }
 
@@ -101,7 +102,7 @@ __global__ void __launch_bounds__(kThreads, StagedBlocks(kHeld))
   const int64_t begin = blockIdx.x * rows_per_chunk;
   const int64_t end = min(begin + rows_per_chunk, rows.places.count);
   Lines lines(memory, vectors);
-  P by[kHeld] = {};
+  P by[kHeld];
   A sums[kHeld][kVector] = {};
   const auto fetch = [&](int64_t row) {
     if (row < end) {
@@ -119,9 +120,7 @@ __global__ void __launch_bounds__(kThreads, StagedBlocks(kHeld))
   };
 #pragma unroll
   for (int i = 0; i < Lines::kRows; ++i) fetch(begin + i);
-  ForEachHeld<kHeld>(vectors, [&](int h, int64_t v) {
-    by[h] = LoadPacked<T, kVector>(static_cast<const T*>(gain.data) + v * kVector);
-  });
+  LoadHeld(gain, vectors, by);
   A next_r = begin < end ? load_r(begin) : A(0);
   for (int64_t row = begin; row < end; ++row) {
     int64_t at[4];
@@ -131,23 +130,23 @@ __global__ void __launch_bounds__(kThreads, StagedBlocks(kHeld))
     A sum = 0;
     lines.Await();
     ForEachHeld<kHeld>(vectors, [&](int h, int64_t) {
-      const P x = lines.Get(Number::kX, h), dy = TakeGradient<T>(around, at[0], h, lines);
+      const auto x = Widen(lines.Get(Number::kX, h)), of_gain = Widen(by[h]);
+      const auto dy = Widen(TakeGradient<T>(around, at[0], h, lines));
 #pragma unroll
       for (int k = 0; k < kVector; ++k) {
-        const A of_x = Widen(x.at[k]), of_dy = Widen(dy.at[k]);
-        sums[h][k] = Fma(of_dy, Mul(of_x, r), sums[h][k]);
-        sum = Fma(Mul(of_dy, Widen(by[h].at[k])), of_x, sum);
+        sums[h][k] = Fma(dy.at[k], Mul(x.at[k], r), sums[h][k]);
+        sum = Fma(Mul(dy.at[k], of_gain.at[k]), x.at[k], sum);
       }
     });
     sum = OverRow<kThreads>(sum, Plus{});
     const A along = sum / static_cast<A>(n) * (r * r);
     ForEachHeld<kHeld>(vectors, [&](int h, int64_t v) {
-      const P x = lines.Get(Number::kX, h), dy = lines.Get(Number::kDy, h);
+      const auto x = Widen(lines.Get(Number::kX, h)), of_gain = Widen(by[h]);
+      const auto dy = Widen(lines.Get(Number::kDy, h));
       A dx[kVector];
 #pragma unroll
       for (int k = 0; k < kVector; ++k) {
-        const A slope = Mul(Widen(dy.at[k]), Widen(by[h].at[k]));
-        dx[k] = Mul(r, Fma(-Widen(x.at[k]), along, slope));
+        dx[k] = Mul(r, Fma(-x.at[k], along, Mul(dy.at[k], of_gain.at[k])));
       }
       const P out = RoundPack<T, kVector>(dx);
       if (!Around::kIsChain || rows.data[3] != nullptr) {
@@ -181,7 +180,7 @@ inline Rows<4> GradRows(const KernelCall& c) {
 template <typename T, typename Around>
 cudaError_t LaunchNorm(const KernelCall& c, const Rows<3>& rows, const Around& around,
                        cudaStream_t stream) {
-  return DispatchHeldRows<T, 8>(rows, [&](auto vector, auto per_row, auto held, unsigned blocks) {
+  return DispatchHeldRows<T>(rows, [&](auto vector, auto per_row, auto held, unsigned blocks) {
     if constexpr (Around::kIsChain && vector.value == 1) {
       return cudaErrorInvalidValue;
     } else {
@@ -200,7 +199,7 @@ cudaError_t LaunchStagedGrad(const KernelCall& c, const Rows<4>& rows, const Aro
   const Chunks chunks = CutIntoChunks(rows.count());
   return DispatchHeld<T>(rows.length, [&](auto held) {
     using Lines = StagedLines<T, GradientLines<Around>::kCount, held.value>;
-    return LaunchKernelWith(Lines::kBytes, StagedRmsNormGradKernel<T, held.value, Around>,
+    return LaunchKernelWith(Lines::Bytes(), StagedRmsNormGradKernel<T, held.value, Around>,
                             static_cast<unsigned>(chunks.count), kThreads, stream, rows,
                             SharedLine::Of(c.in[1]), chunks.rows,
                             static_cast<Accumulator<T>*>(c.scratch.partials), around);
@@ -210,9 +209,8 @@ cudaError_t LaunchStagedGrad(const KernelCall& c, const Rows<4>& rows, const Aro
 // And those: dgain, of what the kernel before it left in the scratch memory.
 template <typename T, int kVector>
 cudaError_t SumGains(const KernelCall& c, const Rows<4>& rows, cudaStream_t stream) {
-  return SumChunks<T>(static_cast<const Accumulator<T>*>(c.scratch.partials),
-                      CutIntoChunks(rows.count()).count, rows.length, rows.length, kVector,
-                      c.out[1], stream);
+  return SumChunks<T, 1>(c.scratch.partials, CutIntoChunks(rows.count()).count, rows.length,
+                         kVector, {c.out[1]}, stream);
 }
 
 }  // namespace tp::nccl

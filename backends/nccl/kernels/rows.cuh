@@ -50,6 +50,21 @@ __device__ inline int64_t Along(int64_t j, int64_t stride) {
   return kVector > 1 ? j : j * stride;
 }
 
+// The kVector elements of a line from element j on, widened.
+template <typename T, int kVector>
+__device__ inline void LoadFromLine(const T* line, int64_t j, int64_t stride,
+                                    Accumulator<T>* values) {
+  const auto wide = Widen(LoadPack<T, kVector>(line + Along<kVector>(j, stride)));
+#pragma unroll
+  for (int k = 0; k < kVector; ++k) values[k] = wide.at[k];
+}
+
+// How many of a line's vectors are this thread's, of kPerRow that have a row: every kPerRow-th.
+template <int kVector, int kPerRow>
+__device__ inline int64_t VectorsOf(int thread, int64_t length) {
+  return (length / kVector - thread + kPerRow - 1) / kPerRow;
+}
+
 // A line that all rows share.
 struct SharedLine {
   const void* data;
@@ -60,10 +75,10 @@ struct SharedLine {
   static bool IsEven(const DeviceView& view) {
     return LinesAreEven(Places<1>{}, 0, view, view.Last().stride, view.Last().size);
   }
+  // From element j on; zeros where they are not `there`.
   template <typename T, int kVector>
-  __device__ void Load(int64_t j, Accumulator<T>* values) const {
-    const T* const at = static_cast<const T*>(data) + Along<kVector>(j, stride);
-    LoadVector<T, kVector>(at, 1, values);
+  __device__ Pack<T, kVector> Load(int64_t j, bool there = true) const {
+    return LoadPack<T, kVector>(static_cast<const T*>(data) + Along<kVector>(j, stride), there);
   }
 };
 
@@ -153,12 +168,11 @@ cudaError_t DispatchRows(const Rows<kLanes>& rows, const Launch& launch) {
 
 // Blocks that a multiprocessor shall have at a time where a thread holds so many vectors: enough
 // bytes are then under way.
-constexpr int HeldBlocks(int held) { return held <= 4 ? 4 : held <= 8 ? 3 : 2; }
+constexpr int HeldBlocks(int held) { return held <= 2 ? 5 : held <= 4 ? 4 : 3; }
 
 // Calls launch(elements a vector, threads a row, vectors that a thread holds, blocks), the first
-// three as Constants. Lines that are longer than those vectors are read again. A line is a warp's
-// where each of its threads has kOfWarp vectors, 8 or 16, at most.
-template <typename T, int kOfWarp, int kLanes, typename Launch>
+// three as Constants. Lines that are longer than those vectors are read again.
+template <typename T, int kLanes, typename Launch>
 cudaError_t DispatchHeldRows(const Rows<kLanes>& rows, const Launch& launch) {
   if (rows.count() == 0) return cudaSuccess;
   const auto with = [&](auto vector, auto per_row, auto held) {
@@ -169,11 +183,6 @@ cudaError_t DispatchHeldRows(const Rows<kLanes>& rows, const Launch& launch) {
   const int64_t vectors = rows.length / kVector;
   if (vectors <= 2 * kWarp) return with(Constant<kVector>{}, Constant<kWarp>{}, Constant<2>{});
   if (vectors <= 8 * kWarp) return with(Constant<kVector>{}, Constant<kWarp>{}, Constant<8>{});
-  if constexpr (kOfWarp > 8) {
-    if (vectors <= kOfWarp * kWarp) {
-      return with(Constant<kVector>{}, Constant<kWarp>{}, Constant<kOfWarp>{});
-    }
-  }
   if (vectors <= 2 * kThreads) {
     return with(Constant<kVector>{}, Constant<kThreads>{}, Constant<2>{});
   }

@@ -36,8 +36,19 @@ __device__ inline void ForEachHeld(int64_t vectors, const Body& body) {
   }
 }
 
+// And loads those of a line that all rows share; zeros behind them.
+template <typename T, int kVector, int kHeld>
+__device__ inline void LoadHeld(const SharedLine& line, int64_t vectors,
+                                Pack<T, kVector> (&held)[kHeld]) {
+#pragma unroll
+  for (int h = 0; h < kHeld; ++h) {
+    const int64_t v = threadIdx.x + h * kThreads;
+    held[h] = line.Load<T, kVector>(v * kVector, v < vectors);
+  }
+}
+
 // kLines lines a row, of which a thread has kHeld vectors: numbers threadIdx.x + h kThreads. The
-// kernel is launched with kBytes of dynamic shared memory.
+// kernel is launched with Bytes() of dynamic shared memory.
 template <typename T, int kLines, int kHeld>
 class StagedLines {
  public:
@@ -50,7 +61,11 @@ class StagedLines {
 
  public:
   static constexpr int kRows = std::clamp(kRoom / kRowBytes, 1, 3);  // at a time
-  static constexpr int kBytes = kRows * kRowBytes;
+
+  // What a kernel is launched with: all of the room if the GPU has it, so that no more blocks are
+  // on a multiprocessor than shall be. While the kernel before runs, those that end first would
+  // take more, and others would be left with fewer.
+  static int Bytes() { return std::max(kRows * kRowBytes, std::min(kRoom, MostShared())); }
 
   __device__ StagedLines(void* memory, int64_t vectors)
       : mine_(static_cast<P*>(memory) + threadIdx.x), vectors_(vectors) {}

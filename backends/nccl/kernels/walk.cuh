@@ -3,7 +3,6 @@
 #pragma once
 
 #include <array>
-#include <cstring>
 #include <utility>
 
 #include "backends/nccl/kernels/device_view.h"
@@ -124,48 +123,13 @@ Walk<kLanes> MakeWalk(const std::array<DeviceView, kLanes>& views) {
   return walk;
 }
 
-// kVector packed elements from `at` on, which need not have come before what does not use them.
-template <typename T, int kVector>
-__device__ inline Pack<T, kVector> LoadPack(const T* at) {
-  return *reinterpret_cast<const Pack<T, kVector>*>(at);
-}
-
-// Has the compiler keep a pack of 16 bytes in the four registers that it fills. It would widen its
-// elements as soon as they are there, to as many registers as there are elements.
-template <typename T, int kVector>
-__device__ inline void KeepPacked(Pack<T, kVector>& pack) {
-  if constexpr (sizeof(pack) == 16) {
-    uint32_t words[4];
-    memcpy(words, &pack, 16);
-    asm("" : "+r"(words[0]), "+r"(words[1]), "+r"(words[2]), "+r"(words[3]));
-    memcpy(&pack, words, 16);
-  }
-}
-template <typename T, int kVector>
-__device__ inline Pack<T, kVector> LoadPacked(const T* at) {
-  auto pack = LoadPack<T, kVector>(at);
-  KeepPacked(pack);
-  return pack;
-}
-
-template <typename T, int kVector>
-__device__ inline Pack<T, kVector> RoundPack(const Accumulator<T>* values) {
-  Pack<T, kVector> pack;
-#pragma unroll
-  for (int k = 0; k < kVector; ++k) pack.at[k] = Round<T>(values[k]);
-  return pack;
-}
-template <typename T, int kVector>
-__device__ inline void StorePack(void* data, int64_t at, const Pack<T, kVector>& pack) {
-  *reinterpret_cast<Pack<T, kVector>*>(static_cast<T*>(data) + at) = pack;
-}
 // kVector elements from `at` on, widened; and back. A vector lies packed, or is one value.
 template <typename T, int kVector>
 __device__ inline void LoadVector(const T* at, int64_t stride, Accumulator<T>* values) {
   if (kVector > 1 && stride == 1) {
-    const auto pack = *reinterpret_cast<const Pack<T, kVector>*>(at);
+    const auto wide = Widen(LoadPack<T, kVector>(at));
 #pragma unroll
-    for (int k = 0; k < kVector; ++k) values[k] = Widen(pack.at[k]);
+    for (int k = 0; k < kVector; ++k) values[k] = wide.at[k];
   } else {
 #pragma unroll
     for (int k = 0; k < kVector; ++k) values[k] = Widen(at[k * stride]);
