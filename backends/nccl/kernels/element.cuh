@@ -95,7 +95,7 @@ __device__ inline Pack<T, kVector> LoadPack(const T* at, bool there = true) {
   }
   return pack;
 }
-// Written out, since the compiler makes four stores of it here and there.
+// To global memory; written out, since the compiler makes four stores of it here and there.
 template <typename T, int kVector>
 __device__ inline void StorePack(void* data, int64_t at, const Pack<T, kVector>& pack) {
   T* const to = static_cast<T*>(data) + at;
