@@ -53,8 +53,8 @@ __device__ inline __half Round<__half>(float x) {
   return __float2half_rn(x);
 }
 
-// Moved in one access. Packs are loaded, stored, widened and rounded by words of 32 bits wherever
-// they have any: elements of 16 bits the compiler would move about one by one, and here and there
+// Moved in one access. Packs of 16 bytes are loaded and stored by words of 32 bits, and bf16 is
+// widened so: elements of 16 bits the compiler would move about one by one, and here and there
 // store one by one.
 template <typename T, int kVector>
 struct alignas(sizeof(T) * kVector) Pack {
@@ -95,7 +95,7 @@ __device__ inline Pack<T, kVector> LoadPack(const T* at, bool there = true) {
   }
   return pack;
 }
-// To global memory; written out, since the compiler makes four stores of it here and there.
+// To global memory; written out, since the compiler makes several stores of it here and there.
 template <typename T, int kVector>
 __device__ inline void StorePack(void* data, int64_t at, const Pack<T, kVector>& pack) {
   T* const to = static_cast<T*>(data) + at;

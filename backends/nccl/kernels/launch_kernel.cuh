@@ -31,13 +31,13 @@ inline bool CanLaunchEarly() {
 // for what it declares.
 inline constexpr int64_t kMostPlainShared = 40 << 10;
 
-// And with asking, on the current GPU.
-inline int MostShared() {
-  int device = 0, most = 0;
-  const bool known =
-      cudaGetDevice(&device) == cudaSuccess &&
-      cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) == cudaSuccess;
-  return known ? most : static_cast<int>(kMostPlainShared);
+// Bytes of shared memory that the blocks on a multiprocessor of the current GPU have together.
+inline int SharedOfMultiprocessor() {
+  int device = 0, bytes = 0;
+  const bool known = cudaGetDevice(&device) == cudaSuccess &&
+                     cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerMultiprocessor,
+                                            device) == cudaSuccess;
+  return known ? bytes : 0;
 }
 
 // `shared_bytes` is dynamic shared memory.

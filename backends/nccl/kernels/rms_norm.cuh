@@ -17,7 +17,7 @@ namespace tp::nccl {
 template <typename Around>
 constexpr int NormBlocks(int held) {
   if (!Around::kIsChain) return HeldBlocks(held);
-  const int blocks = held == 2 ? 4 : HeldBlocks(held) - 1;
+  const int blocks = HeldBlocks(held) - 1;
   return Around::kMostBlocks > 2 ? (blocks + 1) / 2 : blocks;
 }
 
@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(kThreads, NormBlocks<Around>(kHeld))
     const auto load = [&](int64_t h) {
       return LoadPack<T, kVector>(x + Along<kVector>(place(h), rows.strides[0]), h < mine);
     };
-    Pack<T, kVector> held[kHeld] = {};
+    Pack<T, kVector> held[kHeld];
     if constexpr (Around::kIsChain) {
       TakeTotal<T, kVector, kPerRow>(around, at[0], thread, mine, held);
     } else {

@@ -62,10 +62,14 @@ class StagedLines {
  public:
   static constexpr int kRows = std::clamp(kRoom / kRowBytes, 1, 3);  // at a time
 
-  // What a kernel is launched with: all of the room if the GPU has it, so that no more blocks are
-  // on a multiprocessor than shall be. While the kernel before runs, those that end first would
-  // take more, and others would be left with fewer.
-  static int Bytes() { return std::max(kRows * kRowBytes, std::min(kRoom, MostShared())); }
+  // What a kernel is launched with: more than it takes, if a multiprocessor then still has as many
+  // blocks as it shall, so that it has no more. While the kernel before runs, those where blocks
+  // end first would take more, and others would be left with fewer.
+  static int Bytes() {
+    constexpr int kOther = 2 << 10;  // of a block: what CUDA keeps, and what is declared
+    const int room = std::min(kRoom, SharedOfMultiprocessor() / StagedBlocks(kHeld) - kOther);
+    return std::max(kRows * kRowBytes, room);
+  }
 
   __device__ StagedLines(void* memory, int64_t vectors)
       : mine_(static_cast<P*>(memory) + threadIdx.x), vectors_(vectors) {}

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <array>
-#include <utility>
 
 #include "backends/nccl/kernels/device_view.h"
 #include "backends/nccl/kernels/element.cuh"
@@ -123,7 +122,8 @@ Walk<kLanes> MakeWalk(const std::array<DeviceView, kLanes>& views) {
   return walk;
 }
 
-// kVector elements from `at` on, widened; and back. A vector lies packed, or is one value.
+// kVector elements from `at` on, widened; and back, to global memory. A vector lies packed, or is
+// one value.
 template <typename T, int kVector>
 __device__ inline void LoadVector(const T* at, int64_t stride, Accumulator<T>* values) {
   if (kVector > 1 && stride == 1) {
