@@ -52,7 +52,7 @@ template <typename From, typename To>
 cudaError_t Launch(const Walk<2>& walk, cudaStream_t stream) {
   constexpr int kVector = 16 / Least(sizeof(From), sizeof(To));
   if (walk.size() == 0) return cudaSuccess;
-  if (walk.even) {
+  if (walk.even && walk.length % kVector == 0) {  // of one value a line any length is even
     return LaunchKernel(CastKernel<From, To, kVector>,
                         BlocksFor(walk.size() / kVector, kMostWalkBlocks), kThreads, stream, walk);
   }
