@@ -75,19 +75,19 @@ class Table {
     constexpr int64_t kBytes = int64_t{1} << 30;
     const Memory from(kBytes), to(kBytes);
     TP_CHECK_CUDA(cudaMemset(from.data(), 1, kBytes));
+    const auto copy = [&](int64_t bytes, int i, cudaStream_t stream) {
+      const int64_t at = i * bytes % kBytes;
+      return cudaMemcpyAsync(static_cast<char*>(to.data()) + at,
+                             static_cast<char*>(from.data()) + at, bytes, cudaMemcpyDeviceToDevice,
+                             stream);
+    };
     const auto in_graph = [&](int64_t bytes) {
       return BestMsInGraph(kCalls, kRounds, [&, bytes](int i, cudaStream_t stream) {
-        const int64_t at = i * bytes % kBytes;
-        return cudaMemcpyAsync(static_cast<char*>(to.data()) + at,
-                               static_cast<char*>(from.data()) + at, bytes,
-                               cudaMemcpyDeviceToDevice, stream);
+        return copy(bytes, i, stream);
       });
     };
     const auto copy_all = [&](cudaStream_t stream) {
-      for (int i = 0; i < kCalls; ++i) {
-        TP_CHECK_CUDA(
-            cudaMemcpyAsync(to.data(), from.data(), kBytes, cudaMemcpyDeviceToDevice, stream));
-      }
+      for (int i = 0; i < kCalls; ++i) TP_CHECK_CUDA(copy(kBytes, i, stream));
     };
     const double whole = in_graph(kBytes);
     const double on_stream = BestMs(kRounds, nullptr, copy_all) / kCalls;

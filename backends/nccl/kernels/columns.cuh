@@ -35,10 +35,11 @@ struct ColumnSums {
   int64_t strides[kOuts];
 };
 
+inline constexpr int kSumThreads = 512;
+
 // out[column] = the sum of partials[chunk][place of the column], in order: a warp a group of
 // chunks, a lane a column. A chunk's partials are those of each out, one behind the other; column
 // `vector v + k` of an out is at k (columns / vector) + v.
-inline constexpr int kSumThreads = 512;
 template <typename T, int kOuts>
 __global__ void __launch_bounds__(kSumThreads)
     SumChunksKernel(const Accumulator<T>* partials, int64_t chunks, int64_t columns, int vector,
